@@ -1,0 +1,179 @@
+//! Every kind of id that Eparch makes itself, in one list.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::digest::Digest;
+use crate::name::Name;
+
+/// Crockford's base 32 in lower case: no `i l o u`, so an id survives being read aloud.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// 128 bits need 26 characters of 5 bits.
+const LENGTH: usize = 26;
+
+/// Why a text is not an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not {article} id: expected {prefix}_ and 26 characters, found {found:?}")]
+pub struct BadId {
+    article: &'static str,
+    prefix: &'static str,
+    found: String,
+}
+
+fn write_bits(prefix: &str, bits: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut text = [0u8; LENGTH];
+    for (place, slot) in text.iter_mut().enumerate() {
+        let shift = 5 * (LENGTH - 1 - place);
+        let index = usize::try_from((bits >> shift) & 31).expect("five bits fit");
+        *slot = ALPHABET[index];
+    }
+    write!(f, "{prefix}_{}", std::str::from_utf8(&text).expect("the alphabet is ASCII"))
+}
+
+fn read_bits(prefix: &str, text: &str) -> Option<u128> {
+    let body = text.strip_prefix(prefix)?.strip_prefix('_')?;
+    if body.len() != LENGTH {
+        return None;
+    }
+    let mut bits: u128 = 0;
+    for (place, byte) in body.bytes().enumerate() {
+        let digit = ALPHABET.iter().position(|known| *known == byte)?;
+        // The first character carries only three bits; more would not come back the same.
+        if place == 0 && digit > 7 {
+            return None;
+        }
+        bits = (bits << 5) | u128::try_from(digit).ok()?;
+    }
+    Some(bits)
+}
+
+macro_rules! ids {
+    ( $( $(#[$meta:meta])* $name:ident = $prefix:literal, $article:literal; )+ ) => { $(
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(u128);
+
+        impl $name {
+            /// What every such id begins with, before the underscore.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// An id from 128 bits, random or derived; the caller brings the dice.
+            pub const fn from_bits(bits: u128) -> Self {
+                $name(bits)
+            }
+
+            /// An id derived from a digest: the same cause gives the same id, on every replay.
+            pub fn derived(from: &Digest) -> Self {
+                let mut bits = [0u8; 16];
+                bits.copy_from_slice(&from.as_bytes()[..16]);
+                $name(u128::from_be_bytes(bits))
+            }
+
+            /// The 128 bits.
+            pub const fn bits(self) -> u128 {
+                self.0
+            }
+
+            /// The id as a [`Name`], for store keys and paths.
+            pub fn name(self) -> Name {
+                Name::new(&self.to_string()).expect("an id is a name")
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_bits($prefix, self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadId;
+            fn from_str(text: &str) -> Result<Self, BadId> {
+                read_bits($prefix, text).map($name).ok_or_else(|| BadId {
+                    article: $article,
+                    prefix: $prefix,
+                    found: text.chars().take(64).collect(),
+                })
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+                out.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(input)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> { stringify!($name).into() }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "pattern": concat!("^", $prefix, "_[0-9a-hjkmnp-tv-z]{26}$") })
+            }
+        }
+    )+
+
+    #[cfg(test)]
+    const PREFIXES: &[&str] = &[ $( $prefix ),+ ];
+    };
+}
+
+ids! {
+    /// One execution of a pipeline; `pipeline_id` on the wire.
+    RunId = "run", "a run";
+    /// One agent: one attempt at one stage of one run.
+    AgentId = "agt", "an agent";
+    /// One gate, waiting in one run.
+    GateId = "gat", "a gate";
+    /// One lease of authority.
+    LeaseId = "lse", "a lease";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn prefixes_differ() {
+        let mut sorted = PREFIXES.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(sorted.len(), PREFIXES.len());
+    }
+
+    #[test]
+    fn one_kind_is_not_another() {
+        let run = RunId::from_bits(7).to_string();
+        assert!(run.parse::<AgentId>().is_err());
+        assert_eq!(run, "run_00000000000000000000000007");
+    }
+
+    proptest! {
+        #[test]
+        fn r035_ids_round_trip(bits: u128) {
+            let id = RunId::from_bits(bits);
+            prop_assert_eq!(id.to_string().parse::<RunId>().unwrap(), id);
+            prop_assert_eq!(id.name().to_string(), id.to_string());
+        }
+
+        #[test]
+        fn r035_nothing_else_parses(text in "run_[0-9a-z:*]{20,30}|\\PC{0,40}") {
+            if let Ok(id) = text.parse::<RunId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Every number of Eparch, once, with its reason and the row it comes from. Settings may tighten most of them; nothing
+//! elsewhere spells one out.
+
+use crate::span::Span;
+
+// ── time ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// A run's lease (R134).
+pub const LEASE_TTL: Span = Span::from_hours(2);
+/// How often a lease is renewed (R135).
+pub const LEASE_RENEW_EVERY: Span = Span::from_mins(30);
+/// Without progress for so long, a council calls a mediator (R164, X01).
+pub const MEDIATE_AFTER: Span = Span::from_secs(30);
+/// Without progress for so long, an agent loses its own token (R081, X01).
+pub const REVOKE_AFTER: Span = Span::from_secs(60);
+/// How often an agent is expected to say that it lives (1.3-a).
+pub const HEARTBEAT_EVERY: Span = Span::from_secs(30);
+/// Three missed heartbeats are a finding (2.C rule 3).
+pub const HEARTBEATS_MISSED: Span = Span::from_secs(90);
+/// How long orchestration may take (R177).
+pub const ORCHESTRATION_TIMEOUT: Span = Span::from_secs(120);
+/// How far two clocks may disagree (2.C rule 4); a larger jump of the wall clock is an event.
+pub const CLOCK_SKEW: Span = Span::from_secs(2);
+/// A ledger that cannot be written for so long denies (G1).
+pub const LEDGER_WRITE_DEADLINE: Span = Span::from_secs(2);
+/// A pipeline without a `timeout` of its own. The seeds' example uses 30 m; a day lets an unattended gate be answered
+/// by the next morning's shift.
+pub const PIPELINE_TIMEOUT: Span = Span::from_hours(24);
+/// A stage without a `timeout` of its own; the lease's length, past which an agent's authority would have ended anyway.
+pub const STAGE_TIMEOUT: Span = Span::from_hours(2);
+/// How long an agent may take from being decided on to being ready to execute. Setting up confinement takes tens of
+/// milliseconds; a minute allows for a loaded machine.
+pub const START_TIMEOUT: Span = Span::from_secs(60);
+/// A gate without a `timeout` of its own.
+pub const GATE_TIMEOUT: Span = Span::from_hours(24);
+/// From SIGTERM to SIGKILL of an agent's process tree (R204: nothing is alive 2 s after a stop).
+pub const KILL_GRACE: Span = Span::from_millis(1_000);
+/// The base of the backoff between two attempts, doubled each time.
+pub const RETRY_BACKOFF: Span = Span::from_secs(5);
+/// No backoff grows past this.
+pub const RETRY_BACKOFF_MAX: Span = Span::from_mins(10);
+/// How long one `verify` command may take.
+pub const VERIFY_TIMEOUT: Span = Span::from_mins(5);
+/// A holder that nobody uses leaves after this long.
+pub const HOLDER_IDLE: Span = Span::from_secs(5);
+/// A checkpoint is signed at least so often while entries are written (architecture, Ledger).
+pub const CHECKPOINT_EVERY: Span = Span::from_secs(1);
+
+// ── counts ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Errors an agent may make in all; the next one exceeds its budget (R197).
+pub const MAX_TOTAL_ERRORS: u32 = 8;
+/// Repeats of one error (R198, X14).
+pub const MAX_SAME_ERROR_REPEATS: u32 = 2;
+/// Violations of procedure (R199).
+pub const MAX_PROCEDURE_VIOLATIONS: u32 = 1;
+/// Errors a minute; strictly more revoke (R080).
+pub const ERRORS_PER_MINUTE: u32 = 5;
+/// Calls a minute; strictly more are refused (R083).
+pub const CALLS_PER_MINUTE: u32 = 100;
+/// Proposals that conflict (R165).
+pub const CONFLICTING_PROPOSALS: u32 = 3;
+/// Complexity above this asks for a mediator (R166).
+pub const COMPLEXITY: f64 = 0.8;
+/// Automatic recoveries of a run (R196).
+pub const MAX_RECOVERIES: u32 = 3;
+/// Retries of one stage that may be asked for: past twenty a pipeline hides a fault instead of riding one out.
+pub const MAX_RETRIES: u32 = 20;
+
+// ── sizes: nothing that an agent, a file or a request can grow is without an end ──────────────────────────────────
+
+/// A pipeline file.
+pub const PIPELINE_BYTES: usize = 1 << 20;
+/// How deeply a pipeline's YAML, and its stages, may nest.
+pub const PIPELINE_DEPTH: usize = 32;
+/// Stages of one pipeline, nested ones included: ten times the largest workflow a peer's limits allow per page.
+pub const PIPELINE_STAGES: usize = 1_000;
+/// Inputs of one pipeline.
+pub const PIPELINE_INPUTS: usize = 100;
+/// One input's or output's value, as text.
+pub const VALUE_BYTES: usize = 64 << 10;
+/// Outputs of one stage.
+pub const STAGE_OUTPUTS: usize = 256;
+/// Artifacts of one stage.
+pub const STAGE_ARTIFACTS: usize = 256;
+/// An expression: the expression library's own error display fails past 65,535 columns; 4 KiB is far more than anybody
+/// reads (engines.md 6).
+pub const EXPRESSION_BYTES: usize = 4 << 10;
+/// How deeply macros (`all`, `exists`, `map` …) may nest in an expression: each level multiplies its cost by the length
+/// of a list.
+pub const EXPRESSION_MACROS: usize = 2;
+/// Words of one command.
+pub const COMMAND_WORDS: usize = 256;
+/// Bytes of one command in all; the kernel's own limit for one word is 128 KiB.
+pub const COMMAND_BYTES: usize = 64 << 10;
+/// One captured line; the rest is cut and marked.
+pub const LOG_LINE_BYTES: usize = 8 << 10;
+/// Captured lines of one attempt; later ones are counted, not kept.
+pub const LOG_LINES: usize = 100_000;
+/// What an agent may append to `EPARCH_OUTPUT`.
+pub const OUTPUT_FILE_BYTES: u64 = 1 << 20;
+/// One artifact.
+pub const ARTIFACT_BYTES: u64 = 256 << 20;
+/// A process agent's workspace, held in memory by the kernel.
+pub const WORKSPACE_BYTES: u64 = 512 << 20;
+/// Files in a process agent's workspace.
+pub const WORKSPACE_INODES: u64 = 65_536;
+/// Processes and threads of one agent: enough for a parallel build on a large machine, far from a fork bomb.
+pub const AGENT_PROCESSES: u64 = 512;
+/// Open files of one process of an agent.
+pub const AGENT_OPEN_FILES: u64 = 1_024;
+/// A request to an agent's own listener, or to the holder.
+pub const REQUEST_BYTES: usize = 1 << 20;
+/// A rationale.
+pub const RATIONALE_BYTES: usize = 4 << 10;
+/// Agents working at once in one home, when nothing else is configured; each has a process tree and a workspace.
+pub const AGENTS_AT_ONCE: usize = 64;
+/// Events waiting for the driver; a sender past this waits.
+pub const DRIVER_QUEUE: usize = 4_096;
+/// Entries in one commit: a batch that takes longer than a commit itself helps nobody (engines.md 7.1).
+pub const COMMIT_BATCH: usize = 512;
+
+// ── places (R028–R030) ────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Where a state store is looked for when none is named (R028).
+pub const DEFAULT_REDIS_HOST: &str = "127.0.0.1";
+/// The port of a state store when none is named (R028).
+pub const DEFAULT_REDIS_PORT: u16 = 6379;
+/// There is no default password: it comes from the secret provider, then the environment, or is refused (R029, X17).
+pub const DEFAULT_REDIS_PASSWORD: Option<&str> = None;
+/// The ledger, inside the home (R030).
+pub const DEFAULT_LEDGER_PATH: &str = "journal.db";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn x33_the_time_rules_are_in_order() {
+        assert!(
+            MEDIATE_AFTER < REVOKE_AFTER
+                && REVOKE_AFTER < ORCHESTRATION_TIMEOUT
+                && ORCHESTRATION_TIMEOUT < LEASE_TTL
+        );
+        assert!(LEASE_RENEW_EVERY < LEASE_TTL);
+    }
+
+    #[test]
+    fn r028_r029_state_store_defaults() {
+        assert_eq!((DEFAULT_REDIS_HOST, DEFAULT_REDIS_PORT), ("127.0.0.1", 6379));
+        assert_eq!(DEFAULT_REDIS_PASSWORD, None);
+    }
+}
