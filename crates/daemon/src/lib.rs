@@ -1,1 +1,50 @@
-//! Under construction.
+#![doc = include_str!("../README.md")]
+
+mod agents;
+mod api;
+mod artifacts;
+mod client;
+mod clock;
+mod config;
+pub mod driver;
+mod holder;
+mod home;
+pub mod journal;
+mod live_events;
+mod perform;
+mod socket;
+
+pub use agents::capture::LogLine;
+pub use agents::evidence::{Manifest, Report};
+pub use api::problem::Problem;
+pub use api::wire;
+pub use artifacts::{Artifacts, Kept};
+pub use client::{CallError, Client, Lines};
+pub use clock::SystemClock;
+pub use config::{AgentSettings, ConfigError, LedgerSettings, SandboxSettings, Settings};
+pub use holder::{HoldError, HoldOptions, TENANT, hold};
+pub use home::{Home, HomeError, LOCAL_HOME, random_bits};
+pub use live_events::{Broadcast, LiveEvent};
+
+use eparch_domain::{Digest, GateId, Name};
+use eparch_governor::{GateDecision, Governor};
+
+/// What an operator whose key this home never held signs to answer a gate: exactly these bytes.
+pub fn gate_statement(gate: GateId, subject: &Digest, decision: GateDecision, by: &Name, rationale: &str) -> String {
+    let decision = match decision {
+        GateDecision::Approve => "approve",
+        GateDecision::Deny => "deny",
+    };
+    format!("eparch-gate-answer/v1\n{gate}\n{subject}\n{decision}\n{by}\n{}\n", Digest::of(rationale.as_bytes()))
+}
+
+/// Everybody a gate may list: operators, their groups, and roles.
+pub(crate) fn known_approvers(governor: &Governor) -> eparch_pipeline::Known {
+    let mut names: std::collections::BTreeSet<String> =
+        eparch_governor::OperatorRole::ALL.iter().map(|role| role.as_str().to_owned()).collect();
+    for operator in governor.operators() {
+        names.insert(operator.name.to_string());
+        names.extend(operator.groups.iter().map(ToString::to_string));
+    }
+    eparch_pipeline::Known { approvers: Some(names) }
+}

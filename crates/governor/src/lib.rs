@@ -1,1 +1,33 @@
-//! Under construction.
+#![doc = include_str!("../README.md")]
+
+mod agent;
+mod apply;
+mod decision;
+mod effect;
+mod event;
+mod fact;
+mod gate;
+mod governor;
+mod graph;
+mod operator;
+mod operators;
+mod recent;
+mod record;
+mod retry;
+mod run;
+mod scope;
+mod snapshot;
+mod state;
+mod timers;
+
+pub use decision::{Answer, Decision, Refusal};
+pub use effect::{AgentSpec, Effect, GivenFile};
+pub use event::{
+    AttemptEnd, Check, Ended, Event, GateAnswer, GateDecision, Kept, Lineage, Measure, Outcome, RunRequest, Signal, Usage,
+};
+pub use fact::{Fact, GateOpened, GateOutcome, GatePurpose, RunSpawned};
+pub use governor::Governor;
+pub use operator::{Key, Operator, OperatorRole, Separation};
+pub use record::{RECORD_FORMAT, Record};
+pub use snapshot::{RestoreError, Snapshot};
+pub use timers::Deadline;

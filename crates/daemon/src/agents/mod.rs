@@ -1,0 +1,10 @@
+//! Process agents: what they see, how they are made ready, run, checked and put away.
+
+pub(crate) mod capture;
+pub(crate) mod evidence;
+pub(crate) mod listener;
+pub(crate) mod live;
+pub(crate) mod outputs;
+pub(crate) mod packet;
+pub(crate) mod prepare;
+pub(crate) mod spec;

@@ -1,0 +1,194 @@
+//! BOOTSTRAP, PREFLIGHT and PLAN: everything before an agent's program may be let go.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use eparch_domain::Digest;
+use eparch_governor::{AgentSpec, Check, Measure, Outcome};
+use eparch_pipeline::{Pipeline, Work};
+use eparch_sandbox::{Cage, OpenError, Program, Status, WORKSPACE};
+
+use crate::agents::spec::{self, ARTIFACTS_FOLDER, INPUTS_FOLDER, OUTPUT_FILE, OWN_FOLDER, PACKET_FILE, PACKET_SIGNATURE};
+use crate::artifacts::Artifacts;
+
+/// Programs are looked for here, in every cage.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What becomes of a measure in the record.
+pub(crate) fn record(measures: &[eparch_sandbox::Measure]) -> Vec<Measure> {
+    let one = |measure: &eparch_sandbox::Measure| match &measure.status {
+        Status::InForce { by } => Measure { name: measure.name.to_string(), in_force: true, detail: by.clone() },
+        Status::Missing { why, how_to_get } => {
+            Measure { name: measure.name.to_string(), in_force: false, detail: format!("{why}; to get it: {how_to_get}") }
+        }
+    };
+    measures.iter().map(one).collect()
+}
+
+/// The sandbox's line of PREFLIGHT when its cage did not open.
+pub(crate) fn refused(problem: &OpenError) -> (Check, Vec<Measure>) {
+    let measures = match problem {
+        OpenError::Missing(measures) => record(measures),
+        _ => Vec::new(),
+    };
+    (Check { name: "sandbox".to_owned(), ok: false, detail: in_full(problem) }, measures)
+}
+
+/// An error with all its causes.
+pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}
+
+/// The environment of an agent's program: its own variables and what Eparch tells it, nothing of the holder's.
+pub(crate) fn environment(spec: &AgentSpec, port: u16, token: &str, expose: &[std::path::PathBuf]) -> BTreeMap<String, String> {
+    let own = |file: &str| Path::new(WORKSPACE).join(file).display().to_string();
+    let run = spec.run.to_string();
+    let mut path = PATH.to_owned();
+    for folder in expose {
+        // A tool folder is searched itself, and its `bin`.
+        path = format!("{}:{}:{path}", folder.join("bin").display(), folder.display());
+    }
+    let told = [
+        ("EPARCH_URL", format!("http://127.0.0.1:{port}")),
+        ("EPARCH_TOKEN", token.to_owned()),
+        ("EPARCH_RUN", run.clone()),
+        ("PIPELINE_ID", run),
+        ("EPARCH_AGENT", spec.agent.to_string()),
+        ("EPARCH_STAGE", spec.name.to_string()),
+        ("EPARCH_TIER", spec.tier.number().to_string()),
+        ("EPARCH_OUTPUT", own(OUTPUT_FILE)),
+        ("EPARCH_ARTIFACTS", own(ARTIFACTS_FOLDER)),
+        ("EPARCH_INPUTS", own(INPUTS_FOLDER)),
+        ("EPARCH_PACKET", own(PACKET_FILE)),
+        ("HOME", eparch_sandbox::HOME.to_owned()),
+        ("TMPDIR", "/tmp".to_owned()),
+        ("PATH", path),
+        ("LANG", "C.UTF-8".to_owned()),
+    ];
+    let mut env = spec.env.clone();
+    env.extend(told.map(|(key, value)| (key.to_owned(), value)));
+    env
+}
+
+/// Puts into the workspace what the agent is given: its packet, its template's files, earlier artifacts.
+pub(crate) fn furnish(
+    cage: &Cage,
+    spec: &AgentSpec,
+    pipeline: &Pipeline,
+    artifacts: &Artifacts,
+    packet: &(Vec<u8>, String),
+) -> Result<(), String> {
+    let workspace = cage.workspace();
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |problem: eparch_sandbox::WorkspaceError| format!("cannot give it {what}: {}", in_full(&problem))
+    };
+    workspace.make_folder(OWN_FOLDER).map_err(failed("its folder"))?;
+    workspace.make_folder(ARTIFACTS_FOLDER).map_err(failed("its artifacts folder"))?;
+    workspace.make_folder(INPUTS_FOLDER).map_err(failed("its inputs folder"))?;
+    workspace.write_file(OUTPUT_FILE, b"", 0o600).map_err(failed("its output file"))?;
+    workspace.write_file(PACKET_FILE, &packet.0, 0o400).map_err(failed("its packet"))?;
+    workspace.write_file(PACKET_SIGNATURE, packet.1.as_bytes(), 0o400).map_err(failed("its packet's signature"))?;
+    if let Work::Agent(work) = &pipeline.stage(spec.stage).work {
+        for (path, content) in &work.files {
+            workspace.write_file(path, content.as_bytes(), 0o500).map_err(failed(path))?;
+        }
+    }
+    for (stage, files) in &spec.inputs_from {
+        for file in files {
+            let content = fs::read(artifacts.path(&file.digest)).map_err(|problem| format!("{}: {problem}", file.path))?;
+            if Digest::of(&content) != file.digest {
+                return Err(format!("the artifact {} of {stage} is not what was recorded", file.path));
+            }
+            let place = Path::new(INPUTS_FOLDER).join(stage.as_str()).join(&file.path);
+            workspace.write_file(&place, &content, 0o400).map_err(failed(&file.path))?;
+        }
+    }
+    // What is to be written at T0 is written here; the folders exist as they would outside.
+    for path in spec.write.iter().filter(|path| spec::stays_inside(path)) {
+        let _ = workspace.make_folder(path);
+    }
+    Ok(())
+}
+
+/// Whether every program that will be run is there, before any of them runs.
+pub(crate) fn dependencies(cage: &Cage, spec: &AgentSpec, env: &BTreeMap<String, String>) -> Check {
+    let mut found = Vec::new();
+    let mut ok = true;
+    // A check may be what the program is about to build: only those looked up by name are looked for now.
+    let checks = spec.verify.iter().filter(|command| command.first().is_some_and(|name| !name.contains('/')));
+    for command in std::iter::once(&spec.command).chain(checks) {
+        let Some(name) = command.first() else { continue };
+        match cage.resolve(&program(command, env)) {
+            Ok(path) => found.push(format!("{name} is {}", path.display())),
+            Err(problem) => {
+                ok = false;
+                found.push(missing_hint(name, &in_full(&problem)));
+            }
+        }
+    }
+    Check { name: "dependencies".to_owned(), ok, detail: found.join("; ") }
+}
+
+/// A program that people have, outside what agents see, is a common surprise: say where it is and what to do.
+fn missing_hint(name: &str, problem: &str) -> String {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let outside = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+    match outside.filter(|_| !name.contains('/')) {
+        Some(file) => {
+            let folder = file.parent().and_then(|bin| if bin.ends_with("bin") { bin.parent() } else { Some(bin) });
+            let folder = folder.unwrap_or(&file).display();
+            format!("{problem}; it is at {} outside, which `sandbox.expose = [\"{folder}\"]` in eparch.toml would show", file.display())
+        }
+        None => problem.to_owned(),
+    }
+}
+
+/// A command of an agent, ready to be run in its cage.
+pub(crate) fn program(command: &[String], env: &BTreeMap<String, String>) -> Program {
+    let mut program = Program::new(command.to_vec());
+    program.env = env.clone();
+    program
+}
+
+/// PLAN: what will be done, as a document, and whether it may be.
+pub(crate) fn plan(spec: &AgentSpec, artifacts: &Artifacts) -> Result<(Digest, Outcome), String> {
+    let document = serde_json::json!({
+        "v": 1,
+        "stage": spec.name,
+        "tier": spec.tier,
+        "command": spec.command,
+        "read": spec.read,
+        "write": spec.write,
+        "verify": spec.verify,
+        "artifacts": spec.artifacts,
+        "env": spec.env.keys().collect::<Vec<_>>(),
+    });
+    let bytes = serde_json::to_vec(&document).expect("a plan is plain data");
+    let kept = artifacts.keep_bytes(&bytes).map_err(|problem| format!("its plan cannot be kept: {problem}"))?;
+    let mut actions = vec![format!("execute_command {}", spec.command.first().map_or("", String::as_str))];
+    actions.extend(spec.read.iter().map(|path| format!("read_file {path}")));
+    actions.extend(spec.write.iter().map(|path| format!("write_file {path}")));
+    let outcome = Outcome::Plan { plan: kept.digest, actions, problem: problem_of(spec) };
+    Ok((kept.digest, outcome))
+}
+
+/// What is wrong with a resolved plan. Literal values were checked with the pipeline; expressions yield theirs only now.
+fn problem_of(spec: &AgentSpec) -> Option<String> {
+    if spec.command.first().is_none_or(String::is_empty) {
+        return Some("there is no program to run".to_owned());
+    }
+    if let Some(path) = spec.artifacts.iter().find(|path| !spec::stays_inside(path)) {
+        return Some(format!("the artifact {path:?} is not a relative path inside the workspace"));
+    }
+    let words = spec.command.iter().chain(spec.env.values()).chain(spec.verify.iter().flatten());
+    words.into_iter().any(|word| word.contains('\0')).then(|| "a word of a command holds a zero byte".to_owned())
+}

@@ -1,0 +1,153 @@
+//! The holder's doors: HTTP over `HOME/control.sock`. One file per resource; a handler reads the request, sends an
+//! event, renders the answer.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderMap, StatusCode, header};
+use eparch_domain::{Digest, LedgerTime, Name, limits};
+use eparch_governor::{Answer, Event, Key, Operator};
+use eparch_ledger::views::Views;
+
+use crate::driver::{Done, Handle, Input};
+use crate::perform::Tools;
+use problem::Problem;
+
+mod approvals;
+mod events;
+mod ledger;
+mod operators;
+pub mod problem;
+mod runs;
+pub mod wire;
+
+/// What every handler needs.
+pub(crate) struct App {
+    pub(crate) tools: Arc<Tools>,
+    pub(crate) driver: Handle,
+    views: Mutex<Views>,
+    /// Requests and streams under way, and when the last one ended, so that an idle holder can leave.
+    busy: AtomicUsize,
+    last_used: Mutex<LedgerTime>,
+}
+
+/// Counts one request while it is under way.
+pub(crate) struct Use(Arc<App>);
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        *self.0.last_used.lock().unwrap_or_else(PoisonError::into_inner) = self.0.tools.clock.now().ledger;
+        self.0.busy.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl App {
+    pub(crate) fn new(tools: Arc<Tools>, driver: Handle, views: Views) -> Arc<App> {
+        let last_used = Mutex::new(tools.clock.now().ledger);
+        Arc::new(App { tools, driver, views: Mutex::new(views), busy: AtomicUsize::new(0), last_used })
+    }
+
+    /// Notes that the holder is in use until the answer is dropped.
+    pub(crate) fn begin_use(self: &Arc<App>) -> Use {
+        self.busy.fetch_add(1, Ordering::SeqCst);
+        Use(self.clone())
+    }
+
+    /// Whether nobody has used the holder for `limits::HOLDER_IDLE`.
+    pub(crate) fn is_idle(&self) -> bool {
+        let last = *self.last_used.lock().unwrap_or_else(PoisonError::into_inner);
+        self.busy.load(Ordering::SeqCst) == 0 && self.tools.clock.now().ledger.since(last) >= limits::HOLDER_IDLE
+    }
+
+    /// Who calls, as their key proves (interface.md 3: loopback is not an excuse).
+    async fn caller(&self, headers: &HeaderMap) -> Result<Operator, Problem> {
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let Some(key) = given.and_then(|value| value.strip_prefix("Bearer ")) else {
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, "EP0520", "no operator's key was given")
+                .hint("send `Authorization: Bearer KEY`; the key is in HOME/keys/operators/NAME.key"));
+        };
+        // Comparing hashes tells nothing of the key by its timing.
+        let hash = Digest::of(key.as_bytes());
+        let found = self.driver.look(move |governor| {
+            let known = |operator: &&Operator| matches!(&operator.key, Key::Home { hash: known } if *known == hash);
+            governor.operators().find(known).cloned()
+        });
+        found.await?.ok_or_else(|| {
+            Problem::new(StatusCode::UNAUTHORIZED, "EP0521", "no operator has this key")
+                .hint("`eparch operator list` shows who is known")
+        })
+    }
+
+    /// Has something decided; a refusal is a problem.
+    async fn decide(&self, input: Input) -> Result<Done, Problem> {
+        let done = self.driver.ask(input).await?;
+        match &done.record.decision.answer {
+            Answer::Refused(refusal) => Err(Problem::from(refusal)),
+            Answer::Taken | Answer::Already { .. } => Ok(done),
+        }
+    }
+
+    async fn decide_event(&self, event: Event) -> Result<Done, Problem> {
+        self.decide(event.into()).await
+    }
+
+    /// Reads the read models, which have seen everything durable by then.
+    async fn read<T: Send + 'static>(
+        self: &Arc<App>,
+        read: impl FnOnce(&Views, &Name) -> Result<T, eparch_ledger::views::ViewsError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let app = self.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let mut views = app.views.lock().unwrap_or_else(PoisonError::into_inner);
+            views.follow(&app.tools.ledger.read(), &app.tools.tenant)?;
+            read(&views, &app.tools.tenant)
+        });
+        let broken = |why: String| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0530", &why)
+            .hint("`eparch ledger rebuild-views` makes the read models anew from the ledger");
+        match task.await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(problem)) => Err(broken(crate::agents::prepare::in_full(&problem))),
+            Err(problem) => Err(broken(problem.to_string())),
+        }
+    }
+}
+
+/// Every route of the holder.
+pub(crate) fn routes(app: Arc<App>) -> Router {
+    Router::new()
+        .merge(runs::routes())
+        .merge(approvals::routes())
+        .merge(operators::routes())
+        .merge(events::routes())
+        .merge(ledger::routes())
+        .fallback(|| async {
+            Problem::new(StatusCode::NOT_FOUND, "EP0522", "there is no such route")
+        })
+        .layer(DefaultBodyLimit::max(limits::PIPELINE_BYTES * 2))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), count_use))
+        .with_state(app)
+}
+
+async fn count_use(
+    axum::extract::State(app): axum::extract::State<Arc<App>>,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> axum::response::Response {
+    let _use = app.begin_use();
+    next.run(request).await
+}
+
+/// A body that must be JSON of a known shape.
+pub(crate) type Body<T> = Result<axum::Json<T>, axum::extract::rejection::JsonRejection>;
+
+pub(crate) fn body<T>(body: Body<T>) -> Result<T, Problem> {
+    body.map(|axum::Json(body)| body).map_err(|rejection| {
+        Problem::new(StatusCode::BAD_REQUEST, "EP0523", &rejection.body_text())
+    })
+}
+
+pub(crate) fn not_found(what: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "EP0524", &format!("there is no {what}"))
+}

@@ -1,0 +1,216 @@
+//! Runs: start, list, show, stop, retry, logs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use eparch_domain::{Name, RunId, RunStatus, StageStatus};
+use eparch_governor::{Answer, Event, Fact, Kept, Lineage, RunRequest};
+use eparch_ledger::views::{RunDetail, RunFilter, RunSummary};
+use eparch_pipeline::Pipeline;
+use serde::Deserialize;
+
+use super::problem::Problem;
+use super::wire::{RetryRun, RunLogLine, StartRun, Started, StopRun};
+use super::{App, Body, body, not_found};
+use crate::agents::capture;
+use crate::driver::{Done, Input};
+use crate::home::random_bits;
+use crate::perform::log_name;
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/runs", get(list).post(start))
+        .route("/api/runs/{id}", get(show))
+        .route("/api/runs/{id}/stop", post(stop))
+        .route("/api/runs/{id}/retry", post(retry))
+        .route("/api/runs/{id}/logs", get(logs))
+}
+
+async fn start(State(app): State<Arc<App>>, headers: HeaderMap, asked: Body<StartRun>) -> Result<Response, Problem> {
+    let caller = app.caller(&headers).await?;
+    let asked = body(asked)?;
+    let pipeline = compile(&app, &asked).await?;
+    let inputs = pipeline.bind(&asked.inputs).map_err(|problems| {
+        let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Problem::new(StatusCode::BAD_REQUEST, "EP0220", "the inputs do not fit").detail(&all.join("\n"))
+    })?;
+    let names = pipeline.env_names();
+    let env = asked.env.into_iter().filter(|(key, _)| names.contains(key)).collect();
+    let request = RunRequest {
+        run: RunId::from_bits(random_bits()),
+        pipeline: pipeline.digest(),
+        inputs,
+        env,
+        requester: caller.name,
+        grant: asked.tier,
+        root: asked.root,
+        idempotency_key: asked.idempotency_key,
+        lineage: None,
+    };
+    let done = submit(&app, request, pipeline).await?;
+    started(&app, done).await
+}
+
+/// Checks the pipeline here as well: whoever sent it may be another version, or nobody's friend.
+async fn compile(app: &Arc<App>, asked: &StartRun) -> Result<Arc<Pipeline>, Problem> {
+    let known = app.driver.look(|governor| crate::known_approvers(governor)).await?;
+    let checked = eparch_pipeline::check(&asked.file, &asked.pipeline, &eparch_pipeline::Catalogue::built_in(), &known);
+    match checked.pipeline {
+        Some(mut pipeline) => {
+            // A shorter time is a narrower request; a longer one than its author allowed is not to be had.
+            if let Some(timeout) = asked.timeout {
+                pipeline.timeout = pipeline.timeout.min(timeout);
+            }
+            Ok(Arc::new(pipeline))
+        }
+        None => Err(Problem::new(StatusCode::BAD_REQUEST, "EP0221", "the pipeline is not valid")
+            .detail(&eparch_pipeline::render::text(&asked.file, &asked.pipeline, &checked.diagnostics, false))
+            .hint("`eparch pipeline validate FILE` shows every problem")),
+    }
+}
+
+async fn submit(app: &Arc<App>, request: RunRequest, pipeline: Arc<Pipeline>) -> Result<Done, Problem> {
+    let event = Event::RunRequested(Box::new(request));
+    app.decide(Input { event, definition: Some(pipeline), acknowledges: Vec::new() }).await
+}
+
+async fn started(app: &Arc<App>, done: Done) -> Result<Response, Problem> {
+    if let Answer::Already { run } = done.record.decision.answer {
+        let detail = find(app, run).await?;
+        let summary = detail.summary;
+        let again = Started {
+            pipeline_id: run,
+            name: summary.name,
+            status: summary.status,
+            tier: summary.tier,
+            plan_id: summary.plan_id,
+            seq: 0,
+        };
+        return Ok((StatusCode::OK, Json(again)).into_response());
+    }
+    let spawned = done.record.decision.facts.iter().find_map(|fact| match fact {
+        Fact::RunSpawned(spawned) => Some(spawned),
+        _ => None,
+    });
+    let spawned = spawned.ok_or_else(|| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0222", "the run was not started"))?;
+    let name = find(app, spawned.run).await?.summary.name;
+    let fresh = Started {
+        pipeline_id: spawned.run,
+        name,
+        status: RunStatus::Running,
+        tier: spawned.grant,
+        plan_id: spawned.plan,
+        seq: done.seq,
+    };
+    Ok((StatusCode::CREATED, Json(fresh)).into_response())
+}
+
+#[derive(Deserialize)]
+struct ListQuery {
+    #[serde(default)]
+    live: bool,
+    #[serde(default)]
+    limit: Option<usize>,
+    #[serde(default)]
+    before: Option<RunId>,
+}
+
+async fn list(State(app): State<Arc<App>>, headers: HeaderMap, Query(query): Query<ListQuery>) -> Result<Json<Vec<RunSummary>>, Problem> {
+    app.caller(&headers).await?;
+    let filter = RunFilter { live_only: query.live, limit: query.limit.unwrap_or(50).min(1_000), before: query.before };
+    app.read(move |views, tenant| views.runs(tenant, &filter)).await.map(Json)
+}
+
+async fn show(State(app): State<Arc<App>>, headers: HeaderMap, Path(id): Path<RunId>) -> Result<Json<RunDetail>, Problem> {
+    app.caller(&headers).await?;
+    find(&app, id).await.map(Json)
+}
+
+async fn find(app: &Arc<App>, id: RunId) -> Result<RunDetail, Problem> {
+    let found = app.read(move |views, tenant| views.run(tenant, id)).await?;
+    found.ok_or_else(|| not_found(&format!("run {id}")).hint("`eparch runs list` shows the runs of this home"))
+}
+
+async fn stop(State(app): State<Arc<App>>, headers: HeaderMap, Path(id): Path<RunId>, asked: Body<StopRun>) -> Result<Json<RunDetail>, Problem> {
+    let caller = app.caller(&headers).await?;
+    let reason = body(asked)?.reason;
+    let reason = if reason.is_empty() { format!("stopped by {}", caller.name) } else { reason };
+    app.decide_event(Event::StopRequested { run: id, by: caller.name, reason }).await?;
+    find(&app, id).await.map(Json)
+}
+
+async fn retry(State(app): State<Arc<App>>, headers: HeaderMap, Path(id): Path<RunId>, asked: Body<RetryRun>) -> Result<Response, Problem> {
+    let caller = app.caller(&headers).await?;
+    let from = body(asked)?.from;
+    let earlier = find(&app, id).await?;
+    if !earlier.summary.status.is_terminal() {
+        return Err(Problem::new(StatusCode::CONFLICT, "EP0223", &format!("{id} has not ended"))
+            .hint("`eparch runs stop ID` ends it; `eparch runs resume ID` watches it"));
+    }
+    let digest = earlier.definition;
+    let document = app.tools.ledger.document(&app.tools.tenant, &digest);
+    let pipeline = document.ok().flatten().and_then(|document| Pipeline::from_bytes(&document.bytes).ok());
+    let pipeline = Arc::new(pipeline.ok_or_else(|| not_found(&format!("definition {digest} in the ledger")))?);
+    if pipeline.find(from.as_str()).is_none() {
+        let names: Vec<&str> = pipeline.stages.iter().map(|stage| stage.name.as_str()).collect();
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "EP0209", &format!("there is no stage {from}"))
+            .hint(&format!("the stages are {}", names.join(", "))));
+    }
+    let kept: BTreeMap<Name, Kept> = earlier
+        .stages
+        .into_iter()
+        .filter(|stage| stage.status == StageStatus::Completed)
+        .map(|stage| (stage.name, Kept { outputs: stage.outputs, artifacts: stage.artifacts }))
+        .collect();
+    let request = RunRequest {
+        run: RunId::from_bits(random_bits()),
+        pipeline: digest,
+        inputs: earlier.inputs,
+        env: BTreeMap::new(),
+        requester: caller.name,
+        grant: Some(earlier.summary.tier),
+        root: earlier.root,
+        idempotency_key: None,
+        lineage: Some(Lineage { run: id, from, kept }),
+    };
+    let done = submit(&app, request, pipeline).await?;
+    started(&app, done).await
+}
+
+#[derive(Deserialize)]
+struct LogQuery {
+    #[serde(default)]
+    stage: Option<Name>,
+}
+
+/// The captured lines of a run, stage by stage and attempt by attempt, each in its order.
+async fn logs(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Path(id): Path<RunId>,
+    Query(query): Query<LogQuery>,
+) -> Result<Json<Vec<RunLogLine>>, Problem> {
+    app.caller(&headers).await?;
+    let detail = find(&app, id).await?;
+    let folder = app.tools.home.logs().join(id.to_string());
+    let stages = detail.stages.into_iter().filter(move |stage| query.stage.as_ref().is_none_or(|asked| *asked == stage.name));
+    let read = move || {
+        let mut lines = Vec::new();
+        for stage in stages {
+            for attempt in 1..=stage.attempts {
+                // A log that is not there belongs to an attempt that never printed.
+                let found = capture::read(&folder.join(log_name(&stage.name, attempt)), 0).unwrap_or_default();
+                lines.extend(found.into_iter().map(|line| RunLogLine { stage: stage.name.clone(), attempt, line }));
+            }
+        }
+        lines.sort_by_key(|line| line.line.ts);
+        lines
+    };
+    let lines = tokio::task::spawn_blocking(read).await;
+    lines.map(Json).map_err(|problem| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0531", &problem.to_string()))
+}

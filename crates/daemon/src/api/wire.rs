@@ -1,0 +1,160 @@
+//! What callers send and get back. What the read models show is in `eparch_ledger::views`.
+
+use std::collections::BTreeMap;
+
+use eparch_domain::{Digest, Name, RunId, RunStatus, Tier};
+use eparch_governor::{GateDecision, OperatorRole};
+use serde::{Deserialize, Serialize};
+
+/// A run to start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartRun {
+    /// What the pipeline's file is called, for messages.
+    pub file: String,
+    /// The pipeline, as text.
+    pub pipeline: String,
+    /// Its inputs, as text; each is read as its declared type.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, String>,
+    /// The highest tier to grant; the caller's own maximum when absent.
+    #[serde(default)]
+    pub tier: Option<Tier>,
+    /// A shorter timeout for the whole run, such as `10m`.
+    #[serde(default)]
+    pub timeout: Option<eparch_domain::Span>,
+    /// The project's folder.
+    pub root: String,
+    /// Environment variables that the pipeline's expressions may read.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// A second request with the same key is the same request.
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
+}
+
+/// A run that was started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Started {
+    /// The run.
+    pub pipeline_id: RunId,
+    /// The pipeline's name.
+    pub name: Name,
+    /// How it stands.
+    pub status: RunStatus,
+    /// The highest tier granted.
+    pub tier: Tier,
+    /// Definition and inputs.
+    pub plan_id: Digest,
+    /// The entry it began with: events from here on are its own.
+    pub seq: u64,
+}
+
+/// A run to stop.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopRun {
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// A run to repeat in part.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryRun {
+    /// The stage to begin with.
+    pub from: Name,
+}
+
+/// An answer at a gate.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// Yes or no.
+    pub decision: GateDecision,
+    /// Why.
+    pub rationale: String,
+    /// The digest of what was looked at.
+    pub subject: Digest,
+    /// For an operator whose key this home never held.
+    #[serde(default)]
+    pub signed: Option<Signed>,
+}
+
+/// A signature of an answer, see [`crate::gate_statement`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signed {
+    /// Who signed.
+    pub by: Name,
+    /// Ed25519, 128 hexadecimal digits.
+    pub signature: String,
+}
+
+/// An operator to add.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddOperator {
+    /// Their name.
+    pub name: Name,
+    /// What they may do.
+    pub role: OperatorRole,
+    /// Groups they belong to.
+    #[serde(default)]
+    pub groups: Vec<Name>,
+    /// The highest tier they may grant; T2 when absent.
+    #[serde(default)]
+    pub max_tier: Option<Tier>,
+    /// Their Ed25519 public key, 64 hexadecimal digits, when their key is kept elsewhere. Otherwise the home makes one.
+    #[serde(default)]
+    pub public_key: Option<String>,
+}
+
+/// An operator, as shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OperatorView {
+    /// Their name.
+    pub name: Name,
+    /// What they may do.
+    pub role: OperatorRole,
+    /// Groups they belong to.
+    pub groups: Vec<Name>,
+    /// The highest tier they may grant.
+    pub max_tier: Tier,
+    /// `home` when the key lies in this home, `remote` when it never did.
+    pub key: String,
+    /// The key's fingerprint.
+    pub fingerprint: String,
+}
+
+/// A captured line with its place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunLogLine {
+    /// The stage.
+    pub stage: Name,
+    /// The attempt at it.
+    pub attempt: u32,
+    /// The line.
+    #[serde(flatten)]
+    pub line: crate::agents::capture::LogLine,
+}
+
+/// Whether the holder is well.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ready {
+    /// Whether decisions can be made.
+    pub ok: bool,
+    /// The holder's process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// Its epoch.
+    pub epoch: u64,
+    /// The ledger's last entry.
+    pub seq: u64,
+    /// Runs alive.
+    pub live_runs: usize,
+    /// Why the ledger cannot be written, if it cannot.
+    pub ledger_failure: Option<String>,
+}

@@ -1,0 +1,541 @@
+//! The loop: collect, decide, write down, do. [`Core`] is one turn of it without threads or clocks, which is what the
+//! simulator drives; [`Driver`] is the thread around it.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use eparch_domain::{Clock, Digest, Moment, Name, limits};
+use eparch_governor::{Effect, Event, Governor, RECORD_FORMAT, Record, Snapshot};
+use eparch_ledger::{Append, EffectRef, NewDocument, NewEntry};
+use eparch_pipeline::Pipeline;
+
+use crate::journal::{Journal, JournalError};
+
+/// The version of the engine that decides; recorded with every decision.
+pub const ENGINE: &str = env!("CARGO_PKG_VERSION");
+
+/// The kind under which definitions are kept.
+const DEFINITION: &str = "pipeline";
+
+/// A snapshot is taken after so many entries: recovery reads at most that many, and a journal of a million holds a
+/// hundred moments that were worth writing.
+const SNAPSHOT_EVERY: u64 = 10_000;
+
+/// Entries read at once during recovery.
+const RECOVERY_PAGE: usize = 4_096;
+
+/// One thing to decide on.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// What happened.
+    pub event: Event,
+    /// The definition it speaks of; kept in the ledger when the decision names it.
+    pub definition: Option<Arc<Pipeline>>,
+    /// Effects whose results it reports.
+    pub acknowledges: Vec<EffectRef>,
+}
+
+impl From<Event> for Input {
+    fn from(event: Event) -> Input {
+        Input { event, definition: None, acknowledges: Vec::new() }
+    }
+}
+
+/// One decision that is durable.
+#[derive(Debug, Clone)]
+pub struct Done {
+    /// Its place in the ledger.
+    pub seq: u64,
+    /// What was decided.
+    pub record: Arc<Record>,
+}
+
+impl Done {
+    /// The effects to perform, each with the name its result acknowledges, if it has one.
+    pub fn effects(&self) -> impl Iterator<Item = (Option<EffectRef>, &Effect)> {
+        let mut next = 0u16;
+        self.record.decision.effects.iter().map(move |effect| {
+            let at = effect.has_result().then(|| {
+                let at = EffectRef { seq: self.seq, idx: next };
+                next += 1;
+                at
+            });
+            (at, effect)
+        })
+    }
+}
+
+/// Why a home's state could not be rebuilt.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The journal cannot be read.
+    #[error("cannot read the journal")]
+    Journal(#[source] JournalError),
+    /// An entry is not a record.
+    #[error("entry {seq} of the journal is not a record of this version")]
+    Record {
+        /// Which.
+        seq: u64,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A definition that a run needs is missing or unreadable.
+    #[error("the definition {digest} is missing from the journal, or unreadable")]
+    Definition {
+        /// Which.
+        digest: Digest,
+    },
+}
+
+/// The governor with its journal: what decides, and what it has written.
+#[derive(Debug)]
+pub struct Core<J> {
+    journal: J,
+    tenant: Name,
+    epoch: u64,
+    governor: Governor,
+    seq: u64,
+    last: Moment,
+}
+
+impl<J: Journal> Core<J> {
+    /// Rebuilds the state of `tenant`: the last snapshot that can be used, and the facts recorded after it.
+    pub fn recover(journal: J, tenant: Name, epoch: u64) -> Result<Core<J>, RecoverError> {
+        let mut core = Core { journal, tenant, epoch, governor: Governor::new(), seq: 0, last: Moment::default() };
+        core.restore_snapshot()?;
+        loop {
+            let page = core.journal.entries(&core.tenant, core.seq + 1, RECOVERY_PAGE).map_err(RecoverError::Journal)?;
+            if page.is_empty() {
+                return Ok(core);
+            }
+            for entry in page {
+                let record = Record::from_bytes(&entry.body)
+                    .map_err(|source| RecoverError::Record { seq: entry.seq, source })?;
+                for digest in record.definitions() {
+                    core.learn(digest)?;
+                }
+                for fact in &record.decision.facts {
+                    core.governor.apply(fact, record.at);
+                }
+                core.seq = entry.seq;
+                core.last = record.at;
+            }
+        }
+    }
+
+    /// A snapshot that cannot be read is as good as none: everything is in the journal.
+    fn restore_snapshot(&mut self) -> Result<(), RecoverError> {
+        let Some(saved) = self.journal.snapshot(&self.tenant).map_err(RecoverError::Journal)? else { return Ok(()) };
+        let Ok(saved_state) = SavedState::from_bytes(&saved.body) else { return Ok(()) };
+        for digest in saved_state.snapshot.definitions() {
+            self.learn(digest)?;
+        }
+        if self.governor.restore(saved_state.snapshot).is_ok() {
+            self.seq = saved.seq;
+            self.last = saved_state.at;
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, digest: Digest) -> Result<(), RecoverError> {
+        if self.governor.knows(&digest) {
+            return Ok(());
+        }
+        let found = self.journal.document(&self.tenant, &digest).map_err(RecoverError::Journal)?;
+        let pipeline = found.and_then(|document| Pipeline::from_bytes(&document.bytes).ok());
+        let pipeline = pipeline.ok_or(RecoverError::Definition { digest })?;
+        self.governor.learn_as(digest, Arc::new(pipeline));
+        Ok(())
+    }
+
+    /// Decides on everything waiting and writes it down in one commit. When that fails, nothing was decided: the caller
+    /// throws this core away and recovers.
+    pub fn turn(&mut self, inputs: &[Input], now: Moment) -> Result<Vec<Done>, JournalError> {
+        let now = Moment { ledger: now.ledger.max(self.last.ledger), wall: now.wall };
+        let mut done = Vec::with_capacity(inputs.len());
+        let mut entries = Vec::with_capacity(inputs.len());
+        for (input, seq) in inputs.iter().zip(self.seq + 1..) {
+            let record = self.decide(input, now);
+            entries.push(self.entry(input, &record));
+            done.push(Done { seq, record: Arc::new(record) });
+        }
+        if entries.is_empty() {
+            return Ok(done);
+        }
+        let request = Append { tenant: self.tenant.clone(), after: self.seq, entries };
+        let appended = self.journal.append(request)?;
+        self.seq = appended.last_seq;
+        self.last = now;
+        Ok(done)
+    }
+
+    fn decide(&mut self, input: &Input, now: Moment) -> Record {
+        if let (Event::RunRequested(request), Some(definition)) = (&input.event, &input.definition) {
+            self.governor.learn_as(request.pipeline, definition.clone());
+        }
+        let decision = self.governor.handle(&input.event, now);
+        Record {
+            v: RECORD_FORMAT,
+            engine: ENGINE.to_owned(),
+            epoch: self.epoch,
+            at: now,
+            policy: None,
+            event: input.event.clone(),
+            decision,
+        }
+    }
+
+    fn entry(&self, input: &Input, record: &Record) -> NewEntry {
+        let due = record.decision.effects.iter().filter(|effect| effect.has_result()).count();
+        let document = |digest: Digest| {
+            let bytes = input.definition.as_ref()?.to_bytes();
+            Some(NewDocument { digest, kind: DEFINITION.to_owned(), bytes })
+        };
+        NewEntry {
+            body: record.to_bytes(),
+            effects_due: u16::try_from(due).expect("one decision has far fewer effects"),
+            acknowledges: input.acknowledges.clone(),
+            documents: record.definitions().filter_map(document).collect(),
+        }
+    }
+
+    /// The event that begins an epoch. It acknowledges every effect still due: what is to be done about them is decided
+    /// anew.
+    pub fn boot(&self, agents_at_once: u32) -> Result<Input, JournalError> {
+        let event = Event::Booted { epoch: self.epoch, version: ENGINE.to_owned(), agents_at_once };
+        Ok(Input { event, definition: None, acknowledges: self.journal.due(&self.tenant)? })
+    }
+
+    /// The governor, to look at.
+    pub fn governor(&self) -> &Governor {
+        &self.governor
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> &J {
+        &self.journal
+    }
+
+    /// The last entry's place; 0 when there is none.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The moment of the last entry.
+    pub fn last(&self) -> Moment {
+        self.last
+    }
+
+    /// The state now, to be saved under [`Core::seq`]: a copy of pointers.
+    pub fn state(&self) -> SavedState {
+        SavedState { at: self.last, snapshot: self.governor.snapshot() }
+    }
+
+    /// Gives the journal back.
+    pub fn into_journal(self) -> J {
+        self.journal
+    }
+}
+
+/// A snapshot with the moment it is of.
+#[derive(Debug, Clone)]
+pub struct SavedState {
+    at: Moment,
+    snapshot: Snapshot,
+}
+
+impl SavedState {
+    /// The bytes to save: a line with the moment, then the snapshot.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec(&self.at).expect("a moment is plain data");
+        bytes.push(b'\n');
+        bytes.extend(self.snapshot.to_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<SavedState, ()> {
+        let line = bytes.iter().position(|byte| *byte == b'\n').ok_or(())?;
+        let at = serde_json::from_slice(&bytes[..line]).map_err(|_| ())?;
+        let snapshot = Snapshot::from_bytes(&bytes[line + 1..]).map_err(|_| ())?;
+        Ok(SavedState { at, snapshot })
+    }
+}
+
+/// What the driver tells of what it does. Called on the driver's thread: must return at once.
+pub trait Shell: Send {
+    /// A decision is durable. Its effects are performed by [`Shell::perform`] next.
+    fn committed(&mut self, done: &Done);
+    /// Something is to be done; `at` is what its result acknowledges.
+    fn perform(&mut self, at: Option<EffectRef>, effect: &Effect);
+    /// The ledger could not be written. Nothing decided since the last [`Shell::committed`] counts, and whatever is being
+    /// performed belongs to an epoch that is over: end it.
+    fn stopped(&mut self, why: &JournalError);
+}
+
+/// Why an input came to nothing.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SubmitError {
+    /// The ledger could not be written, so nothing happened (G1).
+    #[error("the ledger cannot be written, so nothing was done: {0}")]
+    Ledger(String),
+    /// The driver has ended.
+    #[error("the holder is shutting down")]
+    Gone,
+}
+
+type Reply = Box<dyn FnOnce(Result<Done, SubmitError>) + Send>;
+type Look = Box<dyn FnOnce(&Governor) + Send>;
+
+enum Message {
+    Decide(Box<Input>, Reply),
+    Look(Look),
+    Stop,
+}
+
+/// A way to hand things to the driver; cheap to copy.
+#[derive(Clone)]
+pub struct Handle {
+    to: SyncSender<Message>,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("driver::Handle")
+    }
+}
+
+impl Handle {
+    /// Hands in something to decide on; `reply` is called once it is durable, or has come to nothing. Waits when
+    /// `limits::DRIVER_QUEUE` are waiting already.
+    pub fn submit(&self, input: Input, reply: impl FnOnce(Result<Done, SubmitError>) + Send + 'static) {
+        if let Err(unsent) = self.to.send(Message::Decide(Box::new(input), Box::new(reply)))
+            && let Message::Decide(_, reply) = unsent.0
+        {
+            reply(Err(SubmitError::Gone));
+        }
+    }
+
+    /// [`Handle::submit`], waiting for the answer; not for async code.
+    pub fn decide(&self, input: Input) -> Result<Done, SubmitError> {
+        let (to, from) = sync_channel(1);
+        self.submit(input, move |result| {
+            // Whoever waits cannot have gone: they wait below.
+            let _ = to.send(result);
+        });
+        from.recv().unwrap_or(Err(SubmitError::Gone))
+    }
+
+    /// [`Handle::submit`] for async code.
+    pub async fn ask(&self, input: Input) -> Result<Done, SubmitError> {
+        let (to, from) = tokio::sync::oneshot::channel();
+        let handle = self.clone();
+        // The queue is bounded: sending may wait, which must not hold up the runtime.
+        let sent = tokio::task::spawn_blocking(move || {
+            handle.submit(input, move |result| {
+                let _ = to.send(result);
+            });
+        });
+        sent.await.map_err(|_| SubmitError::Gone)?;
+        from.await.unwrap_or(Err(SubmitError::Gone))
+    }
+
+    /// Looks at the governor between two turns.
+    pub async fn look<T: Send + 'static>(&self, look: impl FnOnce(&Governor) -> T + Send + 'static) -> Result<T, SubmitError> {
+        let (to, from) = tokio::sync::oneshot::channel();
+        let to_driver = self.to.clone();
+        let message = Message::Look(Box::new(move |governor| {
+            let _ = to.send(look(governor));
+        }));
+        let sent = tokio::task::spawn_blocking(move || to_driver.send(message).is_ok());
+        if !sent.await.unwrap_or(false) {
+            return Err(SubmitError::Gone);
+        }
+        from.await.map_err(|_| SubmitError::Gone)
+    }
+
+    /// Ends the driver once everything handed in before is decided.
+    pub fn stop(&self) {
+        let _ = self.to.send(Message::Stop);
+    }
+}
+
+/// The thread around a [`Core`].
+pub struct Driver<J, S> {
+    core: Option<Core<J>>,
+    tenant: Name,
+    /// The journal of a tenant that could not be rebuilt yet.
+    stopped: Option<J>,
+    agents_at_once: u32,
+    clock: Arc<dyn Clock>,
+    shell: S,
+    from: Receiver<Message>,
+    saved_at: u64,
+}
+
+impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
+    /// A driver for a recovered core, with the handle to it.
+    pub fn new(core: Core<J>, agents_at_once: u32, clock: Arc<dyn Clock>, shell: impl FnOnce(Handle) -> S) -> (Driver<J, S>, Handle) {
+        let (to, from) = sync_channel(limits::DRIVER_QUEUE);
+        let handle = Handle { to };
+        let shell = shell(handle.clone());
+        let (tenant, saved_at) = (core.tenant.clone(), core.seq);
+        (Driver { core: Some(core), tenant, stopped: None, agents_at_once, clock, shell, from, saved_at }, handle)
+    }
+
+    /// Runs until it is told to stop or every handle is gone. Begins the epoch first. Returns the last state, saved.
+    pub fn run(mut self) {
+        self.begin_epoch();
+        let mut going = true;
+        while going {
+            let mut batch = Vec::new();
+            match self.next() {
+                Ok(message) => going = self.take(message, &mut batch),
+                Err(RecvTimeoutError::Timeout) => batch.push((Event::ClockTurned.into(), None)),
+                Err(RecvTimeoutError::Disconnected) => going = false,
+            }
+            while going && batch.len() < limits::COMMIT_BATCH {
+                match self.from.try_recv() {
+                    Ok(message) => going = self.take(message, &mut batch),
+                    Err(_) => break,
+                }
+            }
+            self.turn(batch);
+            self.save_if_due();
+        }
+        self.save();
+    }
+
+    /// The next message, or a timeout when the governor wants to be woken.
+    fn next(&self) -> Result<Message, RecvTimeoutError> {
+        let deadline = self.core.as_ref().and_then(|core| core.governor().next_deadline());
+        match deadline {
+            None => self.from.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(deadline) => {
+                let wait = deadline.at.since(self.clock.now().ledger);
+                self.from.recv_timeout(wait.as_duration().max(Duration::from_millis(1)))
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message, batch: &mut Vec<(Input, Option<Reply>)>) -> bool {
+        match message {
+            Message::Decide(input, reply) => batch.push((*input, Some(reply))),
+            // A look sees what is durable: what waits in this batch is not decided yet.
+            Message::Look(look) => {
+                if let Some(core) = &self.core {
+                    look(core.governor());
+                }
+            }
+            Message::Stop => return false,
+        }
+        true
+    }
+
+    fn turn(&mut self, batch: Vec<(Input, Option<Reply>)>) {
+        if batch.is_empty() {
+            return;
+        }
+        if let Some(journal) = self.stopped.take() {
+            self.rebuild(journal);
+        }
+        if let Err(journal) = self.commit(batch) {
+            self.rebuild(journal);
+        }
+    }
+
+    /// Decides on a batch, writes it down and sets it going. When it cannot be written, gives the journal back: nothing
+    /// in memory counts any more.
+    fn commit(&mut self, batch: Vec<(Input, Option<Reply>)>) -> Result<(), J> {
+        let (mut inputs, replies): (Vec<Input>, Vec<Option<Reply>>) = batch.into_iter().unzip();
+        let Some(mut core) = self.core.take() else {
+            refuse(replies, "it has failed before");
+            return Ok(());
+        };
+        let now = self.clock.now();
+        let jump = clock_jump(core.last(), now);
+        if let Some(by_ms) = jump {
+            inputs.insert(0, Event::ClockJumped { by_ms }.into());
+        }
+        let done = match core.turn(&inputs, now) {
+            Ok(done) => done,
+            Err(problem) => {
+                self.shell.stopped(&problem);
+                refuse(replies, &problem.to_string());
+                return Err(core.into_journal());
+            }
+        };
+        self.core = Some(core);
+        let own = usize::from(jump.is_some());
+        let replies = std::iter::repeat_with(|| None).take(own).chain(replies);
+        for (done, reply) in done.iter().zip(replies) {
+            self.shell.committed(done);
+            if let Some(reply) = reply {
+                reply(Ok(done.clone()));
+            }
+            for (at, effect) in done.effects() {
+                self.shell.perform(at, effect);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a new epoch on what the journal says: whether a failed commit happened is known only to it. When that
+    /// fails too, the tenant stays stopped, and every later request tries again.
+    fn rebuild(&mut self, journal: J) {
+        let recovered = journal.reopen().ok().and_then(|epoch| Core::recover(journal.clone(), self.tenant.clone(), epoch).ok());
+        match recovered {
+            Some(core) => {
+                self.core = Some(core);
+                self.begin_epoch();
+            }
+            None => self.stopped = Some(journal),
+        }
+    }
+
+    fn begin_epoch(&mut self) {
+        let Some(core) = &self.core else { return };
+        match core.boot(self.agents_at_once) {
+            Ok(boot) => self.stopped = self.commit(vec![(boot, None)]).err(),
+            Err(_) => self.stopped = self.core.take().map(Core::into_journal),
+        }
+    }
+
+    fn save_if_due(&mut self) {
+        let due = self.core.as_ref().is_some_and(|core| core.seq() >= self.saved_at + SNAPSHOT_EVERY);
+        if due && let Some(core) = &self.core {
+            self.saved_at = core.seq();
+            let (state, seq, journal, tenant) = (core.state(), core.seq(), core.journal().clone(), self.tenant.clone());
+            // Writing it out is slow and may fail: the journal has everything, the next snapshot tries again.
+            std::thread::spawn(move || {
+                let _ = journal.save_snapshot(&tenant, seq, state.to_bytes());
+            });
+        }
+    }
+
+    fn save(&mut self) {
+        if let Some(core) = &self.core
+            && core.seq() > self.saved_at
+        {
+            let _ = core.journal().save_snapshot(&self.tenant, core.seq(), core.state().to_bytes());
+        }
+    }
+}
+
+fn refuse(replies: Vec<Option<Reply>>, why: &str) {
+    for reply in replies.into_iter().flatten() {
+        reply(Err(SubmitError::Ledger(why.to_owned())));
+    }
+}
+
+/// By how much the wall clock moved against ledger time since the last entry, when that is more than
+/// `limits::CLOCK_SKEW`.
+fn clock_jump(last: Moment, now: Moment) -> Option<i64> {
+    if last == Moment::default() {
+        return None;
+    }
+    let gone = i64::try_from(now.ledger.since(last.ledger).millis()).ok()?;
+    let by_ms = now.wall.millis().checked_sub(last.wall.millis())?.checked_sub(gone)?;
+    (by_ms.unsigned_abs() > limits::CLOCK_SKEW.millis()).then_some(by_ms)
+}

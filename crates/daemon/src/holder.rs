@@ -1,0 +1,211 @@
+//! The holder of a home: the one process that decides for it. It leaves when nobody needs it.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+use eparch_domain::{Clock, Digest, Moment, Name, Tier, Timestamp};
+use eparch_governor::{Event, Key, Operator, OperatorRole, Record};
+use eparch_ledger::views::{Views, ViewsError};
+use eparch_ledger::{Ledger, OpenError, ReadError, Settings as LedgerSettings};
+use eparch_sandbox::Launcher;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+
+use crate::agents::live::Agents;
+use crate::api::{self, App};
+use crate::artifacts::Artifacts;
+use crate::clock::SystemClock;
+use crate::config::Settings;
+use crate::driver::{Core, Driver, ENGINE, Handle, RecoverError, SubmitError};
+use crate::home::{Home, HomeError};
+use crate::journal::LedgerJournal;
+use crate::live_events::Broadcast;
+use crate::perform::{Performer, Tools};
+use crate::socket::ShortPath;
+
+/// The one tenant of a home, for now.
+pub const TENANT: &str = "default";
+
+/// How often the holder asks itself whether anybody needs it.
+const IDLE_CHECK: Duration = Duration::from_millis(500);
+
+/// Why a home could not be held.
+#[derive(Debug, thiserror::Error)]
+pub enum HoldError {
+    /// The home itself.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The ledger cannot be opened; another process may hold it.
+    #[error("cannot open the ledger")]
+    Open(#[source] OpenError),
+    /// The ledger cannot be read.
+    #[error("cannot read the ledger")]
+    Read(#[source] ReadError),
+    /// State cannot be rebuilt from it.
+    #[error("cannot rebuild state from the ledger")]
+    Recover(#[source] RecoverError),
+    /// The read models cannot be opened.
+    #[error("cannot open the read models")]
+    Views(#[source] ViewsError),
+    /// The first operator cannot be made known.
+    #[error("cannot make the first operator known")]
+    Owner(#[source] SubmitError),
+    /// The socket, or a thread, cannot be had.
+    #[error("cannot {what}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl HoldError {
+    /// Whether the home is held by somebody else, who can be asked instead.
+    pub fn is_held(&self) -> bool {
+        matches!(self, HoldError::Open(OpenError::Held { .. }))
+    }
+}
+
+/// How a home is held.
+#[derive(Debug, Clone)]
+pub struct HoldOptions {
+    /// Settings.
+    pub settings: Settings,
+    /// Which program confines agents.
+    pub launcher: Launcher,
+    /// Whether to leave when nobody needs it.
+    pub leave_when_idle: bool,
+}
+
+/// Holds a home until it is idle, or told to end by SIGTERM or SIGINT. Blocks.
+pub fn hold(home: &Home, options: &HoldOptions) -> Result<(), HoldError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        // One thread for each agent that works, and some for reads.
+        .max_blocking_threads(usize::try_from(options.settings.agents.at_once).unwrap_or(64) + 64)
+        .enable_all()
+        .build()
+        .map_err(|source| HoldError::Io { what: "start the runtime", source })?;
+    let result = runtime.block_on(serve(home, options, runtime.handle()));
+    // Agents are dead and the driver has ended by now; whatever still blocks has nothing to say.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    result
+}
+
+async fn serve(home: &Home, options: &HoldOptions, runtime: &tokio::runtime::Handle) -> Result<(), HoldError> {
+    let mut settings = LedgerSettings::in_home(home.root());
+    settings.witness_dirs.clone_from(&options.settings.ledger.witness_dirs);
+    let wall = SystemClock::after(Moment::default()).now().wall;
+    let ledger = Arc::new(Ledger::open(&settings, wall, ENGINE).map_err(HoldError::Open)?);
+    let tenant = Name::new(TENANT).expect("a word is a name");
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::after(last_moment(&ledger, &tenant)?));
+    let journal = LedgerJournal::new(ledger.clone(), clock.clone());
+    let core = Core::recover(journal, tenant.clone(), ledger.epoch()).map_err(HoldError::Recover)?;
+    let secret = home.secret()?;
+    let tools = Arc::new(Tools {
+        home: home.clone(),
+        tenant,
+        signing: SigningKey::from_bytes(Digest::of_parts(&[&secret, b"packets"]).as_bytes()),
+        secret,
+        launcher: options.launcher.clone(),
+        expose: options.settings.sandbox.expose.clone(),
+        artifacts: Artifacts::at(home.artifacts()),
+        ledger: ledger.clone(),
+        clock: clock.clone(),
+        broadcast: Broadcast::default(),
+        runtime: runtime.clone(),
+        agents: Agents::default(),
+        definitions: Mutex::default(),
+        head: watch::channel(core.seq()).0,
+    });
+    let views = Views::open(&home.views()).map_err(HoldError::Views)?;
+    let at_once = options.settings.agents.at_once;
+    let (driver, handle) = Driver::new(core, at_once, clock, |handle| Performer::new(tools.clone(), handle));
+    let thread = std::thread::Builder::new()
+        .name("driver".to_owned())
+        .spawn(move || driver.run())
+        .map_err(|source| HoldError::Io { what: "start the driver", source })?;
+
+    let result = open_doors(home, options, &tools, &handle, views).await;
+
+    tools.agents.kill_all();
+    handle.stop();
+    // The driver ends as soon as it has decided what was handed in.
+    let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    result
+}
+
+async fn open_doors(home: &Home, options: &HoldOptions, tools: &Arc<Tools>, handle: &Handle, views: Views) -> Result<(), HoldError> {
+    know_owner(home, handle).await?;
+    let app = App::new(tools.clone(), handle.clone(), views);
+    let listener = bind(home).map_err(|source| HoldError::Io { what: "listen on the control socket", source })?;
+    let socket = home.socket();
+    let server = axum::serve(listener, api::routes(app.clone()));
+    let end = tokio::select! {
+        served = server.into_future() => served.map_err(|source| HoldError::Io { what: "serve the control socket", source }),
+        () = told_to_end() => Ok(()),
+        () = idle(app, options.leave_when_idle) => Ok(()),
+    };
+    // A caller that comes now finds nobody and holds the home itself.
+    let _ = std::fs::remove_file(socket);
+    end
+}
+
+/// Whoever holds the ledger's lock is alone: a socket that lies there is a dead holder's.
+fn bind(home: &Home) -> io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let socket = home.socket();
+    let _ = std::fs::remove_file(&socket);
+    let listener = UnixListener::bind(ShortPath::of(&socket)?.path())?;
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// A home's first operator becomes known when the home is first held.
+async fn know_owner(home: &Home, handle: &Handle) -> Result<(), HoldError> {
+    let nobody = handle.look(|governor| governor.operators().next().is_none()).await.map_err(HoldError::Owner)?;
+    if nobody {
+        let name = home.owner()?;
+        let hash = Digest::of(home.operator_key(&name)?.as_bytes());
+        // T2 for a start: more is given by somebody who says so (safe by default).
+        let operator = Operator { name, role: OperatorRole::Admin, groups: Vec::new(), max_tier: Tier::T2, key: Key::Home { hash } };
+        handle.ask(Event::OperatorAdded { by: None, operator }.into()).await.map_err(HoldError::Owner)?;
+    }
+    Ok(())
+}
+
+/// Waits until nothing lives and nobody calls.
+async fn idle(app: Arc<App>, leave: bool) {
+    loop {
+        tokio::time::sleep(IDLE_CHECK).await;
+        if leave && app.is_idle() {
+            let alive = app.driver.look(|governor| governor.live_runs()).await;
+            if alive.unwrap_or(0) == 0 && app.is_idle() {
+                return;
+            }
+        }
+    }
+}
+
+async fn told_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// The moment of the last entry, where ledger time goes on.
+fn last_moment(ledger: &Ledger, tenant: &Name) -> Result<Moment, HoldError> {
+    let head = ledger.head(tenant).map_err(HoldError::Read)?;
+    let entry = ledger.read().entry(tenant, head).map_err(HoldError::Read)?;
+    let record = entry.and_then(|entry| Record::from_bytes(&entry.body).ok());
+    Ok(record.map_or(Moment { wall: Timestamp::default(), ..Moment::default() }, |record| record.at))
+}

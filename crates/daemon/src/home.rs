@@ -1,0 +1,281 @@
+//! The home: one folder with everything Eparch keeps, and the keys in it.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use eparch_domain::{Digest, Name, limits};
+
+/// The folder's name where it lies inside a project.
+pub const LOCAL_HOME: &str = ".eparch";
+
+/// One folder with everything Eparch keeps. Nobody but its owner may look into it, and no agent ever sees it.
+#[derive(Debug, Clone)]
+pub struct Home {
+    root: PathBuf,
+}
+
+/// Why a home could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// There is none.
+    #[error("there is no home at {}", .0.display())]
+    Missing(PathBuf),
+    /// There is one already.
+    #[error("there is a home at {} already", .0.display())]
+    Exists(PathBuf),
+    /// A file or folder of it cannot be used.
+    #[error("cannot {what} {}", path.display())]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The operator has no key here.
+    #[error("this home holds no key of operator {0}")]
+    NoKey(Name),
+}
+
+impl HomeError {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            HomeError::Missing(_) => "EP0501",
+            HomeError::Exists(_) => "EP0502",
+            HomeError::Io { .. } => "EP0503",
+            HomeError::NoKey(_) => "EP0504",
+        }
+    }
+
+    /// What can be done about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            HomeError::Missing(_) => "`eparch init` makes one; `eparch run` does it by itself",
+            HomeError::Exists(_) => "use it as it is, or name another folder with --home",
+            HomeError::Io { .. } => "check that the folder belongs to you and that the disk is not full",
+            HomeError::NoKey(_) => "act as somebody whose key is here with --as NAME, or sign with --key FILE",
+        }
+    }
+}
+
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HomeError {
+    let path = path.to_owned();
+    move |source| HomeError::Io { what, path, source }
+}
+
+impl Home {
+    /// Where the home is: what was asked for, else `./.eparch` when there is one, else the user's own (interface.md 1).
+    pub fn locate(asked: Option<PathBuf>, env: impl Fn(&str) -> Option<String>) -> PathBuf {
+        if let Some(asked) = asked {
+            return asked;
+        }
+        let local = PathBuf::from(LOCAL_HOME);
+        if local.is_dir() {
+            return local;
+        }
+        let state = env("XDG_STATE_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        let state = state.or_else(|| env("HOME").map(|home| Path::new(&home).join(".local/state")));
+        state.map_or(local, |state| state.join("eparch"))
+    }
+
+    /// The home at `root`.
+    pub fn open(root: &Path) -> Result<Home, HomeError> {
+        if !root.join("keys").is_dir() {
+            return Err(HomeError::Missing(root.to_owned()));
+        }
+        let root = root.canonicalize().map_err(io_error("find", root))?;
+        Ok(Home { root })
+    }
+
+    /// Makes the folders and keys of a new home. Its first operator becomes known when it is first held.
+    pub fn create(root: &Path, owner: &Name) -> Result<Home, HomeError> {
+        if root.join("keys").exists() {
+            return Err(HomeError::Exists(root.to_owned()));
+        }
+        make_folder(root)?;
+        let home = Home { root: root.canonicalize().map_err(io_error("find", root))? };
+        for folder in [home.logs(), home.artifacts(), home.given(), home.anchors(), home.runs()] {
+            make_folder(&folder)?;
+        }
+        // The keys come last: a folder with keys is a home.
+        make_folder(&home.root.join("keys.new/operators"))?;
+        let keys = home.root.join("keys.new");
+        write_secret(&keys.join("home.key"), &hex(&random_bytes()))?;
+        write_secret(&keys.join("operators").join(format!("{owner}.key")), &new_operator_key())?;
+        write_secret(&keys.join("owner"), owner.as_str())?;
+        fs::rename(&keys, home.keys()).map_err(io_error("make", &home.keys()))?;
+        Ok(home)
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> PathBuf {
+        self.root.join(limits::DEFAULT_LEDGER_PATH)
+    }
+
+    /// The read models.
+    pub fn views(&self) -> PathBuf {
+        self.root.join("views.db")
+    }
+
+    /// Where the holder listens.
+    pub fn socket(&self) -> PathBuf {
+        self.root.join("control.sock")
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    /// Signed checkpoints, outside the database.
+    pub fn anchors(&self) -> PathBuf {
+        self.root.join("anchors")
+    }
+
+    /// Artifacts by content.
+    pub fn artifacts(&self) -> PathBuf {
+        self.root.join("artifacts")
+    }
+
+    /// Captured lines, by run.
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    /// What agents are given to read: packets and earlier artifacts.
+    pub fn given(&self) -> PathBuf {
+        self.root.join("given")
+    }
+
+    /// Artifacts by run, stage and name, for people.
+    pub fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    /// The operator who made the home.
+    pub fn owner(&self) -> Result<Name, HomeError> {
+        let path = self.keys().join("owner");
+        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+        let bad = |problem: eparch_domain::BadName| io::Error::new(io::ErrorKind::InvalidData, problem.to_string());
+        Name::new(text.trim()).map_err(bad).map_err(io_error("read", &path))
+    }
+
+    /// An operator's bearer key, when this home holds it.
+    pub fn operator_key(&self, name: &Name) -> Result<String, HomeError> {
+        let path = self.operator_key_path(name);
+        match fs::read_to_string(&path) {
+            Ok(key) => Ok(key.trim().to_owned()),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Err(HomeError::NoKey(name.clone())),
+            Err(source) => Err(io_error("read", &path)(source)),
+        }
+    }
+
+    /// Makes a new bearer key for an operator and keeps it here; returns its hash, which is all the ledger gets.
+    pub fn make_operator_key(&self, name: &Name) -> Result<Digest, HomeError> {
+        let key = new_operator_key();
+        write_secret(&self.operator_key_path(name), &key)?;
+        Ok(Digest::of(key.as_bytes()))
+    }
+
+    /// Forgets an operator's bearer key.
+    pub fn drop_operator_key(&self, name: &Name) -> Result<(), HomeError> {
+        let path = self.operator_key_path(name);
+        match fs::remove_file(&path) {
+            Err(problem) if problem.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &path)(problem)),
+            _ => Ok(()),
+        }
+    }
+
+    fn operator_key_path(&self, name: &Name) -> PathBuf {
+        self.keys().join("operators").join(format!("{name}.key"))
+    }
+
+    /// The secret that agents' tokens are derived from.
+    pub fn secret(&self) -> Result<Vec<u8>, HomeError> {
+        let path = self.keys().join("home.key");
+        fs::read(&path).map_err(io_error("read", &path))
+    }
+}
+
+/// Makes a folder that only its owner may look into, and those above it.
+pub(crate) fn make_folder(path: &Path) -> Result<(), HomeError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("make", path))
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+fn write_secret(path: &Path, text: &str) -> Result<(), HomeError> {
+    let draft = path.with_extension("draft");
+    let _ = fs::remove_file(&draft);
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        file.write_all(text.as_bytes())?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    };
+    write().map_err(io_error("write", path))
+}
+
+/// 256 bits from the operating system.
+pub(crate) fn random_bytes() -> [u8; 32] {
+    let mut bytes = [0u8; 32];
+    getrandom::fill(&mut bytes).expect("the operating system has randomness");
+    bytes
+}
+
+/// 128 bits from the operating system, for an id.
+pub fn random_bits() -> u128 {
+    let mut bytes = [0u8; 16];
+    bytes.copy_from_slice(&random_bytes()[..16]);
+    u128::from_be_bytes(bytes)
+}
+
+fn hex(bytes: &[u8; 32]) -> String {
+    Digest::from_bytes(*bytes).hex()
+}
+
+/// An operator's bearer key: a prefix that redaction knows, and 256 bits.
+fn new_operator_key() -> String {
+    format!("epk_{}", hex(&random_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_home_is_private_and_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("home");
+        let owner = Name::new("ada").unwrap();
+        assert!(matches!(Home::open(&root), Err(HomeError::Missing(_))));
+        let home = Home::create(&root, &owner).unwrap();
+        assert!(matches!(Home::create(&root, &owner), Err(HomeError::Exists(_))));
+        assert_eq!(Home::open(&root).unwrap().owner().unwrap(), owner);
+        assert!(home.operator_key(&owner).unwrap().starts_with("epk_"));
+        assert!(matches!(home.operator_key(&Name::new("bob").unwrap()), Err(HomeError::NoKey(_))));
+        for (path, mode) in [(home.root().to_owned(), 0o700), (home.keys().join("home.key"), 0o600)] {
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn the_users_own_home_is_found_when_there_is_no_local_one() {
+        let env = |key: &str| (key == "XDG_STATE_HOME").then(|| "/s".to_owned());
+        assert_eq!(Home::locate(Some("/x".into()), env), Path::new("/x"));
+        assert_eq!(Home::locate(None, env), Path::new("/s/eparch"));
+        let env = |key: &str| (key == "HOME").then(|| "/h".to_owned());
+        assert_eq!(Home::locate(None, env), Path::new("/h/.local/state/eparch"));
+    }
+}

@@ -1,0 +1,88 @@
+//! Live events: every fact, as it becomes durable, and every captured line, to whoever watches.
+
+use eparch_domain::Timestamp;
+use eparch_governor::{AgentSpec, Fact};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+
+use crate::agents::capture::LogLine;
+use crate::driver::Done;
+
+/// Events kept for a watcher that is slow; one that is slower catches up from the ledger.
+const BACKLOG: usize = 4_096;
+
+/// One event, as `/ws` and `/api/events` send it (interface.md 4).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LiveEvent {
+    /// The entry it comes from; of a log line, the last entry before it.
+    pub seq: u64,
+    /// When.
+    pub ts: Timestamp,
+    /// What kind.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What exactly.
+    pub data: Value,
+}
+
+/// Where events are told.
+#[derive(Debug, Clone)]
+pub struct Broadcast {
+    to: broadcast::Sender<LiveEvent>,
+}
+
+impl Default for Broadcast {
+    fn default() -> Self {
+        Broadcast { to: broadcast::channel(BACKLOG).0 }
+    }
+}
+
+impl Broadcast {
+    /// Watches from now on.
+    pub fn watch(&self) -> broadcast::Receiver<LiveEvent> {
+        self.to.subscribe()
+    }
+
+    /// Tells what one durable decision found.
+    pub(crate) fn committed(&self, done: &Done) {
+        if self.to.receiver_count() > 0 {
+            for event in events_of(done) {
+                // Nobody listening is fine.
+                let _ = self.to.send(event);
+            }
+        }
+    }
+
+    /// Tells a captured line.
+    pub(crate) fn log(&self, spec: &AgentSpec, line: &LogLine) {
+        if self.to.receiver_count() > 0 {
+            let data = json!({
+                "pipeline_id": spec.run, "agent_id": spec.agent, "stage": spec.name,
+                "stream": line.stream, "line": line.line,
+            });
+            let _ = self.to.send(LiveEvent { seq: 0, ts: line.ts, kind: "log".to_owned(), data });
+        }
+    }
+}
+
+/// The events of one decision: one for each fact.
+pub(crate) fn events_of(done: &Done) -> Vec<LiveEvent> {
+    let wall = done.record.at.wall;
+    done.record.decision.facts.iter().map(|fact| of_fact(done.seq, wall, fact)).collect()
+}
+
+fn of_fact(seq: u64, ts: Timestamp, fact: &Fact) -> LiveEvent {
+    let mut data = serde_json::to_value(fact).unwrap_or_default();
+    let kind = data.get("type").and_then(Value::as_str).unwrap_or("fact").to_owned();
+    if let Some(fields) = data.as_object_mut() {
+        fields.remove("type");
+        if let Some(run) = fields.get("run").cloned() {
+            fields.insert("pipeline_id".to_owned(), run);
+        }
+        if let Some(agent) = fields.get("agent").cloned() {
+            fields.insert("agent_id".to_owned(), agent);
+        }
+    }
+    LiveEvent { seq, ts, kind, data }
+}

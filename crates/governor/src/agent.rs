@@ -1,0 +1,296 @@
+//! One agent: its eight phases, its errors, its end.
+
+use eparch_domain::{AgentId, Phase, RunId, StageStatus, ViolationType, limits};
+use eparch_pipeline::{AgentWork, OnInterrupt, StageIx, Work};
+
+use crate::effect::Effect;
+use crate::event::{AttemptEnd, Check, Ended, Outcome, Signal};
+use crate::fact::Fact;
+use crate::gate;
+use crate::governor::Turn;
+use crate::retry;
+use crate::run;
+use crate::scope;
+
+/// A stage whose attempts are cut off more often than this is what cuts them off (a dead letter, as others call it).
+const MAX_INTERRUPTIONS: u32 = 200;
+
+/// What the pipeline says about the stage an agent works at.
+pub(crate) fn work_of<'t>(turn: &'t Turn<'_>, agent: AgentId) -> Option<&'t AgentWork> {
+    let (run, ix) = *turn.governor.agents.get(&agent)?;
+    work_at(turn, run, ix)
+}
+
+fn work_at<'t>(turn: &'t Turn<'_>, run: RunId, ix: StageIx) -> Option<&'t AgentWork> {
+    match &turn.governor.run(run)?.graph().pipeline.stage(ix).work {
+        Work::Agent(work) => Some(work),
+        _ => None,
+    }
+}
+
+/// Begins the next attempt at a stage.
+pub(crate) fn begin(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
+    let Some(live) = turn.governor.run(run) else { return };
+    let Some(work) = work_at(turn, run, ix) else { return };
+    let attempt = live.stage(ix).attempts + 1;
+    match scope::resolve(live, ix, work, attempt) {
+        Err(problem) => {
+            let reason = format!("its configuration cannot be resolved: {problem}");
+            run::end_stage(turn, run, ix, StageStatus::Failed, &reason);
+        }
+        Ok(spec) => {
+            let start_by = turn.now.ledger.after(work.start_timeout);
+            turn.record(Fact::AttemptBegan { run, stage: ix, agent: spec.agent, attempt, start_by });
+            turn.record(Fact::StageChanged { run, stage: ix, status: StageStatus::Running, reason: String::new() });
+            turn.record(Fact::PhaseEntered { agent: spec.agent, phase: Phase::Bootstrap });
+            turn.ask(Effect::Prepare(Box::new(spec)));
+        }
+    }
+}
+
+/// The shell carried an agent through some phases. What comes of an agent that has ended is late and changes nothing.
+pub(crate) fn advanced(turn: &mut Turn<'_>, agent: AgentId, outcomes: &[Outcome]) {
+    for outcome in outcomes {
+        let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
+        if attempt.cut_off {
+            return;
+        }
+        if outcome.phase() != attempt.phase || !barrier_passed(attempt, outcome) {
+            let detail = format!("{} came in {}", outcome.phase(), attempt.phase);
+            return violated(turn, agent, ViolationType::ProcedureSkipped, detail);
+        }
+        step(turn, agent, outcome);
+    }
+    if let Some((_, _, attempt)) = turn.governor.attempt(agent)
+        && attempt.phase > Phase::Execute
+    {
+        let (from, failure) = (attempt.phase, attempt.end.as_ref().map(AttemptEnd::reason));
+        turn.ask(Effect::Conclude { agent, from, failure });
+    }
+}
+
+/// Nothing comes of EXECUTE before the program was let go, which is written down first.
+fn barrier_passed(attempt: &crate::state::Attempt, outcome: &Outcome) -> bool {
+    outcome.phase() != Phase::Execute || attempt.execute_by.is_some() || matches!(outcome, Outcome::Failed { .. })
+}
+
+fn step(turn: &mut Turn<'_>, agent: AgentId, outcome: &Outcome) {
+    match outcome {
+        Outcome::Bootstrap { tree, .. } => {
+            if let Some(tree) = tree {
+                turn.record(Fact::TreeKnown { agent, tree: tree.clone() });
+            }
+            enter(turn, agent, Phase::Preflight);
+        }
+        Outcome::Preflight { checks, .. } => match first_failed(checks) {
+            Some(reason) => end_early(turn, agent, failed("EP0230", reason)),
+            None => enter(turn, agent, Phase::Plan),
+        },
+        Outcome::Plan { problem: Some(problem), .. } => end_early(turn, agent, failed("EP0231", problem.clone())),
+        Outcome::Plan { problem: None, .. } => planned(turn, agent),
+        Outcome::Execute { ended, outputs, artifacts, .. } => {
+            turn.record(Fact::OutputSeen { agent, outputs: outputs.clone(), artifacts: artifacts.clone() });
+            let decided = turn.governor.attempt(agent).and_then(|(_, _, attempt)| attempt.end.clone());
+            // A revoked agent puts out nothing more, not even a report (R012).
+            if let Some(end @ AttemptEnd::Revoked { .. }) = decided {
+                return end_early(turn, agent, end);
+            }
+            if let Some(end) = failure_of(ended) {
+                turn.record(Fact::AttemptSpoiled { agent, end });
+            }
+            enter(turn, agent, Phase::Verify);
+        }
+        Outcome::Verify { checks } => {
+            if let Some(reason) = first_failed(checks) {
+                turn.record(Fact::AttemptSpoiled { agent, end: failed("EP0233", reason) });
+            }
+            enter(turn, agent, Phase::Package);
+        }
+        Outcome::Package { manifest } => {
+            turn.record(Fact::Packaged { agent, manifest: *manifest });
+            enter(turn, agent, Phase::Report);
+        }
+        Outcome::Report { report, package } => {
+            let known = turn.governor.attempt(agent).and_then(|(_, _, attempt)| attempt.package);
+            if known == Some(*package) {
+                turn.record(Fact::Reported { agent, report: *report });
+                enter(turn, agent, Phase::Exit);
+            } else {
+                let detail = "its report does not refer to its evidence".to_owned();
+                violated(turn, agent, ViolationType::EvidenceMissing, detail.clone());
+                end_early(turn, agent, failed("EP0234", detail));
+            }
+        }
+        Outcome::Exit => {
+            let end = turn.governor.attempt(agent).and_then(|(_, _, attempt)| attempt.end.clone());
+            ended(turn, agent, end.unwrap_or(AttemptEnd::Completed));
+        }
+        Outcome::Failed { in_phase: Phase::Execute, code, reason } => {
+            turn.record(Fact::AttemptSpoiled { agent, end: failed(code, reason.clone()) });
+            enter(turn, agent, Phase::Verify);
+        }
+        Outcome::Failed { code, reason, .. } => end_early(turn, agent, failed(code, reason.clone())),
+    }
+}
+
+fn failed(code: &str, reason: String) -> AttemptEnd {
+    AttemptEnd::Failed { code: code.to_owned(), reason }
+}
+
+fn first_failed(checks: &[Check]) -> Option<String> {
+    checks.iter().find(|check| !check.ok).map(|check| format!("{}: {}", check.name, check.detail))
+}
+
+/// The stable code of a program that ended badly.
+const PROGRAM_FAILED: &str = "EP0232";
+
+fn failure_of(ended: &Ended) -> Option<AttemptEnd> {
+    match ended {
+        Ended::Code { code: 0 } => None,
+        Ended::Code { code } => Some(failed(PROGRAM_FAILED, format!("it exited with {code}"))),
+        Ended::Signal { signal } => Some(failed(PROGRAM_FAILED, format!("it was ended by signal {signal}"))),
+        Ended::Killed => Some(AttemptEnd::Cancelled { reason: "it was killed".to_owned() }),
+    }
+}
+
+fn enter(turn: &mut Turn<'_>, agent: AgentId, phase: Phase) {
+    turn.record(Fact::PhaseEntered { agent, phase });
+}
+
+/// The plan is settled: EXECUTE, unless the agent is being ended already.
+fn planned(turn: &mut Turn<'_>, agent: AgentId) {
+    let end = turn.governor.attempt(agent).and_then(|(_, _, attempt)| attempt.end.clone());
+    if let Some(end) = end {
+        return end_early(turn, agent, end);
+    }
+    let Some(work) = work_of(turn, agent) else { return };
+    let execute_by = turn.now.ledger.after(work.attempt_timeout.unwrap_or(work.timeout));
+    enter(turn, agent, Phase::Execute);
+    turn.record(Fact::ProgramReleased { agent, execute_by });
+    turn.ask(Effect::Execute { agent });
+}
+
+/// Ends an attempt that will not reach EXIT; whatever it holds is released.
+fn end_early(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
+    let decided = turn.governor.attempt(agent).and_then(|(_, _, attempt)| attempt.end.clone());
+    turn.ask(Effect::Release { agent });
+    ended(turn, agent, decided.unwrap_or(end));
+}
+
+/// Decides how an agent will have ended and has its tree killed. What was decided first stands.
+pub(crate) fn end(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
+    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
+    if attempt.being_killed {
+        return;
+    }
+    let because = end.reason();
+    turn.record(Fact::AgentEnding { agent, end });
+    // The tree of an agent that was cut off is being proven dead already.
+    if turn.governor.attempt(agent).is_some_and(|(_, _, attempt)| !attempt.cut_off) {
+        turn.ask(Effect::Kill { agent, because });
+    }
+}
+
+/// An attempt has ended: the stage ends with it, or is tried again.
+fn ended(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
+    let Some((run, ix, _)) = turn.governor.attempt(agent) else { return };
+    if matches!(end, AttemptEnd::Revoked { .. }) {
+        enter(turn, agent, Phase::Revoked);
+    }
+    turn.record(Fact::AttemptEnded { agent, end: end.clone() });
+    let Some(live) = turn.governor.run(run) else { return };
+    let state = live.stage(ix);
+    let Some(work) = work_at(turn, run, ix) else { return };
+    let tries_left = state.attempts - state.interruptions <= work.retries.max;
+    let may_retry = matches!(end, AttemptEnd::Failed { .. } | AttemptEnd::TimedOut { .. }) && !state.expired;
+    if may_retry && tries_left && live.ending.is_none() {
+        let wait = retry::wait_before(&work.retries, run, ix, state.attempts - state.interruptions + 1);
+        let at = turn.now.ledger.after(wait);
+        turn.record(Fact::RetryScheduled { run, stage: ix, at });
+        let reason = end.reason();
+        turn.record(Fact::StageChanged { run, stage: ix, status: StageStatus::Ready, reason });
+        return;
+    }
+    let status = if live.ending.is_some() && end != AttemptEnd::Completed { StageStatus::Cancelled } else { end.stage_status() };
+    run::end_stage(turn, run, ix, status, &end.reason());
+}
+
+/// The tree of an agent that was cut off is dead: now what was lost can be decided on.
+pub(crate) fn proven_dead(turn: &mut Turn<'_>, agent: AgentId) {
+    let Some((run, ix, attempt)) = turn.governor.attempt(agent) else { return };
+    if !attempt.cut_off {
+        return;
+    }
+    let ran = attempt.execute_by.is_some();
+    if let Some(end) = attempt.end.clone() {
+        return ended(turn, agent, end);
+    }
+    turn.record(Fact::AttemptEnded { agent, end: AttemptEnd::Interrupted { ran } });
+    let Some(live) = turn.governor.run(run) else { return };
+    let interruptions = live.stage(ix).interruptions;
+    let Some(work) = work_at(turn, run, ix) else { return };
+    let reason = AttemptEnd::Interrupted { ran }.reason();
+    if live.ending.is_some() {
+        return run::end_stage(turn, run, ix, StageStatus::Cancelled, &reason);
+    }
+    if interruptions > MAX_INTERRUPTIONS {
+        return run::end_stage(turn, run, ix, StageStatus::Failed, &format!("{reason}; {interruptions} times"));
+    }
+    // A program that never ran did nothing: there is nothing to ask about.
+    match work.on_interrupt() {
+        OnInterrupt::Retry => again(turn, run, ix, &reason),
+        _ if !ran => again(turn, run, ix, &reason),
+        OnInterrupt::Fail => run::end_stage(turn, run, ix, StageStatus::Failed, &reason),
+        OnInterrupt::Ask => gate::open_interrupted(turn, run, ix),
+    }
+}
+
+fn again(turn: &mut Turn<'_>, run: RunId, ix: StageIx, reason: &str) {
+    let reason = reason.to_owned();
+    turn.record(Fact::StageChanged { run, stage: ix, status: StageStatus::Ready, reason });
+}
+
+/// An agent said something on its own listener.
+pub(crate) fn signalled(turn: &mut Turn<'_>, agent: AgentId, signal: &Signal) {
+    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
+    if attempt.end.is_some() || attempt.cut_off || attempt.phase != Phase::Execute {
+        return;
+    }
+    match signal {
+        // The entry itself is the record; a heartbeat is not progress (2.C rule 3).
+        Signal::Heartbeat => {}
+        Signal::Progress | Signal::Message { .. } => turn.record(Fact::ProgressSeen { agent }),
+        Signal::Output { name, value } => {
+            if attempt.outputs.len() < limits::STAGE_OUTPUTS || attempt.outputs.contains_key(name) {
+                let outputs = [(name.clone(), value.clone())].into();
+                turn.record(Fact::OutputSeen { agent, outputs, artifacts: Vec::new() });
+                turn.record(Fact::ProgressSeen { agent });
+            }
+        }
+        Signal::Error { code } => {
+            let code = code.chars().take(64).collect();
+            turn.record(Fact::ErrorCounted { agent, code });
+            over_budget(turn, agent);
+        }
+    }
+}
+
+fn violated(turn: &mut Turn<'_>, agent: AgentId, violation: ViolationType, detail: String) {
+    turn.record(Fact::ViolationFound { agent, violation, detail });
+    over_budget(turn, agent);
+}
+
+/// An agent past its error budget loses its authority (R197–R200).
+fn over_budget(turn: &mut Turn<'_>, agent: AgentId) {
+    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
+    if attempt.budget.is_exceeded() && attempt.end.is_none() {
+        let budget = &attempt.budget;
+        let reason = format!(
+            "its error budget is exceeded: {} errors, {} violations of procedure",
+            budget.total_errors, budget.procedure_violations
+        );
+        let violation = ViolationType::BudgetExceeded;
+        turn.record(Fact::ViolationFound { agent, violation, detail: reason.clone() });
+        end(turn, agent, AttemptEnd::Revoked { reason });
+    }
+}

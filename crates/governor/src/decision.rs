@@ -1,0 +1,195 @@
+//! What the governor answers: facts, effects, and a word to whoever asked.
+
+use eparch_domain::{Digest, GateId, Name, RunId, RunStatus, Tier};
+use serde::{Deserialize, Serialize};
+
+use crate::effect::Effect;
+use crate::fact::Fact;
+use crate::operator::Separation;
+
+/// Everything that follows from one event.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Decision {
+    /// What was found to be so, in order.
+    pub facts: Vec<Fact>,
+    /// What is to be done, in order.
+    pub effects: Vec<Effect>,
+    /// What whoever asked is told.
+    pub answer: Answer,
+}
+
+/// What whoever asked is told.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It was taken.
+    #[default]
+    Taken,
+    /// It had been done before; this is the run that came of it.
+    Already {
+        /// That run.
+        run: RunId,
+    },
+    /// It was refused.
+    Refused(Refusal),
+}
+
+/// Why something that was asked for was refused. Each has a stable code and a page under `docs/errors/`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "because", rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the fields are named in the messages below")]
+pub enum Refusal {
+    /// The id is taken by another run.
+    RunExists { run: RunId },
+    /// No such run is alive.
+    UnknownRun { run: RunId },
+    /// The run has ended.
+    RunEnded { run: RunId, status: RunStatus },
+    /// Nobody of that name is known.
+    UnknownOperator { name: Name },
+    /// The operator's role does not allow it.
+    RoleForbids { name: Name, role: String, what: String },
+    /// The grant is more than the operator may give.
+    GrantTooHigh { asked: Tier, max: Tier },
+    /// A stage needs more than was granted (R043).
+    TierAboveGrant { stage: Name, tier: Tier, grant: Tier },
+    /// The definition is not at hand.
+    UnknownPipeline { pipeline: Digest },
+    /// The stage asked for does not exist.
+    UnknownStage { stage: Name },
+    /// This build has nothing that carries the stage out.
+    RuntimeMissing { stage: Name, runtime: String },
+    /// The same key was used for something else.
+    KeyReused { run: RunId },
+    /// Too many runs are alive.
+    TooManyRuns { limit: usize },
+    /// No such gate waits.
+    UnknownGate { gate: GateId },
+    /// The gate has closed.
+    GateClosed { gate: GateId },
+    /// The gate's time is over.
+    GateTimedOut { gate: GateId },
+    /// The one who answers is not listed.
+    NotAnApprover { name: Name, approvers: Vec<Name> },
+    /// The one who answers asked for the run.
+    OwnRequest { name: Name },
+    /// What was answered is not what waits.
+    SubjectDiffers { expected: Digest, found: Digest },
+    /// They answered before.
+    AnsweredBefore { name: Name },
+    /// No reason was given, or one that is too long.
+    BadRationale { limit: usize },
+    /// The key is not kept far enough apart.
+    SeparationTooWeak { needed: Separation },
+    /// The name is taken.
+    OperatorExists { name: Name },
+    /// Somebody must be left who may add operators.
+    LastAdmin { name: Name },
+    /// An operator may not give more than they have.
+    BeyondOwnTier { name: Name, max: Tier },
+}
+
+impl Refusal {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refusal::RunExists { .. } => "EP0201",
+            Refusal::UnknownRun { .. } => "EP0202",
+            Refusal::RunEnded { .. } => "EP0203",
+            Refusal::UnknownOperator { .. } => "EP0204",
+            Refusal::RoleForbids { .. } => "EP0205",
+            Refusal::GrantTooHigh { .. } => "EP0206",
+            Refusal::TierAboveGrant { .. } => "EP0207",
+            Refusal::UnknownPipeline { .. } => "EP0208",
+            Refusal::UnknownStage { .. } => "EP0209",
+            Refusal::RuntimeMissing { .. } => "EP0210",
+            Refusal::KeyReused { .. } => "EP0211",
+            Refusal::TooManyRuns { .. } => "EP0212",
+            Refusal::UnknownGate { .. } => "EP0301",
+            Refusal::GateClosed { .. } => "EP0302",
+            Refusal::GateTimedOut { .. } => "EP0303",
+            Refusal::NotAnApprover { .. } => "EP0304",
+            Refusal::OwnRequest { .. } => "EP0305",
+            Refusal::SubjectDiffers { .. } => "EP0306",
+            Refusal::AnsweredBefore { .. } => "EP0307",
+            Refusal::BadRationale { .. } => "EP0308",
+            Refusal::SeparationTooWeak { .. } => "EP0309",
+            Refusal::OperatorExists { .. } => "EP0401",
+            Refusal::LastAdmin { .. } => "EP0402",
+            Refusal::BeyondOwnTier { .. } => "EP0403",
+        }
+    }
+
+    /// What can be done about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Refusal::RunExists { .. } => "ask for a new run; an id is used once",
+            Refusal::UnknownRun { .. } => "`eparch runs list` shows the runs of this home",
+            Refusal::RunEnded { .. } => "`eparch runs retry ID --from STAGE` makes a new run from one that has ended",
+            Refusal::UnknownOperator { .. } => "`eparch operator list` shows who is known; `eparch operator add NAME --role ROLE` adds somebody",
+            Refusal::RoleForbids { .. } => "ask somebody whose role allows it",
+            Refusal::GrantTooHigh { .. } => "ask for a lower --tier, or let somebody with a higher maximum start the run",
+            Refusal::TierAboveGrant { .. } => "grant a higher --tier, or lower the stage's tier",
+            Refusal::UnknownPipeline { .. } => "hand in the pipeline's file again",
+            Refusal::UnknownStage { .. } => "`eparch runs show ID` lists the stages",
+            Refusal::RuntimeMissing { .. } => "give the stage a `command`, which makes it a process agent",
+            Refusal::KeyReused { .. } => "use a new idempotency key for a new request",
+            Refusal::TooManyRuns { .. } => "wait until some runs have ended",
+            Refusal::UnknownGate { .. } => "`eparch approvals list` shows the gates that wait",
+            Refusal::GateClosed { .. } => "an approval is used once; the gate has been decided",
+            Refusal::GateTimedOut { .. } => "start the run again, or retry it from the gate's stage",
+            Refusal::NotAnApprover { .. } => "somebody listed at the gate must answer it",
+            Refusal::OwnRequest { .. } => "whoever asks for a run may not approve it; somebody else must",
+            Refusal::SubjectDiffers { .. } => "look at the gate again with `eparch approvals show ID`, then answer what it shows",
+            Refusal::AnsweredBefore { .. } => "each person has one vote at a gate",
+            Refusal::BadRationale { .. } => "say why with --rationale",
+            Refusal::SeparationTooWeak { .. } => "sign the answer with a key this home never held: `eparch operator add NAME --role approver --public-key KEY`, then `eparch approvals approve ID --key FILE`",
+            Refusal::OperatorExists { .. } => "choose another name, or rotate the key with `eparch operator rotate NAME`",
+            Refusal::LastAdmin { .. } => "add another admin first",
+            Refusal::BeyondOwnTier { .. } => "nobody gives a higher tier than their own maximum",
+        }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Refusal::RunExists { run } => write!(f, "{run} exists already"),
+            Refusal::UnknownRun { run } => write!(f, "no run {run} is known"),
+            Refusal::RunEnded { run, status } => write!(f, "{run} has ended {status}"),
+            Refusal::UnknownOperator { name } => write!(f, "no operator {name} is known"),
+            Refusal::RoleForbids { name, role, what } => write!(f, "{name} is {role} and may not {what}"),
+            Refusal::GrantTooHigh { asked, max } => write!(f, "{asked} was asked for, but the operator may grant {max} at most"),
+            Refusal::TierAboveGrant { stage, tier, grant } => {
+                write!(f, "stage {stage} works at {tier}, but the run is granted {grant}")
+            }
+            Refusal::UnknownPipeline { pipeline } => write!(f, "the definition {pipeline} is not at hand"),
+            Refusal::UnknownStage { stage } => write!(f, "there is no stage {stage}"),
+            Refusal::RuntimeMissing { stage, runtime } => {
+                write!(f, "stage {stage} needs the {runtime} runtime, which this build does not have")
+            }
+            Refusal::KeyReused { run } => write!(f, "the idempotency key was used for another request, {run}"),
+            Refusal::TooManyRuns { limit } => write!(f, "{limit} runs are alive, which is the limit"),
+            Refusal::UnknownGate { gate } => write!(f, "no gate {gate} is known"),
+            Refusal::GateClosed { gate } => write!(f, "{gate} has been decided"),
+            Refusal::GateTimedOut { gate } => write!(f, "{gate} has timed out"),
+            Refusal::NotAnApprover { name, approvers } => {
+                let list: Vec<&str> = approvers.iter().map(Name::as_str).collect();
+                write!(f, "{name} is not an approver of this gate; it lists {}", list.join(", "))
+            }
+            Refusal::OwnRequest { name } => write!(f, "{name} asked for this run and may not approve it"),
+            Refusal::SubjectDiffers { expected, found } => {
+                write!(f, "what was answered, {found}, is not what waits, {expected}")
+            }
+            Refusal::AnsweredBefore { name } => write!(f, "{name} has answered this gate before"),
+            Refusal::BadRationale { limit } => write!(f, "a rationale of 1 to {limit} bytes is required"),
+            Refusal::SeparationTooWeak { needed } => match needed {
+                Separation::RemoteKey => write!(f, "this gate takes only answers signed by a key this home never held"),
+                Separation::SameHome => write!(f, "this gate takes only answers proven by a key"),
+            },
+            Refusal::OperatorExists { name } => write!(f, "there is an operator {name} already"),
+            Refusal::LastAdmin { name } => write!(f, "{name} is the last admin"),
+            Refusal::BeyondOwnTier { name, max } => write!(f, "{name} may grant {max} at most"),
+        }
+    }
+}

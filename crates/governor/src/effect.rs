@@ -1,0 +1,136 @@
+//! Everything the governor can ask of the world.
+
+use std::collections::BTreeMap;
+
+use eparch_domain::{AgentId, Digest, Name, Phase, RunId, Span, Tier};
+use eparch_pipeline::{SandboxMode, StageIx};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Something to be done, written down before it is done. Each is performed at most once in the epoch that decided it;
+/// after a crash [`crate::Event::Booted`] decides anew.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Effect {
+    /// Make an agent ready: identity, confinement, preflight, plan. No program runs yet.
+    Prepare(Box<AgentSpec>),
+    /// Let the agent's program go.
+    Execute {
+        /// Which agent.
+        agent: AgentId,
+    },
+    /// Carry an agent whose program has ended through what is left: VERIFY, PACKAGE, REPORT, EXIT.
+    Conclude {
+        /// Which agent.
+        agent: AgentId,
+        /// The phase to begin with.
+        from: Phase,
+        /// What has gone wrong so far; verification is not attempted then.
+        failure: Option<String>,
+    },
+    /// End an agent's process tree now; the outcome of its phase follows.
+    Kill {
+        /// Which agent.
+        agent: AgentId,
+        /// Why.
+        because: String,
+    },
+    /// Release whatever an agent that will not reach EXIT still holds.
+    Release {
+        /// Which agent.
+        agent: AgentId,
+    },
+    /// Prove the process tree of an agent of an earlier epoch dead, killing it if need be.
+    Reap {
+        /// Which agent.
+        agent: AgentId,
+        /// How to find its tree, as recorded in its BOOTSTRAP.
+        tree: Option<Value>,
+    },
+    /// A run has ended: sign a checkpoint.
+    Seal {
+        /// Which run.
+        run: RunId,
+    },
+}
+
+impl Effect {
+    /// Whether an event will tell what came of it. Such an effect stays due until then.
+    pub fn has_result(&self) -> bool {
+        match self {
+            Effect::Prepare(_) | Effect::Execute { .. } | Effect::Conclude { .. } | Effect::Reap { .. } => true,
+            Effect::Kill { .. } | Effect::Release { .. } | Effect::Seal { .. } => false,
+        }
+    }
+
+    /// The agent it concerns.
+    pub fn agent(&self) -> Option<AgentId> {
+        match self {
+            Effect::Prepare(spec) => Some(spec.agent),
+            Effect::Execute { agent }
+            | Effect::Conclude { agent, .. }
+            | Effect::Kill { agent, .. }
+            | Effect::Release { agent }
+            | Effect::Reap { agent, .. } => Some(*agent),
+            Effect::Seal { .. } => None,
+        }
+    }
+}
+
+/// Everything an attempt is, with every expression resolved. The files of its template are found through the pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentSpec {
+    /// Which agent.
+    pub agent: AgentId,
+    /// Of which run.
+    pub run: RunId,
+    /// The run's pipeline.
+    pub pipeline: Digest,
+    /// What was asked for: pipeline and inputs.
+    pub plan: Digest,
+    /// Which stage.
+    pub stage: StageIx,
+    /// The stage's name.
+    pub name: Name,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// The attempt it follows.
+    pub follows: Option<AgentId>,
+    /// Its effective tier (X35).
+    pub tier: Tier,
+    /// What it is to achieve.
+    pub objective: Option<String>,
+    /// Its program and arguments.
+    pub command: Vec<String>,
+    /// Its own environment.
+    pub env: BTreeMap<String, String>,
+    /// Paths it may read.
+    pub read: Vec<String>,
+    /// Paths it may write.
+    pub write: Vec<String>,
+    /// Commands that check its result.
+    pub verify: Vec<Vec<String>>,
+    /// Files it must leave.
+    pub artifacts: Vec<String>,
+    /// Artifacts of earlier stages it is given, by stage.
+    pub inputs_from: BTreeMap<Name, Vec<GivenFile>>,
+    /// The run's inputs.
+    pub inputs: BTreeMap<String, Value>,
+    /// The project's folder.
+    pub root: String,
+    /// Whether missing confinement refuses.
+    pub sandbox: SandboxMode,
+    /// How long it may execute; for its packet, the governor keeps the time itself.
+    pub timeout: Span,
+    /// Whether it must show progress, and how soon; the shell then reports progress.
+    pub idle_timeout: Option<Span>,
+}
+
+/// An earlier artifact that an agent is given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenFile {
+    /// Its path below the stage's folder.
+    pub path: String,
+    /// Its content.
+    pub digest: Digest,
+}

@@ -1,0 +1,394 @@
+//! Everything that can happen to the governor.
+
+use std::collections::BTreeMap;
+
+use eparch_domain::{AgentId, Artifact, Digest, GateId, Name, Phase, RunId, Span, StageStatus, Tier};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::operator::{Operator, Separation};
+
+/// Something that happened. Ids and randomness arrive in it; it carries no secret: tokens by hash, bodies by digest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// A holder took the home. Whatever was in flight under an earlier epoch is in doubt.
+    Booted {
+        /// The holder's number, rising with each boot.
+        epoch: u64,
+        /// The version of the program.
+        version: String,
+        /// How many agents may work at once.
+        agents_at_once: u32,
+    },
+    /// A deadline has come.
+    ClockTurned,
+    /// The wall clock moved by more than `limits::CLOCK_SKEW` against the monotonic one.
+    ClockJumped {
+        /// By how many milliseconds, negative when it went back.
+        by_ms: i64,
+    },
+    /// Somebody who may act was made known.
+    OperatorAdded {
+        /// Who added them; nobody for a home's first operator.
+        by: Option<Name>,
+        /// Who.
+        operator: Operator,
+    },
+    /// An operator got another key.
+    OperatorRotated {
+        /// Who asked.
+        by: Name,
+        /// Whose key.
+        name: Name,
+        /// The new one.
+        key: crate::operator::Key,
+    },
+    /// Somebody may act no longer.
+    OperatorRemoved {
+        /// Who asked.
+        by: Name,
+        /// Who goes.
+        name: Name,
+    },
+    /// Somebody asked for a run.
+    RunRequested(Box<RunRequest>),
+    /// Somebody asked a run to end.
+    StopRequested {
+        /// Which run.
+        run: RunId,
+        /// Who asked.
+        by: Name,
+        /// Why.
+        reason: String,
+    },
+    /// The shell carried an agent through one or more phases.
+    AgentAdvanced {
+        /// Which agent.
+        agent: AgentId,
+        /// What came of each phase, in order.
+        outcomes: Vec<Outcome>,
+    },
+    /// An agent said something on its own listener.
+    AgentSignalled {
+        /// Which agent.
+        agent: AgentId,
+        /// What it said.
+        signal: Signal,
+    },
+    /// The process tree of an agent of an earlier epoch is proven dead.
+    TreeProvenDead {
+        /// Which agent.
+        agent: AgentId,
+        /// Whether it had to be killed, rather than being found dead.
+        killed: bool,
+    },
+    /// Somebody answered a gate.
+    GateAnswered(GateAnswer),
+}
+
+/// What somebody who wants a run hands over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// The id the run will have.
+    pub run: RunId,
+    /// The pipeline, by the digest of its checked definition.
+    pub pipeline: Digest,
+    /// Its inputs, checked and with defaults.
+    pub inputs: BTreeMap<String, Value>,
+    /// The environment variables its expressions read, as they were when it was asked for.
+    pub env: BTreeMap<String, String>,
+    /// Who asks.
+    pub requester: Name,
+    /// The highest tier asked for; `None` is the requester's own maximum.
+    pub grant: Option<Tier>,
+    /// The project's folder on the holder's machine.
+    pub root: String,
+    /// A second request with the same key is the same request.
+    pub idempotency_key: Option<String>,
+    /// The run this one repeats in part.
+    pub lineage: Option<Lineage>,
+}
+
+/// How a run follows from an earlier one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// The earlier run.
+    pub run: RunId,
+    /// The stage it is repeated from.
+    pub from: Name,
+    /// The completed stages that are kept.
+    pub kept: BTreeMap<Name, Kept>,
+}
+
+/// A completed stage kept from an earlier run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Its outputs.
+    pub outputs: BTreeMap<String, Value>,
+    /// Its artifacts.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// What came of one phase of an agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Outcome {
+    /// The agent has an identity.
+    Bootstrap {
+        /// The hash of its token.
+        token: Digest,
+        /// The digest of its signed instruction packet.
+        packet: Digest,
+        /// How a later holder finds its process tree; opaque here.
+        tree: Option<Value>,
+    },
+    /// Sandbox, inventory and dependencies were checked (R005).
+    Preflight {
+        /// Each check.
+        checks: Vec<Check>,
+        /// What confinement is in force, and what is missing.
+        confinement: Vec<Measure>,
+    },
+    /// What will be done is settled (R006).
+    Plan {
+        /// The digest of the plan's document.
+        plan: Digest,
+        /// The actions it names; nothing else may be executed (R007).
+        actions: Vec<String>,
+        /// Why the plan is not valid; `None` when it is.
+        problem: Option<String>,
+    },
+    /// The program ended and nothing of its tree is left.
+    Execute {
+        /// How.
+        ended: Ended,
+        /// What it put out.
+        outputs: BTreeMap<String, Value>,
+        /// The files it left, already kept by content.
+        artifacts: Vec<Artifact>,
+        /// Processes that outlived its main program and were killed.
+        leftovers: u32,
+        /// What it used.
+        usage: Usage,
+    },
+    /// Its results were checked (R008).
+    Verify {
+        /// Each check.
+        checks: Vec<Check>,
+    },
+    /// Its evidence was bundled (R009).
+    Package {
+        /// The digest of the manifest.
+        manifest: Digest,
+    },
+    /// Its report was written (R010).
+    Report {
+        /// The digest of the report.
+        report: Digest,
+        /// The package it refers to.
+        package: Digest,
+    },
+    /// Everything it held is released (R011).
+    Exit,
+    /// A phase could not be carried out.
+    #[serde(rename = "FAILED")]
+    Failed {
+        /// Which.
+        in_phase: Phase,
+        /// A stable code.
+        code: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// The phase it is of.
+    pub fn phase(&self) -> Phase {
+        match self {
+            Outcome::Bootstrap { .. } => Phase::Bootstrap,
+            Outcome::Preflight { .. } => Phase::Preflight,
+            Outcome::Plan { .. } => Phase::Plan,
+            Outcome::Execute { .. } => Phase::Execute,
+            Outcome::Verify { .. } => Phase::Verify,
+            Outcome::Package { .. } => Phase::Package,
+            Outcome::Report { .. } => Phase::Report,
+            Outcome::Exit => Phase::Exit,
+            Outcome::Failed { in_phase, .. } => *in_phase,
+        }
+    }
+}
+
+/// One check and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was checked.
+    pub name: String,
+    /// Whether it held.
+    pub ok: bool,
+    /// What was found.
+    pub detail: String,
+}
+
+/// One measure of confinement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measure {
+    /// Which.
+    pub name: String,
+    /// Whether it is in force.
+    pub in_force: bool,
+    /// What is in force, or why it is missing.
+    pub detail: String,
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "snake_case")]
+pub enum Ended {
+    /// By itself; 0 is success.
+    Code {
+        /// Its exit code.
+        code: i32,
+    },
+    /// By a signal nobody here sent.
+    Signal {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// Killed because the governor asked for it.
+    Killed,
+}
+
+/// What a program used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// Processor time, in milliseconds.
+    pub cpu_ms: u64,
+    /// The largest resident set of its main program, in bytes.
+    pub max_rss_bytes: u64,
+    /// Lines captured.
+    pub lines: u64,
+    /// Lines that were not kept because there were too many.
+    pub lines_dropped: u64,
+    /// How long it ran.
+    pub wall_ms: u64,
+}
+
+/// What an agent says while it works.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Signal {
+    /// It lives.
+    Heartbeat,
+    /// Something moved: a captured line, an artifact, processor time (2.C rule 3).
+    Progress,
+    /// An output.
+    Output {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: Value,
+    },
+    /// A message to another agent, or to everybody.
+    Message {
+        /// To whom; `None` is everybody in the run.
+        to: Option<String>,
+        /// The digest of what was said.
+        content: Digest,
+    },
+    /// An error of its own doing.
+    Error {
+        /// A code of its own, at most 64 characters.
+        code: String,
+    },
+}
+
+/// Somebody's answer at a gate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateAnswer {
+    /// Which gate.
+    pub gate: GateId,
+    /// Who, as proven by their key.
+    pub by: Name,
+    /// How their key is kept apart from the home.
+    pub separation: Separation,
+    /// What they say.
+    pub decision: GateDecision,
+    /// The digest of what they saw.
+    pub subject: Digest,
+    /// Why.
+    pub rationale: String,
+}
+
+/// Yes or no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateDecision {
+    /// Yes.
+    Approve,
+    /// No.
+    Deny,
+}
+
+/// How an attempt ended, as its run sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "end", rename_all = "snake_case")]
+pub enum AttemptEnd {
+    /// Well.
+    Completed,
+    /// Badly, by its own doing or in one of its phases.
+    Failed {
+        /// A stable code.
+        code: String,
+        /// Why.
+        reason: String,
+    },
+    /// By a timeout.
+    TimedOut {
+        /// Which of the four, or `idle`.
+        limit: String,
+        /// How long it was allowed.
+        allowed: Span,
+    },
+    /// Because its branch or its run was ended.
+    Cancelled {
+        /// Why.
+        reason: String,
+    },
+    /// Its authority was taken away.
+    Revoked {
+        /// Why.
+        reason: String,
+    },
+    /// Its holder died. Whether it did something outside is unknown, unless it never ran.
+    Interrupted {
+        /// Whether its program had been let go.
+        ran: bool,
+    },
+}
+
+impl AttemptEnd {
+    /// The status of a stage that ends with this attempt.
+    pub fn stage_status(&self) -> StageStatus {
+        match self {
+            AttemptEnd::Completed => StageStatus::Completed,
+            AttemptEnd::TimedOut { .. } => StageStatus::TimedOut,
+            AttemptEnd::Cancelled { .. } => StageStatus::Cancelled,
+            AttemptEnd::Failed { .. } | AttemptEnd::Revoked { .. } | AttemptEnd::Interrupted { .. } => StageStatus::Failed,
+        }
+    }
+
+    /// Why, for people.
+    pub fn reason(&self) -> String {
+        match self {
+            AttemptEnd::Completed => String::new(),
+            AttemptEnd::Failed { reason, .. } | AttemptEnd::Cancelled { reason } | AttemptEnd::Revoked { reason } => {
+                reason.clone()
+            }
+            AttemptEnd::TimedOut { limit, allowed } => format!("the {limit} timeout of {allowed} passed"),
+            AttemptEnd::Interrupted { ran: true } => "cut off with its holder; what it did outside is unknown".to_owned(),
+            AttemptEnd::Interrupted { ran: false } => "cut off with its holder before its program ran".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! What the governor found to be so. State is what facts have been applied to it, and nothing else; recovery applies
+//! recorded facts and never decides.
+
+use std::collections::BTreeMap;
+
+use eparch_domain::{AgentId, Artifact, Digest, GateId, LedgerTime, Name, Phase, RunId, RunStatus, StageStatus, Tier, ViolationType};
+use eparch_pipeline::StageIx;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::event::{AttemptEnd, GateDecision, Kept};
+use crate::operator::{Key, Operator, Separation};
+
+/// One thing found to be so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Fact {
+    /// A holder's epoch began.
+    EpochBegan {
+        /// Its number.
+        epoch: u64,
+        /// How many agents may work at once in it.
+        agents_at_once: u32,
+    },
+    /// An operator is known from now on.
+    OperatorKnown {
+        /// Who.
+        operator: Operator,
+    },
+    /// An operator has another key from now on.
+    OperatorRekeyed {
+        /// Who.
+        name: Name,
+        /// The key.
+        key: Key,
+    },
+    /// An operator is known no longer.
+    OperatorForgotten {
+        /// Who.
+        name: Name,
+    },
+    /// A run exists.
+    RunSpawned(Box<RunSpawned>),
+    /// A run is being ended by a person or its deadline.
+    RunEnding {
+        /// Which.
+        run: RunId,
+        /// How it will have ended.
+        status: RunStatus,
+        /// Why.
+        reason: String,
+        /// Who asked; nobody when its deadline passed.
+        by: Option<Name>,
+    },
+    /// A run's status changed.
+    RunChanged {
+        /// Which.
+        run: RunId,
+        /// To what.
+        status: RunStatus,
+        /// Why, when it ended.
+        reason: String,
+    },
+    /// A stage's status changed.
+    StageChanged {
+        /// Of which run.
+        run: RunId,
+        /// Which.
+        stage: StageIx,
+        /// To what.
+        status: StageStatus,
+        /// Why; empty when it goes without saying.
+        reason: String,
+    },
+    /// A stage was kept from an earlier run.
+    StageKept {
+        /// Of which run.
+        run: RunId,
+        /// Which.
+        stage: StageIx,
+        /// What it had left.
+        kept: Kept,
+    },
+    /// A condition was evaluated, once.
+    ConditionDecided {
+        /// Of which run.
+        run: RunId,
+        /// Which.
+        stage: StageIx,
+        /// What it yielded.
+        holds: bool,
+        /// The digest of everything it could see.
+        scope: Digest,
+    },
+    /// An attempt began.
+    AttemptBegan {
+        /// Of which run.
+        run: RunId,
+        /// At which stage.
+        stage: StageIx,
+        /// The agent it makes.
+        agent: AgentId,
+        /// Which attempt, from 1.
+        attempt: u32,
+        /// When it must be ready to execute.
+        start_by: LedgerTime,
+    },
+    /// An agent entered a phase.
+    PhaseEntered {
+        /// Which agent.
+        agent: AgentId,
+        /// Which phase.
+        phase: Phase,
+    },
+    /// How an agent's process tree can be found later.
+    TreeKnown {
+        /// Which agent.
+        agent: AgentId,
+        /// Opaque here.
+        tree: Value,
+    },
+    /// An agent's program was let go.
+    ProgramReleased {
+        /// Which agent.
+        agent: AgentId,
+        /// When it must have ended.
+        execute_by: LedgerTime,
+    },
+    /// An agent is being ended; the end follows when its tree is dead.
+    AgentEnding {
+        /// Which agent.
+        agent: AgentId,
+        /// How it will have ended.
+        end: AttemptEnd,
+    },
+    /// Something moved.
+    ProgressSeen {
+        /// Which agent.
+        agent: AgentId,
+    },
+    /// An agent put something out.
+    OutputSeen {
+        /// Which agent.
+        agent: AgentId,
+        /// What.
+        outputs: BTreeMap<String, Value>,
+        /// Which files.
+        artifacts: Vec<Artifact>,
+    },
+    /// An error of an agent's own doing was counted.
+    ErrorCounted {
+        /// Which agent.
+        agent: AgentId,
+        /// Its code.
+        code: String,
+    },
+    /// A violation was found.
+    ViolationFound {
+        /// By which agent.
+        agent: AgentId,
+        /// Which kind.
+        violation: ViolationType,
+        /// What exactly.
+        detail: String,
+    },
+    /// What went wrong with an attempt that still goes through its last phases.
+    AttemptSpoiled {
+        /// Which agent.
+        agent: AgentId,
+        /// How it will have ended.
+        end: AttemptEnd,
+    },
+    /// An agent's evidence exists.
+    Packaged {
+        /// Which agent.
+        agent: AgentId,
+        /// The digest of the manifest.
+        manifest: Digest,
+    },
+    /// An agent's report exists.
+    Reported {
+        /// Which agent.
+        agent: AgentId,
+        /// The digest of the report.
+        report: Digest,
+    },
+    /// An agent of an earlier epoch was cut off.
+    AttemptCutOff {
+        /// Which agent.
+        agent: AgentId,
+    },
+    /// An attempt ended.
+    AttemptEnded {
+        /// Which agent.
+        agent: AgentId,
+        /// How.
+        end: AttemptEnd,
+    },
+    /// A stage's time is over: it is not tried again.
+    StageExpired {
+        /// Of which run.
+        run: RunId,
+        /// Which.
+        stage: StageIx,
+    },
+    /// A stage will be tried again.
+    RetryScheduled {
+        /// Of which run.
+        run: RunId,
+        /// Which.
+        stage: StageIx,
+        /// When.
+        at: LedgerTime,
+    },
+    /// A gate waits.
+    GateOpened(Box<GateOpened>),
+    /// Somebody answered.
+    VoteCast {
+        /// At which gate.
+        gate: GateId,
+        /// Who.
+        by: Name,
+        /// What.
+        decision: GateDecision,
+        /// Why.
+        rationale: String,
+        /// How far apart they are from the requester.
+        separation: Separation,
+    },
+    /// A gate waits no longer.
+    GateClosed {
+        /// Which.
+        gate: GateId,
+        /// How.
+        outcome: GateOutcome,
+    },
+}
+
+/// A run exists.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSpawned {
+    /// Which.
+    pub run: RunId,
+    /// Of which pipeline.
+    pub pipeline: Digest,
+    /// Pipeline and inputs.
+    pub plan: Digest,
+    /// Its inputs.
+    pub inputs: BTreeMap<String, Value>,
+    /// What its expressions see of the environment.
+    pub env: BTreeMap<String, String>,
+    /// Who asked.
+    pub requester: Name,
+    /// The highest tier in it.
+    pub grant: Tier,
+    /// The project's folder.
+    pub root: String,
+    /// The request's key.
+    pub idempotency_key: Option<String>,
+    /// The run and stage it repeats.
+    pub repeats: Option<(RunId, Name)>,
+    /// When it must have ended.
+    pub deadline: LedgerTime,
+}
+
+/// A gate waits. Who may answer, how many it takes and what is approved are settled now and never change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GateOpened {
+    /// Which.
+    pub gate: GateId,
+    /// Of which run.
+    pub run: RunId,
+    /// At which stage.
+    pub stage: StageIx,
+    /// What it is for.
+    pub purpose: GatePurpose,
+    /// The digest of what is approved.
+    pub subject: Digest,
+    /// Operators, groups or roles who may answer.
+    pub approvers: Vec<Name>,
+    /// How many approvals it takes.
+    pub quorum: u16,
+    /// Who may not answer.
+    pub requester: Name,
+    /// The least separation an answer must have.
+    pub separation: Separation,
+    /// When it has waited long enough.
+    pub deadline: LedgerTime,
+}
+
+/// What a gate is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GatePurpose {
+    /// A stage of the pipeline.
+    Stage,
+    /// Whether an attempt that was cut off is made again (`on_interrupt: ask`).
+    Interrupted,
+}
+
+/// How a gate closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateOutcome {
+    /// Enough approvals.
+    Approved,
+    /// One denial.
+    Denied,
+    /// It waited long enough.
+    TimedOut,
+    /// Its run or branch ended.
+    Cancelled,
+}

@@ -1,0 +1,114 @@
+//! People and programs that may act on a home.
+
+use eparch_domain::{Digest, Name, Tier};
+use serde::{Deserialize, Serialize};
+
+/// Somebody who may act.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operator {
+    /// Their name.
+    pub name: Name,
+    /// What they may do.
+    pub role: OperatorRole,
+    /// Groups they belong to; a gate may list a group.
+    pub groups: Vec<Name>,
+    /// The highest tier they may grant to a run (X35).
+    pub max_tier: Tier,
+    /// How they prove who they are.
+    pub key: Key,
+}
+
+/// What an operator may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OperatorRole {
+    /// Looks.
+    Viewer,
+    /// Looks at everything, the ledger included.
+    Auditor,
+    /// Starts and stops runs.
+    Operator,
+    /// Answers gates.
+    Approver,
+    /// Both, and adds operators.
+    Admin,
+}
+
+impl OperatorRole {
+    /// Every role, in order.
+    pub const ALL: [OperatorRole; 5] = [
+        OperatorRole::Viewer,
+        OperatorRole::Auditor,
+        OperatorRole::Operator,
+        OperatorRole::Approver,
+        OperatorRole::Admin,
+    ];
+
+    /// The role's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OperatorRole::Viewer => "viewer",
+            OperatorRole::Auditor => "auditor",
+            OperatorRole::Operator => "operator",
+            OperatorRole::Approver => "approver",
+            OperatorRole::Admin => "admin",
+        }
+    }
+
+    /// Whether they may start and stop runs.
+    pub fn may_run(self) -> bool {
+        matches!(self, OperatorRole::Operator | OperatorRole::Admin)
+    }
+
+    /// Whether they may answer gates. An operator listed at a gate may, too: the list is the pipeline author's word.
+    pub fn may_answer(self) -> bool {
+        matches!(self, OperatorRole::Operator | OperatorRole::Approver | OperatorRole::Admin)
+    }
+
+    /// Whether they may add, rotate and remove operators.
+    pub fn may_administer(self) -> bool {
+        matches!(self, OperatorRole::Admin)
+    }
+}
+
+impl std::str::FromStr for OperatorRole {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        OperatorRole::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| {
+            format!("unknown role {text:?}; roles are viewer, auditor, operator, approver and admin")
+        })
+    }
+}
+
+/// How an operator proves who they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kept", rename_all = "snake_case")]
+pub enum Key {
+    /// A bearer key this home made; only its hash is kept.
+    Home {
+        /// SHA-256 of the key.
+        hash: Digest,
+    },
+    /// An Ed25519 key this home never held.
+    Remote {
+        /// The public key, 64 hexadecimal digits.
+        public_key: String,
+    },
+}
+
+/// How far apart the people at a gate are, as far as keys can say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Separation {
+    /// The key lies in this home: whoever holds the home can use it.
+    SameHome,
+    /// The answer is signed by a key this home never held.
+    RemoteKey,
+}
+
+impl Operator {
+    /// Whether an approver's entry in a pipeline means this operator: their name, a group of theirs, or their role.
+    pub fn is_meant_by(&self, entry: &Name) -> bool {
+        self.name == *entry || self.groups.contains(entry) || self.role.as_str() == entry.as_str()
+    }
+}

@@ -1,0 +1,156 @@
+//! Saving and restoring what the governor remembers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use eparch_domain::{Digest, Phase};
+use serde::{Deserialize, Serialize};
+
+use crate::governor::Governor;
+use crate::state::{Doing, State};
+use crate::timers::{Timer, Timers};
+
+/// The format a snapshot is written in; another one is refused, and the journal is read from an older snapshot or from
+/// its beginning.
+const FORMAT: u32 = 1;
+
+/// Everything a governor remembers at one moment. Taking one copies pointers; writing it can happen elsewhere while
+/// handling goes on.
+#[derive(Debug, Clone)]
+pub struct Snapshot(State);
+
+#[derive(Serialize)]
+struct Written<'s> {
+    format: u32,
+    state: &'s State,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    format: u32,
+    state: State,
+}
+
+/// Why a snapshot could not be restored.
+#[derive(Debug)]
+pub enum RestoreError {
+    /// It is not a snapshot.
+    Unreadable(serde_json::Error),
+    /// It was written by another version.
+    Format {
+        /// The format found.
+        found: u32,
+    },
+    /// A definition it needs is not at hand.
+    Definition(Digest),
+}
+
+impl std::fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RestoreError::Unreadable(_) => write!(f, "cannot read the snapshot"),
+            RestoreError::Format { found } => write!(f, "the snapshot has format {found}; this build reads {FORMAT}"),
+            RestoreError::Definition(digest) => write!(f, "the definition {digest} is not at hand"),
+        }
+    }
+}
+
+impl std::error::Error for RestoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            RestoreError::Unreadable(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl Snapshot {
+    /// The snapshot's bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(&Written { format: FORMAT, state: &self.0 }).expect("state has no map with keys that are not text")
+    }
+
+    /// Reads a snapshot's bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Snapshot, RestoreError> {
+        let read: Read = serde_json::from_slice(bytes).map_err(RestoreError::Unreadable)?;
+        if read.format != FORMAT {
+            return Err(RestoreError::Format { found: read.format });
+        }
+        Ok(Snapshot(read.state))
+    }
+
+    /// The definitions that must be at hand before it can be restored.
+    pub fn definitions(&self) -> BTreeSet<Digest> {
+        self.0.runs.values().map(|run| run.spawned.pipeline).collect()
+    }
+}
+
+impl Governor {
+    /// Everything the governor remembers now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(self.state.clone())
+    }
+
+    /// Becomes what the snapshot says, keeping the definitions at hand. Fails without changing anything when one is
+    /// missing.
+    pub fn restore(&mut self, snapshot: Snapshot) -> Result<(), RestoreError> {
+        let mut state = snapshot.0;
+        for run in state.runs.values_mut() {
+            let graph = self.definitions.get(&run.spawned.pipeline).ok_or(RestoreError::Definition(run.spawned.pipeline))?;
+            Arc::make_mut(run).graph = Some(graph.clone());
+        }
+        let mut restored = Governor { state, definitions: std::mem::take(&mut self.definitions), ..Governor::default() };
+        restored.build_indexes();
+        *self = restored;
+        Ok(())
+    }
+
+    /// Works out every index from the state alone.
+    fn build_indexes(&mut self) {
+        let mut timers = Timers::default();
+        for (id, run) in &self.state.runs {
+            if run.ending.is_none() {
+                timers.set(Timer::Run(*id), run.spawned.deadline);
+            }
+            for ix in run.graph().pipeline.places() {
+                let stage = run.stage(ix);
+                if let Some(at) = stage.deadline {
+                    timers.set(Timer::Stage(*id, ix), at);
+                }
+                match &stage.doing {
+                    Doing::Nothing => {}
+                    Doing::Queued(place) => {
+                        self.queue.insert(*place, (*id, ix));
+                    }
+                    Doing::Backoff(at) => timers.set(Timer::Retry(*id, ix), *at),
+                    Doing::Attempt(attempt) => {
+                        self.agents.insert(attempt.agent, (*id, ix));
+                        if attempt.end.is_none() && !attempt.cut_off && attempt.phase <= Phase::Execute {
+                            match attempt.execute_by {
+                                Some(at) => timers.set(Timer::Execute(attempt.agent), at),
+                                None => timers.set(Timer::Start(attempt.agent), attempt.start_by),
+                            }
+                            if let Some(at) = attempt.idle_by {
+                                timers.set(Timer::Idle(attempt.agent), at);
+                            }
+                        }
+                    }
+                    Doing::Gate(gate) => {
+                        self.gates.insert(gate.opened.gate, (*id, ix));
+                        timers.set(Timer::Gate(gate.opened.gate), gate.opened.deadline);
+                    }
+                }
+            }
+        }
+        self.timers = timers;
+    }
+
+    /// Whether the state and the indexes are those of `other`; for replay checks and tests.
+    pub fn agrees_with(&self, other: &Governor) -> bool {
+        self.state == other.state
+            && self.agents == other.agents
+            && self.gates == other.gates
+            && self.queue == other.queue
+            && self.timers == other.timers
+    }
+}

@@ -1,0 +1,80 @@
+//! When the governor wants to be woken, and why.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use eparch_domain::{AgentId, GateId, LedgerTime, RunId};
+use eparch_pipeline::StageIx;
+
+/// When the governor next wants to be woken, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline {
+    /// When.
+    pub at: LedgerTime,
+    /// Why, for the log.
+    pub why: &'static str,
+}
+
+/// One thing that time can bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// A run must have ended.
+    Run(RunId),
+    /// A stage must have ended, all attempts included.
+    Stage(RunId, StageIx),
+    /// A stage is tried again.
+    Retry(RunId, StageIx),
+    /// An agent must be ready to execute.
+    Start(AgentId),
+    /// An agent's program must have ended.
+    Execute(AgentId),
+    /// An agent's program must have moved.
+    Idle(AgentId),
+    /// A gate has waited long enough.
+    Gate(GateId),
+}
+
+impl Timer {
+    pub(crate) fn why(self) -> &'static str {
+        match self {
+            Timer::Run(_) => "pipeline timeout",
+            Timer::Stage(..) => "stage timeout",
+            Timer::Retry(..) => "backoff ends",
+            Timer::Start(_) => "start timeout",
+            Timer::Execute(_) => "attempt timeout",
+            Timer::Idle(_) => "idle timeout",
+            Timer::Gate(_) => "gate timeout",
+        }
+    }
+}
+
+/// Every timer that is set, in order of time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Timers {
+    by_timer: BTreeMap<Timer, LedgerTime>,
+    queue: BTreeSet<(LedgerTime, Timer)>,
+}
+
+impl Timers {
+    pub(crate) fn set(&mut self, timer: Timer, at: LedgerTime) {
+        if let Some(before) = self.by_timer.insert(timer, at) {
+            self.queue.remove(&(before, timer));
+        }
+        self.queue.insert((at, timer));
+    }
+
+    pub(crate) fn clear(&mut self, timer: Timer) {
+        if let Some(at) = self.by_timer.remove(&timer) {
+            self.queue.remove(&(at, timer));
+        }
+    }
+
+    pub(crate) fn clear_agent(&mut self, agent: AgentId) {
+        for timer in [Timer::Start(agent), Timer::Execute(agent), Timer::Idle(agent)] {
+            self.clear(timer);
+        }
+    }
+
+    pub(crate) fn first(&self) -> Option<(LedgerTime, Timer)> {
+        self.queue.first().copied()
+    }
+}
