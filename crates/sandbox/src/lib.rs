@@ -1,1 +1,26 @@
-//! Under construction.
+#![doc = include_str!("../README.md")]
+
+mod cage;
+mod cgroup;
+mod ended;
+mod launch;
+mod link;
+mod measure;
+mod mountinfo;
+mod plan;
+mod probe;
+mod running;
+mod spec;
+mod tree;
+mod wire;
+mod workspace;
+
+pub use cage::{Cage, Launcher, OpenError};
+pub use ended::{Cause, Ended, Exit};
+pub use launch::{LAUNCHER_WORD, launcher_main};
+pub use measure::{Measure, MeasureName, Status};
+pub use probe::probe;
+pub use running::{Lost, Running, StartError};
+pub use spec::{Bind, CageLimits, CageSpec, HOME, Program, Sandbox, WORKSPACE};
+pub use tree::{StillAlive, TreeId};
+pub use workspace::{Entry, Workspace, WorkspaceError};

@@ -1,0 +1,68 @@
+//! Capabilities and resource limits of a launcher stage.
+
+use std::io;
+
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set, clear_ambient_capability_set,
+    configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
+};
+
+use crate::spec::CageLimits;
+
+/// Makes all capabilities survive the keeper's `exec`, which would end them for anybody but root.
+pub(super) fn keep_over_exec() -> io::Result<()> {
+    let held = capabilities(None)?;
+    set_capabilities(None, CapabilitySets { inheritable: held.permitted, ..held })?;
+    for capability in held.permitted.iter() {
+        configure_capability_in_ambient_set(capability, true)?;
+    }
+    Ok(())
+}
+
+/// Gives up every capability, in all five sets, for good.
+pub(super) fn drop_all() -> io::Result<()> {
+    for bit in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        match capability_is_in_bounding_set(capability) {
+            Ok(true) => remove_capability_from_bounding_set(capability)?,
+            Ok(false) => {}
+            // Past the last capability this kernel knows.
+            Err(Errno::INVAL) => break,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    match clear_ambient_capability_set() {
+        Ok(()) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    Ok(())
+}
+
+/// Bounds what one process may use. Memory is not among it: `RLIMIT_AS` breaks programs that reserve address space
+/// they never touch.
+pub(super) fn limit(limits: &CageLimits, processes: Option<u64>) -> io::Result<()> {
+    // Above the disk limit, so that a full disk is an error a program can read (ENOSPC) and not a signal; it binds only
+    // on writable paths of the host.
+    let largest_file = limits.workspace_bytes.saturating_add(1 << 20);
+    let table = [
+        (Resource::Core, Some(0)),
+        (Resource::Fsize, Some(largest_file)),
+        (Resource::Nofile, Some(limits.open_files)),
+        (Resource::Nproc, processes),
+        (Resource::Msgqueue, Some(0)),
+        (Resource::Rtprio, Some(0)),
+        (Resource::Nice, Some(0)),
+    ];
+    for (resource, most) in table {
+        if let Some(most) = most {
+            let ceiling =
+                rustix::process::getrlimit(resource).maximum.map_or(most, |ceiling| ceiling.min(most));
+            setrlimit(resource, Rlimit { current: Some(ceiling), maximum: Some(ceiling) })?;
+        }
+    }
+    Ok(())
+}

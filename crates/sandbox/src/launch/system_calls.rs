@@ -1,0 +1,294 @@
+//! The system calls an agent does without.
+//!
+//! A deny list: agents run compilers, browsers, databases and language runtimes, and an allow list that holds all of
+//! them allows nearly everything anyway. What is denied is what attacks on the kernel are made of and programs can do
+//! without. The kernel's newer calls than this list knows are answered "not there", so that a new kernel does not open
+//! a door by itself.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, apply_filter, sock_filter,
+};
+
+/// The highest call this list was written against: `file_setattr`, Linux 6.17. All architectures count alike from 424.
+const LAST_KNOWN: u32 = 469;
+
+/// Not in every libc's list for aarch64.
+#[cfg(target_arch = "x86_64")]
+const KEXEC_FILE_LOAD: libc::c_long = 320;
+#[cfg(not(target_arch = "x86_64"))]
+const KEXEC_FILE_LOAD: libc::c_long = 294;
+
+/// Denied whatever their arguments.
+const NEVER: &[libc::c_long] = &[
+    // Mounts and roots.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    457, // statmount
+    458, // listmount
+    467, // open_tree_attr
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    // Namespaces.
+    libc::SYS_setns,
+    libc::SYS_unshare,
+    // Other processes' insides.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_kcmp,
+    libc::SYS_pidfd_getfd,
+    // Keys: the keyring of the caller's session is not in any namespace.
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    // Large and often broken doors to the kernel.
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_fanotify_init,
+    libc::SYS_fanotify_mark,
+    libc::SYS_lookup_dcookie,
+    libc::SYS_nfsservctl,
+    // The machine.
+    libc::SYS_kexec_load,
+    KEXEC_FILE_LOAD,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_reboot,
+    libc::SYS_acct,
+    libc::SYS_syslog,
+    libc::SYS_vhangup,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_adjtimex,
+    libc::SYS_clock_adjtime,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    // Files by number instead of by name.
+    libc::SYS_open_by_handle_at,
+    libc::SYS_name_to_handle_at,
+    // Only on x86.
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_iopl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ioperm,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_modify_ldt,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_uselib,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ustat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_sysfs,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS__sysctl,
+];
+
+/// Each flag of `clone` that makes a namespace. `CLONE_NEWTIME` is not among them: `clone` reads it as a signal.
+const NEW_NAMESPACES: [libc::c_int; 7] = [
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWNET,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWCGROUP,
+];
+
+/// Sockets by which a program may talk. Of netlink only the part that lists interfaces: without it `getifaddrs` fails and
+/// Node.js throws; it tells of the cage's own network and changes nothing without a capability.
+const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+/// The kinds of socket beside stream, datagram and sequenced packets: RAW, RDM, DCCP, PACKET.
+const ODD_SOCKETS: [libc::c_int; 4] = [libc::SOCK_RAW, libc::SOCK_RDM, 6, 10];
+/// What follows is a flag (`SOCK_CLOEXEC` …), not the kind.
+const SOCKET_KIND: u64 = 0xf;
+/// Put a character into somebody's terminal.
+const TERMINAL_TRICKS: [u64; 2] = [0x5412, 0x541c];
+
+/// Denies, from here on and in every program after.
+pub(super) fn deny() -> Result<(), seccompiler::Error> {
+    for program in programs()? {
+        apply_filter(&program)?;
+    }
+    Ok(())
+}
+
+fn programs() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
+    let arch: TargetArch = std::env::consts::ARCH.try_into()?;
+    let errno = |errno: libc::c_int| SeccompAction::Errno(errno.unsigned_abs());
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        NEVER.iter().map(|number| (*number, Vec::new())).collect();
+    rules.insert(
+        libc::SYS_clone,
+        NEW_NAMESPACES
+            .iter()
+            .map(|flag| rule([(0, masked(*flag), word(*flag))]))
+            .collect::<Result<_, _>>()?,
+    );
+    let netlink = word(libc::AF_NETLINK);
+    let no_family = rule(FAMILIES.map(|family| (0, SeccompCmpOp::Ne, word(family))))?;
+    let no_route = rule([(0, SeccompCmpOp::Eq, netlink), (2, SeccompCmpOp::Ne, word(libc::NETLINK_ROUTE))])?;
+    let mut socket = vec![no_family, no_route];
+    for kind in ODD_SOCKETS {
+        let odd = SeccompCmpOp::MaskedEq(SOCKET_KIND);
+        socket.push(rule([(0, SeccompCmpOp::Ne, netlink), (1, odd, word(kind))])?);
+    }
+    rules.insert(libc::SYS_socket, socket);
+    rules.insert(libc::SYS_socketpair, vec![rule([(0, SeccompCmpOp::Ne, word(libc::AF_UNIX))])?]);
+    let tricks = TERMINAL_TRICKS.map(|trick| rule([(1, SeccompCmpOp::Eq, trick)]));
+    rules.insert(libc::SYS_ioctl, tricks.into_iter().collect::<Result<_, _>>()?);
+    // 0 is Linux as it is, all ones only asks.
+    let personality = [0, u64::from(u32::MAX)].map(|fine| (0, SeccompCmpOp::Ne, fine));
+    rules.insert(libc::SYS_personality, vec![rule(personality)?]);
+    let denied = SeccompFilter::new(rules, SeccompAction::Allow, errno(libc::EPERM), arch)?;
+
+    // `clone3` keeps its flags in memory, where a filter cannot look; "not there" makes every libc use `clone`.
+    let absent = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    let absent = SeccompFilter::new(absent, SeccompAction::Allow, errno(libc::ENOSYS), arch)?;
+    let mut absent: BpfProgram = absent.try_into()?;
+    absent.splice(0..0, newer_are_absent());
+    Ok([denied.try_into()?, absent])
+}
+
+/// Answers ENOSYS to every call above [`LAST_KNOWN`]. The x32 calls of x86_64, which carry bit 30 and would pass by a
+/// list of numbers, are among them.
+fn newer_are_absent() -> [sock_filter; 3] {
+    const LOAD_WORD: u16 = 0x20;
+    const JUMP_IF_GREATER: u16 = 0x25;
+    const RETURN: u16 = 0x06;
+    const NUMBER_OFFSET: u32 = 0;
+    const RETURN_ERRNO: u32 = 0x0005_0000;
+    [
+        sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: NUMBER_OFFSET },
+        sock_filter { code: JUMP_IF_GREATER, jt: 0, jf: 1, k: LAST_KNOWN },
+        sock_filter { code: RETURN, jt: 0, jf: 0, k: RETURN_ERRNO | libc::ENOSYS.unsigned_abs() },
+    ]
+}
+
+fn rule(
+    conditions: impl IntoIterator<Item = (u8, SeccompCmpOp, u64)>,
+) -> Result<SeccompRule, seccompiler::BackendError> {
+    let conditions = conditions
+        .into_iter()
+        .map(|(argument, operator, value)| {
+            // Every argument looked at here is an int to the kernel, which ignores the upper half.
+            SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
+        })
+        .collect::<Result<_, _>>()?;
+    SeccompRule::new(conditions)
+}
+
+fn masked(flag: libc::c_int) -> SeccompCmpOp {
+    SeccompCmpOp::MaskedEq(word(flag))
+}
+
+fn word(value: libc::c_int) -> u64 {
+    u64::from(value.cast_unsigned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel answers to a call: the strictest of all filters. `None` is allowed.
+    fn answer(number: libc::c_long, arguments: [u64; 3]) -> Option<u32> {
+        let answers = programs().unwrap().map(|program| run(&program, number, arguments));
+        answers.into_iter().find(|answer| *answer != 0x7fff_0000).map(|answer| answer & 0xffff)
+    }
+
+    /// Runs a filter as the kernel would: the few instructions that occur, over `struct seccomp_data`.
+    fn run(program: &[sock_filter], number: libc::c_long, arguments: [u64; 3]) -> u32 {
+        let arch: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
+        let mut data = u32::try_from(number).unwrap().to_le_bytes().to_vec();
+        data.extend(arch.to_le_bytes());
+        data.extend([0; 8]);
+        data.extend(arguments.iter().flat_map(|argument| argument.to_le_bytes()));
+        data.extend([0; 24]);
+        let (mut at, mut held) = (0, 0);
+        loop {
+            let step = &program[at];
+            let k = step.k as usize;
+            let jump = |taken: bool| 1 + usize::from(if taken { step.jt } else { step.jf });
+            at += match step.code {
+                0x20 => {
+                    held = u32::from_le_bytes(data[k..k + 4].try_into().unwrap());
+                    1
+                }
+                0x54 => {
+                    held &= step.k;
+                    1
+                }
+                0x05 => 1 + k,
+                0x15 => jump(held == step.k),
+                0x25 => jump(held > step.k),
+                0x35 => jump(held >= step.k),
+                0x06 => return step.k,
+                other => panic!("instruction {other:#x}"),
+            };
+        }
+    }
+
+    #[test]
+    fn what_attacks_need_is_denied_and_what_programs_need_is_not() {
+        let (denied, absent) = (Some(libc::EPERM.unsigned_abs()), Some(libc::ENOSYS.unsigned_abs()));
+        let (inet, netlink) = (word(libc::AF_INET), word(libc::AF_NETLINK));
+        let (stream, raw) =
+            (word(libc::SOCK_STREAM | libc::SOCK_CLOEXEC), word(libc::SOCK_RAW | libc::SOCK_CLOEXEC));
+        let table = [
+            (libc::SYS_read, [0; 3], None),
+            (libc::SYS_mount, [0; 3], denied),
+            (libc::SYS_clone, [word(libc::SIGCHLD), 0, 0], None),
+            (libc::SYS_clone, [word(libc::CLONE_NEWUSER | libc::SIGCHLD), 0, 0], denied),
+            (libc::SYS_clone, [word(libc::CLONE_NEWNET | libc::CLONE_NEWNS), 0, 0], denied),
+            (libc::SYS_clone3, [0; 3], absent),
+            (libc::SYS_socket, [inet, stream, 0], None),
+            (libc::SYS_socket, [inet, raw, 1], denied),
+            // The kernel reads an int: what stands above it must not hide it.
+            (libc::SYS_socket, [inet | 1 << 40, raw | 1 << 40, 1], denied),
+            (libc::SYS_socket, [netlink, raw, 0], None),
+            (libc::SYS_socket, [netlink, raw, 12], denied),
+            (libc::SYS_socket, [word(libc::AF_PACKET), stream, 0], denied),
+            (libc::SYS_socket, [word(libc::AF_VSOCK), stream, 0], denied),
+            (libc::SYS_socketpair, [word(libc::AF_UNIX), stream, 0], None),
+            (libc::SYS_socketpair, [word(libc::AF_TIPC), stream, 0], denied),
+            (libc::SYS_ioctl, [0, 0x5401, 0], None),
+            (libc::SYS_ioctl, [0, 0x5412 | 1 << 32, 0], denied),
+            (libc::SYS_personality, [0; 3], None),
+            (libc::SYS_personality, [u64::from(u32::MAX), 0, 0], None),
+            (libc::SYS_personality, [0x0004_0000, 0, 0], denied),
+            (i64::from(LAST_KNOWN), [0; 3], None),
+            (i64::from(LAST_KNOWN) + 1, [0; 3], absent),
+            // `ptrace` by the x32 door of x86_64.
+            (0x4000_0000 + 521, [0; 3], absent),
+        ];
+        for (number, arguments, expected) in table {
+            assert_eq!(answer(number, arguments), expected, "{number} {arguments:x?}");
+        }
+    }
+
+    #[test]
+    fn the_filters_compile_and_stay_small() {
+        for program in programs().unwrap() {
+            assert!(program.len() < 1_024, "{} instructions run at every call", program.len());
+        }
+    }
+}

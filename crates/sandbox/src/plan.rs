@@ -1,0 +1,144 @@
+//! From what a caller asks for to what the keeper does: paths checked, links resolved.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use crate::cage::OpenError;
+use crate::spec::CageSpec;
+use crate::wire::{Mapping, Plan};
+
+/// Checks a spec. Host paths are resolved here, in the caller's view of the host, so that no link is left to follow
+/// inside.
+pub(crate) fn plan(spec: &CageSpec, rlimit_processes: Option<u64>) -> Result<Plan, OpenError> {
+    let mut mappings = Vec::new();
+    for (binds, writable) in [(&spec.read, false), (&spec.write, true)] {
+        for bind in binds {
+            mappings.push(mapping(&bind.host, &bind.inside, writable)?);
+        }
+    }
+    for path in &spec.expose {
+        mappings.push(mapping(path, path, false)?);
+    }
+    let project = spec.project.as_deref().map(resolved).transpose()?;
+    let mut mask = spec.mask.iter().map(|path| masked(path)).collect::<Result<Vec<_>, _>>()?;
+    mask.sort();
+    // Within a masked folder there is nothing left to mask.
+    mask.dedup_by(|inner, outer| inner.starts_with(outer));
+    if let Some(hidden) = project.iter().find(|project| mask.iter().any(|mask| project.starts_with(mask))) {
+        return Err(bad(hidden, "the project lies in a masked folder"));
+    }
+    let visible = mappings.iter().map(|mapping| mapping.host.as_path()).chain(project.as_deref());
+    let sockets = sockets_beneath(&visible.collect::<Vec<_>>());
+    Ok(Plan {
+        hostname: spec.name.as_str().into(),
+        sandbox: spec.sandbox,
+        project,
+        mappings,
+        mask,
+        sockets,
+        limits: spec.limits,
+        user_namespace: false,
+        rlimit_processes,
+    })
+}
+
+/// Unix sockets bound beneath a visible folder. Read-only mounts do not keep anybody from connecting to one, and Landlock
+/// does only from ABI 9 on, so each is covered. A socket that is itself named by the caller is meant to be seen.
+fn sockets_beneath(visible: &[&Path]) -> Vec<PathBuf> {
+    let table = fs::read("/proc/net/unix").unwrap_or_default();
+    let mut sockets: Vec<PathBuf> = String::from_utf8_lossy(&table)
+        .lines()
+        .filter_map(|line| fs::canonicalize(&line[line.find(" /")? + 1..]).ok())
+        .filter(|socket| visible.iter().any(|folder| socket.starts_with(folder) && socket != folder))
+        .collect();
+    sockets.sort();
+    sockets.dedup();
+    sockets
+}
+
+fn mapping(host: &Path, inside: &Path, writable: bool) -> Result<Mapping, OpenError> {
+    let plain = inside.is_absolute()
+        && inside.components().skip(1).all(|part| matches!(part, Component::Normal(_)))
+        && inside != Path::new("/");
+    if !plain {
+        return Err(bad(inside, "a path inside must be absolute, without `..`, and not the root"));
+    }
+    if ["/proc", "/dev"].iter().any(|own| inside.starts_with(own)) {
+        return Err(bad(inside, "the cage's own /proc and /dev cannot be replaced"));
+    }
+    Ok(Mapping { host: resolved(host)?, inside: sayable(inside.components().collect())?, writable })
+}
+
+fn resolved(host: &Path) -> Result<PathBuf, OpenError> {
+    if !host.is_absolute() {
+        return Err(bad(host, "a path of the host must be absolute"));
+    }
+    fs::canonicalize(host).map_err(|error| bad(host, error)).and_then(sayable)
+}
+
+/// The launcher is told in JSON.
+fn sayable(path: PathBuf) -> Result<PathBuf, OpenError> {
+    match path.to_str() {
+        Some(_) => Ok(path),
+        None => Err(bad(&path, "a path must be UTF-8")),
+    }
+}
+
+/// What is masked need not exist; then as much of it as exists is resolved.
+fn masked(path: &Path) -> Result<PathBuf, OpenError> {
+    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+        return Err(bad(path, "a masked path must be absolute and without `..`"));
+    }
+    for above in path.ancestors() {
+        if let Ok(found) = fs::canonicalize(above) {
+            let rest = path.strip_prefix(above).unwrap_or(Path::new(""));
+            return sayable(found.join(rest).components().collect());
+        }
+    }
+    sayable(path.to_owned())
+}
+
+fn bad(path: &Path, why: impl std::fmt::Display) -> OpenError {
+    OpenError::BadPath { path: path.to_owned(), why: why.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Bind;
+    use eparch_domain::Name;
+
+    fn spec() -> CageSpec {
+        CageSpec::new(Name::new("test").unwrap())
+    }
+
+    #[test]
+    fn paths_that_cannot_be_shown_are_named() {
+        for (host, inside) in [
+            ("/usr", "/"),
+            ("/usr", "a"),
+            ("/usr", "/a/../b"),
+            ("/usr", "/proc/x"),
+            ("usr", "/a"),
+            ("/none", "/a"),
+        ] {
+            let mut spec = spec();
+            spec.read.push(Bind::new(host, inside));
+            assert!(matches!(plan(&spec, None), Err(OpenError::BadPath { .. })), "{host} {inside}");
+        }
+    }
+
+    #[test]
+    fn masks_are_resolved_and_nested_ones_are_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().canonicalize().unwrap();
+        std::os::unix::fs::symlink(&real, real.join("link")).unwrap();
+        let mut spec = spec();
+        spec.mask = vec![real.join("link/home/keys"), real.join("home"), real.join("other")];
+        assert_eq!(plan(&spec, None).unwrap().mask, [real.join("home"), real.join("other")]);
+        spec.project = Some(real.clone());
+        assert!(plan(&spec, None).is_ok());
+        spec.mask.push(real);
+        assert!(matches!(plan(&spec, None), Err(OpenError::BadPath { .. })));
+    }
+}

@@ -1,0 +1,135 @@
+//! A program that runs in a cage.
+
+use std::io::{self, PipeReader};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use eparch_domain::Span;
+
+use crate::ended::Ended;
+use crate::link::{Link, out_of_turn};
+use crate::spec::Program;
+use crate::wire::{Report, WireError};
+
+/// Why a program did not start. Nothing of it has run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no such program in the cage; a shell would say 127.
+    #[error("there is no program `{program}` in the sandbox")]
+    NotFound {
+        /// Its name, as given.
+        program: String,
+    },
+    /// There is, but it cannot be executed; a shell would say 126.
+    #[error("`{path}` cannot be executed in the sandbox: {why}")]
+    NotExecutable {
+        /// The file inside.
+        path: PathBuf,
+        /// What the kernel said.
+        why: String,
+    },
+    /// Its working folder does not exist in the cage.
+    #[error("`{path}` cannot be the working folder in the sandbox: {why}")]
+    NoFolder {
+        /// The folder inside.
+        path: PathBuf,
+        /// What the kernel said.
+        why: String,
+    },
+    /// A measure that held when the cage opened no longer does.
+    #[error("the program could not be confined: {why}")]
+    Unconfined {
+        /// The measures.
+        why: String,
+    },
+    /// Another program runs in the cage.
+    #[error("another program runs in this sandbox")]
+    Busy,
+    /// The pipes for its output could not be made.
+    #[error("cannot make pipes for the program's output")]
+    Pipes(#[source] io::Error),
+    /// The cage is dead, or was told to be.
+    #[error("the sandbox is gone")]
+    Gone(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<WireError> for StartError {
+    fn from(error: WireError) -> Self {
+        StartError::Gone(Box::new(error))
+    }
+}
+
+/// The cage died while a program ran in it: killed, closed, or lost. Everything in it is dead or dying; what
+/// [`TreeId`](crate::TreeId) says is proof.
+#[derive(Debug, thiserror::Error)]
+#[error("the sandbox ended while a program ran in it")]
+pub struct Lost(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+/// A started program. Whoever holds it waits for it; dropped without that, it takes the cage with it.
+#[derive(Debug)]
+pub struct Running {
+    link: Arc<Link>,
+    stdout: Option<PipeReader>,
+    stderr: Option<PipeReader>,
+    over: bool,
+}
+
+impl Running {
+    pub(crate) fn start(link: &Arc<Link>, program: &Program) -> Result<Running, StartError> {
+        let (stdout, out) = io::pipe().map_err(StartError::Pipes)?;
+        let (stderr, err) = io::pipe().map_err(StartError::Pipes)?;
+        link.start(program, &OwnedFd::from(out), &OwnedFd::from(err))?;
+        Ok(Running { link: Arc::clone(link), stdout: Some(stdout), stderr: Some(stderr), over: false })
+    }
+
+    /// What the program writes; ends when it and everything it started is dead. Can be taken once.
+    pub fn take_stdout(&mut self) -> Option<PipeReader> {
+        self.stdout.take()
+    }
+
+    /// As [`Running::take_stdout`].
+    pub fn take_stderr(&mut self) -> Option<PipeReader> {
+        self.stderr.take()
+    }
+
+    /// Ends it, as [`Cage::stop`](crate::Cage::stop).
+    pub fn stop(&self, grace: Span) {
+        self.link.stop(grace);
+    }
+
+    /// Waits until the program has ended and everything it ever started is dead (R011). Output must be read meanwhile,
+    /// or a program that writes much waits for ever.
+    ///
+    /// # Errors
+    /// When the cage ended first. A second call says the same.
+    pub fn wait(&mut self) -> Result<Ended, Lost> {
+        let lost = |error: WireError| Lost(Box::new(error));
+        if self.over {
+            return Err(lost(WireError::Gone));
+        }
+        self.over = true;
+        match self.link.receive() {
+            Ok(Report::Ended(ended)) => {
+                self.link.free();
+                Ok(ended)
+            }
+            Ok(other) => {
+                self.link.kill_now();
+                Err(lost(out_of_turn(&other)))
+            }
+            Err(error) => {
+                self.link.kill_now();
+                Err(lost(error))
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.over {
+            self.link.kill_now();
+        }
+    }
+}

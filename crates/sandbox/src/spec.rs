@@ -1,0 +1,135 @@
+//! What a caller asks for: a cage, and programs to run in it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use eparch_domain::{Name, Span, limits};
+use serde::{Deserialize, Serialize};
+
+/// Where the workspace lies inside every cage.
+pub const WORKSPACE: &str = "/workspace";
+/// The home directory inside every cage: outside the workspace, so that dotfiles do not mix with results, and within
+/// the same disk limit. `/tmp` is likewise.
+pub const HOME: &str = "/home/agent";
+
+/// What happens when the kernel cannot give a measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sandbox {
+    /// Nothing runs unless every measure is in force.
+    #[default]
+    Required,
+    /// Runs without process limit, Landlock, seccomp or overlay where they are missing, and says so. Namespaces, the
+    /// minimal root and dropped capabilities are not up for negotiation: without them there is no cage.
+    BestEffort,
+}
+
+/// A path of the host that appears inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bind {
+    /// An absolute path on the host; links in it are resolved once, when the cage opens.
+    pub host: PathBuf,
+    /// Where it appears: absolute, without `..`; not `/`, `/proc` or `/dev`.
+    pub inside: PathBuf,
+}
+
+impl Bind {
+    /// `host` appears at `inside`.
+    pub fn new(host: impl Into<PathBuf>, inside: impl Into<PathBuf>) -> Bind {
+        Bind { host: host.into(), inside: inside.into() }
+    }
+}
+
+/// The numbers of a cage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CageLimits {
+    /// Bytes of everything written inside: workspace, home, `/tmp` and `/dev/shm` together, held in memory.
+    pub workspace_bytes: u64,
+    /// Files and folders of the same.
+    pub workspace_inodes: u64,
+    /// Processes and threads at once.
+    pub processes: u64,
+    /// Open files of one process.
+    pub open_files: u64,
+}
+
+impl Default for CageLimits {
+    fn default() -> Self {
+        CageLimits {
+            workspace_bytes: limits::WORKSPACE_BYTES,
+            workspace_inodes: limits::WORKSPACE_INODES,
+            processes: limits::AGENT_PROCESSES,
+            open_files: limits::AGENT_OPEN_FILES,
+        }
+    }
+}
+
+/// A cage to be opened. System folders (`/usr`, `/bin`, `/lib…`, and the few files of `/etc` that programs need) are
+/// always visible, read-only; everything else is named here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CageSpec {
+    /// Names the cgroup and is the host name inside.
+    pub name: Name,
+    /// Whether a missing measure refuses.
+    pub sandbox: Sandbox,
+    /// A folder whose files appear in the workspace. What is written over them stays in memory, in the cage.
+    pub project: Option<PathBuf>,
+    /// Paths that appear read-only.
+    pub read: Vec<Bind>,
+    /// Paths that are really written, on the host, outside the disk limit.
+    pub write: Vec<Bind>,
+    /// Paths that appear read-only at the same place as on the host: tools outside the system folders.
+    pub expose: Vec<PathBuf>,
+    /// Paths that are hidden wherever they would appear. A mask wins over everything above.
+    pub mask: Vec<PathBuf>,
+    /// How much of everything.
+    pub limits: CageLimits,
+    /// The cgroup folder under which the cage's own is made; found by itself when `None`.
+    pub cgroup_parent: Option<PathBuf>,
+}
+
+impl CageSpec {
+    /// A cage with the default limits that shows nothing but the system folders.
+    pub fn new(name: Name) -> CageSpec {
+        CageSpec {
+            name,
+            sandbox: Sandbox::Required,
+            project: None,
+            read: Vec::new(),
+            write: Vec::new(),
+            expose: Vec::new(),
+            mask: Vec::new(),
+            limits: CageLimits::default(),
+            cgroup_parent: None,
+        }
+    }
+}
+
+/// A program to run in a cage. Nothing of the caller's environment is passed on; stdin is empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The program, looked up in the `PATH` of `env` unless it has a `/`, and its arguments.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    /// Where it starts, inside the cage.
+    pub cwd: PathBuf,
+    /// Ends it, as [`Cage::stop`](crate::Cage::stop) does, after so long.
+    pub timeout: Option<Span>,
+    /// From the polite signal to the deadly one when the timeout ends it.
+    pub grace: Span,
+}
+
+impl Program {
+    /// A program that starts in the workspace with a plain `PATH`, and no timeout.
+    pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Program {
+        let env = [("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"), ("HOME", HOME)];
+        Program {
+            argv: argv.into_iter().map(Into::into).collect(),
+            env: env.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            cwd: WORKSPACE.into(),
+            timeout: None,
+            grace: limits::KILL_GRACE,
+        }
+    }
+}

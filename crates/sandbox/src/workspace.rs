@@ -1,0 +1,293 @@
+//! The workspace seen from outside, through a descriptor that cannot be led astray.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat2};
+use rustix::io::Errno;
+
+/// How deep [`Workspace::list`] looks; deeper folders are a trap, not a result.
+const LIST_DEPTH: usize = 64;
+
+/// A cage's workspace: its files can be placed before a program runs and collected after everything in the cage is
+/// dead, and even after the cage is closed. Its memory is held as long as a clone of this lives.
+///
+/// Paths are relative to the workspace. No symbolic link is ever followed, in any part of a path, and no path leads
+/// out. Masked paths and other mounts inside the workspace are not there.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    root: Arc<OwnedFd>,
+    /// Masked or foreign paths within. The masks vanish with the cage's mounts, so they are kept here as well.
+    hidden: Arc<[PathBuf]>,
+}
+
+/// Why a file of a workspace could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkspaceError {
+    /// The path is absolute, has `..`, or lies where the cage hides something.
+    #[error("`{path}` is not a path in the workspace")]
+    Outside {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// A symbolic link is on the way, or at its end.
+    #[error("`{path}` goes through a symbolic link, which is not followed")]
+    Link {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// A folder, device, pipe or socket.
+    #[error("`{path}` is not a regular file")]
+    NotAFile {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// More bytes than allowed.
+    #[error("`{path}` has more than {max} bytes")]
+    TooLarge {
+        /// The path as given.
+        path: PathBuf,
+        /// The bytes allowed.
+        max: u64,
+    },
+    /// More files than allowed.
+    #[error("`{path}` holds more than {max} files")]
+    TooMany {
+        /// The folder as given.
+        path: PathBuf,
+        /// The files allowed.
+        max: usize,
+    },
+    /// The kernel refused; [`io::ErrorKind::NotFound`] when there is no such file.
+    #[error("cannot use `{path}` in the workspace")]
+    Io {
+        /// The path as given.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl WorkspaceError {
+    /// True when there is no such file.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, WorkspaceError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// A regular file found by [`Workspace::list`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// Relative to the workspace.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+impl Workspace {
+    pub(crate) fn new(root: OwnedFd, hidden: Vec<PathBuf>) -> Workspace {
+        Workspace { root: Arc::new(root), hidden: hidden.into() }
+    }
+
+    /// Opens a regular file for reading.
+    ///
+    /// # Errors
+    /// When it is not one, or not in the workspace.
+    pub fn open_file(&self, path: impl AsRef<Path>) -> Result<File, WorkspaceError> {
+        let path = path.as_ref();
+        // Without NONBLOCK, opening a named pipe would wait for a writer.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = self.open(path, flags, Mode::empty())?;
+        match FileType::from_raw_mode(fstat(&file).map_err(|errno| failed(path, errno))?.st_mode) {
+            FileType::RegularFile => Ok(File::from(file)),
+            _ => Err(WorkspaceError::NotAFile { path: path.into() }),
+        }
+    }
+
+    /// Reads a whole regular file of at most `max` bytes.
+    ///
+    /// # Errors
+    /// When it is longer, is not a regular file, or is not in the workspace.
+    pub fn read_file(&self, path: impl AsRef<Path>, max: u64) -> Result<Vec<u8>, WorkspaceError> {
+        let path = path.as_ref();
+        let mut bytes = Vec::new();
+        let mut bounded = self.open_file(path)?.take(max.saturating_add(1));
+        bounded.read_to_end(&mut bytes).map_err(|source| WorkspaceError::Io { path: path.into(), source })?;
+        if bytes.len() as u64 > max {
+            return Err(WorkspaceError::TooLarge { path: path.into(), max });
+        }
+        Ok(bytes)
+    }
+
+    /// Writes a whole file, with the folders above it. Meant for before a program runs: then nothing can be in the way.
+    ///
+    /// # Errors
+    /// When the disk limit is reached, or the path is not in the workspace.
+    pub fn write_file(&self, path: impl AsRef<Path>, bytes: &[u8], mode: u32) -> Result<(), WorkspaceError> {
+        let path = path.as_ref();
+        if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+            self.make_folder(above)?;
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = self.open(path, flags, Mode::RUSR | Mode::WUSR)?;
+        // The mode is exact, whatever the umask of this process.
+        fchmod(&file, Mode::from_raw_mode(mode & 0o777)).map_err(|errno| failed(path, errno))?;
+        File::from(file).write_all(bytes).map_err(|source| WorkspaceError::Io { path: path.into(), source })
+    }
+
+    /// Makes a folder, with the folders above it. Fine when it exists.
+    ///
+    /// # Errors
+    /// When something else is in the way, or the path is not in the workspace.
+    pub fn make_folder(&self, path: impl AsRef<Path>) -> Result<(), WorkspaceError> {
+        let path = path.as_ref();
+        self.check(path)?;
+        let mut at = self.open(Path::new(""), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+        for part in path.components() {
+            match mkdirat(&at, part.as_os_str(), Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(failed(path, errno)),
+            }
+            at = resolve(&at, Path::new(part.as_os_str()), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
+                .map_err(|errno| failed(path, errno))?;
+        }
+        Ok(())
+    }
+
+    /// The regular files beneath a folder (`""` is the workspace), sorted; links and other things are left out.
+    ///
+    /// # Errors
+    /// When there are more than `max`, or the folder cannot be read.
+    pub fn list(&self, folder: impl AsRef<Path>, max: usize) -> Result<Vec<Entry>, WorkspaceError> {
+        let folder = folder.as_ref();
+        let mut found = Vec::new();
+        // Folders count as well, or a million empty ones would be walked for nothing.
+        let mut left = max.saturating_mul(2).saturating_add(16);
+        let mut waiting = vec![folder.to_path_buf()];
+        while let Some(at) = waiting.pop() {
+            let opened = self.open(&at, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+            let entries = Dir::read_from(&opened).map_err(|errno| failed(&at, errno))?;
+            for entry in entries {
+                let entry = entry.map_err(|errno| failed(&at, errno))?;
+                let name = Path::new(OsStr::from_bytes(entry.file_name().to_bytes()));
+                if name == Path::new(".") || name == Path::new("..") {
+                    continue;
+                }
+                let path = at.join(name);
+                if self.is_hidden(&path) {
+                    continue;
+                }
+                left = left
+                    .checked_sub(1)
+                    .ok_or_else(|| WorkspaceError::TooMany { path: folder.into(), max })?;
+                let Ok(stat) = rustix::fs::statat(&opened, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+                else {
+                    continue;
+                };
+                match FileType::from_raw_mode(stat.st_mode) {
+                    FileType::Directory if path.components().count() < LIST_DEPTH => waiting.push(path),
+                    FileType::RegularFile if found.len() == max => {
+                        return Err(WorkspaceError::TooMany { path: folder.into(), max });
+                    }
+                    FileType::RegularFile => {
+                        found.push(Entry { path, bytes: u64::try_from(stat.st_size).unwrap_or(0) });
+                    }
+                    _ => {}
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn open(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, WorkspaceError> {
+        self.check(path)?;
+        let path_or_here = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        resolve(&*self.root, path_or_here, flags, mode).map_err(|errno| failed(path, errno))
+    }
+
+    fn check(&self, path: &Path) -> Result<(), WorkspaceError> {
+        let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+        if plain && !self.is_hidden(path) {
+            Ok(())
+        } else {
+            Err(WorkspaceError::Outside { path: path.into() })
+        }
+    }
+
+    fn is_hidden(&self, path: &Path) -> bool {
+        self.hidden.iter().any(|hidden| path.starts_with(hidden))
+    }
+}
+
+fn resolve(at: impl std::os::fd::AsFd, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+    let nowhere_else = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(at, path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, mode, nowhere_else)
+}
+
+fn failed(path: &Path, errno: Errno) -> WorkspaceError {
+    let path = path.into();
+    match errno {
+        Errno::LOOP => WorkspaceError::Link { path },
+        Errno::XDEV => WorkspaceError::Outside { path },
+        // A socket, or a device or pipe without its other end.
+        Errno::NXIO | Errno::ISDIR => WorkspaceError::NotAFile { path },
+        errno => WorkspaceError::Io { path, source: errno.into() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn workspace(hidden: &[&str]) -> (tempfile::TempDir, Workspace) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = rustix::fs::open(folder.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        (folder, Workspace::new(root, hidden.iter().map(PathBuf::from).collect()))
+    }
+
+    #[test]
+    fn files_are_written_and_read_back() {
+        let (folder, space) = workspace(&[]);
+        space.write_file("out/deep/plan.json", b"{}", 0o640).unwrap();
+        let mode = folder.path().join("out/deep/plan.json").metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+        assert_eq!(space.read_file("out/deep/plan.json", 2).unwrap(), b"{}");
+        assert!(matches!(
+            space.read_file("out/deep/plan.json", 1),
+            Err(WorkspaceError::TooLarge { max: 1, .. })
+        ));
+        assert!(space.read_file("out/none", 9).unwrap_err().is_not_found());
+        let entry = Entry { path: "out/deep/plan.json".into(), bytes: 2 };
+        assert_eq!(space.list("", 10).unwrap(), [entry]);
+        assert!(matches!(space.list("", 0), Err(WorkspaceError::TooMany { .. })));
+    }
+
+    #[test]
+    fn nothing_leads_out() {
+        let (folder, space) = workspace(&["secret"]);
+        symlink("/etc/passwd", folder.path().join("link")).unwrap();
+        symlink("/etc", folder.path().join("folder")).unwrap();
+        std::fs::create_dir(folder.path().join("secret")).unwrap();
+        std::fs::write(folder.path().join("secret/key"), "k").unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, folder.path().join("pipe"), Mode::RUSR).unwrap();
+        for path in ["link", "folder/passwd"] {
+            assert!(matches!(space.open_file(path), Err(WorkspaceError::Link { .. })), "{path}");
+            assert!(space.write_file(path, b"", 0o600).is_err(), "{path}");
+        }
+        for path in ["../etc/passwd", "/etc/passwd", "secret/key", "secret", "a/../b"] {
+            assert!(matches!(space.open_file(path), Err(WorkspaceError::Outside { .. })), "{path}");
+        }
+        for path in ["pipe", ""] {
+            assert!(matches!(space.open_file(path), Err(WorkspaceError::NotAFile { .. })), "{path}");
+        }
+        assert_eq!(space.list("", 10).unwrap(), []);
+    }
+}
