@@ -132,10 +132,11 @@ async fn serve(home: &Home, options: &HoldOptions, runtime: &tokio::runtime::Han
 
     let result = open_doors(home, options, &tools, &handle, views).await;
 
-    tools.agents.kill_all();
+    // First the driver, then the agents: what becomes of an agent that its holder left is not a failure of its own. The
+    // next holder finds it cut off.
     handle.stop();
-    // The driver ends as soon as it has decided what was handed in.
     let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    tools.agents.kill_all();
     result
 }
 

@@ -89,6 +89,13 @@ pub const EXPRESSION_BYTES: usize = 4 << 10;
 /// How deeply macros (`all`, `exists`, `map` …) may nest in an expression: each level multiplies its cost by the length
 /// of a list.
 pub const EXPRESSION_MACROS: usize = 2;
+/// How many operators, selections and brackets of an expression may nest in one another: the expression library overflows
+/// a thread's stack, which nothing can catch, from about fifty on.
+pub const EXPRESSION_DEPTH: usize = 96;
+/// Nodes that the loops of one evaluation may visit: about half a second.
+pub const EXPRESSION_WORK: u64 = 500_000;
+/// Bytes that one evaluation may bring into being on its way to a value of at most [`VALUE_BYTES`].
+pub const EXPRESSION_MADE_BYTES: u64 = 4 << 20;
 /// Words of one command.
 pub const COMMAND_WORDS: usize = 256;
 /// Bytes of one command in all; the kernel's own limit for one word is 128 KiB.

@@ -1,6 +1,6 @@
 //! One agent: its eight phases, its errors, its end.
 
-use eparch_domain::{AgentId, Phase, RunId, StageStatus, ViolationType, limits};
+use eparch_domain::{AgentId, ClarifiedPlan, Digest, Phase, RunId, StageStatus, ViolationType, limits};
 use eparch_pipeline::{AgentWork, OnInterrupt, StageIx, Work};
 
 use crate::effect::Effect;
@@ -50,28 +50,35 @@ pub(crate) fn begin(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
 
 /// The shell carried an agent through some phases. What comes of an agent that has ended is late and changes nothing.
 pub(crate) fn advanced(turn: &mut Turn<'_>, agent: AgentId, outcomes: &[Outcome]) {
+    let mut moved = false;
     for outcome in outcomes {
         let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
         if attempt.cut_off {
             return;
         }
-        if outcome.phase() != attempt.phase || !barrier_passed(attempt, outcome) {
+        // EXECUTE is entered when the program is let go, which is written down first: nothing comes of it before.
+        if outcome.phase() != attempt.phase {
             let detail = format!("{} came in {}", outcome.phase(), attempt.phase);
-            return violated(turn, agent, ViolationType::ProcedureSkipped, detail);
+            violated(turn, agent, ViolationType::ProcedureSkipped, detail);
+            break;
+        }
+        // A revoked agent puts out nothing more, not even a report (R012).
+        if let Some(end @ AttemptEnd::Revoked { .. }) = &attempt.end
+            && attempt.phase >= Phase::Execute
+        {
+            let end = end.clone();
+            return end_early(turn, agent, end);
         }
         step(turn, agent, outcome);
+        moved = true;
     }
-    if let Some((_, _, attempt)) = turn.governor.attempt(agent)
+    // Only an outcome that was taken means that the shell has done what it was asked for and is asked for the rest.
+    if let (true, Some((_, _, attempt))) = (moved, turn.governor.attempt(agent))
         && attempt.phase > Phase::Execute
     {
         let (from, failure) = (attempt.phase, attempt.end.as_ref().map(AttemptEnd::reason));
         turn.ask(Effect::Conclude { agent, from, failure });
     }
-}
-
-/// Nothing comes of EXECUTE before the program was let go, which is written down first.
-fn barrier_passed(attempt: &crate::state::Attempt, outcome: &Outcome) -> bool {
-    outcome.phase() != Phase::Execute || attempt.execute_by.is_some() || matches!(outcome, Outcome::Failed { .. })
 }
 
 fn step(turn: &mut Turn<'_>, agent: AgentId, outcome: &Outcome) {
@@ -87,22 +94,17 @@ fn step(turn: &mut Turn<'_>, agent: AgentId, outcome: &Outcome) {
             None => enter(turn, agent, Phase::Plan),
         },
         Outcome::Plan { problem: Some(problem), .. } => end_early(turn, agent, failed("EP0231", problem.clone())),
-        Outcome::Plan { problem: None, .. } => planned(turn, agent),
+        Outcome::Plan { plan, problem: None, .. } => planned(turn, agent, *plan),
         Outcome::Execute { ended, outputs, artifacts, .. } => {
             turn.record(Fact::OutputSeen { agent, outputs: outputs.clone(), artifacts: artifacts.clone() });
-            let decided = turn.governor.attempt(agent).and_then(|(_, _, attempt)| attempt.end.clone());
-            // A revoked agent puts out nothing more, not even a report (R012).
-            if let Some(end @ AttemptEnd::Revoked { .. }) = decided {
-                return end_early(turn, agent, end);
-            }
             if let Some(end) = failure_of(ended) {
-                turn.record(Fact::AttemptSpoiled { agent, end });
+                spoil(turn, agent, end);
             }
             enter(turn, agent, Phase::Verify);
         }
         Outcome::Verify { checks } => {
             if let Some(reason) = first_failed(checks) {
-                turn.record(Fact::AttemptSpoiled { agent, end: failed("EP0233", reason) });
+                spoil(turn, agent, failed("EP0233", reason));
             }
             enter(turn, agent, Phase::Package);
         }
@@ -126,10 +128,17 @@ fn step(turn: &mut Turn<'_>, agent: AgentId, outcome: &Outcome) {
             ended(turn, agent, end.unwrap_or(AttemptEnd::Completed));
         }
         Outcome::Failed { in_phase: Phase::Execute, code, reason } => {
-            turn.record(Fact::AttemptSpoiled { agent, end: failed(code, reason.clone()) });
+            spoil(turn, agent, failed(code, reason.clone()));
             enter(turn, agent, Phase::Verify);
         }
         Outcome::Failed { code, reason, .. } => end_early(turn, agent, failed(code, reason.clone())),
+    }
+}
+
+/// Notes how an attempt will have ended although it goes on to package its evidence; what was decided first stands.
+fn spoil(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
+    if turn.governor.attempt(agent).is_some_and(|(_, _, attempt)| attempt.end.is_none()) {
+        turn.record(Fact::AttemptSpoiled { agent, end });
     }
 }
 
@@ -158,13 +167,14 @@ fn enter(turn: &mut Turn<'_>, agent: AgentId, phase: Phase) {
 }
 
 /// The plan is settled: EXECUTE, unless the agent is being ended already.
-fn planned(turn: &mut Turn<'_>, agent: AgentId) {
+fn planned(turn: &mut Turn<'_>, agent: AgentId, plan: Digest) {
     let end = turn.governor.attempt(agent).and_then(|(_, _, attempt)| attempt.end.clone());
     if let Some(end) = end {
         return end_early(turn, agent, end);
     }
     let Some(work) = work_of(turn, agent) else { return };
     let execute_by = turn.now.ledger.after(work.attempt_timeout.unwrap_or(work.timeout));
+    turn.record(Fact::PlanSettled { agent, plan });
     enter(turn, agent, Phase::Execute);
     turn.record(Fact::ProgramReleased { agent, execute_by });
     turn.ask(Effect::Execute { agent });
@@ -177,10 +187,14 @@ fn end_early(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
     ended(turn, agent, decided.unwrap_or(end));
 }
 
-/// Decides how an agent will have ended and has its tree killed. What was decided first stands.
+/// Decides how an agent will have ended and has its tree killed, once.
 pub(crate) fn end(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
     let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
     if attempt.being_killed {
+        // What is given up is not tried again, not even after a timeout that would have been.
+        if matches!((&attempt.end, &end), (Some(AttemptEnd::TimedOut { .. }), AttemptEnd::Cancelled { .. })) {
+            turn.record(Fact::AgentEnding { agent, end });
+        }
         return;
     }
     let because = end.reason();
@@ -245,7 +259,8 @@ pub(crate) fn proven_dead(turn: &mut Turn<'_>, agent: AgentId) {
     }
 }
 
-fn again(turn: &mut Turn<'_>, run: RunId, ix: StageIx, reason: &str) {
+/// Has an attempt that was cut off made again, as soon as an agent is free.
+pub(crate) fn again(turn: &mut Turn<'_>, run: RunId, ix: StageIx, reason: &str) {
     let reason = reason.to_owned();
     turn.record(Fact::StageChanged { run, stage: ix, status: StageStatus::Ready, reason });
 }
@@ -271,8 +286,25 @@ pub(crate) fn signalled(turn: &mut Turn<'_>, agent: AgentId, signal: &Signal) {
             let code = code.chars().take(64).collect();
             turn.record(Fact::ErrorCounted { agent, code });
             over_budget(turn, agent);
+            clarify_plan(turn, agent);
         }
     }
+}
+
+/// Issues an agent's plan again, once, when it has used up more than half of its errors (R021): late enough that an
+/// occasional error is no reason, early enough that what is left of the budget can still profit. Errors only add up, so
+/// an attempt crosses that line once at most; the next attempt begins with a plan and a budget of its own.
+fn clarify_plan(turn: &mut Turn<'_>, agent: AgentId) {
+    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
+    let (errors, most) = (attempt.budget.total_errors, attempt.budget.max_total_errors);
+    let Some(replaces) = attempt.plan else { return };
+    if attempt.end.is_some() || attempt.clarifications > 0 || errors <= most / 2 {
+        return;
+    }
+    let crossing = 1;
+    let plan = Digest::of_parts(&[b"clarified plan", replaces.as_bytes(), &u32::to_be_bytes(crossing)]);
+    let reason = format!("{errors} of at most {most} errors were made");
+    turn.record(Fact::PlanClarified { agent, clarified: ClarifiedPlan { replaces, plan, crossing, reason } });
 }
 
 fn violated(turn: &mut Turn<'_>, agent: AgentId, violation: ViolationType, detail: String) {
@@ -283,7 +315,8 @@ fn violated(turn: &mut Turn<'_>, agent: AgentId, violation: ViolationType, detai
 /// An agent past its error budget loses its authority (R197–R200).
 fn over_budget(turn: &mut Turn<'_>, agent: AgentId) {
     let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
-    if attempt.budget.is_exceeded() && attempt.end.is_none() {
+    // In EXIT nothing is left to be taken away (R012).
+    if attempt.budget.is_exceeded() && attempt.end.is_none() && !attempt.phase.is_terminal() {
         let budget = &attempt.budget;
         let reason = format!(
             "its error budget is exceeded: {} errors, {} violations of procedure",

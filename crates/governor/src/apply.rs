@@ -64,6 +64,11 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             }
         }
         Fact::TreeKnown { agent, tree } => with_attempt(governor, *agent, |attempt| attempt.tree = Some(tree.clone())),
+        Fact::PlanSettled { agent, plan } => with_attempt(governor, *agent, |attempt| attempt.plan = Some(*plan)),
+        Fact::PlanClarified { agent, clarified } => with_attempt(governor, *agent, |attempt| {
+            attempt.plan = Some(clarified.plan);
+            attempt.clarifications = clarified.crossing;
+        }),
         Fact::ProgramReleased { agent, execute_by } => {
             with_attempt(governor, *agent, |attempt| attempt.execute_by = Some(*execute_by));
             governor.timers.clear(Timer::Start(*agent));
@@ -93,7 +98,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         }),
         Fact::AttemptSpoiled { agent, end } => {
             with_attempt(governor, *agent, |attempt| {
-                attempt.end.get_or_insert_with(|| end.clone());
+                attempt.end = Some(end.clone());
                 attempt.idle_by = None;
             });
             governor.timers.clear_agent(*agent);
@@ -120,6 +125,10 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
                 state.doing = Doing::Backoff(*at);
                 governor.timers.set(Timer::Retry(*run, *stage), *at);
             }
+        }
+        Fact::BackoffOver { run, stage } => {
+            governor.timers.clear(Timer::Retry(*run, *stage));
+            enqueue(governor, *run, *stage);
         }
         Fact::GateOpened(opened) => {
             if let Some(state) = governor.stage_mut(opened.run, opened.stage) {
@@ -161,6 +170,8 @@ impl Attempt {
             outputs: std::collections::BTreeMap::new(),
             artifacts: Vec::new(),
             budget: eparch_domain::ErrorBudget::default(),
+            plan: None,
+            clarifications: 0,
             package: None,
             end: None,
             being_killed: false,
@@ -206,7 +217,6 @@ fn change_stage(governor: &mut Governor, run: RunId, ix: StageIx, status: StageS
         Work::Agent(work) => Some(work.timeout),
         _ => None,
     });
-    let place = governor.state.queue_next;
     let Some(state) = governor.stage_mut(run, ix) else { return };
     state.status = status;
     reason.clone_into(&mut state.reason);
@@ -215,21 +225,24 @@ fn change_stage(governor: &mut Governor, run: RunId, ix: StageIx, status: StageS
         state.deadline = None;
         return;
     }
-    let mut deadline = None;
+    // Ready without a backoff is waiting for a free agent.
+    let waits = status == StageStatus::Ready && state.doing == Doing::Nothing;
     if let (Some(timeout), None, false) = (timeout, state.deadline, state.expired) {
         let at = now.ledger.after(timeout);
         state.deadline = Some(at);
-        deadline = Some(at);
-    }
-    // Ready without a backoff is waiting for a free agent.
-    if status == StageStatus::Ready && state.doing == Doing::Nothing {
-        state.doing = Doing::Queued(place);
-        governor.state.queue_next += 1;
-        governor.queue.insert(place, (run, ix));
-    }
-    if let Some(at) = deadline {
         governor.timers.set(Timer::Stage(run, ix), at);
     }
+    if waits {
+        enqueue(governor, run, ix);
+    }
+}
+
+fn enqueue(governor: &mut Governor, run: RunId, ix: StageIx) {
+    let place = governor.state.queue_next;
+    let Some(state) = governor.stage_mut(run, ix) else { return };
+    state.doing = Doing::Queued(place);
+    governor.state.queue_next += 1;
+    governor.queue.insert(place, (run, ix));
 }
 
 fn unqueue(governor: &mut Governor, run: RunId, ix: StageIx) {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{AgentId, Artifact, Digest, GateId, LedgerTime, Name, Phase, RunId, RunStatus, StageStatus, Tier, ViolationType};
+use eparch_domain::{AgentId, Artifact, ClarifiedPlan, Digest, GateId, LedgerTime, Name, Phase, RunId, RunStatus, StageStatus, Tier, ViolationType};
 use eparch_pipeline::StageIx;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -119,6 +119,20 @@ pub enum Fact {
         /// Opaque here.
         tree: Value,
     },
+    /// What an agent will do is settled.
+    PlanSettled {
+        /// Which agent.
+        agent: AgentId,
+        /// The digest of its plan's document.
+        plan: Digest,
+    },
+    /// An agent made so many errors that its plan is issued again, clarified (R021).
+    PlanClarified {
+        /// Which agent.
+        agent: AgentId,
+        /// The new plan, and the one it replaces.
+        clarified: ClarifiedPlan,
+    },
     /// An agent's program was let go.
     ProgramReleased {
         /// Which agent.
@@ -211,6 +225,13 @@ pub enum Fact {
         stage: StageIx,
         /// When.
         at: LedgerTime,
+    },
+    /// A stage has waited long enough to be tried again; it waits for a free agent now.
+    BackoffOver {
+        /// Of which run.
+        run: RunId,
+        /// Which.
+        stage: StageIx,
     },
     /// A gate waits.
     GateOpened(Box<GateOpened>),

@@ -8,7 +8,7 @@ use crate::decision::Refusal;
 use crate::event::{GateAnswer, GateDecision};
 use crate::fact::{Fact, GateOpened, GateOutcome, GatePurpose};
 use crate::governor::Turn;
-use crate::operator::{OperatorRole, Separation};
+use crate::operator::{Key, OperatorRole, Separation};
 use crate::run;
 use crate::scope;
 use crate::state::{Doing, Run};
@@ -132,7 +132,9 @@ fn examine(turn: &Turn<'_>, answer: &GateAnswer) -> Result<GateOpened, Refusal> 
     if answer.rationale.trim().is_empty() || answer.rationale.len() > limits::RATIONALE_BYTES {
         return Err(Refusal::BadRationale { limit: limits::RATIONALE_BYTES });
     }
-    if answer.separation < opened.separation {
+    // A key that this home made cannot have been kept apart from it, whatever the shell says it has proven.
+    let apart = if matches!(operator.key, Key::Remote { .. }) { answer.separation } else { Separation::SameHome };
+    if apart < opened.separation {
         return Err(Refusal::SeparationTooWeak { needed: opened.separation });
     }
     Ok(opened.clone())
@@ -162,7 +164,7 @@ fn close(turn: &mut Turn<'_>, opened: &GateOpened, outcome: GateOutcome) {
     turn.record(Fact::GateClosed { gate: opened.gate, outcome });
     if opened.purpose == GatePurpose::Interrupted {
         match outcome {
-            GateOutcome::Approved => agent::begin(turn, run, ix),
+            GateOutcome::Approved => agent::again(turn, run, ix, "a person asked for it to be made again"),
             GateOutcome::Denied | GateOutcome::TimedOut | GateOutcome::Cancelled => {
                 let reason = "cut off with its holder, and nobody asked for it to be made again";
                 run::end_stage(turn, run, ix, StageStatus::Failed, reason);

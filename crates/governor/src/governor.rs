@@ -163,6 +163,11 @@ impl Turn<'_> {
     }
 
     fn decide(&mut self, event: &Event) {
+        // Whatever was in flight ended with its holder, before any deadline that passed since: nothing may begin under a
+        // due timer only to be cut off by the boot that follows.
+        if let Event::Booted { epoch, agents_at_once, .. } = event {
+            run::booted(self, *epoch, *agents_at_once);
+        }
         // Time has passed up to `now`: what was due by then came before the event.
         for _ in 0..TIMERS_PER_TURN {
             match self.governor.timers.first() {
@@ -172,8 +177,7 @@ impl Turn<'_> {
             self.settle();
         }
         match event {
-            Event::Booted { epoch, agents_at_once, .. } => run::booted(self, *epoch, *agents_at_once),
-            Event::ClockTurned => {}
+            Event::Booted { .. } | Event::ClockTurned => {}
             // Durations are measured in ledger time, which did not jump; the entry itself is the record.
             Event::ClockJumped { .. } => {}
             Event::OperatorAdded { by, operator } => operators::add(self, by.as_ref(), operator),

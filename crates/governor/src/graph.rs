@@ -72,6 +72,12 @@ impl Graph {
         found
     }
 
+    /// Whether `outer` stands around `ix`, directly or not.
+    pub(crate) fn is_around(&self, outer: StageIx, ix: StageIx) -> bool {
+        let parent = self.pipeline.stage(ix).parent;
+        parent.is_some_and(|parent| parent.stage == outer || self.is_around(outer, parent.stage))
+    }
+
     fn add_nested(&self, ix: StageIx, found: &mut BTreeSet<StageIx>) {
         let mut ask = vec![ix];
         while let Some(at) = ask.pop() {

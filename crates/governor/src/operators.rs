@@ -46,11 +46,13 @@ pub(crate) fn add(turn: &mut Turn<'_>, by: Option<&Name>, operator: &Operator) {
 
 pub(crate) fn rotate(turn: &mut Turn<'_>, by: &Name, name: &Name, key: &Key) {
     let itself = by == name;
-    if require(turn, by, "rotate keys", |known| itself || known.role.may_administer()).is_none() {
-        return;
-    }
-    if !turn.governor.state.operators.contains_key(name) {
+    let Some(asking) = require(turn, by, "rotate keys", |known| itself || known.role.may_administer()) else { return };
+    let Some(holder) = turn.governor.state.operators.get(name) else {
         return turn.refuse(Refusal::UnknownOperator { name: name.clone() });
+    };
+    // Whoever sets somebody's key can act as them: that is giving oneself their tier (G5).
+    if holder.max_tier > asking.max_tier {
+        return turn.refuse(Refusal::BeyondOwnTier { name: asking.name, max: asking.max_tier });
     }
     turn.record(Fact::OperatorRekeyed { name: name.clone(), key: key.clone() });
 }

@@ -103,19 +103,26 @@ fn start(turn: &mut Turn<'_>, request: &RunRequest, spawned: RunSpawned) {
 /// Marks what an earlier run completed, unless it is, or comes after, the stage to repeat from.
 fn keep(turn: &mut Turn<'_>, run: RunId, graph: &Graph, lineage: &crate::event::Lineage) {
     let Some(from) = graph.pipeline.find(lineage.from.as_str()) else { return };
-    for (name, kept) in &lineage.kept {
-        let Some(stage) = graph.pipeline.find(name.as_str()) else { continue };
-        // A stage inside another is kept with it or not at all: its list starts over otherwise.
-        if stage != from && is_kept_whole(graph, lineage, stage) && !graph.before(stage).contains(&from) {
-            turn.record(Fact::StageKept { run, stage, kept: kept.clone() });
-        }
+    let kept: Vec<StageIx> = graph.pipeline.places().filter(|ix| is_kept(graph, lineage, from, *ix)).collect();
+    for stage in &kept {
+        let left = lineage.kept[&graph.pipeline.stage(*stage).name].clone();
+        turn.record(Fact::StageKept { run, stage: *stage, kept: left });
+    }
+    // What did not complete inside a stage that did, such as a branch that was not taken, is not begun now either.
+    for stage in kept {
+        mark_nested(turn, run, stage, StageStatus::Skipped, "what is around it was kept");
     }
 }
 
-fn is_kept_whole(graph: &Graph, lineage: &crate::event::Lineage, ix: StageIx) -> bool {
+/// Whether a stage completed earlier and stands neither after the stage to repeat from nor around it. A stage inside
+/// another is kept with it or not at all: its list starts over otherwise.
+fn is_kept(graph: &Graph, lineage: &crate::event::Lineage, from: StageIx, ix: StageIx) -> bool {
     let stage = graph.pipeline.stage(ix);
     lineage.kept.contains_key(&stage.name)
-        && stage.parent.is_none_or(|parent| is_kept_whole(graph, lineage, parent.stage))
+        && ix != from
+        && !graph.is_around(ix, from)
+        && !graph.before(ix).contains(&from)
+        && stage.parent.is_none_or(|parent| is_kept(graph, lineage, from, parent.stage))
 }
 
 /// Starts every stage of a list whose requirements are met.
@@ -167,6 +174,9 @@ fn start_stage(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
             for list in 0..at_once {
                 start_list(turn, run, graph.list(ix, list));
             }
+            if (0..graph.lists(ix)).all(|list| graph.list(ix, list).is_empty()) {
+                end_stage(turn, run, ix, StageStatus::Completed, "");
+            }
         }
         Work::Condition(work) => choose(turn, run, ix, &graph, work),
     }
@@ -176,7 +186,11 @@ fn choose(turn: &mut Turn<'_>, run: RunId, ix: StageIx, graph: &Graph, work: &ep
     let Some(live) = turn.governor.run(run) else { return };
     let scope = scope::scope_for(live, [&work.condition].into_iter());
     match work.condition.eval_bool(&scope) {
-        Err(problem) => end_stage(turn, run, ix, StageStatus::Failed, &format!("its condition cannot be evaluated: {problem}")),
+        Err(problem) => {
+            mark_nested(turn, run, ix, StageStatus::Skipped, "its branch was not taken");
+            let reason = format!("its condition cannot be evaluated: {problem}");
+            end_stage(turn, run, ix, StageStatus::Failed, &reason);
+        }
         Ok(holds) => {
             turn.record(Fact::ConditionDecided { run, stage: ix, holds, scope: scope::digest_of(&scope) });
             change(turn, run, ix, StageStatus::Running);
@@ -438,7 +452,7 @@ pub(crate) fn timer_fired(turn: &mut Turn<'_>, timer: Timer) {
         Timer::Stage(run, ix) => stage_timed_out(turn, run, ix),
         Timer::Retry(run, ix) => {
             if turn.governor.run(run).is_some_and(|live| matches!(live.stage(ix).doing, Doing::Backoff(_))) {
-                agent::begin(turn, run, ix);
+                turn.record(Fact::BackoffOver { run, stage: ix });
             }
         }
         Timer::Start(agent) => {

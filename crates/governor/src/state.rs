@@ -139,6 +139,10 @@ pub(crate) struct Attempt {
     pub(crate) outputs: BTreeMap<String, Value>,
     pub(crate) artifacts: Vec<Artifact>,
     pub(crate) budget: ErrorBudget,
+    /// What it is to do, once that is settled.
+    pub(crate) plan: Option<Digest>,
+    /// How often its plan was issued again.
+    pub(crate) clarifications: u32,
     pub(crate) package: Option<Digest>,
     /// How it will have ended: it is being killed, or goes through its last phases after a failure.
     pub(crate) end: Option<AttemptEnd>,

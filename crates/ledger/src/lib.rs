@@ -1,1 +1,41 @@
-//! Under construction.
+#![doc = include_str!("../README.md")]
+
+mod anchor;
+mod batch;
+mod boot;
+mod connection;
+mod entry;
+mod export;
+mod hold;
+mod keeper;
+mod key;
+mod ledger;
+mod note;
+mod open;
+pub mod proof;
+mod prove;
+mod queue;
+mod read;
+mod schema;
+mod seal;
+mod settings;
+pub mod tree;
+mod verify;
+pub mod views;
+mod wire;
+mod write_error;
+mod writer;
+
+pub use entry::{Append, Appended, Document, EffectRef, Entry, NewDocument, NewEntry, Snapshot};
+pub use export::{ExportError, ImportFinding, ImportReport, import_verify};
+pub use keeper::AnchorHealth;
+pub use key::{KeyError, LedgerKey};
+pub use ledger::{Anchored, Health, Ledger, Pending};
+pub use note::{BadNote, BadVerifierKey, Checkpoint, VerifierKey};
+pub use open::OpenError;
+pub use prove::{BadProof, EntryProof, PrefixProof, ProveError};
+pub use read::{ReadError, Reader};
+pub use schema::MigrateError;
+pub use settings::Settings;
+pub use verify::{Finding, Report, TenantReport, Verify, VerifyError, Wrong};
+pub use write_error::WriteError;

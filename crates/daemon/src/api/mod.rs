@@ -19,7 +19,7 @@ mod approvals;
 mod events;
 mod ledger;
 mod operators;
-pub mod problem;
+pub(crate) mod problem;
 mod runs;
 pub mod wire;
 

@@ -60,7 +60,7 @@ async fn start(State(app): State<Arc<App>>, headers: HeaderMap, asked: Body<Star
 async fn compile(app: &Arc<App>, asked: &StartRun) -> Result<Arc<Pipeline>, Problem> {
     let known = app.driver.look(|governor| crate::known_approvers(governor)).await?;
     let checked = eparch_pipeline::check(&asked.file, &asked.pipeline, &eparch_pipeline::Catalogue::built_in(), &known);
-    match checked.pipeline {
+    match checked.pipeline.clone() {
         Some(mut pipeline) => {
             // A shorter time is a narrower request; a longer one than its author allowed is not to be had.
             if let Some(timeout) = asked.timeout {
@@ -69,7 +69,7 @@ async fn compile(app: &Arc<App>, asked: &StartRun) -> Result<Arc<Pipeline>, Prob
             Ok(Arc::new(pipeline))
         }
         None => Err(Problem::new(StatusCode::BAD_REQUEST, "EP0221", "the pipeline is not valid")
-            .detail(&eparch_pipeline::render::text(&asked.file, &asked.pipeline, &checked.diagnostics, false))
+            .detail(&checked.to_text())
             .hint("`eparch pipeline validate FILE` shows every problem")),
     }
 }
@@ -115,7 +115,7 @@ struct ListQuery {
     #[serde(default)]
     live: bool,
     #[serde(default)]
-    limit: Option<usize>,
+    limit: Option<u32>,
     #[serde(default)]
     before: Option<RunId>,
 }

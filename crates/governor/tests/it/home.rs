@@ -1,0 +1,212 @@
+//! What a scenario is played on: a governor, its clock, everybody's names, and a copy that only ever applies facts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use eparch_domain::{AgentId, Digest, GateId, LedgerTime, Moment, Name, RunId, StageStatus, Timestamp};
+use eparch_governor::{Answer, Decision, Event, Fact, GatePurpose, Governor, Operator, Record, Snapshot};
+use eparch_pipeline::{Pipeline, StageIx};
+
+/// Names for ids, as a reader says them.
+#[derive(Default)]
+pub(crate) struct Names {
+    pub(crate) runs: BTreeMap<RunId, String>,
+    pub(crate) agents: BTreeMap<AgentId, String>,
+    pub(crate) gates: BTreeMap<GateId, String>,
+    digests: Vec<Digest>,
+}
+
+impl Names {
+    /// A digest as `digest-1`, `digest-2` … in the order they are met, so that no trace depends on their bits.
+    pub(crate) fn digest(&mut self, digest: &Digest) -> String {
+        let known = self.digests.iter().position(|known| known == digest);
+        let at = known.unwrap_or_else(|| {
+            self.digests.push(*digest);
+            self.digests.len() - 1
+        });
+        format!("digest-{}", at + 1)
+    }
+
+    /// Names in place of every id that stands in a text.
+    pub(crate) fn replace(&mut self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (id, name) in &self.runs {
+            text = text.replace(&id.to_string(), name);
+        }
+        for (id, name) in &self.agents {
+            text = text.replace(&id.to_string(), name);
+        }
+        for (id, name) in &self.gates {
+            text = text.replace(&id.to_string(), name);
+        }
+        while let Some(at) = text.find("sha256:") {
+            let found = &text[at..at + 7 + 64];
+            let name = self.digest(&found.parse().expect("a digest is written in full"));
+            text = text.replace(found, &name);
+        }
+        text
+    }
+}
+
+/// The governor under test and everything that is remembered about it.
+pub(crate) struct Home {
+    pub(crate) governor: Governor,
+    pub(crate) names: Names,
+    pub(crate) pipelines: BTreeMap<String, Arc<Pipeline>>,
+    pub(crate) runs: BTreeMap<RunId, Arc<Pipeline>>,
+    pub(crate) operators: BTreeMap<Name, Operator>,
+    /// What each completed stage left, for runs that repeat another in part.
+    pub(crate) kept: BTreeMap<(RunId, StageIx), eparch_governor::Kept>,
+    pub(crate) subjects: BTreeMap<GateId, Digest>,
+    pub(crate) packages: BTreeMap<AgentId, Digest>,
+    pub(crate) epoch: u64,
+    pub(crate) wall_ahead: i64,
+    pub(crate) statuses: BTreeMap<(RunId, StageIx), StageStatus>,
+    pub(crate) outputs: BTreeMap<AgentId, eparch_governor::Kept>,
+    stage_of: BTreeMap<AgentId, (RunId, StageIx)>,
+    replayed: Governor,
+}
+
+impl Home {
+    pub(crate) fn new(pipelines: BTreeMap<String, Arc<Pipeline>>) -> Home {
+        let (mut governor, mut replayed) = (Governor::new(), Governor::new());
+        for pipeline in pipelines.values() {
+            governor.learn(pipeline.clone());
+            replayed.learn(pipeline.clone());
+        }
+        Home {
+            governor,
+            replayed,
+            names: Names::default(),
+            pipelines,
+            runs: BTreeMap::new(),
+            operators: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            subjects: BTreeMap::new(),
+            packages: BTreeMap::new(),
+            epoch: 0,
+            wall_ahead: 0,
+            statuses: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            stage_of: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn stage_name(&self, run: RunId, ix: StageIx) -> String {
+        let prefix = self.prefix(run);
+        format!("{prefix}{}", self.runs[&run].stage(ix).name)
+    }
+
+    /// The first run goes without saying.
+    fn prefix(&self, run: RunId) -> String {
+        match self.names.runs.get(&run) {
+            Some(name) if name != "r1" => format!("{name}:"),
+            _ => String::new(),
+        }
+    }
+
+    /// Hands one event in at a point of ledger time, and checks what must hold after every event of every scenario.
+    pub(crate) fn handle(&mut self, event: &Event, millis: u64) -> Decision {
+        let wall = 1_767_225_600_000 + i64::try_from(millis).unwrap() + self.wall_ahead;
+        let now = Moment { ledger: LedgerTime::from_millis(millis), wall: Timestamp::from_millis(wall) };
+        let decision = self.governor.handle(event, now);
+        if let (Event::RunRequested(request), Answer::Taken) = (event, &decision.answer) {
+            let pipeline = self.pipelines.values().find(|pipeline| pipeline.digest() == request.pipeline);
+            self.runs.insert(request.run, pipeline.expect("a run is of a known pipeline").clone());
+        }
+        let record = Record {
+            v: eparch_governor::RECORD_FORMAT,
+            engine: "test".to_owned(),
+            epoch: self.epoch,
+            at: now,
+            policy: None,
+            event: event.clone(),
+            decision,
+        };
+        // What is replayed is what was written.
+        let record = Record::from_bytes(&record.to_bytes()).expect("a record reads back");
+        for fact in &record.decision.facts {
+            self.replayed.apply(fact, record.at);
+            self.remember(fact);
+        }
+        assert!(self.replayed.agrees_with(&self.governor), "the recorded facts make another state than {event:?}");
+        let saved = Snapshot::from_bytes(&self.governor.snapshot().to_bytes()).expect("a snapshot reads back");
+        let mut restored = self.governor.clone();
+        restored.restore(saved).expect("every definition is at hand");
+        assert!(restored.agrees_with(&self.governor), "the snapshot after {event:?} is of another state");
+        record.decision
+    }
+
+    fn remember(&mut self, fact: &Fact) {
+        match fact {
+            Fact::OperatorKnown { operator } => {
+                self.operators.insert(operator.name.clone(), operator.clone());
+            }
+            Fact::RunSpawned(spawned) => {
+                for ix in self.runs[&spawned.run].places() {
+                    self.statuses.insert((spawned.run, ix), StageStatus::Pending);
+                }
+            }
+            Fact::RunChanged { run, status, .. } if status.is_terminal() => {
+                for ix in self.runs[run].places() {
+                    let status = self.statuses[&(*run, ix)];
+                    let name = &self.runs[run].stage(ix).name;
+                    assert!(status.is_terminal(), "the run ended and its stage {name} is {status} (R019)");
+                }
+            }
+            Fact::StageChanged { run, stage, status, .. } => {
+                let before = self.statuses.insert((*run, *stage), *status);
+                let name = &self.runs[run].stage(*stage).name;
+                assert!(before.is_none_or(|before| !before.is_terminal()), "{name} had ended and became {status} (R019)");
+            }
+            Fact::StageKept { run, stage, .. } => {
+                self.statuses.insert((*run, *stage), StageStatus::Completed);
+            }
+            Fact::AttemptBegan { run, stage, agent, attempt, .. } => {
+                let name = format!("{}#{attempt}", self.stage_name(*run, *stage));
+                self.names.agents.insert(*agent, name);
+                self.stage_of.insert(*agent, (*run, *stage));
+            }
+            Fact::OutputSeen { agent, outputs, artifacts } => {
+                let nothing = || eparch_governor::Kept { outputs: BTreeMap::new(), artifacts: Vec::new() };
+                let left = self.outputs.entry(*agent).or_insert_with(nothing);
+                left.outputs.extend(outputs.clone());
+                left.artifacts.extend(artifacts.clone());
+            }
+            Fact::AttemptEnded { agent, end: eparch_governor::AttemptEnd::Completed } => {
+                let left = self.outputs.remove(agent);
+                let left = left.unwrap_or(eparch_governor::Kept { outputs: BTreeMap::new(), artifacts: Vec::new() });
+                self.kept.insert(self.stage_of[agent], left);
+            }
+            Fact::GateOpened(opened) => {
+                let stage = self.stage_name(opened.run, opened.stage);
+                let name = match opened.purpose {
+                    GatePurpose::Stage => format!("gate:{stage}"),
+                    GatePurpose::Interrupted => {
+                        let asked = self.names.gates.values().filter(|name| name.starts_with(&format!("ask:{stage}#")));
+                        format!("ask:{stage}#{}", asked.count() + 1)
+                    }
+                };
+                self.names.gates.insert(opened.gate, name);
+                self.subjects.insert(opened.gate, opened.subject);
+            }
+            Fact::Packaged { agent, manifest } => {
+                self.packages.insert(*agent, *manifest);
+            }
+            _ => {}
+        }
+    }
+
+    /// What a run that repeats `from` keeps: every completed stage of the earlier one, or those that are named.
+    pub(crate) fn kept_from(&self, earlier: RunId, only: &[String]) -> BTreeMap<Name, eparch_governor::Kept> {
+        let pipeline = &self.runs[&earlier];
+        let only: BTreeSet<&str> = only.iter().map(String::as_str).collect();
+        let completed = pipeline.places().filter(|ix| self.statuses[&(earlier, *ix)] == StageStatus::Completed);
+        let named = completed.filter(|ix| only.is_empty() || only.contains(pipeline.stage(*ix).name.as_str()));
+        let left = named.map(|ix| {
+            let nothing = eparch_governor::Kept { outputs: BTreeMap::new(), artifacts: Vec::new() };
+            (pipeline.stage(ix).name.clone(), self.kept.get(&(earlier, ix)).cloned().unwrap_or(nothing))
+        });
+        left.collect()
+    }
+}

@@ -1,0 +1,35 @@
+//! The governor, proven: scenario files first, then what a script cannot say.
+
+mod home;
+mod notation;
+mod rows;
+mod scenario;
+mod script;
+mod trace;
+mod words;
+
+/// Plays every file in `tests/scenarios`. `UPDATE_SCENARIOS=1` writes the traces, which people then read;
+/// `SCENARIO=name` plays one.
+#[test]
+fn scenarios_leave_the_traces_they_say() {
+    let update = std::env::var_os("UPDATE_SCENARIOS").is_some();
+    let files = scenario::files();
+    assert!(std::env::var_os("SCENARIO").is_some() || files.len() >= 45, "only {} scenarios were found", files.len());
+    let mut failures = String::new();
+    for (name, path) in files {
+        let expected = std::fs::read_to_string(&path).expect("a scenario can be read");
+        assert!(expected.starts_with("# "), "{name} does not say what it proves");
+        let found = std::panic::catch_unwind(|| scenario::play(&expected));
+        let replay = format!("SCENARIO={name} cargo test -p eparch-governor --test it scenarios");
+        match found {
+            Err(_) => failures.push_str(&format!("\n{name} could not be played\nreplay: {replay}\n")),
+            Ok(found) if found == expected => {}
+            Ok(found) if update => std::fs::write(&path, found).expect("a scenario can be written"),
+            Ok(found) => {
+                let difference = scenario::difference(&expected, &found);
+                failures.push_str(&format!("\n{name} leaves another trace:\n{difference}replay: {replay}\n"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{failures}");
+}

@@ -1,0 +1,203 @@
+//! What followed from an event, as lines that people read: `→` what was found to be so, `⇒` what is to be done, `=`
+//! what whoever asked is told.
+
+use std::collections::BTreeMap;
+
+use eparch_domain::Artifact;
+use eparch_governor::{Answer, AttemptEnd, Decision, Effect, Fact, GateDecision, GatePurpose, Key, Separation};
+use serde_json::Value;
+
+use crate::home::Home;
+use crate::words::clock;
+
+/// The lines of a decision.
+pub(crate) fn lines(home: &mut Home, decision: &Decision) -> Vec<String> {
+    let mut lines: Vec<String> = decision.facts.iter().map(|fact| format!("→ {}", said(home, fact))).collect();
+    lines.extend(decision.effects.iter().map(|effect| format!("⇒ {}", asked(home, effect))));
+    match &decision.answer {
+        Answer::Taken => {}
+        Answer::Already { run } => lines.push(format!("= already {run}")),
+        Answer::Refused(refusal) => lines.push(format!("= refused {}: {refusal}", refusal.code())),
+    }
+    lines.iter().map(|line| home.names.replace(line)).collect()
+}
+
+/// The lines that say how stages, runs and gates stand, for scenarios about them: an agent's phases are left out.
+pub(crate) fn outline(home: &mut Home, decision: &Decision) -> Vec<String> {
+    let matters = |fact: &Fact| {
+        matches!(
+            fact,
+            Fact::RunChanged { .. }
+                | Fact::RunEnding { .. }
+                | Fact::StageChanged { .. }
+                | Fact::StageKept { .. }
+                | Fact::StageExpired { .. }
+                | Fact::ConditionDecided { .. }
+                | Fact::AttemptBegan { .. }
+                | Fact::AttemptEnded { .. }
+                | Fact::AgentEnding { .. }
+                | Fact::RetryScheduled { .. }
+                | Fact::GateOpened(_)
+                | Fact::GateClosed { .. }
+                | Fact::VoteCast { .. }
+                | Fact::ViolationFound { .. }
+        )
+    };
+    let facts = decision.facts.iter().filter(|fact| matters(fact)).cloned().collect();
+    let kept = |effect: &&Effect| !matches!(effect, Effect::Prepare(_) | Effect::Execute { .. } | Effect::Conclude { .. });
+    let effects = decision.effects.iter().filter(kept).cloned().collect();
+    lines(home, &Decision { facts, effects, answer: decision.answer.clone() })
+}
+
+fn said(home: &Home, fact: &Fact) -> String {
+    let at = |time: eparch_domain::LedgerTime| clock(time.millis());
+    match fact {
+        Fact::EpochBegan { epoch, agents_at_once } => format!("epoch {epoch}, {agents_at_once} agents at once"),
+        Fact::OperatorKnown { operator } => {
+            let groups: Vec<&str> = operator.groups.iter().map(|group| group.as_str()).collect();
+            let groups = if groups.is_empty() { String::new() } else { format!(", in {}", groups.join(", ")) };
+            let (name, role, tier) = (&operator.name, operator.role.as_str(), operator.max_tier);
+            format!("{name} is known: {role}, up to {tier}{groups}, {}", kept(&operator.key))
+        }
+        Fact::OperatorRekeyed { name, key } => format!("{name} has another key, {}", kept(key)),
+        Fact::OperatorForgotten { name } => format!("{name} is known no longer"),
+        Fact::RunSpawned(spawned) => {
+            let repeats = spawned.repeats.as_ref().map_or(String::new(), |(run, from)| format!(", repeats {run} from {from}"));
+            let (by, grant, deadline) = (&spawned.requester, spawned.grant, at(spawned.deadline));
+            format!("{} spawned for {by}, granted {grant}, must end by {deadline}{repeats}", spawned.run)
+        }
+        Fact::RunEnding { run, status, reason, by } => {
+            let by = by.as_ref().map_or(String::new(), |by| format!(" by {by}"));
+            format!("{run} will end {status}{by}: {reason}")
+        }
+        Fact::RunChanged { run, status, reason } => format!("{run} {status}{}", because(reason)),
+        Fact::StageChanged { run, stage, status, reason } => {
+            format!("{} {status}{}", home.stage_name(*run, *stage), because(reason))
+        }
+        Fact::StageKept { run, stage, kept } => {
+            format!("{} kept{}", home.stage_name(*run, *stage), left(&kept.outputs, &kept.artifacts))
+        }
+        Fact::ConditionDecided { run, stage, holds, .. } => {
+            format!("{} {}", home.stage_name(*run, *stage), if *holds { "holds" } else { "does not hold" })
+        }
+        Fact::AttemptBegan { agent, start_by, .. } => format!("{agent} begins, must be ready by {}", at(*start_by)),
+        Fact::PhaseEntered { agent, phase } => format!("{agent} in {phase}"),
+        Fact::TreeKnown { agent, .. } => format!("{agent} has a known process tree"),
+        Fact::PlanSettled { agent, plan } => format!("{agent} plans {plan}"),
+        Fact::PlanClarified { agent, clarified } => format!(
+            "{agent} must do {} instead of {}, clarification {}: {}",
+            clarified.plan, clarified.replaces, clarified.crossing, clarified.reason
+        ),
+        Fact::ProgramReleased { agent, execute_by } => format!("{agent} is let go, must end by {}", at(*execute_by)),
+        Fact::AgentEnding { agent, end } => format!("{agent} will end {}", ended(end)),
+        Fact::ProgressSeen { agent } => format!("{agent} moves"),
+        Fact::OutputSeen { agent, outputs, artifacts } => format!("{agent} puts out{}", left(outputs, artifacts)),
+        Fact::ErrorCounted { agent, code } => format!("{agent} made error {code}"),
+        Fact::ViolationFound { agent, violation, detail } => {
+            format!("{agent} violates {violation} ({}): {detail}", violation.severity())
+        }
+        Fact::AttemptSpoiled { agent, end } => format!("{agent} goes on, and will end {}", ended(end)),
+        Fact::Packaged { agent, .. } => format!("{agent} has its evidence packaged"),
+        Fact::Reported { agent, .. } => format!("{agent} has reported"),
+        Fact::AttemptCutOff { agent } => format!("{agent} is cut off"),
+        Fact::AttemptEnded { agent, end } => format!("{agent} ended {}", ended(end)),
+        Fact::StageExpired { run, stage } => format!("{} is out of time", home.stage_name(*run, *stage)),
+        Fact::RetryScheduled { run, stage, at: when } => {
+            format!("{} is tried again at {}", home.stage_name(*run, *stage), at(*when))
+        }
+        Fact::BackoffOver { run, stage } => format!("{} has waited long enough", home.stage_name(*run, *stage)),
+        Fact::GateOpened(opened) => {
+            let who: Vec<&str> = opened.approvers.iter().map(|entry| entry.as_str()).collect();
+            let why = if opened.purpose == GatePurpose::Interrupted { "asks whether to do it again" } else { "waits" };
+            let (quorum, who, until) = (opened.quorum, who.join(", "), at(opened.deadline));
+            let far = far(opened.separation);
+            format!("{} {why} for {quorum} of {who} until {until}, {far}, for {}", opened.gate, opened.subject)
+        }
+        Fact::VoteCast { gate, by, decision, rationale, separation } => {
+            let word = if *decision == GateDecision::Approve { "approves" } else { "denies" };
+            format!("{by} {word} {gate} ({}): {rationale}", far(*separation))
+        }
+        Fact::GateClosed { gate, outcome } => format!("{gate} closes: {}", spelled(outcome)),
+    }
+}
+
+fn asked(home: &Home, effect: &Effect) -> String {
+    match effect {
+        Effect::Prepare(spec) => {
+            let mut text = format!("prepare {} at {}", spec.agent, spec.tier);
+            let command: Vec<&str> = spec.command.iter().map(String::as_str).collect();
+            if command != ["true"] {
+                text.push_str(&format!(" to run {}", command.join(" ")));
+            }
+            if let Some(objective) = &spec.objective {
+                text.push_str(&format!(" to \"{objective}\""));
+            }
+            for (key, value) in &spec.env {
+                text.push_str(&format!(", {key}={value}"));
+            }
+            for (key, value) in &spec.inputs {
+                text.push_str(&format!(", input {key}={value}"));
+            }
+            if let Some(earlier) = spec.follows {
+                text.push_str(&format!(", after {earlier}"));
+            }
+            for (stage, files) in &spec.inputs_from {
+                let files: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+                text.push_str(&format!(", given {} of {stage}", files.join(" ")));
+            }
+            text
+        }
+        Effect::Execute { agent } => format!("execute {agent}"),
+        Effect::Conclude { agent, from, failure } => {
+            let after = failure.as_ref().map_or(String::new(), |why| format!(", knowing that {why}"));
+            format!("conclude {agent} from {from}{after}")
+        }
+        Effect::Kill { agent, because } => format!("kill {agent} because {because}"),
+        Effect::Release { agent } => format!("release what {agent} holds"),
+        Effect::Reap { agent, tree } => {
+            format!("prove {agent} dead{}", if tree.is_some() { ", by its tree" } else { "" })
+        }
+        Effect::Seal { run } => format!("seal {}", home.names.runs[run]),
+    }
+}
+
+fn kept(key: &Key) -> &'static str {
+    match key {
+        Key::Home { .. } => "key in this home",
+        Key::Remote { .. } => "key elsewhere",
+    }
+}
+
+fn far(separation: Separation) -> &'static str {
+    match separation {
+        Separation::SameHome => "same home",
+        Separation::RemoteKey => "remote key",
+    }
+}
+
+fn spelled(outcome: &impl serde::Serialize) -> String {
+    serde_json::to_value(outcome).ok().and_then(|word| word.as_str().map(str::to_owned)).expect("an outcome is a word")
+}
+
+fn because(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(": {reason}") }
+}
+
+fn ended(end: &AttemptEnd) -> String {
+    let word = match end {
+        AttemptEnd::Completed => "well",
+        AttemptEnd::Failed { code, .. } => &format!("failed {code}"),
+        AttemptEnd::TimedOut { .. } => "timed out",
+        AttemptEnd::Cancelled { .. } => "cancelled",
+        AttemptEnd::Revoked { .. } => "revoked",
+        AttemptEnd::Interrupted { .. } => "interrupted",
+    };
+    format!("{word}{}", because(&end.reason()))
+}
+
+fn left(outputs: &BTreeMap<String, Value>, artifacts: &[Artifact]) -> String {
+    let values = outputs.iter().map(|(name, value)| format!(" {name}={value}"));
+    let files = artifacts.iter().map(|file| format!(" {}", file.path));
+    let all: String = values.chain(files).collect();
+    if all.is_empty() { " nothing".to_owned() } else { all }
+}

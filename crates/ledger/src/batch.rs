@@ -1,0 +1,279 @@
+//! One transaction: many requests, each with its own precondition and its own savepoint.
+
+use std::collections::HashMap;
+
+use eparch_domain::{Digest, Name};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
+
+use crate::entry::{Append, Appended, NewEntry, SEQ_MAX, Snapshot, place, to_sql};
+use crate::key::LedgerKey;
+use crate::note::Checkpoint;
+use crate::read::{self, ReadError};
+use crate::seal;
+use crate::tree::{self, Frontier, Hash};
+use crate::write_error::WriteError;
+
+/// Snapshots kept for each tenant: the newest, and one to fall back on.
+const SNAPSHOTS_KEPT: i64 = 2;
+
+/// What the writer remembers of a tenant between batches.
+#[derive(Debug, Clone)]
+pub(crate) struct Tenant {
+    pub(crate) id: i64,
+    pub(crate) frontier: Frontier,
+    /// How many documents, and the chain over them.
+    documents: (u64, Hash),
+    /// How many entries the newest checkpoint covers.
+    pub(crate) signed: u64,
+}
+
+/// A checkpoint that a batch made or found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Signed {
+    pub(crate) tenant: i64,
+    pub(crate) size: u64,
+    pub(crate) note: String,
+}
+
+/// Why a request was not carried out.
+pub(crate) enum Failure {
+    /// The request itself; the others go on.
+    Request(WriteError),
+    /// The database; nothing of the batch can be relied on.
+    Batch(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Failure {
+        match error.sqlite_error_code() {
+            // What a value is at fault for concerns its request alone.
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig) => {
+                Failure::Request(WriteError::Refused(std::sync::Arc::new(error)))
+            }
+            _ => Failure::Batch(error),
+        }
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Failure {
+        match error {
+            ReadError::Sql { source, .. } => source.into(),
+            other => Failure::Request(WriteError::Unreadable(std::sync::Arc::new(other))),
+        }
+    }
+}
+
+/// An open transaction and the state its requests see. What it changed becomes the writer's state only after the commit.
+pub(crate) struct Batch<'a> {
+    connection: &'a Connection,
+    before: &'a HashMap<Name, Tenant>,
+    changed: HashMap<Name, Tenant>,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn begin(
+        connection: &'a Connection,
+        before: &'a HashMap<Name, Tenant>,
+    ) -> Result<Batch<'a>, rusqlite::Error> {
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Batch { connection, before, changed: HashMap::new() })
+    }
+
+    /// Makes everything durable and hands over the tenants as they are now.
+    pub(crate) fn commit(self) -> Result<HashMap<Name, Tenant>, rusqlite::Error> {
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(self.changed)
+    }
+
+    /// Carries out one request, wholly or not at all.
+    pub(crate) fn alone<T>(
+        &mut self,
+        request: impl FnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Result<Result<T, WriteError>, rusqlite::Error> {
+        let run = |connection: &Connection, sql| connection.prepare_cached(sql)?.execute([]);
+        run(self.connection, "SAVEPOINT request")?;
+        let outcome = match request(self) {
+            Ok(done) => Ok(done),
+            Err(Failure::Batch(error)) => return Err(error),
+            Err(Failure::Request(error)) => {
+                run(self.connection, "ROLLBACK TO request")?;
+                Err(error)
+            }
+        };
+        run(self.connection, "RELEASE request")?;
+        Ok(outcome)
+    }
+
+    /// Adds entries to a tenant's history.
+    pub(crate) fn append(&mut self, request: &Append) -> Result<Appended, Failure> {
+        if request.entries.is_empty() {
+            return Err(Failure::Request(WriteError::Empty));
+        }
+        let mut tenant = match self.tenant(&request.tenant)? {
+            Some(tenant) => tenant,
+            None => self.new_tenant(&request.tenant)?,
+        };
+        let found = tenant.frontier.size();
+        if found != request.after {
+            return Err(Failure::Request(WriteError::Conflict { expected: request.after, found }));
+        }
+        for entry in &request.entries {
+            self.add(&mut tenant, entry)?;
+        }
+        let appended = Appended { first_seq: found + 1, last_seq: tenant.frontier.size() };
+        self.changed.insert(request.tenant.clone(), tenant);
+        Ok(appended)
+    }
+
+    fn add(&self, tenant: &mut Tenant, entry: &NewEntry) -> Result<(), Failure> {
+        let seq = tenant.frontier.size() + 1;
+        if seq > SEQ_MAX {
+            return Err(Failure::Request(WriteError::Full));
+        }
+        let leaf = tree::leaf_hash(&entry.body);
+        self.connection
+            .prepare_cached("INSERT INTO entry (place, body, leaf) VALUES (?1, ?2, ?3)")?
+            .execute(params![place(tenant.id, seq), entry.body, leaf])?;
+        let mut subtrees = Vec::new();
+        tenant.frontier.push(leaf, |subtree| subtrees.push(subtree));
+        for subtree in subtrees {
+            self.connection
+                .prepare_cached("INSERT INTO subtree (tenant, level, idx, hash) VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![tenant.id, subtree.level, to_sql(subtree.index), subtree.hash])?;
+        }
+        for effect in &entry.acknowledges {
+            let removed = self
+                .connection
+                .prepare_cached("DELETE FROM outbox WHERE tenant = ?1 AND seq = ?2 AND idx = ?3")?
+                .execute(params![tenant.id, to_sql(effect.seq), effect.idx])?;
+            if removed != 1 {
+                return Err(Failure::Request(WriteError::NotOutstanding { effect: *effect }));
+            }
+        }
+        for idx in 0..entry.effects_due {
+            let seal = seal::outbox(tenant.id, to_sql(seq), i64::from(idx));
+            self.connection
+                .prepare_cached("INSERT INTO outbox (tenant, seq, idx, seal) VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![tenant.id, to_sql(seq), idx, seal])?;
+        }
+        for document in &entry.documents {
+            if Digest::of(&document.bytes) != document.digest {
+                return Err(Failure::Request(WriteError::BadDocument { digest: document.digest }));
+            }
+            let kept = self
+                .connection
+                .prepare_cached("SELECT 1 FROM document WHERE tenant = ?1 AND digest = ?2")?
+                .exists(params![tenant.id, document.digest.as_bytes()])?;
+            if kept {
+                continue;
+            }
+            let (count, before) = tenant.documents;
+            let (no, digest) = (count + 1, document.digest.as_bytes());
+            let chain = seal::document(&before, to_sql(no), to_sql(seq), digest, &document.kind);
+            self.connection
+                .prepare_cached(
+                    "INSERT INTO document (tenant, no, seq, digest, kind, bytes, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                )?
+                .execute(params![tenant.id, to_sql(no), to_sql(seq), digest, document.kind, document.bytes, chain])?;
+            tenant.documents = (no, chain);
+        }
+        Ok(())
+    }
+
+    /// Saves a state and lets go of older ones.
+    pub(crate) fn save(&mut self, name: &Name, snapshot: &Snapshot) -> Result<(), Failure> {
+        let tenant = self.known(name)?;
+        let head = tenant.frontier.size();
+        if snapshot.seq > head {
+            return Err(Failure::Request(WriteError::BeyondHead { seq: snapshot.seq, head }));
+        }
+        let seq = to_sql(snapshot.seq);
+        let seal = seal::snapshot(tenant.id, seq, &snapshot.body);
+        self.connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO snapshot (tenant, seq, body, seal) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![tenant.id, seq, snapshot.body, seal])?;
+        self.connection
+            .prepare_cached(
+                "DELETE FROM snapshot WHERE tenant = ?1 AND seq NOT IN
+                 (SELECT seq FROM snapshot WHERE tenant = ?1 ORDER BY seq DESC LIMIT ?2)",
+            )?
+            .execute([tenant.id, SNAPSHOTS_KEPT])?;
+        Ok(())
+    }
+
+    /// Signs a tenant's history as it now is; hands back the newest checkpoint when that already covers it.
+    pub(crate) fn sign(
+        &mut self,
+        name: &Name,
+        key: &LedgerKey,
+        boots: (u64, Hash),
+    ) -> Result<Signed, Failure> {
+        let mut tenant = self.known(name)?;
+        let size = tenant.frontier.size();
+        if size == tenant.signed {
+            let (_, _, note) = read::last_checkpoint(self.connection, tenant.id)?
+                .ok_or_else(|| Failure::Request(WriteError::NoTenant(name.clone())))?;
+            return Ok(Signed { tenant: tenant.id, size, note });
+        }
+        let root = tenant.frontier.root();
+        let origin = key.verifier().origin(name.as_str());
+        let note = key.sign(&Checkpoint { origin, size, root, documents: tenant.documents, boots });
+        self.connection
+            .prepare_cached("INSERT INTO checkpoint (tenant, size, root, note) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![tenant.id, to_sql(size), root, note])?;
+        tenant.signed = size;
+        let signed = Signed { tenant: tenant.id, size, note };
+        self.changed.insert(name.clone(), tenant);
+        Ok(signed)
+    }
+
+    fn known(&mut self, name: &Name) -> Result<Tenant, Failure> {
+        self.tenant(name)?.ok_or_else(|| Failure::Request(WriteError::NoTenant(name.clone())))
+    }
+
+    fn tenant(&mut self, name: &Name) -> Result<Option<Tenant>, Failure> {
+        if let Some(tenant) = self.changed.get(name).or_else(|| self.before.get(name)) {
+            return Ok(Some(tenant.clone()));
+        }
+        let Some(id) = read::tenant_id(self.connection, name)? else { return Ok(None) };
+        let tenant = load(self.connection, id, name)?;
+        self.changed.insert(name.clone(), tenant.clone());
+        Ok(Some(tenant))
+    }
+
+    fn new_tenant(&self, name: &Name) -> Result<Tenant, Failure> {
+        let newest: Option<i64> =
+            self.connection.prepare_cached("SELECT max(id) FROM tenant")?.query_row([], |row| row.get(0))?;
+        let id = newest.unwrap_or(0) + 1;
+        self.connection
+            .prepare_cached("INSERT INTO tenant (id, name, seal) VALUES (?1, ?2, ?3)")?
+            .execute(params![id, name.as_str(), seal::tenant(id, name.as_str())])?;
+        Ok(Tenant { id, frontier: Frontier::default(), documents: (0, seal::START), signed: 0 })
+    }
+}
+
+/// Reads a tenant's state and holds it to the newest checkpoint: a tree that no longer has the signed root is not built on.
+fn load(connection: &Connection, id: i64, name: &Name) -> Result<Tenant, Failure> {
+    let size = read::head(connection, id)?;
+    let mut fetch = read::stored_hashes(connection, id);
+    let frontier = Frontier::load(size, &mut fetch)?;
+    let documents = connection
+        .prepare_cached("SELECT no, chain FROM document WHERE tenant = ?1 ORDER BY no DESC LIMIT 1")?
+        .query_row([id], |row| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?)))
+        .optional()?
+        .unwrap_or((0, seal::START));
+    let mut signed = 0;
+    if let Some((covered, root, _)) = read::last_checkpoint(connection, id)? {
+        let intact = covered > 0 && covered <= size && tree::range_root(0, covered, &mut fetch)? == root;
+        if !intact {
+            let what = "the history before the newest checkpoint";
+            let damage = ReadError::Damaged { tenant: name.to_string(), what, seq: covered };
+            return Err(damage.into());
+        }
+        signed = covered;
+    }
+    Ok(Tenant { id, frontier, documents, signed })
+}

@@ -1,0 +1,331 @@
+//! The ledger as its one writer sees it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use eparch_domain::{Digest, Name, Timestamp, limits};
+use rusqlite::Connection;
+
+use crate::boot;
+use crate::entry::{Append, Appended, Document, EffectRef, Snapshot};
+use crate::hold::{Hold, NotHeld};
+use crate::keeper::{AnchorHealth, Keeper};
+use crate::key::{KeyError, LedgerKey};
+use crate::note::VerifierKey;
+use crate::open::{OpenError, hold_to_anchors, io_error, signed_tenants, with_suffix};
+use crate::queue::{Queue, Unsent};
+use crate::read::{ReadError, Reader};
+use crate::schema::JOURNAL;
+use crate::settings::Settings;
+use crate::write_error::WriteError;
+use crate::writer::{Job, Writer};
+
+/// Requests that may wait for the writer; a sender past this waits. Two full batches keep the writer busy.
+const QUEUE: usize = 2 * limits::COMMIT_BATCH;
+
+/// How the ledger is doing.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// The number of this boot; what an earlier one had not finished is void.
+    pub epoch: u64,
+    /// Why nothing can be written until [`Ledger::reopen`]; `None` when all is well.
+    pub failure: Option<WriteError>,
+    /// Each anchor folder.
+    pub anchors: Vec<AnchorHealth>,
+}
+
+/// A checkpoint and where it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Anchored {
+    /// How many entries it covers.
+    pub size: u64,
+    /// The signed note.
+    pub note: String,
+    /// Folders that do not have it yet: see [`Health::anchors`].
+    pub missing: Vec<PathBuf>,
+}
+
+/// The open ledger: the only writer of its journal. It can be shared between threads. Dropping it writes what waits,
+/// signs the tail and lets go of the lock.
+pub struct Ledger {
+    settings: Settings,
+    key: Arc<LedgerKey>,
+    queue: Arc<Queue<Job>>,
+    keepers: Arc<Vec<Keeper>>,
+    failure: Arc<Mutex<Option<WriteError>>>,
+    epoch: std::sync::atomic::AtomicU64,
+    reader: Mutex<Reader>,
+    thread: Option<JoinHandle<Option<Connection>>>,
+    /// The writer's connection after its end. It goes after the readers': the last to leave folds the log into the file,
+    /// which a reader cannot.
+    last: Mutex<Option<Connection>>,
+    _hold: Hold,
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// An append under way.
+#[derive(Debug)]
+pub struct Pending {
+    answer: Receiver<Result<Appended, WriteError>>,
+}
+
+impl Pending {
+    /// Waits for the outcome until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Late`] when there is none by then; else why nothing was added.
+    pub fn wait(self, deadline: Instant) -> Result<Appended, WriteError> {
+        match self.answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(outcome) => outcome,
+            Err(RecvTimeoutError::Timeout) => Err(WriteError::Late),
+            Err(RecvTimeoutError::Disconnected) => Err(WriteError::Closed),
+        }
+    }
+}
+
+impl Ledger {
+    /// Opens the ledger for writing and begins a new epoch: takes the lock, makes or loads the key, brings the schema up
+    /// to date and holds the journal to the newest checkpoint in every anchor folder that can be read. `at` and `version`
+    /// are recorded with the boot.
+    pub fn open(settings: &Settings, at: Timestamp, version: &str) -> Result<Ledger, OpenError> {
+        let path = &settings.path;
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::create_dir_all(folder).map_err(io_error("make the folder", folder))?;
+        }
+        let lock = with_suffix(path, ".lock");
+        let hold = Hold::take(&lock).map_err(|not| match not {
+            NotHeld::By(pid) => OpenError::Held { path: path.clone(), pid },
+            NotHeld::Io(source) => io_error("lock", &lock)(source),
+        })?;
+        let fresh = fs::metadata(path).map_or(true, |file| file.len() == 0);
+        let key = match LedgerKey::load(&settings.keys_dir) {
+            // An old journal without its key is somebody's mistake; a new key would hide it.
+            Err(KeyError::Missing { .. }) if fresh => LedgerKey::create(&settings.keys_dir)?,
+            other => other?,
+        };
+        key.publish(&settings.keys_dir)?;
+        let key = Arc::new(key);
+        let sql = |source| OpenError::Sql { path: path.clone(), source };
+        let mut connection = boot::open(path).map_err(sql)?;
+        JOURNAL.migrate(&mut connection)?;
+        for dir in settings.anchors() {
+            hold_to_anchors(&connection, dir, key.verifier())?;
+        }
+        let boots = boot::record(&connection, at, version).map_err(sql)?;
+        let reader = Reader::open(path)?;
+
+        let mut keepers = Vec::new();
+        for dir in settings.anchors() {
+            let keeper =
+                Keeper::start(dir, path, key.verifier()).map_err(io_error("keep anchors in", dir))?;
+            keepers.push(keeper);
+        }
+        let signed = signed_tenants(&connection).map_err(sql)?;
+        for keeper in &keepers {
+            signed.iter().for_each(|(id, name)| keeper.wake(*id, name));
+        }
+        let keepers = Arc::new(keepers);
+        let queue = Arc::new(Queue::new(QUEUE));
+        let failure = Arc::new(Mutex::new(None));
+        let writer = Writer {
+            path: path.clone(),
+            version: version.to_owned(),
+            key: Arc::clone(&key),
+            queue: Arc::clone(&queue),
+            keepers: Arc::clone(&keepers),
+            boots,
+            connection: Some(connection),
+            failure: Arc::clone(&failure),
+            tenants: std::collections::HashMap::new(),
+            recent: std::collections::BTreeMap::new(),
+        };
+        let thread = std::thread::Builder::new().name("ledger-writer".to_owned());
+        let thread = thread.spawn(move || writer.run()).map_err(io_error("start the writer of", path))?;
+        Ok(Ledger {
+            settings: settings.clone(),
+            key,
+            queue,
+            keepers,
+            failure,
+            epoch: boots.0.into(),
+            reader: Mutex::new(reader),
+            thread: Some(thread),
+            last: Mutex::new(None),
+            _hold: hold,
+        })
+    }
+
+    /// Adds entries and returns when they are durable.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Late`] after [`limits::LEDGER_WRITE_DEADLINE`]: the tenant counts as stopped, since the entries may
+    /// yet be written. See [`WriteError`] for the rest.
+    pub fn append(&self, request: Append) -> Result<Appended, WriteError> {
+        let deadline = Instant::now() + limits::LEDGER_WRITE_DEADLINE.as_duration();
+        self.append_later(request).wait(deadline)
+    }
+
+    /// Hands entries to the writer and returns at once, or when a full queue has room.
+    pub fn append_later(&self, request: Append) -> Pending {
+        let (tell, answer) = sync_channel(1);
+        self.append_then(request, move |outcome| {
+            // Whoever waited may have given up.
+            let _ = tell.send(outcome);
+        });
+        Pending { answer }
+    }
+
+    /// Hands entries to the writer, which calls `answer` when they are durable or refused. `answer` runs on the writer's
+    /// thread: it must neither wait nor panic.
+    pub fn append_then(
+        &self,
+        request: Append,
+        answer: impl FnOnce(Result<Appended, WriteError>) + Send + 'static,
+    ) {
+        let deadline = Instant::now() + limits::LEDGER_WRITE_DEADLINE.as_duration();
+        let job = Job::Append { request, deadline: Some(deadline), answer: Box::new(answer) };
+        if let Err((Job::Append { answer, .. }, why)) = self.queue.send(job, deadline) {
+            answer(Err(unsent(&why)));
+        }
+    }
+
+    /// Saves a tenant's state after entry `snapshot.seq`; the two newest are kept.
+    pub fn save_snapshot(&self, tenant: &Name, snapshot: Snapshot) -> Result<(), WriteError> {
+        let tenant = tenant.clone();
+        self.ask(|answer| Job::Save { tenant, snapshot, answer })
+    }
+
+    /// Signs a tenant's history as it is now, and waits for the anchor folders, at most for
+    /// [`limits::LEDGER_WRITE_DEADLINE`]. A folder that fails is named, and gets the note later.
+    pub fn checkpoint_now(&self, tenant: &Name) -> Result<Anchored, WriteError> {
+        let deadline = Instant::now() + limits::LEDGER_WRITE_DEADLINE.as_duration();
+        let name = tenant.clone();
+        let signed = self.ask(|answer| Job::Sign { tenant: name, answer })?;
+        let missing = self.keepers.iter().filter(|keeper| !keeper.wait(signed.tenant, signed.size, deadline));
+        let missing = missing.map(|keeper| keeper.dir().to_owned()).collect();
+        Ok(Anchored { size: signed.size, note: signed.note, missing })
+    }
+
+    /// After [`WriteError::Storage`]: lets go of the database and opens it again, as a new epoch, which is returned.
+    /// Whether the failed batch was written is now settled; callers rebuild from what they read.
+    pub fn reopen(&self, at: Timestamp) -> Result<u64, WriteError> {
+        let epoch = self.ask(|answer| Job::Reopen { at, answer })?;
+        self.epoch.store(epoch, std::sync::atomic::Ordering::SeqCst);
+        Ok(epoch)
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(crate::writer::Answer<T>) -> Job,
+    ) -> Result<T, WriteError> {
+        let deadline = Instant::now() + limits::LEDGER_WRITE_DEADLINE.as_duration();
+        let (tell, answer) = sync_channel(1);
+        let job = job(Box::new(move |outcome| {
+            let _ = tell.send(outcome);
+        }));
+        self.queue.send(job, deadline).map_err(|(_, why)| unsent(&why))?;
+        match answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(outcome) => outcome,
+            Err(RecvTimeoutError::Timeout) => Err(WriteError::Late),
+            Err(RecvTimeoutError::Disconnected) => Err(WriteError::Closed),
+        }
+    }
+
+    /// The number of this boot.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    /// How the ledger is doing.
+    pub fn health(&self) -> Health {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Health { epoch: self.epoch(), failure, anchors: self.keepers.iter().map(Keeper::health).collect() }
+    }
+
+    /// What it takes to verify this ledger.
+    pub fn verifier(&self) -> &VerifierKey {
+        self.key.verifier()
+    }
+
+    /// Where the ledger lives.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// A reader of one's own, for long reads.
+    pub fn reader(&self) -> Result<Reader, ReadError> {
+        Reader::open(&self.settings.path)
+    }
+
+    /// The shared reader, for short reads. It sees every append that has been answered.
+    pub fn read(&self) -> MutexGuard<'_, Reader> {
+        // A reader has no state that a panic could leave half changed.
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The seq of a tenant's newest entry; 0 when there is none.
+    pub fn head(&self, tenant: &Name) -> Result<u64, ReadError> {
+        self.read().head(tenant)
+    }
+
+    /// Every effect of a tenant that is written down and has no result yet, oldest first.
+    pub fn outbox(&self, tenant: &Name) -> Result<Vec<EffectRef>, ReadError> {
+        self.read().outbox(tenant)
+    }
+
+    /// A tenant's newest saved state that is intact.
+    pub fn snapshot(&self, tenant: &Name) -> Result<Option<Snapshot>, ReadError> {
+        self.read().snapshot(tenant)
+    }
+
+    /// A document of a tenant.
+    pub fn document(&self, tenant: &Name, digest: &Digest) -> Result<Option<Document>, ReadError> {
+        self.read().document(tenant, digest)
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the writer was printed when it happened.
+            self.last = Mutex::new(thread.join().ok().flatten());
+        }
+        if let Some(keepers) = Arc::get_mut(&mut self.keepers) {
+            let deadline = Instant::now() + limits::LEDGER_WRITE_DEADLINE.as_duration();
+            keepers.drain(..).for_each(|keeper| keeper.close(deadline));
+        }
+    }
+}
+
+fn unsent(why: &Unsent) -> WriteError {
+    match why {
+        Unsent::Full => WriteError::Late,
+        Unsent::Closed => WriteError::Closed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_is_shared_between_threads_and_a_reader_is_handed_over() {
+        fn shared<T: Send + Sync>() {}
+        fn handed_over<T: Send>() {}
+        shared::<Ledger>();
+        handed_over::<Reader>();
+        handed_over::<Pending>();
+    }
+}

@@ -1,0 +1,141 @@
+//! What has to be right before anything is written.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use eparch_domain::Name;
+use rusqlite::{Connection, OptionalExtension as _};
+
+use crate::anchor::{self, Tail};
+use crate::entry::to_sql;
+use crate::key::KeyError;
+use crate::note::{Checkpoint, VerifierKey};
+use crate::read::{self, ReadError};
+use crate::schema::MigrateError;
+use crate::tree;
+
+/// Why a ledger could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process writes to it.
+    #[error("the ledger at {path} is held by {}", pid.map_or("another process".to_owned(), |pid| format!("process {pid}")))]
+    Held {
+        /// The journal.
+        path: PathBuf,
+        /// The holder, if it said so.
+        pid: Option<u32>,
+    },
+    /// A file or folder could not be used.
+    #[error("cannot {doing} {path}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// The signing key could not be had.
+    #[error("cannot use the ledger key")]
+    Key(#[from] KeyError),
+    /// The database could not be opened.
+    #[error("cannot open the journal at {path}")]
+    Sql {
+        /// The journal.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The schema could not be brought up to date.
+    #[error("cannot bring the journal's schema up to date")]
+    Schema(#[from] MigrateError),
+    /// The journal could not be read.
+    #[error("cannot read the journal")]
+    Read(#[from] ReadError),
+    /// A signed checkpoint outside says more than the journal holds: it was cut, replaced or restored from a copy.
+    /// Writing on would sign a second history.
+    #[error("{anchor} vouches for {anchored} entries of tenant {tenant}, but the journal has {entries}")]
+    BehindAnchor {
+        /// Which file says so.
+        anchor: PathBuf,
+        /// Whose history.
+        tenant: String,
+        /// Entries the checkpoint covers.
+        anchored: u64,
+        /// Entries in the journal.
+        entries: u64,
+    },
+    /// A signed checkpoint outside is not about this history.
+    #[error("the last checkpoint in {anchor} does not match the journal: {why}")]
+    Forked {
+        /// Which file.
+        anchor: PathBuf,
+        /// What does not match.
+        why: String,
+    },
+}
+
+pub(crate) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io { doing, path, source }
+}
+
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+pub(crate) fn signed_tenants(connection: &Connection) -> Result<Vec<(i64, String)>, rusqlite::Error> {
+    let mut rows = connection
+        .prepare("SELECT DISTINCT t.id, t.name FROM tenant t JOIN checkpoint c ON c.tenant = t.id")?;
+    rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+/// Refuses to go on from a journal that has less, or other, history than the newest checkpoint in `dir` vouches for.
+pub(crate) fn hold_to_anchors(
+    connection: &Connection,
+    dir: &Path,
+    key: &VerifierKey,
+) -> Result<(), OpenError> {
+    // A folder that cannot be read now is the keeper's to report: it must not stop the journal.
+    for tenant in anchor::tenants(dir).unwrap_or_default() {
+        let path = anchor::path(dir, &tenant);
+        let Ok(Tail { note: Some(note), .. }) = Tail::read(&path) else { continue };
+        let forked = |why: String| OpenError::Forked { anchor: path.clone(), why };
+        let checkpoint =
+            Checkpoint::verify(&note, std::slice::from_ref(key)).map_err(|bad| forked(bad.to_string()))?;
+        if checkpoint.origin != key.origin(&tenant) {
+            return Err(forked(format!("it is about {}", checkpoint.origin)));
+        }
+        let id = match Name::new(&tenant) {
+            Ok(name) => read::tenant_id(connection, &name)?,
+            Err(_) => None,
+        };
+        let entries = id.map_or(Ok(0), |id| read::head(connection, id))?;
+        let anchored = checkpoint.size;
+        let Some(id) = id.filter(|_| entries >= anchored) else {
+            return Err(OpenError::BehindAnchor { anchor: path, tenant, anchored, entries });
+        };
+        let known: Option<String> = connection
+            .query_row(
+                "SELECT note FROM checkpoint WHERE tenant = ?1 AND size = ?2",
+                [id, to_sql(anchored)],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(read::sql("find a checkpoint"))?;
+        if known.as_ref() != Some(&note) {
+            return Err(forked(format!(
+                "the journal has another checkpoint, or none, at {anchored} entries"
+            )));
+        }
+        let root = tree::range_root(0, anchored, &mut read::stored_hashes(connection, id))?;
+        if root != checkpoint.root {
+            return Err(forked(format!("the first {anchored} entries have another root")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! Verifying a journal without its writer: offline, with nothing but the public key and whatever anchors can be had.
+
+mod claims;
+mod file;
+mod history;
+mod report;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use eparch_domain::Name;
+use rusqlite::{Connection, ErrorCode};
+
+use crate::connection;
+use crate::note::VerifierKey;
+use crate::settings::Settings;
+use history::History;
+pub use report::{Finding, Report, TenantReport, Wrong};
+
+/// What to verify, and against what.
+#[derive(Debug, Clone)]
+pub struct Verify {
+    /// The journal's file.
+    pub path: PathBuf,
+    /// Keys whose checkpoints are believed.
+    pub keys: Vec<VerifierKey>,
+    /// Folders with checkpoints from outside the database.
+    pub anchors: Vec<PathBuf>,
+    /// The home: anchors within it fall to whoever controls it.
+    pub home: PathBuf,
+    /// Look at one tenant only; at all of them when `None`.
+    pub tenant: Option<Name>,
+}
+
+/// Why a journal could not be verified at all. Damage is not among these: that is a finding.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The file is not there or may not be read.
+    #[error("cannot open the journal at {path}")]
+    Open {
+        /// The journal.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process has the file locked for too long.
+    #[error("the journal at {path} stays locked by another process")]
+    Locked {
+        /// The journal.
+        path: PathBuf,
+    },
+}
+
+impl Verify {
+    /// All tenants of the ledger at `settings`, whose home is the journal's folder.
+    pub fn of(settings: &Settings, key: VerifierKey) -> Verify {
+        Verify {
+            path: settings.path.clone(),
+            keys: vec![key],
+            anchors: settings.anchors().map(Path::to_owned).collect(),
+            home: settings.path.parent().map(Path::to_owned).unwrap_or_default(),
+            tenant: None,
+        }
+    }
+
+    /// Verifies. A writer may be at work meanwhile: the journal is read as it was at one moment.
+    pub fn run(&self) -> Result<Report, VerifyError> {
+        let mut report = Report::default();
+        // Anchors first: the writer commits before it writes them, so what they vouch for is in what is read next.
+        let only = self.tenant.as_ref().map(Name::as_str);
+        let mut anchors = claims::read_anchors(&self.anchors, only, &self.keys, &mut report);
+        report.anchors_outside_home = anchors.values().flatten().any(|file| {
+            let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+            !file.claims.is_empty() && !real(&file.path).starts_with(real(&self.home))
+        });
+
+        let unreadable = |source| VerifyError::Open { path: self.path.clone(), source };
+        std::fs::File::open(&self.path).map_err(unreadable)?;
+        let opened = connection::open_reader(&self.path).and_then(|connection| {
+            connection.execute_batch("BEGIN")?;
+            Ok(connection)
+        });
+        match opened {
+            Ok(connection) => self.read(&connection, &mut anchors, &mut report),
+            Err(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::DatabaseBusy) => return Err(VerifyError::Locked { path: self.path.clone() }),
+                Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                    return Err(unreadable(io::Error::other(error)));
+                }
+                _ => report.file(Wrong::File, format!("the journal cannot be opened: {error}")),
+            },
+        }
+        for (tenant, files) in anchors {
+            // A tenant that only an anchor remembers.
+            for file in files.iter().filter(|file| !file.claims.is_empty()) {
+                let size = file.claims.last_key_value().map_or(0, |(size, _)| *size);
+                let what =
+                    format!("the history is missing; {} vouches for {size} entries", file.path.display());
+                report.add(Finding { wrong: Wrong::Cut, tenant: Some(tenant.clone()), seq: Some(1), what });
+            }
+        }
+        Ok(report)
+    }
+
+    /// Reads the journal; anchors that were compared are taken out of `anchors`.
+    fn read(
+        &self,
+        connection: &Connection,
+        anchors: &mut std::collections::BTreeMap<String, Vec<claims::AnchorFile>>,
+        report: &mut Report,
+    ) {
+        file::check_structure(connection, report);
+        if !file::check_schema(connection, report) {
+            return;
+        }
+        let boots = file::check_boots(connection, report);
+        let tenants = file::check_tenants(connection, report);
+        let wanted = |name: &str| self.tenant.as_ref().is_none_or(|only| only.as_str() == name);
+        for (tenant, id) in tenants.iter().filter(|(name, _)| wanted(name)) {
+            let files = anchors.remove(tenant).unwrap_or_default();
+            let history = History { connection, tenant, id: *id, keys: &self.keys, boots: &boots, report };
+            let verified = history.verify(&files);
+            report.tenants.push(verified);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What a verification found.
+
+use eparch_domain::Digest;
+use serde::Serialize;
+
+/// Findings kept in a report; later ones are only counted. The first is what matters, the rest shows the extent.
+const KEPT: usize = 100;
+
+/// The outcome of a verification.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Report {
+    /// Each tenant that was looked at, by name.
+    pub tenants: Vec<TenantReport>,
+    /// True when a checkpoint that verifies was read from a folder outside the home: only such a one binds somebody who
+    /// controls the whole home.
+    pub anchors_outside_home: bool,
+    /// What is wrong, at most a hundred, in the order of finding.
+    pub findings: Vec<Finding>,
+    /// Findings past those.
+    pub more: u64,
+    /// What is not wrong but worth knowing, such as an anchor folder that could not be read.
+    pub notices: Vec<String>,
+}
+
+/// One tenant's history.
+#[derive(Debug, Clone, Serialize)]
+pub struct TenantReport {
+    /// Its name.
+    pub tenant: String,
+    /// Entries that were read.
+    pub entries: u64,
+    /// The root over them, recomputed from their bodies.
+    pub root: Digest,
+    /// Checkpoints checked, in the database and outside; the same note in two places counts once.
+    pub checkpoints: u64,
+    /// How many entries the newest valid checkpoint outside the database covers.
+    pub anchored: u64,
+    /// Entries that nothing outside the database vouches for.
+    pub beyond_last_anchor: u64,
+}
+
+/// What is wrong, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wrong {
+    /// The file's own structure is damaged.
+    File,
+    /// Tables or triggers are not those of this version.
+    Schema,
+    /// An entry is not what was written.
+    Entry,
+    /// An entry is missing between others.
+    Gap,
+    /// The newest entries are missing.
+    Cut,
+    /// Entries were replaced and their hashes recomputed.
+    Rewritten,
+    /// A stored hash of the tree is wrong.
+    Tree,
+    /// A document is missing or not what was written.
+    Document,
+    /// A checkpoint in the database is missing or wrong.
+    Checkpoint,
+    /// A checkpoint outside is wrong.
+    Anchor,
+    /// The record of boots is wrong.
+    Boot,
+    /// The list of tenants is wrong.
+    Tenant,
+    /// The outbox is damaged.
+    Outbox,
+    /// A snapshot is damaged.
+    Snapshot,
+}
+
+/// Something that is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What, in a word.
+    pub wrong: Wrong,
+    /// Whose history; `None` for the file as a whole.
+    pub tenant: Option<String>,
+    /// The first seq that cannot be relied on, where one can be named.
+    pub seq: Option<u64>,
+    /// What and where, in a sentence.
+    pub what: String,
+}
+
+impl Report {
+    /// True when nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// The finding to show first: the lowest seq of the first tenant concerned, else the first of any kind.
+    pub fn first_bad(&self) -> Option<&Finding> {
+        let placed = self.findings.iter().filter(|finding| finding.seq.is_some());
+        placed.min_by_key(|finding| (&finding.tenant, finding.seq)).or_else(|| self.findings.first())
+    }
+
+    pub(crate) fn add(&mut self, finding: Finding) {
+        if self.findings.len() < KEPT {
+            self.findings.push(finding);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Something about the file as a whole.
+    pub(crate) fn file(&mut self, wrong: Wrong, what: impl Into<String>) {
+        self.add(Finding { wrong, tenant: None, seq: None, what: what.into() });
+    }
+}

@@ -1,0 +1,291 @@
+//! Agents: each one attempt, its life, and what it leaves.
+
+use std::collections::BTreeMap;
+
+use eparch_domain::{AgentId, AgentStatus, Artifact, ClarifiedPlan, Digest, Phase, RunId, ViolationType};
+use eparch_governor::{AttemptEnd, Outcome};
+use eparch_pipeline::StageIx;
+use rusqlite::params;
+use serde_json::Value;
+
+use super::standing::{self, Change};
+use super::{AgentRow, Writing, run};
+use crate::views::action::Action;
+use crate::views::audit::ActionResult;
+use crate::views::column::{count, json};
+
+/// An attempt began. What it will run stands in the effect that goes with it.
+pub(super) fn began(
+    to: &Writing<'_>,
+    run: RunId,
+    ix: StageIx,
+    agent: AgentId,
+    attempt: u32,
+) -> Result<(), rusqlite::Error> {
+    let spec = to.spec(agent);
+    let params = spec.map(|spec| Digest::of(json(&spec.command).as_bytes()).to_string());
+    let (run, agent) = (run.to_string(), agent.to_string());
+    to.run(
+        "INSERT INTO agents (tenant_id, agent_id, run_id, ix, stage, agent_name, agent_version, attempt, tier, phase, \
+         status, program, params_digest, began_at, began_ms, journal_seq, ts) \
+         SELECT ?1, ?6, ?4, ?5, s.name, r.name || '/' || s.name, s.template, ?7, coalesce(s.tier, 0), ?8, ?9, ?10, ?11, ?3, \
+         ?12, ?2, ?3 FROM stages s JOIN runs r USING (tenant_id, run_id) \
+         WHERE s.tenant_id = ?1 AND s.run_id = ?4 AND s.ix = ?5",
+        &[
+            &run,
+            &ix.0,
+            &agent,
+            &attempt,
+            &Phase::Bootstrap.as_str(),
+            &AgentStatus::Running.as_str(),
+            &spec.and_then(|spec| spec.command.first()),
+            &params,
+            &count(to.record.at.ledger.millis()),
+        ],
+    )?;
+    to.run(
+        "UPDATE stages SET attempts = ?6, agent_id = ?7, journal_seq = ?2, ts = ?3 \
+         WHERE tenant_id = ?1 AND run_id = ?4 AND ix = ?5",
+        &[&run, &ix.0, &attempt, &agent],
+    )?;
+    run::used(to, "agents")
+}
+
+/// What the shell found out on the way through an agent's phases. Nothing of it counts once the agent has ended.
+pub(super) fn outcomes(
+    to: &Writing<'_>,
+    agent: AgentId,
+    outcomes: &[Outcome],
+) -> Result<(), rusqlite::Error> {
+    if !to.agent(agent)?.is_some_and(|row| row.is_followed()) {
+        return Ok(());
+    }
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Bootstrap { packet, .. } => set(to, agent, "packet", &packet.to_string())?,
+            Outcome::Preflight { confinement, .. } => set(to, agent, "confinement", &json(confinement))?,
+            Outcome::Execute { usage, .. } => {
+                to.run(
+                    "UPDATE agents SET cpu_ms = ?5, max_rss_bytes = ?6, wall_ms = ?7, lines = ?8, lines_dropped = ?9, \
+                     journal_seq = ?2, ts = ?3 WHERE tenant_id = ?1 AND agent_id = ?4",
+                    &[
+                        &agent.to_string(),
+                        &count(usage.cpu_ms),
+                        &count(usage.max_rss_bytes),
+                        &count(usage.wall_ms),
+                        &count(usage.lines),
+                        &count(usage.lines_dropped),
+                    ],
+                )?;
+            }
+            // Facts tell of these.
+            Outcome::Plan { .. }
+            | Outcome::Verify { .. }
+            | Outcome::Package { .. }
+            | Outcome::Report { .. }
+            | Outcome::Exit
+            | Outcome::Failed { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+/// Sets one column of an agent to a text; the column is one of this module's own words.
+fn set(to: &Writing<'_>, agent: AgentId, column: &'static str, value: &str) -> Result<(), rusqlite::Error> {
+    let statement = format!(
+        "UPDATE agents SET {column} = ?5, journal_seq = ?2, ts = ?3 WHERE tenant_id = ?1 AND agent_id = ?4"
+    );
+    to.run(&statement, &[&agent.to_string(), &value])?;
+    Ok(())
+}
+
+/// Counts one more in a column of an agent.
+fn count_one(to: &Writing<'_>, agent: AgentId, column: &'static str) -> Result<(), rusqlite::Error> {
+    let statement = format!(
+        "UPDATE agents SET {column} = {column} + 1, journal_seq = ?2, ts = ?3 WHERE tenant_id = ?1 AND agent_id = ?4"
+    );
+    to.run(&statement, &[&agent.to_string()])?;
+    Ok(())
+}
+
+pub(super) fn entered(to: &Writing<'_>, agent: AgentId, phase: Phase) -> Result<(), rusqlite::Error> {
+    set(to, agent, "phase", phase.as_str())?;
+    if let Some(row) = to.agent(agent)? {
+        let target = Some(phase.to_string());
+        Action { target, result: Some(ActionResult::Ok), ..Action::by(&row, "enter_phase") }.write(to)?;
+    }
+    Ok(())
+}
+
+pub(super) fn planned(to: &Writing<'_>, agent: AgentId, plan: &Digest) -> Result<(), rusqlite::Error> {
+    set(to, agent, "plan", &plan.to_string())
+}
+
+/// Its plan is issued again because it made so many errors.
+pub(super) fn clarified(to: &Writing<'_>, agent: AgentId, clarified: &ClarifiedPlan) -> Result<(), rusqlite::Error> {
+    planned(to, agent, &clarified.plan)?;
+    if let Some(row) = to.agent(agent)? {
+        let (target, params_digest) = (Some(clarified.replaces.to_string()), Some(clarified.plan.to_string()));
+        let reason = Some(clarified.reason.clone());
+        Action { actor: None, target, params_digest, reason, ..Action::by(&row, "clarify_plan") }.write(to)?;
+    }
+    Ok(())
+}
+
+/// The agent's program was let go: the moment from which something may happen outside.
+pub(super) fn released(to: &Writing<'_>, agent: AgentId) -> Result<(), rusqlite::Error> {
+    set(to, agent, "released_at", &to.ts)?;
+    if let Some(row) = to.agent(agent)? {
+        let (target, params_digest) = (row.program.clone(), row.params_digest.clone());
+        Action { target, params_digest, ..Action::by(&row, "execute_command") }.write(to)?;
+    }
+    Ok(())
+}
+
+pub(super) fn ending(to: &Writing<'_>, agent: AgentId) -> Result<(), rusqlite::Error> {
+    to.run(
+        "UPDATE agents SET ending = 1, journal_seq = ?2, ts = ?3 WHERE tenant_id = ?1 AND agent_id = ?4",
+        &[&agent.to_string()],
+    )?;
+    Ok(())
+}
+
+pub(super) fn put_out(
+    to: &Writing<'_>,
+    agent: AgentId,
+    outputs: &BTreeMap<String, Value>,
+    artifacts: &[Artifact],
+) -> Result<(), rusqlite::Error> {
+    let id = agent.to_string();
+    let (mut all_outputs, mut all_artifacts) = put_out_so_far(to, &id)?;
+    all_outputs.extend(outputs.clone());
+    all_artifacts.extend(artifacts.iter().cloned());
+    to.run(
+        "UPDATE agents SET outputs = ?5, artifacts = ?6, journal_seq = ?2, ts = ?3 WHERE tenant_id = ?1 AND agent_id = ?4",
+        &[&id, &json(&all_outputs), &json(&all_artifacts)],
+    )?;
+    Ok(())
+}
+
+type PutOut = (BTreeMap<String, Value>, Vec<Artifact>);
+
+fn put_out_so_far(to: &Writing<'_>, agent: &str) -> Result<PutOut, rusqlite::Error> {
+    let mut row = to
+        .sql
+        .prepare_cached("SELECT outputs, artifacts FROM agents WHERE tenant_id = ?1 AND agent_id = ?2")?;
+    let (outputs, artifacts): (String, String) =
+        row.query_row(params![to.tenant, agent], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok((read(&outputs)?, read(&artifacts)?))
+}
+
+fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, rusqlite::Error> {
+    let kind = rusqlite::types::Type::Text;
+    serde_json::from_str(text)
+        .map_err(|source| rusqlite::Error::FromSqlConversionFailure(0, kind, Box::new(source)))
+}
+
+pub(super) fn erred(to: &Writing<'_>, agent: AgentId) -> Result<(), rusqlite::Error> {
+    count_one(to, agent, "errors")
+}
+
+pub(super) fn packaged(to: &Writing<'_>, agent: AgentId, manifest: &Digest) -> Result<(), rusqlite::Error> {
+    set(to, agent, "manifest", &manifest.to_string())
+}
+
+pub(super) fn reported(to: &Writing<'_>, agent: AgentId, report: &Digest) -> Result<(), rusqlite::Error> {
+    set(to, agent, "report", &report.to_string())
+}
+
+/// Its holder died: whether it still runs is not known until its tree is proven dead.
+pub(super) fn cut_off(to: &Writing<'_>, agent: AgentId) -> Result<(), rusqlite::Error> {
+    to.run(
+        "UPDATE agents SET cut_off = 1, status = ?5, journal_seq = ?2, ts = ?3 WHERE tenant_id = ?1 AND agent_id = ?4",
+        &[&agent.to_string(), &AgentStatus::Waiting.as_str()],
+    )?;
+    Ok(())
+}
+
+pub(super) fn violated(
+    to: &Writing<'_>,
+    agent: AgentId,
+    violation: ViolationType,
+    detail: &str,
+) -> Result<(), rusqlite::Error> {
+    count_one(to, agent, "violations")?;
+    let row = to.agent(agent)?;
+    let mut action = match &row {
+        Some(row) => Action::by(row, "violation"),
+        None => Action { action: "violation", actor: Some(agent.to_string()), ..Action::default() },
+    };
+    action.denied(violation.as_str(), detail.to_owned());
+    let no = action.write(to)?;
+    to.run(
+        "INSERT INTO violations (tenant_id, journal_seq, no, ts, agent_id, agent_name, pipeline_id, type, severity, \
+         revocation_type, detail) VALUES (?1, ?2, ?4, ?3, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        &[
+            &no,
+            &agent.to_string(),
+            &row.as_ref().map(|row| &row.agent_name),
+            &row.as_ref().map(|row| &row.run_id),
+            &violation.as_str(),
+            &violation.severity().as_str(),
+            &violation.revocation().as_str(),
+            &detail,
+        ],
+    )?;
+    row.map_or(Ok(()), |row| standing::change(to, &row, Change::Violated))
+}
+
+/// An attempt ended: the row of what came of it, what its stage keeps of it, and how the agent stands now.
+pub(super) fn ended(to: &Writing<'_>, agent: AgentId, end: &AttemptEnd) -> Result<(), rusqlite::Error> {
+    let Some(row) = to.agent(agent)? else { return Ok(()) };
+    let mut action = Action::by(&row, "end_attempt");
+    action.duration_ms = Some(count(to.record.at.ledger.millis()).saturating_sub(row.began_ms));
+    let status = match end {
+        AttemptEnd::Completed => {
+            action.result = Some(ActionResult::Ok);
+            AgentStatus::Completed
+        }
+        AttemptEnd::Failed { code, .. } => {
+            action.failed(code, end.reason());
+            AgentStatus::Failed
+        }
+        AttemptEnd::TimedOut { limit, .. } => {
+            action.failed(&format!("{limit}_timeout"), end.reason());
+            AgentStatus::TimedOut
+        }
+        AttemptEnd::Cancelled { .. } => {
+            action.failed("cancelled", end.reason());
+            AgentStatus::Failed
+        }
+        AttemptEnd::Interrupted { .. } => {
+            action.failed("interrupted", end.reason());
+            AgentStatus::Failed
+        }
+        AttemptEnd::Revoked { .. } => {
+            action.denied("revoked", end.reason());
+            AgentStatus::Revoked
+        }
+    };
+    action.write(to)?;
+    to.run(
+        "UPDATE agents SET status = ?5, ended = ?6, ended_at = ?3, journal_seq = ?2, ts = ?3 \
+         WHERE tenant_id = ?1 AND agent_id = ?4",
+        &[&row.agent_id, &status.as_str(), &json(end)],
+    )?;
+    if *end == AttemptEnd::Completed {
+        keep(to, &row)?;
+    }
+    match end {
+        // Not its own doing: it counts for nothing, neither way.
+        AttemptEnd::Cancelled { .. } | AttemptEnd::Interrupted { .. } => Ok(()),
+        AttemptEnd::Completed if row.violations == 0 => standing::change(to, &row, Change::RanCompliantly),
+        _ => standing::change(to, &row, Change::Ran),
+    }
+}
+
+/// What a completed attempt put out is what its stage has left.
+fn keep(to: &Writing<'_>, row: &AgentRow) -> Result<(), rusqlite::Error> {
+    let (outputs, artifacts) = put_out_so_far(to, &row.agent_id)?;
+    run::left(to, &row.run_id, StageIx(row.ix), Some(&row.agent_id), &json(&outputs), &artifacts)
+}

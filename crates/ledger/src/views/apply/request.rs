@@ -1,0 +1,153 @@
+//! The row every entry has: who asked for what, and what was decided.
+
+use eparch_domain::{AgentId, Name, RunId};
+use eparch_governor::{Answer, Event, Fact, GateAnswer, GateDecision, Outcome, Signal};
+
+use super::Writing;
+use crate::views::action::Action;
+use crate::views::audit::{ActionResult, Ruling};
+
+/// Writes it. Called before anything else of the entry is, so that it sees how things stood.
+pub(super) fn asked(to: &Writing<'_>) -> Result<(), rusqlite::Error> {
+    match &to.record.event {
+        Event::Booted { version, .. } => by_the_home("boot", Some(version.clone())).write(to)?,
+        Event::ClockTurned => by_the_home("clock_turned", None).write(to)?,
+        Event::ClockJumped { by_ms } => by_the_home("clock_jumped", Some(format!("{by_ms} ms"))).write(to)?,
+        Event::OperatorAdded { by, operator } => {
+            let actor = by.as_ref().map(Name::to_string);
+            answered(to, Action { actor, ..about("operator_add", &operator.name) })?
+        }
+        Event::OperatorRotated { by, name, .. } => {
+            answered(to, Action { actor: Some(by.to_string()), ..about("operator_rotate", name) })?
+        }
+        Event::OperatorRemoved { by, name } => {
+            answered(to, Action { actor: Some(by.to_string()), ..about("operator_remove", name) })?
+        }
+        Event::RunRequested(request) => {
+            let plan = eparch_pipeline::plan_id(&request.pipeline, &request.inputs);
+            let action = Action {
+                target: Some(request.pipeline.to_string()),
+                params_digest: Some(plan.to_string()),
+                ..of_run("spawn", &request.requester, request.run)
+            };
+            answered(to, action)?
+        }
+        Event::StopRequested { run, by, reason } => {
+            let reason = (!reason.is_empty()).then(|| reason.clone());
+            answered(to, Action { target: Some(run.to_string()), reason, ..of_run("stop", by, *run) })?
+        }
+        Event::GateAnswered(answer) => gate_answered(to, answer)?,
+        Event::AgentAdvanced { agent, outcomes } => advanced(to, *agent, outcomes)?,
+        Event::AgentSignalled { agent, signal } => signalled(to, *agent, signal)?,
+        Event::TreeProvenDead { agent, killed } => proven_dead(to, *agent, *killed)?,
+    };
+    Ok(())
+}
+
+fn by_the_home(action: &'static str, target: Option<String>) -> Action<'static> {
+    Action { action, target, result: Some(ActionResult::Ok), ..Action::default() }
+}
+
+fn about(action: &'static str, target: &Name) -> Action<'static> {
+    Action { action, target: Some(target.to_string()), ..Action::default() }
+}
+
+fn of_run(action: &'static str, by: &Name, run: RunId) -> Action<'static> {
+    Action { action, actor: Some(by.to_string()), run: Some(run.to_string()), ..Action::default() }
+}
+
+/// Writes an action of somebody who was told what was decided.
+fn answered(to: &Writing<'_>, mut action: Action<'_>) -> Result<i64, rusqlite::Error> {
+    match &to.record.decision.answer {
+        Answer::Taken => action.result = Some(ActionResult::Ok),
+        Answer::Already { run } => {
+            action.result = Some(ActionResult::Ok);
+            action.reason = Some("already".to_owned());
+            action.run = Some(run.to_string());
+        }
+        Answer::Refused(refusal) => action.denied(refusal.code(), refusal.to_string()),
+    }
+    action.write(to)
+}
+
+fn gate_answered(to: &Writing<'_>, answer: &GateAnswer) -> Result<i64, rusqlite::Error> {
+    let gate = answer.gate.to_string();
+    let action = Action {
+        action: match answer.decision {
+            GateDecision::Approve => "approve",
+            GateDecision::Deny => "deny",
+        },
+        actor: Some(answer.by.to_string()),
+        run: to.run_of_gate(&gate)?,
+        target: Some(gate),
+        params_digest: Some(answer.subject.to_string()),
+        reason: Some(answer.rationale.clone()),
+        ..Action::default()
+    };
+    answered(to, action)
+}
+
+/// The shell tells what came of phases. What is told of an agent that has ended is late.
+fn advanced(to: &Writing<'_>, agent: AgentId, outcomes: &[Outcome]) -> Result<i64, rusqlite::Error> {
+    let phases: Vec<&str> = outcomes.iter().map(|outcome| outcome.phase().as_str()).collect();
+    let Some(row) = to.agent(agent)? else { return unknown(to, "report_outcome", agent) };
+    let mut action = Action { target: Some(phases.join(" ")), ..Action::by(&row, "report_outcome") };
+    let violation = to.record.decision.facts.iter().find_map(|fact| match fact {
+        Fact::ViolationFound { agent: by, violation, detail } if *by == agent => Some((violation, detail)),
+        _ => None,
+    });
+    let failed = outcomes.iter().find_map(|outcome| match outcome {
+        Outcome::Failed { code, reason, .. } => Some((code, reason)),
+        _ => None,
+    });
+    match (violation, failed) {
+        _ if !row.is_followed() => late(&mut action),
+        (Some((violation, detail)), _) => action.denied(violation.as_str(), detail.clone()),
+        (None, Some((code, reason))) => action.failed(code, reason.clone()),
+        (None, None) => action.result = Some(ActionResult::Ok),
+    }
+    action.write(to)
+}
+
+/// An agent says something on its own listener.
+fn signalled(to: &Writing<'_>, agent: AgentId, signal: &Signal) -> Result<i64, rusqlite::Error> {
+    let (name, target) = match signal {
+        Signal::Heartbeat => ("heartbeat", None),
+        Signal::Progress => ("progress", None),
+        Signal::Output { name, .. } => ("output", Some(name.clone())),
+        Signal::Message { to, .. } => ("message", to.clone()),
+        Signal::Error { code } => ("report_error", Some(code.clone())),
+    };
+    let Some(row) = to.agent(agent)? else { return unknown(to, name, agent) };
+    let mut action = Action { target, ..Action::by(&row, name) };
+    if let Signal::Message { content, .. } = signal {
+        action.params_digest = Some(content.to_string());
+    }
+    if row.may_speak() {
+        action.result = Some(ActionResult::Ok);
+    } else {
+        late(&mut action);
+    }
+    action.write(to)
+}
+
+/// The home proved the process tree of an agent that was cut off dead.
+fn proven_dead(to: &Writing<'_>, agent: AgentId, killed: bool) -> Result<i64, rusqlite::Error> {
+    let Some(row) = to.agent(agent)? else { return unknown(to, "prove_dead", agent) };
+    let target = Some(if killed { "killed" } else { "found dead" }.to_owned());
+    Action { actor: None, target, result: Some(ActionResult::Ok), ..Action::by(&row, "prove_dead") }.write(to)
+}
+
+fn late(action: &mut Action<'_>) {
+    action.ruling = Ruling::Deny;
+    action.reason = Some("late".to_owned());
+    action.result = Some(ActionResult::Denied);
+}
+
+/// Something is told of an agent that never was.
+fn unknown(to: &Writing<'_>, name: &'static str, agent: AgentId) -> Result<i64, rusqlite::Error> {
+    let mut action = Action { action: name, actor: Some(agent.to_string()), ..Action::default() };
+    late(&mut action);
+    action.reason = Some("unknown_agent".to_owned());
+    action.write(to)
+}

@@ -1,0 +1,258 @@
+//! Read models: what the journal means, in tables that are quick to ask.
+//!
+//! [`Views`] is a file of its own that follows the journal. It holds nothing that the journal does not say: it may be
+//! thrown away at any time and is then filled again, and nothing that goes wrong with it stops the journal.
+
+mod action;
+mod apply;
+mod audit;
+mod column;
+mod error;
+mod read;
+mod shape;
+mod store;
+pub mod summary;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use eparch_domain::{Digest, Name, limits};
+use eparch_governor::{RECORD_FORMAT, Record};
+use eparch_pipeline::Pipeline;
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+
+use crate::entry::Entry;
+use crate::read::{ReadError, Reader};
+use crate::tree::{Hash, leaf_hash};
+use apply::Step;
+pub use audit::{ActionFilter, ActionPlace, ActionResult, ActionRow, AgentMetrics, Ruling, ViolationRow};
+pub use error::ViewsError;
+use error::sql;
+pub use read::RunFilter;
+pub use shape::{ApprovalView, RunDetail, RunSummary, StageView, VoteView};
+
+/// Definitions kept at hand while following: runs of one pipeline come in rows.
+const DEFINITIONS: usize = 64;
+
+/// The project that a run belongs to while its request names none.
+const PROJECT: &str = "default";
+
+/// The read models of one home.
+#[derive(Debug)]
+pub struct Views {
+    path: PathBuf,
+    connection: Connection,
+    /// Why what was there was thrown away.
+    started_over: Option<String>,
+    definitions: BTreeMap<Digest, Arc<Pipeline>>,
+    /// Tenants whose cursor was compared with the journal.
+    compared: BTreeSet<Name>,
+}
+
+impl Views {
+    /// Opens the views at `path`. A file that is absent, damaged or of another version is made anew and empty; the next
+    /// [`Views::follow`] fills it.
+    pub fn open(path: &Path) -> Result<Views, ViewsError> {
+        let (connection, started_over) = store::open(path)?;
+        Ok(Views {
+            path: path.to_owned(),
+            connection,
+            started_over,
+            definitions: BTreeMap::new(),
+            compared: BTreeSet::new(),
+        })
+    }
+
+    /// Why earlier views were thrown away, if they were; worth a line in a log.
+    pub fn started_over(&self) -> Option<&str> {
+        self.started_over.as_deref()
+    }
+
+    /// The newest entry of a tenant that can be seen here; 0 when there is none. Who must see their own write waits for
+    /// its seq.
+    pub fn seq(&self, tenant: &Name) -> Result<u64, ViewsError> {
+        Ok(self.cursor(tenant)?.map_or(0, |(seq, _)| seq))
+    }
+
+    /// Takes in every entry that is new; returns the newest entry's seq. An entry that cannot be read ends it with an
+    /// error that names the entry: everything before it is in, nothing after it is. Views that turn out to be damaged, or
+    /// to be of another journal, are made anew.
+    pub fn follow(&mut self, reader: &Reader, tenant: &Name) -> Result<u64, ViewsError> {
+        match self.catch_up(reader, tenant) {
+            Err(error) if error.is_damage() => {
+                self.start_over(error.to_string())?;
+                self.catch_up(reader, tenant)
+            }
+            reached => reached,
+        }
+    }
+
+    /// Throws away what is known of a tenant and takes its journal in from the beginning. While that goes on, and after
+    /// it was cut short, the views are behind, not wrong.
+    pub fn rebuild(&mut self, reader: &Reader, tenant: &Name) -> Result<u64, ViewsError> {
+        match self.forget(tenant) {
+            Err(error) if error.is_damage() => self.start_over(error.to_string())?,
+            forgotten => forgotten?,
+        }
+        self.follow(reader, tenant)
+    }
+
+    fn start_over(&mut self, why: String) -> Result<(), ViewsError> {
+        // The old connection has to be gone before its file is.
+        self.connection = Connection::open_in_memory().map_err(sql("let go of damaged views"))?;
+        store::discard(&self.path)?;
+        self.connection = store::create(&self.path)?;
+        self.compared.clear();
+        self.started_over = Some(why);
+        Ok(())
+    }
+
+    fn forget(&mut self, tenant: &Name) -> Result<(), ViewsError> {
+        let forgotten =
+            self.connection.execute("DELETE FROM tenants WHERE tenant_id = ?1", [tenant.as_str()]);
+        forgotten.map(|_| ()).map_err(sql("forget a tenant's views"))
+    }
+
+    fn cursor(&self, tenant: &Name) -> Result<Option<(u64, Hash)>, ViewsError> {
+        self.connection
+            .prepare_cached("SELECT seq, leaf FROM cursor WHERE tenant_id = ?1")
+            .and_then(|mut row| {
+                row.query_row([tenant.as_str()], |row| {
+                    Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?))
+                })
+                .optional()
+            })
+            .map_err(sql("read how far the views have come"))
+    }
+
+    /// The first entry that is not in the views. Views of another journal, or of one that was cut, are forgotten.
+    fn next(&mut self, reader: &Reader, tenant: &Name) -> Result<u64, ViewsError> {
+        let Some((seq, leaf)) = self.cursor(tenant)? else { return Ok(1) };
+        if !self.compared.contains(tenant) {
+            let entry = reader.entry(tenant, seq).map_err(|source| ViewsError::Journal { seq, source })?;
+            if entry.is_none_or(|entry| leaf_hash(&entry.body) != leaf) {
+                self.forget(tenant)?;
+                self.started_over =
+                    Some(format!("entry {seq} of the journal is not the one the views had seen"));
+                return Ok(1);
+            }
+            self.compared.insert(tenant.clone());
+        }
+        Ok(seq + 1)
+    }
+
+    fn catch_up(&mut self, reader: &Reader, tenant: &Name) -> Result<u64, ViewsError> {
+        let mut next = self.next(reader, tenant)?;
+        loop {
+            let (entries, mut problem) = read_on(reader, tenant, next);
+            let Some(last) = entries.last() else { return problem.map_or(Ok(next - 1), Err) };
+            let mut reached = (last.seq, leaf_hash(&last.body));
+            let mut steps = Vec::with_capacity(entries.len());
+            for (at, entry) in entries.iter().enumerate() {
+                match self.understand(reader, tenant, entry) {
+                    Ok(step) => steps.push(step),
+                    Err(error) => {
+                        problem = Some(error);
+                        let Some(before) = at.checked_sub(1).map(|before| &entries[before]) else { break };
+                        reached = (before.seq, leaf_hash(&before.body));
+                        break;
+                    }
+                }
+            }
+            if !steps.is_empty() {
+                self.take_in(tenant, &steps, reached)?;
+                next = reached.0 + 1;
+            }
+            if let Some(problem) = problem {
+                return Err(problem);
+            }
+        }
+    }
+
+    /// Reads an entry's record, and the definition of a run that begins with it.
+    fn understand(&mut self, reader: &Reader, tenant: &Name, entry: &Entry) -> Result<Step, ViewsError> {
+        let seq = entry.seq;
+        let record = Record::from_bytes(&entry.body).map_err(|source| ViewsError::Record { seq, source })?;
+        if record.v > RECORD_FORMAT {
+            return Err(ViewsError::Format { seq, found: record.v, known: RECORD_FORMAT });
+        }
+        let mut definitions = BTreeMap::new();
+        for digest in record.definitions() {
+            definitions.insert(digest, self.definition(reader, tenant, seq, digest)?);
+        }
+        Ok(Step { seq, record, definitions })
+    }
+
+    fn definition(
+        &mut self,
+        reader: &Reader,
+        tenant: &Name,
+        seq: u64,
+        digest: Digest,
+    ) -> Result<Arc<Pipeline>, ViewsError> {
+        if let Some(known) = self.definitions.get(&digest) {
+            return Ok(known.clone());
+        }
+        let document =
+            reader.document(tenant, &digest).map_err(|source| ViewsError::Journal { seq, source })?;
+        let document = document.ok_or(ViewsError::Definition { seq, digest })?;
+        let pipeline =
+            Pipeline::from_bytes(&document.bytes).map_err(|_| ViewsError::Definition { seq, digest })?;
+        if self.definitions.len() >= DEFINITIONS {
+            self.definitions.clear();
+        }
+        let pipeline = Arc::new(pipeline);
+        self.definitions.insert(digest, pipeline.clone());
+        Ok(pipeline)
+    }
+
+    /// Writes what some entries mean, and how far that is, in one transaction.
+    fn take_in(&mut self, tenant: &Name, steps: &[Step], reached: (u64, Hash)) -> Result<(), ViewsError> {
+        let doing = sql("write the views");
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(doing)?;
+        if let Some(first) = steps.first() {
+            make_tenant(&transaction, tenant, first).map_err(doing)?;
+        }
+        for step in steps {
+            apply::apply(&transaction, tenant, step).map_err(doing)?;
+        }
+        transaction
+            .prepare_cached(
+                "INSERT INTO cursor (tenant_id, seq, leaf) VALUES (?1, ?2, ?3) \
+                 ON CONFLICT DO UPDATE SET seq = excluded.seq, leaf = excluded.leaf",
+            )
+            .and_then(|mut row| row.execute(params![tenant.as_str(), column::count(reached.0), reached.1]))
+            .map_err(doing)?;
+        transaction.commit().map_err(doing)
+    }
+}
+
+/// The next entries, up to one that is not what was written. What comes before that one is taken in all the same.
+fn read_on(reader: &Reader, tenant: &Name, next: u64) -> (Vec<Entry>, Option<ViewsError>) {
+    let problem = match reader.page(tenant, next, limits::COMMIT_BATCH as u64) {
+        Ok(entries) => return (entries, None),
+        Err(problem) => problem,
+    };
+    let before = match &problem {
+        ReadError::Damaged { seq, .. } => seq.saturating_sub(next),
+        _ => 0,
+    };
+    let entries =
+        if before == 0 { Vec::new() } else { reader.page(tenant, next, before).unwrap_or_default() };
+    let seq = next + entries.len() as u64;
+    (entries, Some(ViewsError::Journal { seq, source: problem }))
+}
+
+/// A tenant, and the project its runs belong to, exist from its first entry on.
+fn make_tenant(connection: &Connection, tenant: &Name, first: &Step) -> Result<(), rusqlite::Error> {
+    let ts = first.record.at.wall.to_string();
+    connection
+        .prepare_cached("INSERT INTO tenants (tenant_id, created_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+        .execute(params![tenant.as_str(), ts])?;
+    connection
+        .prepare_cached("INSERT INTO projects (tenant_id, project_id, created_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?
+        .execute(params![tenant.as_str(), PROJECT, ts])?;
+    Ok(())
+}

@@ -1,0 +1,266 @@
+//! An entry in one line, for people.
+
+use eparch_domain::{AgentId, Name, RunId};
+use eparch_governor::{
+    AgentSpec, Answer, Effect, Event, Fact, GateDecision, GateOutcome, Outcome, Record, Signal,
+};
+use eparch_pipeline::StageIx;
+
+use super::{Views, ViewsError};
+
+/// Facts that are told; of more, the number is.
+const TOLD: usize = 12;
+
+/// What a record says, in one line: who asked for what, what was answered, and what was found to be so. A stage is told
+/// by its name where the record has it and by its place where it does not; [`Views::summary`] knows every name.
+pub fn of(record: &Record) -> String {
+    with_names(record, &|_, _| None, &|_| None)
+}
+
+impl Views {
+    /// [`of`] with the names of stages, as far as the views have come.
+    pub fn summary(&self, tenant: &Name, record: &Record) -> Result<String, ViewsError> {
+        let mut stages = std::collections::BTreeMap::new();
+        let mut agents = std::collections::BTreeMap::new();
+        for fact in &record.decision.facts {
+            if let Some((run, ix)) = place_of(fact) {
+                let query = "SELECT name FROM stages WHERE tenant_id = ?1 AND run_id = ?2 AND ix = ?3";
+                let found = self
+                    .list(query, (tenant.as_str(), run.to_string(), ix.0), |columns| columns.text("name"))?;
+                stages.extend(found.into_iter().map(|name| ((run, ix), name)));
+            }
+        }
+        let spoken_of = record.decision.facts.iter().filter_map(agent_of).chain(actor_of(&record.event));
+        for agent in spoken_of {
+            let query = "SELECT stage FROM agents WHERE tenant_id = ?1 AND agent_id = ?2";
+            let found =
+                self.list(query, (tenant.as_str(), agent.to_string()), |columns| columns.text("stage"))?;
+            agents.extend(found.into_iter().map(|name| (agent, name)));
+        }
+        Ok(with_names(record, &|run, ix| stages.get(&(run, ix)).cloned(), &|agent| {
+            agents.get(&agent).cloned()
+        }))
+    }
+}
+
+/// How stages and agents are told.
+struct Names<'n> {
+    record: &'n Record,
+    stage: &'n dyn Fn(RunId, StageIx) -> Option<String>,
+    agent: &'n dyn Fn(AgentId) -> Option<String>,
+}
+
+impl Names<'_> {
+    fn specs(&self) -> impl Iterator<Item = &AgentSpec> {
+        self.record.decision.effects.iter().filter_map(|effect| match effect {
+            Effect::Prepare(spec) => Some(spec.as_ref()),
+            _ => None,
+        })
+    }
+
+    fn stage(&self, run: RunId, ix: StageIx) -> String {
+        let here = || {
+            self.specs().find(|spec| spec.run == run && spec.stage == ix).map(|spec| spec.name.to_string())
+        };
+        here().or_else(|| (self.stage)(run, ix)).unwrap_or_else(|| format!("#{}", ix.0))
+    }
+
+    /// An agent, with its stage in front where that is known.
+    fn agent(&self, agent: AgentId) -> String {
+        let here = || self.specs().find(|spec| spec.agent == agent).map(|spec| spec.name.to_string());
+        match here().or_else(|| (self.agent)(agent)) {
+            Some(stage) => format!("{stage} ({agent})"),
+            None => agent.to_string(),
+        }
+    }
+}
+
+fn with_names(
+    record: &Record,
+    stage: &dyn Fn(RunId, StageIx) -> Option<String>,
+    agent: &dyn Fn(AgentId) -> Option<String>,
+) -> String {
+    let names = Names { record, stage, agent };
+    let mut line = event(&names, &record.event);
+    match &record.decision.answer {
+        Answer::Taken => {}
+        Answer::Already { run } => line.push_str(&format!(": already done as {run}")),
+        Answer::Refused(refusal) => line.push_str(&format!(": refused {}, {refusal}", refusal.code())),
+    }
+    let facts: Vec<String> = record.decision.facts.iter().filter_map(|found| fact(&names, found)).collect();
+    let told = facts.len().min(TOLD);
+    if told > 0 {
+        line.push_str(": ");
+        line.push_str(&facts[..told].join("; "));
+    }
+    if facts.len() > told {
+        line.push_str(&format!("; and {} more", facts.len() - told));
+    }
+    one_line(&line)
+}
+
+/// What people and programs said may hold anything; a line stays a line, and a terminal is not written to.
+fn one_line(text: &str) -> String {
+    text.chars().map(|found| if found.is_control() { ' ' } else { found }).collect()
+}
+
+fn event(names: &Names<'_>, event: &Event) -> String {
+    match event {
+        Event::Booted { epoch, version, .. } => {
+            format!("a holder began epoch {epoch} with version {version}")
+        }
+        Event::ClockTurned => "a deadline came".to_owned(),
+        Event::ClockJumped { by_ms } => format!("the wall clock jumped by {by_ms} ms"),
+        Event::OperatorAdded { by: None, operator } => {
+            format!("{} is the first operator, {}", operator.name, operator.role.as_str())
+        }
+        Event::OperatorAdded { by: Some(by), operator } => {
+            format!("{by} adds {} as {}", operator.name, operator.role.as_str())
+        }
+        Event::OperatorRotated { by, name, .. } => format!("{by} gives {name} another key"),
+        Event::OperatorRemoved { by, name } => format!("{by} removes {name}"),
+        Event::RunRequested(request) => format!("{} asks for {}", request.requester, request.run),
+        Event::StopRequested { run, by, reason } => because(&format!("{by} stops {run}"), reason),
+        Event::AgentAdvanced { agent, outcomes } => {
+            let phases: Vec<String> = outcomes.iter().map(outcome).collect();
+            format!("{} came through {}", names.agent(*agent), phases.join(", "))
+        }
+        Event::AgentSignalled { agent, signal } => format!("{} {}", names.agent(*agent), said(signal)),
+        Event::TreeProvenDead { agent, killed: true } => format!("{} was killed", names.agent(*agent)),
+        Event::TreeProvenDead { agent, killed: false } => format!("{} was found dead", names.agent(*agent)),
+        Event::GateAnswered(answer) => {
+            let verb = if answer.decision == GateDecision::Approve { "approves" } else { "denies" };
+            because(&format!("{} {verb} {}", answer.by, answer.gate), &answer.rationale)
+        }
+    }
+}
+
+fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Failed { in_phase, code, .. } => format!("{in_phase}, which failed with {code}"),
+        other => other.phase().to_string(),
+    }
+}
+
+fn said(signal: &Signal) -> String {
+    match signal {
+        Signal::Heartbeat => "lives".to_owned(),
+        Signal::Progress => "makes progress".to_owned(),
+        Signal::Output { name, .. } => format!("puts out {name}"),
+        Signal::Message { to: Some(to), .. } => format!("writes to {to}"),
+        Signal::Message { to: None, .. } => "writes to everybody".to_owned(),
+        Signal::Error { code } => format!("reports error {code}"),
+    }
+}
+
+fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
+    Some(match fact {
+        Fact::RunChanged { run, status, reason } => because(&format!("run {run} {status}"), reason),
+        Fact::RunEnding { run, status, reason, .. } => {
+            because(&format!("run {run} will end {status}"), reason)
+        }
+        Fact::StageChanged { run, stage, status, reason } => {
+            because(&format!("stage {} {status}", names.stage(*run, *stage)), reason)
+        }
+        Fact::StageKept { run, stage, .. } => format!("stage {} kept", names.stage(*run, *stage)),
+        Fact::StageExpired { run, stage } => format!("stage {} has no time left", names.stage(*run, *stage)),
+        Fact::RetryScheduled { run, stage, .. } => {
+            format!("stage {} will be tried again", names.stage(*run, *stage))
+        }
+        Fact::ConditionDecided { run, stage, holds, .. } => {
+            format!("stage {} takes {holds}", names.stage(*run, *stage))
+        }
+        Fact::AttemptBegan { run, stage, agent, attempt, .. } => {
+            format!("attempt {attempt} of stage {} begins as {agent}", names.stage(*run, *stage))
+        }
+        Fact::PhaseEntered { agent, phase } => format!("{} enters {phase}", names.agent(*agent)),
+        Fact::ProgramReleased { agent, .. } => format!("{} may execute", names.agent(*agent)),
+        Fact::AgentEnding { agent, end } => {
+            because(&format!("{} is being ended", names.agent(*agent)), &end.reason())
+        }
+        Fact::PlanClarified { agent, clarified } => {
+            because(&format!("{} gets a clarified plan", names.agent(*agent)), &clarified.reason)
+        }
+        Fact::AttemptSpoiled { agent, end } => {
+            because(&format!("{} went wrong", names.agent(*agent)), &end.reason())
+        }
+        Fact::AttemptCutOff { agent } => format!("{} was cut off with its holder", names.agent(*agent)),
+        Fact::AttemptEnded { agent, end } => {
+            because(&format!("{} ended {}", names.agent(*agent), end.stage_status()), &end.reason())
+        }
+        Fact::ErrorCounted { agent, code } => format!("error {code} of {} counted", names.agent(*agent)),
+        Fact::ViolationFound { agent, violation, detail } => {
+            because(&format!("{} violated {violation}", names.agent(*agent)), detail)
+        }
+        Fact::GateOpened(opened) => {
+            format!("gate {} waits at stage {}", opened.gate, names.stage(opened.run, opened.stage))
+        }
+        Fact::GateClosed { gate, outcome } => {
+            let how = match outcome {
+                GateOutcome::Approved => "was approved",
+                GateOutcome::Denied => "was denied",
+                GateOutcome::TimedOut => "timed out",
+                GateOutcome::Cancelled => "was cancelled",
+            };
+            format!("gate {gate} {how}")
+        }
+        // The event or another fact has said it.
+        Fact::EpochBegan { .. }
+        | Fact::OperatorKnown { .. }
+        | Fact::OperatorRekeyed { .. }
+        | Fact::OperatorForgotten { .. }
+        | Fact::RunSpawned(_)
+        | Fact::TreeKnown { .. }
+        | Fact::PlanSettled { .. }
+        | Fact::ProgressSeen { .. }
+        | Fact::BackoffOver { .. }
+        | Fact::OutputSeen { .. }
+        | Fact::Packaged { .. }
+        | Fact::Reported { .. }
+        | Fact::VoteCast { .. } => return None,
+    })
+}
+
+fn because(what: &str, why: &str) -> String {
+    if why.is_empty() { what.to_owned() } else { format!("{what} ({why})") }
+}
+
+/// The stage a fact is about.
+fn place_of(fact: &Fact) -> Option<(RunId, StageIx)> {
+    match fact {
+        Fact::StageChanged { run, stage, .. }
+        | Fact::StageKept { run, stage, .. }
+        | Fact::StageExpired { run, stage }
+        | Fact::RetryScheduled { run, stage, .. }
+        | Fact::ConditionDecided { run, stage, .. }
+        | Fact::AttemptBegan { run, stage, .. } => Some((*run, *stage)),
+        Fact::GateOpened(opened) => Some((opened.run, opened.stage)),
+        _ => None,
+    }
+}
+
+/// The agent a fact is about.
+fn agent_of(fact: &Fact) -> Option<AgentId> {
+    match fact {
+        Fact::PhaseEntered { agent, .. }
+        | Fact::PlanClarified { agent, .. }
+        | Fact::ProgramReleased { agent, .. }
+        | Fact::AgentEnding { agent, .. }
+        | Fact::AttemptSpoiled { agent, .. }
+        | Fact::AttemptCutOff { agent }
+        | Fact::AttemptEnded { agent, .. }
+        | Fact::ErrorCounted { agent, .. }
+        | Fact::ViolationFound { agent, .. } => Some(*agent),
+        _ => None,
+    }
+}
+
+/// The agent an event is of.
+fn actor_of(event: &Event) -> Option<AgentId> {
+    match event {
+        Event::AgentAdvanced { agent, .. }
+        | Event::AgentSignalled { agent, .. }
+        | Event::TreeProvenDead { agent, .. } => Some(*agent),
+        _ => None,
+    }
+}

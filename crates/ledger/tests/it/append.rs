@@ -1,0 +1,363 @@
+//! Appending: preconditions, batches, the outbox, documents, snapshots; compared with a plain list.
+
+use std::time::{Duration, Instant};
+
+use eparch_domain::{Digest, Name};
+use eparch_ledger::{Append, EffectRef, NewDocument, NewEntry, Pending, Snapshot, WriteError};
+use proptest::prelude::*;
+
+use crate::home::{Home, body, entry, name};
+
+fn one(tenant: &str, after: u64) -> Append {
+    Append { tenant: name(tenant), after, entries: vec![entry(tenant, after + 1)] }
+}
+
+fn wait(pending: Pending) -> Result<u64, WriteError> {
+    pending.wait(Instant::now() + Duration::from_secs(10)).map(|appended| appended.last_seq)
+}
+
+#[test]
+fn r121_entries_come_back_byte_for_byte_after_reopening() {
+    let home = Home::new();
+    for round in 0..3 {
+        let ledger = home.open();
+        assert_eq!(ledger.epoch(), round + 1);
+        assert_eq!(ledger.head(&name("acme")).unwrap(), round * 300);
+        for seq in round * 300..(round + 1) * 300 {
+            ledger.append(one("acme", seq)).unwrap();
+        }
+    }
+    let reader = eparch_ledger::Reader::open(home.path()).unwrap();
+    let acme = name("acme");
+    let entries: Vec<_> = reader.entries(&acme, 1).collect::<Result<_, _>>().unwrap();
+    assert_eq!(entries.len(), 900);
+    for (entry, seq) in entries.iter().zip(1..) {
+        assert_eq!((entry.seq, &entry.body), (seq, &body("acme", seq)));
+    }
+    assert_eq!(reader.entries(&acme, 899).count(), 2);
+    assert_eq!(reader.entry(&acme, 17).unwrap().unwrap().body, body("acme", 17));
+    assert_eq!(reader.entry(&acme, 901).unwrap(), None);
+    let report = home.verify();
+    assert!(report.is_clean(), "{:?}", report.findings);
+    assert_eq!(report.tenants[0].entries, 900);
+    assert_eq!(report.tenants[0].beyond_last_anchor, 0, "closing signs the tail");
+}
+
+#[test]
+fn r124_a_tenant_sees_only_its_own() {
+    let home = Home::new();
+    let ledger = home.open();
+    let bytes = b"shared text".to_vec();
+    let digest = Digest::of(&bytes);
+    let documents = vec![NewDocument { digest, kind: "plan".into(), bytes }];
+    let entries = vec![NewEntry { effects_due: 1, documents, ..entry("acme", 1) }];
+    ledger.append(Append { tenant: name("acme"), after: 0, entries }).unwrap();
+    ledger.append(one("zeta", 0)).unwrap();
+    assert_eq!(ledger.head(&name("zeta")).unwrap(), 1);
+    assert_eq!(ledger.outbox(&name("zeta")).unwrap(), []);
+    assert_eq!(ledger.document(&name("zeta"), &digest).unwrap(), None);
+    assert!(ledger.document(&name("acme"), &digest).unwrap().is_some());
+    assert_eq!(ledger.head(&name("nobody")).unwrap(), 0);
+    assert_eq!(ledger.read().page(&name("nobody"), 1, 10).unwrap(), []);
+}
+
+#[test]
+fn r122_a_bad_request_does_not_sink_its_neighbours() {
+    let home = Home::new();
+    let ledger = home.open();
+    ledger.append(one("acme", 0)).unwrap();
+    // Sent together, they share a commit; the bad ones are of every kind.
+    let good = |tenant: &str, after| ledger.append_later(one(tenant, after));
+    let first = good("acme", 1);
+    let conflict = good("acme", 7);
+    let empty = ledger.append_later(Append { tenant: name("acme"), after: 2, entries: vec![] });
+    let half = ledger.append_later(Append {
+        tenant: name("acme"),
+        after: 2,
+        entries: vec![
+            entry("acme", 3),
+            NewEntry { acknowledges: vec![EffectRef { seq: 1, idx: 0 }], ..entry("acme", 4) },
+        ],
+    });
+    let liar = ledger.append_later(Append {
+        tenant: name("fresh"),
+        after: 0,
+        entries: vec![NewEntry {
+            documents: vec![NewDocument {
+                digest: Digest::of(b"a"),
+                kind: "plan".into(),
+                bytes: b"b".to_vec(),
+            }],
+            ..entry("fresh", 1)
+        }],
+    });
+    let second = good("acme", 2);
+    let other = good("zeta", 0);
+    assert_eq!(wait(first).unwrap(), 2);
+    assert!(matches!(wait(conflict), Err(WriteError::Conflict { expected: 7, found: 2 })));
+    assert!(matches!(wait(empty), Err(WriteError::Empty)));
+    assert!(matches!(wait(half), Err(WriteError::NotOutstanding { effect: EffectRef { seq: 1, idx: 0 } })));
+    assert!(matches!(wait(liar), Err(WriteError::BadDocument { .. })));
+    assert_eq!(wait(second).unwrap(), 3);
+    assert_eq!(wait(other).unwrap(), 1);
+    assert_eq!(
+        ledger.read().tenants().unwrap(),
+        [name("acme"), name("zeta")],
+        "nothing of a refused one is left"
+    );
+    drop(ledger);
+    let report = home.verify();
+    assert!(report.is_clean(), "{:?}", report.findings);
+}
+
+#[test]
+fn r122_the_outbox_holds_effects_until_their_results_are_written() {
+    let home = Home::new();
+    let acme = name("acme");
+    let ledger = home.open();
+    let entries = vec![
+        NewEntry { effects_due: 3, ..entry("acme", 1) },
+        NewEntry { effects_due: 1, ..entry("acme", 2) },
+    ];
+    ledger.append(Append { tenant: acme.clone(), after: 0, entries }).unwrap();
+    let effect = |seq, idx| EffectRef { seq, idx };
+    assert_eq!(ledger.outbox(&acme).unwrap(), [effect(1, 0), effect(1, 1), effect(1, 2), effect(2, 0)]);
+    let done = NewEntry { acknowledges: vec![effect(1, 1), effect(2, 0)], ..entry("acme", 3) };
+    ledger.append(Append { tenant: acme.clone(), after: 2, entries: vec![done.clone()] }).unwrap();
+    assert_eq!(ledger.outbox(&acme).unwrap(), [effect(1, 0), effect(1, 2)]);
+    let again = ledger.append(Append { tenant: acme.clone(), after: 3, entries: vec![done] });
+    assert!(matches!(again, Err(WriteError::NotOutstanding { .. })), "a result is recorded once");
+    drop(ledger);
+    assert_eq!(home.open().outbox(&acme).unwrap(), [effect(1, 0), effect(1, 2)]);
+}
+
+#[test]
+fn the_two_newest_snapshots_are_kept_and_a_damaged_one_is_passed_over() {
+    let home = Home::new();
+    let acme = name("acme");
+    let ledger = home.open();
+    let snapshot = |seq| Snapshot { seq, body: vec![u8::try_from(seq).unwrap(); 100] };
+    assert!(matches!(ledger.save_snapshot(&acme, snapshot(0)), Err(WriteError::NoTenant(_))));
+    for seq in 1..=4 {
+        ledger.append(one("acme", seq - 1)).unwrap();
+        ledger.save_snapshot(&acme, snapshot(seq)).unwrap();
+    }
+    assert!(matches!(
+        ledger.save_snapshot(&acme, snapshot(5)),
+        Err(WriteError::BeyondHead { seq: 5, head: 4 })
+    ));
+    assert_eq!(ledger.snapshot(&acme).unwrap(), Some(snapshot(4)));
+    let raw = home.raw();
+    assert_eq!(raw.query_row("SELECT count(*) FROM snapshot", [], |row| row.get::<_, i64>(0)), Ok(2));
+    raw.execute("UPDATE snapshot SET body = x'00' WHERE seq = 4", []).unwrap();
+    assert_eq!(ledger.snapshot(&acme).unwrap(), Some(snapshot(3)));
+}
+
+#[test]
+fn g01_a_journal_that_cannot_be_written_refuses_until_reopened() {
+    let home = Home::new();
+    let ledger = home.open();
+    ledger.append(one("acme", 0)).unwrap();
+    let locked = home.raw();
+    locked.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(matches!(ledger.append(one("acme", 1)), Err(WriteError::Busy)));
+    locked.execute_batch("ROLLBACK").unwrap();
+    ledger.append(one("acme", 1)).unwrap();
+    // A table that is gone stands for a disk that fails: nothing the writer could know how to go on from.
+    locked.execute_batch("ALTER TABLE subtree RENAME TO hidden; ALTER TABLE entry RENAME TO gone").unwrap();
+    assert!(matches!(ledger.append(one("acme", 2)), Err(WriteError::Storage(_))));
+    locked.execute_batch("ALTER TABLE gone RENAME TO entry; ALTER TABLE hidden RENAME TO subtree").unwrap();
+    assert!(
+        matches!(ledger.append(one("acme", 2)), Err(WriteError::Storage(_))),
+        "not as if nothing had happened"
+    );
+    assert!(ledger.health().failure.is_some());
+    assert_eq!(ledger.reopen(eparch_domain::Timestamp::from_millis(0)).unwrap(), 2);
+    assert_eq!(ledger.append(one("acme", 2)).unwrap().last_seq, 3);
+    assert_eq!((ledger.health().failure.is_none(), ledger.epoch()), (true, 2));
+}
+
+#[test]
+fn g01_a_late_append_is_refused_and_not_carried_out_behind_its_callers_back() {
+    let home = Home::new();
+    let ledger = home.open();
+    // The writer is kept busy by somebody's answer.
+    let (go_on, wait_here) = std::sync::mpsc::channel::<()>();
+    let (busy, is_busy) = std::sync::mpsc::channel();
+    ledger.append_then(one("acme", 0), move |outcome| {
+        busy.send(outcome.unwrap().last_seq).unwrap();
+        let _ = wait_here.recv();
+    });
+    assert_eq!(is_busy.recv().unwrap(), 1);
+    assert!(matches!(ledger.append(one("acme", 1)), Err(WriteError::Late)));
+    go_on.send(()).unwrap();
+    assert_eq!(ledger.append(one("zeta", 0)).unwrap().last_seq, 1);
+    assert_eq!(ledger.head(&name("acme")).unwrap(), 1);
+}
+
+#[test]
+fn g01_a_journal_that_lost_what_was_vouched_for_is_not_reopened() {
+    let home = Home::new();
+    let ledger = home.open();
+    for seq in 0..3 {
+        ledger.append(one("acme", seq)).unwrap();
+    }
+    assert_eq!(ledger.checkpoint_now(&name("acme")).unwrap().missing.len(), 0);
+    let raw = home.raw();
+    raw.execute_batch("DROP TRIGGER entry_no_delete; DELETE FROM entry WHERE seq = 3").unwrap();
+    drop(raw);
+    let refused = ledger.reopen(eparch_domain::Timestamp::from_millis(0)).unwrap_err();
+    assert!(matches!(refused, WriteError::Reopen(_)));
+    assert!(matches!(ledger.append(one("acme", 2)), Err(WriteError::Reopen(_))));
+}
+
+#[test]
+fn r121_entries_behind_a_checkpoint_of_the_same_batch_are_signed_within_a_second() {
+    let home = Home::new();
+    let ledger = home.open();
+    let acme = name("acme");
+    ledger.append(one("acme", 0)).unwrap();
+    let (go_on, wait_here) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        ledger.append_then(one("acme", 1), move |_| {
+            let _ = wait_here.recv();
+        });
+        let asked = scope.spawn(|| ledger.checkpoint_now(&acme).unwrap());
+        let pending = ledger.append_later(one("acme", 2));
+        go_on.send(()).unwrap();
+        wait(pending).unwrap();
+        assert!(asked.join().unwrap().size >= 2);
+    });
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let signed = |size: &str| {
+        ledger.read().checkpoint(&acme).unwrap().is_some_and(|note| note.lines().nth(1) == Some(size))
+    };
+    while !signed("3") {
+        assert!(Instant::now() < deadline, "the tail was never signed");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn r120_entries_are_read_a_page_at_a_time() {
+    let home = Home::with_history(30);
+    let reader = eparch_ledger::Reader::open(home.path()).unwrap();
+    let seqs = |from, limit| -> Vec<u64> {
+        reader.page(&name("acme"), from, limit).unwrap().into_iter().map(|entry| entry.seq).collect()
+    };
+    assert_eq!(seqs(0, 3), [1, 2, 3]);
+    assert_eq!(seqs(4, 3), [4, 5, 6]);
+    assert_eq!(seqs(29, 3), [29, 30]);
+    assert!(seqs(31, 3).is_empty());
+    assert!(seqs(1, 0).is_empty());
+    assert!(seqs(u64::MAX, u64::MAX).is_empty());
+}
+
+#[derive(Debug, Clone)]
+struct Step {
+    tenant: usize,
+    stale: bool,
+    count: usize,
+    effects: u16,
+    acknowledge: bool,
+    document: Option<u8>,
+    reopen: bool,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    (
+        0..3usize,
+        prop::bool::weighted(0.1),
+        1..20usize,
+        0..3u16,
+        any::<bool>(),
+        prop::option::of(0..5u8),
+        0..40u8,
+    )
+        .prop_map(|(tenant, stale, count, effects, acknowledge, document, reopen)| Step {
+            tenant,
+            stale,
+            count,
+            effects,
+            acknowledge,
+            document,
+            reopen: reopen == 0,
+        })
+}
+
+#[derive(Default)]
+struct Model {
+    bodies: Vec<Vec<u8>>,
+    outbox: Vec<EffectRef>,
+    documents: Vec<u8>,
+}
+
+fn naive_root(leaves: &[[u8; 32]]) -> [u8; 32] {
+    match leaves {
+        [one] => *one,
+        many => {
+            let middle = many.len().next_power_of_two() / 2;
+            eparch_ledger::tree::node_hash(&naive_root(&many[..middle]), &naive_root(&many[middle..]))
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn r121_random_appends_equal_a_plain_list(steps in prop::collection::vec(step(), 1..60)) {
+        let home = Home::new();
+        let names: Vec<Name> = ["acme", "beta", "zeta"].into_iter().map(name).collect();
+        let mut models: Vec<Model> = names.iter().map(|_| Model::default()).collect();
+        let mut ledger = home.open();
+        for step in steps {
+            if step.reopen {
+                drop(ledger);
+                ledger = home.open();
+            }
+            let (tenant, model) = (&names[step.tenant], &mut models[step.tenant]);
+            let head = model.bodies.len() as u64;
+            let after = if step.stale { head + 1 } else { head };
+            let mut entries: Vec<NewEntry> =
+                (1..=step.count as u64).map(|n| entry(tenant.as_str(), head + n)).collect();
+            entries[0].effects_due = step.effects;
+            if step.acknowledge {
+                entries[0].acknowledges = model.outbox.iter().copied().take(2).collect();
+            }
+            if let Some(kind) = step.document {
+                let bytes = vec![kind; 10];
+                entries[0].documents = vec![NewDocument { digest: Digest::of(&bytes), kind: "plan".into(), bytes }];
+            }
+            let outcome = ledger.append(Append { tenant: tenant.clone(), after, entries: entries.clone() });
+            if step.stale {
+                let conflict = matches!(outcome, Err(WriteError::Conflict { .. }));
+                prop_assert!(conflict);
+                continue;
+            }
+            prop_assert_eq!(outcome.unwrap().first_seq, head + 1);
+            model.outbox.retain(|effect| !entries[0].acknowledges.contains(effect));
+            model.outbox.extend((0..step.effects).map(|idx| EffectRef { seq: head + 1, idx }));
+            model.documents.extend(step.document.filter(|kind| !model.documents.contains(kind)));
+            model.bodies.extend(entries.into_iter().map(|entry| entry.body));
+        }
+        for (tenant, model) in names.iter().zip(&models) {
+            prop_assert_eq!(&ledger.outbox(tenant).unwrap(), &model.outbox);
+            let bodies: Vec<Vec<u8>> =
+                ledger.read().entries(tenant, 1).map(|entry| entry.unwrap().body).collect();
+            prop_assert_eq!(&bodies, &model.bodies);
+            for kind in 0..5u8 {
+                let kept = ledger.document(tenant, &Digest::of(&[kind; 10])).unwrap();
+                prop_assert_eq!(kept.is_some(), model.documents.contains(&kind));
+            }
+        }
+        drop(ledger);
+        let report = home.verify();
+        prop_assert!(report.is_clean(), "{:?}", report.findings);
+        for found in &report.tenants {
+            let model = &models[names.iter().position(|name| name.as_str() == found.tenant).unwrap()];
+            let leaves: Vec<_> = model.bodies.iter().map(|body| eparch_ledger::tree::leaf_hash(body)).collect();
+            prop_assert_eq!(found.root.as_bytes(), &naive_root(&leaves));
+            prop_assert_eq!(found.beyond_last_anchor, 0);
+        }
+    }
+}

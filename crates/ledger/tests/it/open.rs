@@ -1,0 +1,173 @@
+//! Opening: one writer, the right key, no less history than was vouched for; and a schema that refuses to forget.
+
+use std::fs;
+
+use eparch_domain::Timestamp;
+use eparch_ledger::{Append, KeyError, Ledger, OpenError, Reader};
+
+use crate::home::{Home, entry, name};
+
+fn open(home: &Home) -> Result<Ledger, OpenError> {
+    Ledger::open(&home.settings, Timestamp::from_millis(0), "test")
+}
+
+#[test]
+fn r121_a_second_writer_is_refused_and_told_who_holds_it() {
+    let home = Home::new();
+    let ledger = home.open();
+    match open(&home) {
+        Err(OpenError::Held { pid, .. }) => assert_eq!(pid, Some(std::process::id())),
+        other => panic!("{other:?}"),
+    }
+    ledger.append(Append { tenant: name("acme"), after: 0, entries: vec![entry("acme", 1)] }).unwrap();
+    assert_eq!(Reader::open(home.path()).unwrap().head(&name("acme")).unwrap(), 1, "readers are welcome");
+    assert!(home.verify().is_clean(), "and so is verifying");
+    drop(ledger);
+    assert_eq!(open(&home).unwrap().epoch(), 2);
+}
+
+#[test]
+fn r111_the_journal_is_made_at_first_start_and_is_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new();
+    assert!(Reader::open(home.path()).is_err());
+    drop(home.open());
+    for path in [home.path().to_owned(), home.settings.keys_dir.join("ledger.key")] {
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o077, 0);
+    }
+    assert!(home.verify().is_clean());
+}
+
+#[test]
+fn r121_a_journal_without_its_key_gets_no_new_one() {
+    let home = Home::with_history(10);
+    fs::remove_file(home.settings.keys_dir.join("ledger.key")).unwrap();
+    assert!(matches!(open(&home), Err(OpenError::Key(KeyError::Missing { .. }))));
+}
+
+#[test]
+fn r121_less_history_than_was_vouched_for_is_not_continued() {
+    let home = Home::with_history(40);
+    let copy = fs::read(home.path()).unwrap();
+    let ledger = home.open();
+    ledger.append(Append { tenant: name("acme"), after: 40, entries: vec![entry("acme", 41)] }).unwrap();
+    drop(ledger);
+    // An old copy put back, with only the witness left to remember.
+    fs::write(home.path(), copy).unwrap();
+    fs::remove_file(home.anchor("acme")).unwrap();
+    match open(&home) {
+        Err(OpenError::BehindAnchor { anchor, tenant, anchored: 41, entries: 40 }) => {
+            assert_eq!((anchor, tenant.as_str()), (home.witness("acme"), "acme"));
+        }
+        other => panic!("{other:?}"),
+    }
+    // No journal at all is the same.
+    fs::remove_file(home.path()).unwrap();
+    assert!(matches!(open(&home), Err(OpenError::BehindAnchor { entries: 0, .. })));
+}
+
+#[test]
+fn r121_a_history_without_its_checkpoint_is_not_continued() {
+    let home = Home::with_history(40);
+    let raw = home.raw();
+    raw.execute_batch("DROP TRIGGER entry_no_update; UPDATE entry SET leaf = zeroblob(32) WHERE seq = 3")
+        .unwrap();
+    drop(raw);
+    assert!(matches!(open(&home), Err(OpenError::Forked { .. })));
+}
+
+#[test]
+fn r121_an_anchor_folder_that_was_away_is_brought_up_to_date() {
+    let home = Home::with_history(40);
+    let whole = fs::read(home.witness("acme")).unwrap();
+    assert_eq!(whole, fs::read(home.anchor("acme")).unwrap());
+    fs::write(home.witness("acme"), &whole[..whole.len() / 2]).unwrap();
+    fs::remove_file(home.witness("zeta")).unwrap();
+    let report = home.verify();
+    assert!(report.is_clean(), "being behind is no damage: {:?}", report.findings);
+    assert!(!report.notices.is_empty());
+    drop(home.open());
+    assert_eq!(fs::read(home.witness("acme")).unwrap(), whole);
+    assert_eq!(fs::read(home.witness("zeta")).unwrap(), fs::read(home.anchor("zeta")).unwrap());
+}
+
+#[test]
+fn g01_an_anchor_folder_that_fails_is_reported_and_holds_up_nobody() {
+    let home = Home::new();
+    // A file where the folder should be: every attempt fails.
+    fs::create_dir_all(home.dir.path()).unwrap();
+    fs::write(&home.settings.witness_dirs[0], "in the way").unwrap();
+    let ledger = home.open();
+    ledger.append(Append { tenant: name("acme"), after: 0, entries: vec![entry("acme", 1)] }).unwrap();
+    let anchored = ledger.checkpoint_now(&name("acme")).unwrap();
+    assert_eq!((anchored.size, anchored.missing), (1, home.settings.witness_dirs.clone()));
+    let health = &ledger.health().anchors;
+    assert!(health[0].last_error.is_none() && health[1].last_error.is_some() && health[1].failures > 0);
+    fs::remove_file(&home.settings.witness_dirs[0]).unwrap();
+    drop(ledger);
+    assert!(home.witness("acme").exists(), "closing tries once more");
+}
+
+#[test]
+fn r121_the_schema_refuses_to_change_history() {
+    let home = Home::with_history(60);
+    let raw = home.raw();
+    let tables = ["tenant", "entry", "subtree", "document", "checkpoint", "boot", "schema_migrations"];
+    for table in tables {
+        if table == "subtree" {
+            raw.execute("INSERT INTO subtree VALUES (1, 1, 0, x'00')", []).unwrap();
+        }
+        let column = match table {
+            "tenant" => "name",
+            "entry" => "body",
+            "subtree" => "hash",
+            "document" => "kind",
+            "checkpoint" => "note",
+            "boot" => "version",
+            _ => "digest",
+        };
+        let count = |sql: &str| raw.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        let rows = count(&format!("SELECT count(*) FROM {table}"));
+        assert!(rows > 0, "{table}");
+        for change in [
+            format!("UPDATE {table} SET {column} = {column}"),
+            format!("UPDATE OR IGNORE {table} SET {column} = {column}"),
+            format!("DELETE FROM {table}"),
+        ] {
+            let refused = raw.execute(&change, []).unwrap_err().to_string();
+            assert!(refused.contains("history is append-only"), "{change}: {refused}");
+        }
+        // Putting a row over another, in every way SQL has for it.
+        let columns: Vec<String> = raw
+            .prepare(&format!("SELECT name FROM pragma_table_info('{table}')"))
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        let columns = columns.join(", ");
+        for verb in ["INSERT", "INSERT OR REPLACE", "REPLACE", "INSERT OR IGNORE", "INSERT OR ROLLBACK"] {
+            let change = format!("{verb} INTO {table} ({columns}) SELECT {columns} FROM {table} LIMIT 1");
+            let refused = raw.execute(&change, []).unwrap_err().to_string();
+            assert!(refused.contains("history"), "{change}: {refused}");
+        }
+        let upsert = format!(
+            "INSERT INTO {table} ({columns}) SELECT {columns} FROM {table} WHERE true ON CONFLICT DO UPDATE SET {column} = {column}"
+        );
+        assert!(raw.execute(&upsert, []).is_err());
+        assert_eq!(count(&format!("SELECT count(*) FROM {table}")), rows);
+    }
+    let places = "INSERT INTO entry (place, body, leaf)";
+    for (place, why) in [
+        ((1i64 << 40) + 62, "gap"),
+        (1 << 40, "gap"),
+        ((7 << 40) + 1, "gap"),
+        (-5, "gap"),
+        ((1 << 40) + 60, "append-only"),
+    ] {
+        let refused =
+            raw.execute(&format!("{places} VALUES ({place}, x'00', x'00')"), []).unwrap_err().to_string();
+        assert!(refused.contains(why), "{place}: {refused}");
+    }
+    assert!(raw.execute(&format!("{places} VALUES (NULL, x'00', x'00')"), []).is_err());
+}

@@ -1,0 +1,113 @@
+//! Everything that can be known about a pipeline before it runs, all problems at once.
+
+mod agents;
+mod config;
+mod gates;
+mod inputs;
+mod names;
+mod order;
+mod shell;
+mod stages;
+mod types;
+
+/// Readers of single values, which templates need too.
+pub(crate) mod values {
+    pub(crate) use super::config::{tier, words};
+}
+
+use std::collections::BTreeSet;
+
+use eparch_domain::{Name, Profile, limits};
+
+use crate::diagnostic::{Diagnostic, Problems, Severity, codes};
+use crate::language::PIPELINE;
+use crate::model::{Budget, Pipeline};
+use crate::shape::{self, Shape};
+use crate::source::Source;
+use crate::syntax::{self, Node};
+use crate::template::Catalogue;
+
+/// What the place where the pipeline will run knows; `None` leaves a check out.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Names of operators, groups and roles: who can be an approver.
+    pub approvers: Option<BTreeSet<String>>,
+}
+
+/// A file that was checked.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// Its name, for messages.
+    pub file: String,
+    /// Its text, for showing lines of it.
+    pub text: String,
+    /// The pipeline; `None` when there is an error.
+    pub pipeline: Option<Pipeline>,
+    /// What is wrong with it, in the order of the file.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Checked {
+    /// How many diagnostics are errors.
+    pub fn errors(&self) -> usize {
+        self.diagnostics.iter().filter(|found| found.is_error()).count()
+    }
+}
+
+/// Reads and checks a pipeline file.
+pub fn check(file: &str, text: &str, catalogue: &Catalogue, known: &Known) -> Checked {
+    let mut problems = Problems::default();
+    let pipeline = pipeline(text, catalogue, known, &mut problems);
+    let failed = problems.has_errors();
+    Checked {
+        file: file.to_owned(),
+        text: text.to_owned(),
+        pipeline: pipeline.filter(|_| !failed),
+        diagnostics: problems.finish(&Source::new(text)),
+    }
+}
+
+/// As [`check`], of a file's bytes: a file that is not UTF-8 is a problem like any other.
+pub fn check_bytes(file: &str, bytes: &[u8], catalogue: &Catalogue, known: &Known) -> Checked {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => check(file, text, catalogue, known),
+        Err(error) => {
+            let sound = error.valid_up_to();
+            let text = String::from_utf8_lossy(&bytes[..sound]).into_owned();
+            let message = if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+                "the file is UTF-16; save it as UTF-8".to_owned()
+            } else {
+                format!("byte {sound} is not UTF-8")
+            };
+            let mut problems = Problems::default();
+            problems.error(codes::NOT_TEXT, sound..sound, message);
+            let diagnostics = problems.finish(&Source::new(&text));
+            Checked { file: file.to_owned(), text, pipeline: None, diagnostics }
+        }
+    }
+}
+
+fn pipeline(text: &str, catalogue: &Catalogue, known: &Known, problems: &mut Problems) -> Option<Pipeline> {
+    let root = syntax::read(text, problems)?;
+    shape::check(&root, &Shape::Object(&PIPELINE), "the file", problems);
+    let inputs = inputs::inputs(root.get("inputs"), problems);
+    let timeout = config::span(root.get("timeout"), problems);
+    let stages = stages::stages(text, &root, &inputs, timeout, catalogue, known, problems)?;
+    Some(Pipeline {
+        name: root.get("name").and_then(Node::text).and_then(|name| Name::new(name).ok())?,
+        version: root.get("version").and_then(Node::text).unwrap_or("1.0").to_owned(),
+        description: root.get("description").and_then(Node::text).unwrap_or("").trim().to_owned(),
+        timeout: timeout.unwrap_or(limits::PIPELINE_TIMEOUT),
+        profile: config::word(root.get("profile")).unwrap_or(Profile::Startup),
+        inputs,
+        budget: root.get("budget").map_or(Budget::default(), config::budget),
+        stages,
+    })
+}
+
+impl Diagnostic {
+    /// True when it is a warning.
+    pub fn is_warning(&self) -> bool {
+        self.severity == Severity::Warning
+    }
+}

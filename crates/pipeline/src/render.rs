@@ -1,0 +1,167 @@
+//! Diagnostics as text for people, and as JSON and SARIF for programs.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::check::Checked;
+use crate::diagnostic::{Diagnostic, Severity, Span, codes};
+use crate::source::Source;
+
+/// The longest part of a source line that is shown.
+const SHOWN_COLUMNS: usize = 120;
+
+impl Checked {
+    /// Every diagnostic with its line and a mark under its place, as the Rust compiler shows them.
+    pub fn to_text(&self) -> String {
+        let source = Source::new(&self.text);
+        let mut out = String::new();
+        for diagnostic in &self.diagnostics {
+            self.one(&source, diagnostic, &mut out);
+        }
+        out
+    }
+
+    fn one(&self, source: &Source<'_>, diagnostic: &Diagnostic, out: &mut String) {
+        let Span { line, column, .. } = diagnostic.span;
+        let last = diagnostic.related.iter().map(|(span, _)| span.line).max().unwrap_or(0).max(line);
+        let gutter = " ".repeat(last.to_string().len());
+        put(
+            out,
+            format_args!("{}[{}]: {}", diagnostic.severity, diagnostic.code, visible(&diagnostic.message)),
+        );
+        put(out, format_args!("{gutter}--> {}:{line}:{column}", visible(&self.file)));
+        excerpt(source, diagnostic.span, '^', "", &gutter, out);
+        for (span, text) in &diagnostic.related {
+            put(out, format_args!("{gutter}::: {}:{}:{}", visible(&self.file), span.line, span.column));
+            excerpt(source, *span, '-', text, &gutter, out);
+        }
+        if let Some(hint) = &diagnostic.hint {
+            put(out, format_args!("{gutter} = help: {}", visible(hint)));
+        }
+        out.push('\n');
+    }
+
+    /// The diagnostics as one JSON document.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "file": self.file,
+            "valid": self.pipeline.is_some(),
+            "errors": self.errors(),
+            "warnings": self.diagnostics.len() - self.errors(),
+            "diagnostics": self.diagnostics.iter().map(|found| json!({
+                "code": found.code,
+                "severity": found.severity,
+                "message": found.message,
+                "line": found.span.line,
+                "column": found.span.column,
+                "start": found.span.start,
+                "end": found.span.end,
+                "hint": found.hint,
+                "related": found.related.iter().map(|(span, text)| json!({
+                    "message": text, "line": span.line, "column": span.column,
+                })).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// The diagnostics of several files as one SARIF 2.1.0 log, for code review tools.
+pub fn sarif(files: &[Checked]) -> Value {
+    let mut used: Vec<&'static str> =
+        files.iter().flat_map(|file| file.diagnostics.iter().map(|found| found.code)).collect();
+    used.sort_unstable();
+    used.dedup();
+    let rules: Vec<Value> = used
+        .iter()
+        .map(|code| {
+            let title = codes::find(code).map_or(*code, |entry| entry.title);
+            json!({"id": code, "shortDescription": {"text": title}})
+        })
+        .collect();
+    let found = files.iter().flat_map(|file| file.diagnostics.iter().map(move |found| (file, found)));
+    let results: Vec<Value> = found.map(|(file, found)| result(file, found, &used)).collect();
+    json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": {"driver": {"name": "eparch", "version": env!("CARGO_PKG_VERSION"), "rules": rules}},
+            "columnKind": "unicodeCodePoints",
+            "results": results,
+        }],
+    })
+}
+
+fn result(file: &Checked, found: &Diagnostic, rules: &[&str]) -> Value {
+    let source = Source::new(&file.text);
+    let message = match &found.hint {
+        Some(hint) => format!("{}. Help: {hint}", found.message),
+        None => found.message.clone(),
+    };
+    let place = |span: Span| {
+        let end = source.span(span.end..span.end);
+        json!({
+            "artifactLocation": {"uri": uri(&file.file)},
+            "region": {
+                "startLine": span.line, "startColumn": span.column, "endLine": end.line, "endColumn": end.column,
+                "byteOffset": span.start, "byteLength": span.end - span.start,
+            },
+        })
+    };
+    let related: Vec<Value> = found
+        .related
+        .iter()
+        .map(|(span, text)| json!({"physicalLocation": place(*span), "message": {"text": text}}))
+        .collect();
+    json!({
+        "ruleId": found.code,
+        "ruleIndex": rules.iter().position(|code| *code == found.code),
+        "level": match found.severity { Severity::Error => "error", Severity::Warning => "warning" },
+        "message": {"text": message},
+        "locations": [{"physicalLocation": place(found.span)}],
+        "relatedLocations": related,
+    })
+}
+
+/// A path as a relative URI.
+fn uri(path: &str) -> String {
+    let mut safe = String::new();
+    for byte in path.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                safe.push(char::from(byte))
+            }
+            other => write!(safe, "%{other:02X}").expect("writing to text cannot fail"),
+        }
+    }
+    safe
+}
+
+/// The line of a place with marks under it. A long line is cut around the place.
+fn excerpt(source: &Source<'_>, span: Span, mark: char, text: &str, gutter: &str, out: &mut String) {
+    let line: Vec<char> =
+        source.line(span.line).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let from = (span.column - 1).saturating_sub(SHOWN_COLUMNS / 2).min(line.len());
+    let from = if line.len() <= SHOWN_COLUMNS { 0 } else { from };
+    let shown: String = line.iter().skip(from).take(SHOWN_COLUMNS).collect();
+    let covered = source.text().get(span.start..span.end).unwrap_or("");
+    // A place of several lines is marked on its first.
+    let width = covered.split('\n').next().unwrap_or("").trim_end().chars().count().max(1);
+    let before = span.column - 1 - from;
+    let width = width.min(SHOWN_COLUMNS.saturating_sub(before)).max(1);
+    let marks = mark.to_string().repeat(width);
+    put(out, format_args!("{gutter} |"));
+    put(out, format_args!("{:>width$} | {}", span.line, shown.trim_end(), width = gutter.len()));
+    put(out, format_args!("{gutter} | {}{marks} {}", " ".repeat(before), visible(text)));
+}
+
+fn put(out: &mut String, line: std::fmt::Arguments<'_>) {
+    let line = line.to_string();
+    out.push_str(line.trim_end());
+    out.push('\n');
+}
+
+/// A file's own words must not move the cursor of whoever reads about them.
+fn visible(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
