@@ -1,1 +1,43 @@
-fn main() {}
+#![doc = include_str!("../README.md")]
+
+mod args;
+mod commands;
+mod context;
+mod failure;
+mod holder;
+mod output;
+mod paint;
+mod replay;
+mod table;
+mod watch;
+mod when;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::Cli;
+use context::Context;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let called = words.next();
+    // The launcher goes before everything else: an agent's confinement begins in a process that has done nothing yet.
+    if std::env::args_os().nth(1).is_some_and(|word| word == eparch_sandbox::LAUNCHER_WORD) {
+        return eparch_sandbox::launcher_main(words.skip(1));
+    }
+    let words = match commands::links::subcommand(called.as_deref(), words) {
+        Ok(words) => words,
+        Err(failure) => return failure.report(failure::wants_json(std::env::args_os())),
+    };
+    let wants_json = failure::wants_json(words.iter().cloned());
+    let cli = match Cli::try_parse_from(words) {
+        Ok(cli) => cli,
+        Err(problem) => return failure::usage(&problem, wants_json),
+    };
+    let context = Context::new(cli.global);
+    match commands::carry_out(&context, cli.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => failure.report(context.is_json()),
+    }
+}

@@ -1,0 +1,497 @@
+//! The words of the command line (interface.md 1).
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use eparch_domain::{AgentId, Digest, GateId, Name, RunId, Span, Tier};
+use eparch_governor::OperatorRole;
+
+/// Governs AI agents: runs pipelines of them confined, asks people where people decide, and keeps a record that nobody
+/// can quietly change.
+#[derive(Debug, Parser)]
+#[command(name = "eparch", version, disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 success, 1 failed or refused, 2 no consensus, 3 stopped or aborted, 64 usage, 65 bad input document,
+69 something needed is unavailable, 78 bad configuration, 130 interrupted.
+Every error has a code with a page under docs/errors/.";
+
+/// What goes with every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Act as this operator, with their key of this home [default: the home's owner]
+    #[arg(long = "as", value_name = "OPERATOR", global = true)]
+    pub(crate) as_operator: Option<Name>,
+    /// The home [default: ./.eparch when there is one, else $XDG_STATE_HOME/eparch]
+    #[arg(long, value_name = "DIR", env = "EPARCH_HOME", hide_env_values = true, global = true)]
+    pub(crate) home: Option<PathBuf>,
+    /// The settings [default: eparch.toml in the home]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// How answers are written; json is one document, or one a line where it streams
+    #[arg(long, value_enum, default_value_t = Format::Text, global = true, value_name = "FORMAT")]
+    pub(crate) format: Format,
+    /// Less: no progress
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// More: every phase of every agent
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// When to use colour; NO_COLOR turns it off, too
+    #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN")]
+    pub(crate) color: Color,
+}
+
+/// How answers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// SARIF 2.1.0, of `pipeline validate`.
+    #[value(hide = true)]
+    Sarif,
+    /// What many editors and forges show, of `pipeline graph`.
+    #[value(hide = true)]
+    Mermaid,
+    /// Graphviz, of `pipeline graph`.
+    #[value(hide = true)]
+    Dot,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a home: keys, ledger, first operator
+    Init(Init),
+    /// Validate, plan and run a pipeline, live; the same as `pipeline run`
+    Run(Run),
+    /// Pipelines: validate, plan, draw, list templates, run
+    #[command(subcommand)]
+    Pipeline(Pipeline),
+    /// Runs: list, show, logs, stop, resume, retry
+    Runs(RunsArgs),
+    /// Gates that wait for people
+    Approvals(ApprovalsArgs),
+    /// People and programs that may act on this home
+    #[command(subcommand)]
+    Operator(Operator),
+    /// The audit trail
+    #[command(subcommand)]
+    Ledger(Ledger),
+    /// Settings
+    #[command(subcommand)]
+    Config(Config),
+    /// Look whether this machine and this home are fit, and how to make them so
+    Doctor,
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Make links by whose names parts of eparch can be called
+    Links {
+        /// Where
+        dir: PathBuf,
+    },
+    /// Print versions
+    Version {
+        /// Of the core definitions, with their history
+        #[arg(long)]
+        core: bool,
+    },
+    /// Hold a home until nobody needs it; started by other commands
+    #[command(name = "__hold", hide = true)]
+    Hold,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The first operator [default: your login name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) owner: Option<Name>,
+    /// Make it here, in ./.eparch
+    #[arg(long)]
+    pub(crate) local: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The pipeline
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) request: Request,
+    #[command(flatten)]
+    pub(crate) watch: Watch,
+}
+
+/// What a run is asked for with.
+#[derive(Debug, Args)]
+pub(crate) struct Request {
+    /// An input of the pipeline; may be given several times
+    #[arg(short, long = "input", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) inputs: Vec<(String, String)>,
+    /// The highest tier to grant [default: all that you may grant]
+    #[arg(long, value_name = "N")]
+    pub(crate) tier: Option<Tier>,
+    /// A shorter timeout for the whole run, such as 10m
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) timeout: Option<Span>,
+    /// Where model calls go; this build runs process agents, which need none
+    #[arg(long, value_enum, default_value_t = Mode::Local)]
+    pub(crate) mode: Mode,
+    /// The model, with --mode openrouter
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// The project's folder [default: this one]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+}
+
+/// Where model calls go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Nowhere.
+    Local,
+    /// To an OpenAI-compatible endpoint.
+    Openrouter,
+}
+
+/// How a run is watched.
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// Answer gates at this terminal as another operator, whose key this home holds
+    #[arg(long, value_name = "NAME")]
+    pub(crate) approve_as: Option<Name>,
+    /// Do not wait: print the run's id
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Pipeline {
+    /// Show every problem of pipeline files at once; --format text, json or sarif
+    Validate {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Show what would run, in which order and with which grants; nothing is run
+    Plan {
+        /// The pipeline
+        file: PathBuf,
+        #[command(flatten)]
+        request: Request,
+        /// Keep the plan, for `pipeline spawn`
+        #[arg(long)]
+        save: bool,
+    },
+    /// Draw a pipeline; --format mermaid (the default) or dot
+    Graph {
+        /// The pipeline
+        file: PathBuf,
+    },
+    /// List the templates
+    List {
+        /// The same as --format json
+        #[arg(long)]
+        json: bool,
+    },
+    /// Validate, plan and run a pipeline, live
+    Run(Run),
+    /// Start a run from a saved plan; print its id
+    Spawn {
+        /// The plan, as `pipeline plan --save` printed it
+        #[arg(long, value_name = "PLAN_ID")]
+        plan: Digest,
+        /// The highest tier to grant
+        #[arg(long, value_name = "N")]
+        tier: Option<Tier>,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct RunsArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<Runs>,
+    #[command(flatten)]
+    pub(crate) list: ListRuns,
+}
+
+#[derive(Debug, Args, Default)]
+pub(crate) struct ListRuns {
+    /// Only those that have not ended
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// How many at most
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Runs {
+    /// List runs, the newest first
+    List(ListRuns),
+    /// Show everything about a run
+    Show(OneRun),
+    /// Print what a run's agents printed
+    Logs {
+        #[command(flatten)]
+        run: OneRun,
+        /// Go on until the run ends
+        #[arg(short, long)]
+        follow: bool,
+        /// Of this stage only
+        #[arg(long, value_name = "STAGE")]
+        stage: Option<Name>,
+    },
+    /// End a run; nothing of it is alive afterwards
+    Stop {
+        #[command(flatten)]
+        run: OneRun,
+        /// Why
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
+    /// Watch a run to its end, as `run` does, and end with its exit code
+    Resume {
+        #[command(flatten)]
+        run: OneRun,
+        /// Answer gates at this terminal as another operator, whose key this home holds
+        #[arg(long, value_name = "NAME")]
+        approve_as: Option<Name>,
+    },
+    /// Make a new run of one that has ended, from a stage on; what completed before is kept
+    Retry {
+        #[command(flatten)]
+        run: OneRun,
+        /// The stage to begin with
+        #[arg(long, value_name = "STAGE")]
+        from: Name,
+        #[command(flatten)]
+        watch: Watch,
+    },
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct OneRun {
+    /// The run
+    #[arg(value_name = "RUN")]
+    pub(crate) id: Option<RunId>,
+    /// The newest run
+    #[arg(long)]
+    pub(crate) last: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct ApprovalsArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<Approvals>,
+    #[command(flatten)]
+    pub(crate) list: ListApprovals,
+}
+
+#[derive(Debug, Args, Default)]
+pub(crate) struct ListApprovals {
+    /// Those that have closed, too
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Approvals {
+    /// List gates that wait
+    List(ListApprovals),
+    /// Show what a gate asks
+    Show {
+        /// The gate
+        gate: GateId,
+    },
+    /// Say yes
+    Approve(Answer),
+    /// Say no
+    Deny(Answer),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Answer {
+    /// The gate
+    pub(crate) gate: GateId,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) rationale: String,
+    /// What you looked at; refused when it is not what waits [default: what waits now]
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) digest: Option<Digest>,
+    /// Sign as the operator of --as with this key, which the home never held
+    #[arg(long, value_name = "FILE", requires = "as_operator")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Operator {
+    /// Make somebody known
+    Add {
+        /// Their name
+        name: Name,
+        /// What they may do: viewer, auditor, operator, approver or admin
+        #[arg(long, value_name = "ROLE", default_value = "operator")]
+        role: OperatorRole,
+        /// A group they belong to; may be given several times
+        #[arg(long = "group", value_name = "NAME")]
+        groups: Vec<Name>,
+        /// The highest tier they may grant [default: 2]
+        #[arg(long, value_name = "N")]
+        max_tier: Option<Tier>,
+        /// Their public key of `operator keygen`, when their key is kept elsewhere
+        #[arg(long, value_name = "KEY")]
+        public_key: Option<String>,
+    },
+    /// List who may act
+    List,
+    /// Give somebody a new key; the old one is worth nothing from then on
+    Rotate {
+        /// Who
+        name: Name,
+    },
+    /// Forget somebody
+    Remove {
+        /// Who
+        name: Name,
+    },
+    /// Make a key pair on your own machine, for signing answers elsewhere
+    Keygen {
+        /// Where the secret half goes
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ledger {
+    /// Show entries, or one in full
+    Show {
+        /// The entry
+        seq: Option<u64>,
+        /// How many of the newest
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 50, conflicts_with = "seq")]
+        limit: u64,
+    },
+    /// Find entries
+    Query(Query),
+    /// Check that nothing was changed, offline, with nothing but the public key
+    Verify {
+        /// Decide everything again and compare
+        #[arg(long)]
+        replay: bool,
+        /// A folder outside the home with checkpoints; may be given several times
+        #[arg(long = "anchors", value_name = "DIR")]
+        anchors: Vec<PathBuf>,
+    },
+    /// Sign what stands now
+    Checkpoint,
+    /// Prove to a stranger that an entry is part of the record
+    Prove {
+        /// The entry
+        seq: u64,
+    },
+    /// Write the whole history as JSON lines
+    Export {
+        /// Where to; standard output when left out
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Check an export
+    ImportVerify {
+        /// The export
+        file: PathBuf,
+        /// The public key of the home it is from [default: this home's]
+        #[arg(long, value_name = "FILE")]
+        public_key: Option<PathBuf>,
+    },
+    /// Make the read models anew from the ledger
+    RebuildViews,
+}
+
+#[derive(Debug, Args, Default)]
+pub(crate) struct Query {
+    /// Of this run
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<RunId>,
+    /// Of this agent
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) agent: Option<AgentId>,
+    /// At this gate
+    #[arg(long, value_name = "GATE")]
+    pub(crate) gate: Option<GateId>,
+    /// With an event or a fact of this type, such as run_requested or gate_closed
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    /// By this operator
+    #[arg(long, value_name = "OPERATOR")]
+    pub(crate) by: Option<Name>,
+    /// Only what was refused
+    #[arg(long)]
+    pub(crate) refused: bool,
+    /// Not older than this, such as 2h
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) since: Option<Span>,
+    /// How many at most, the newest ones
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Print the settings in force
+    Show,
+    /// Check the settings
+    Check,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn r059_an_input_needs_a_key() {
+        assert_eq!(key_value("a=b=c").unwrap(), ("a".to_owned(), "b=c".to_owned()));
+        assert_eq!(key_value("a=").unwrap(), ("a".to_owned(), String::new()));
+        assert!(key_value("=b").is_err() && key_value("ab").is_err());
+    }
+}

@@ -1,0 +1,261 @@
+//! The audit trail. Reading, verifying, proving and exporting need neither a holder nor a secret: anybody who may read
+//! the home can do it.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use eparch_daemon::{Home, TENANT};
+use eparch_domain::{Digest, Name};
+use eparch_governor::{Answer, Record};
+use eparch_ledger::views::summary;
+use eparch_ledger::{Entry, EntryProof, LedgerKey, ProveError, Reader, Settings, VerifierKey, Verify, import_verify, tree};
+use serde_json::{Value, json};
+
+use super::block_on;
+use super::verify;
+use crate::args::{Ledger, Query};
+use crate::context::{Context, print_json};
+use crate::failure::{Failure, exit, in_full};
+use crate::holder::Desk;
+use crate::output::outln;
+use crate::{paint, when};
+
+/// `eparch ledger …`.
+pub(crate) fn carry_out(context: &Context, command: Ledger) -> Result<u8, Failure> {
+    match command {
+        Ledger::Show { seq: Some(seq), .. } => show_one(context, seq),
+        Ledger::Show { seq: None, limit } => show(context, limit),
+        Ledger::Query(asked) => query(context, &asked),
+        Ledger::Verify { replay, anchors } => verify::verify(context, replay, anchors),
+        Ledger::Checkpoint => block_on(checkpoint(context)),
+        Ledger::Prove { seq } => prove(context, seq),
+        Ledger::Export { output } => export(context, output.as_deref()),
+        Ledger::ImportVerify { file, public_key } => import(context, &file, public_key.as_deref()),
+        Ledger::RebuildViews => block_on(rebuild_views(context)),
+    }
+}
+
+/// The one tenant of a home.
+pub(super) fn tenant() -> Name {
+    Name::new(TENANT).expect("a word is a name")
+}
+
+/// A failure to read the ledger.
+pub(super) fn unreadable(problem: &dyn std::error::Error) -> Failure {
+    Failure::new("EP0719", in_full(problem)).hint("`eparch ledger verify` says what is wrong with it, and where")
+}
+
+/// The ledger's reader; a home that was never held has no ledger yet.
+pub(super) fn reader(home: &Home) -> Result<Reader, Failure> {
+    if !home.journal().exists() {
+        return Err(Failure::new("EP0719", "this home has no ledger yet").hint("the first `eparch run FILE` begins it"));
+    }
+    Reader::open(&home.journal()).map_err(|problem| unreadable(&problem))
+}
+
+/// The public half of the home's ledger key.
+pub(super) fn public_key(home: &Home) -> Result<VerifierKey, Failure> {
+    LedgerKey::load_verifier(&home.keys()).map_err(|problem| {
+        Failure::new("EP0719", in_full(&problem)).hint("HOME/keys/ledger.pub is made with the ledger; bring it back from a copy")
+    })
+}
+
+fn show(context: &Context, limit: u64) -> Result<u8, Failure> {
+    let home = context.home()?;
+    let (reader, tenant) = (reader(&home)?, tenant());
+    let head = reader.head(&tenant).map_err(|problem| unreadable(&problem))?;
+    let mut entries = Vec::new();
+    for entry in reader.entries(&tenant, (head + 1).saturating_sub(limit)) {
+        entries.push(entry.map_err(|problem| unreadable(&problem))?);
+    }
+    list(context, &entries)
+}
+
+fn list(context: &Context, entries: &[Entry]) -> Result<u8, Failure> {
+    if context.is_json() {
+        print_json(&entries.iter().map(in_json).collect::<Vec<Value>>())?;
+        return Ok(exit::DONE);
+    }
+    let paint = paint::out();
+    for entry in entries {
+        match Record::from_bytes(&entry.body) {
+            Ok(record) => {
+                let line = paint::harmless(&summary::of(&record));
+                let refused = matches!(record.decision.answer, Answer::Refused(_));
+                let line = if refused { paint.warn(&line) } else { line };
+                outln!("{:>7}  {}  {line}", entry.seq, paint.faint(&record.at.wall.to_string()));
+            }
+            Err(_) => outln!("{:>7}  {} bytes that are not a record of this version", entry.seq, entry.body.len()),
+        }
+    }
+    Ok(exit::DONE)
+}
+
+/// An entry with its place and its leaf of the Merkle tree. Bytes that are not JSON stay out; their hash is there.
+fn in_json(entry: &Entry) -> Value {
+    let leaf = Digest::from_bytes(tree::leaf_hash(&entry.body));
+    let body: Value = serde_json::from_slice(&entry.body).unwrap_or_default();
+    json!({ "seq": entry.seq, "leaf": leaf, "record": body })
+}
+
+fn show_one(context: &Context, seq: u64) -> Result<u8, Failure> {
+    let home = context.home()?;
+    let found = reader(&home)?.entry(&tenant(), seq).map_err(|problem| unreadable(&problem))?;
+    print_json(&in_json(&found.ok_or_else(|| no_entry(seq))?))?;
+    Ok(exit::DONE)
+}
+
+fn no_entry(seq: u64) -> Failure {
+    Failure::new("EP0715", format!("there is no entry {seq}")).hint("`eparch ledger show` lists the newest ones")
+}
+
+fn query(context: &Context, asked: &Query) -> Result<u8, Failure> {
+    let home = context.home()?;
+    let (reader, tenant) = (reader(&home)?, tenant());
+    let not_before = asked.since.map(|since| when::now().millis() - i64::try_from(since.millis()).unwrap_or(i64::MAX));
+    let mut found = std::collections::VecDeque::new();
+    for entry in reader.entries(&tenant, 1) {
+        let entry = entry.map_err(|problem| unreadable(&problem))?;
+        let Ok(record) = Record::from_bytes(&entry.body) else { continue };
+        if not_before.is_some_and(|from| record.at.wall.millis() < from) || !fits(asked, &record) {
+            continue;
+        }
+        found.push_back(entry);
+        if found.len() > asked.limit {
+            found.pop_front();
+        }
+    }
+    list(context, found.make_contiguous())
+}
+
+/// Whether a record is what was asked for. Ids are looked for wherever they stand in the event and in what followed.
+fn fits(asked: &Query, record: &Record) -> bool {
+    if asked.refused && !matches!(record.decision.answer, Answer::Refused(_)) {
+        return false;
+    }
+    let whole = serde_json::to_value(record).unwrap_or_default();
+    let ids = [asked.run.map(|id| id.to_string()), asked.agent.map(|id| id.to_string()), asked.gate.map(|id| id.to_string())];
+    if !ids.iter().flatten().all(|id| mentions(&whole, &mut |_, text| text == id)) {
+        return false;
+    }
+    let by_keys = ["by", "requester"];
+    let by = |name: &Name| mentions(&whole["event"], &mut |key, text| by_keys.contains(&key) && text == name.as_str());
+    if !asked.by.as_ref().is_none_or(by) {
+        return false;
+    }
+    let types = std::iter::once(&whole["event"]).chain(whole["facts"].as_array().into_iter().flatten());
+    asked.kind.as_ref().is_none_or(|kind| types.into_iter().any(|part| part["type"] == kind.as_str()))
+}
+
+/// Whether some text in a value is looked for; texts come with the key they stand under.
+fn mentions(value: &Value, wanted: &mut dyn FnMut(&str, &str) -> bool) -> bool {
+    fn walk(key: &str, value: &Value, wanted: &mut dyn FnMut(&str, &str) -> bool) -> bool {
+        match value {
+            Value::String(text) => wanted(key, text),
+            Value::Array(items) => items.iter().any(|item| walk(key, item, wanted)),
+            Value::Object(fields) => fields.iter().any(|(key, value)| walk(key, value, wanted)),
+            _ => false,
+        }
+    }
+    walk("", value, wanted)
+}
+
+async fn checkpoint(context: &Context) -> Result<u8, Failure> {
+    let desk = Desk::open(context)?;
+    let signed: Value = desk.post_again("/api/ledger/checkpoint", &json!({})).await?;
+    if context.is_json() {
+        print_json(&signed)?;
+    } else {
+        outln!("{}", signed["note"].as_str().unwrap_or_default().trim_end());
+    }
+    Ok(exit::DONE)
+}
+
+async fn rebuild_views(context: &Context) -> Result<u8, Failure> {
+    let desk = Desk::open(context)?;
+    let rebuilt: Value = desk.post_again("/api/ledger/rebuild-views", &json!({})).await?;
+    if context.is_json() {
+        print_json(&rebuilt)?;
+    } else {
+        outln!("The read models are those of entry {}.", rebuilt["seq"]);
+    }
+    Ok(exit::DONE)
+}
+
+/// Prints a proof that is complete in itself; a stranger needs nothing beside it but the public key.
+fn prove(context: &Context, seq: u64) -> Result<u8, Failure> {
+    let home = context.home()?;
+    let proof: EntryProof = reader(&home)?.prove(&tenant(), seq).map_err(|problem| match problem {
+        ProveError::NoEntry { seq } => no_entry(seq),
+        ProveError::Unsigned { .. } => {
+            Failure::new("EP0720", in_full(&problem)).hint("`eparch ledger checkpoint` signs what stands now")
+        }
+        ProveError::Read(_) => unreadable(&problem),
+    })?;
+    // A proof that does not hold here would hold nowhere.
+    proof.verify(&[public_key(&home)?]).map_err(|problem| {
+        Failure::new("EP0714", format!("entry {seq} cannot be proved: {}", in_full(&problem)))
+            .hint("`eparch ledger verify` says what is wrong, and where")
+    })?;
+    print_json(&proof)?;
+    Ok(exit::DONE)
+}
+
+fn export(context: &Context, output: Option<&Path>) -> Result<u8, Failure> {
+    let home = context.home()?;
+    let (reader, key) = (reader(&home)?, public_key(&home)?);
+    let unwritten = |problem: &dyn std::error::Error| {
+        Failure::new("EP0712", in_full(problem)).hint("check that the folder is there and that the disk is not full")
+    };
+    let count = match output {
+        None => reader.export(&tenant(), &key, &mut io::stdout().lock()).map_err(|problem| unwritten(&problem))?,
+        Some(path) => {
+            let file = File::create(path).map_err(|problem| unwritten(&problem))?;
+            let mut out = BufWriter::new(file);
+            let count = reader.export(&tenant(), &key, &mut out).map_err(|problem| unwritten(&problem))?;
+            out.flush().and_then(|()| out.get_ref().sync_all()).map_err(|problem| unwritten(&problem))?;
+            count
+        }
+    };
+    context.say(&format!("{count} entries. Whoever has them checks them with:\n  eparch ledger import-verify FILE --public-key ledger.pub"));
+    Ok(exit::DONE)
+}
+
+fn import(context: &Context, file: &Path, key: Option<&Path>) -> Result<u8, Failure> {
+    let cannot = |what: &Path, problem: &dyn std::fmt::Display| {
+        Failure::new("EP0702", format!("cannot read {}: {problem}", what.display()))
+            .hint("name a file that is there and that you may read")
+            .exit(exit::BAD_DOCUMENT)
+    };
+    let key = match key {
+        None => public_key(&context.home()?)?,
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|problem| cannot(path, &problem))?;
+            text.trim().parse::<VerifierKey>().map_err(|problem| cannot(path, &problem))?
+        }
+    };
+    let input = BufReader::new(File::open(file).map_err(|problem| cannot(file, &problem))?);
+    let report = import_verify(input, &[key], &[]).map_err(|problem| cannot(file, &problem))?;
+    if context.is_json() {
+        print_json(&report)?;
+    } else {
+        let paint = paint::out();
+        match &report.first_bad {
+            None => outln!("{} {} entries, {} checkpoints, root {}", paint.good("✔ sound"), report.entries, report.checkpoints, report.root),
+            Some(bad) => outln!("{} from entry {} on (line {}): {}", paint.bad("✘ not sound"), bad.seq, bad.line, bad.what),
+        }
+        if report.beyond_last_checkpoint > 0 {
+            outln!("  {} entries behind the last checkpoint: nothing vouches for them", report.beyond_last_checkpoint);
+        }
+    }
+    Ok(if report.first_bad.is_none() { exit::DONE } else { exit::FAILED })
+}
+
+/// Where the ledger lies, and every folder that its checkpoints are written to.
+pub(super) fn check_of(context: &Context, home: &Home, more: Vec<PathBuf>) -> Result<Verify, Failure> {
+    let mut settings = Settings::in_home(home.root());
+    settings.witness_dirs = context.settings(home.root())?.ledger.witness_dirs;
+    settings.witness_dirs.extend(more);
+    Ok(Verify::of(&settings, public_key(home)?))
+}

@@ -1,0 +1,53 @@
+//! The commands, one file each. A command asks, shows the answer and names an exit code.
+
+mod approvals;
+mod config;
+mod doctor;
+mod init;
+mod known;
+mod ledger;
+pub(crate) mod links;
+mod operator;
+mod pipeline;
+mod plans;
+mod run;
+mod runs;
+mod verify;
+mod version;
+
+use clap::CommandFactory as _;
+
+use crate::args::{Cli, Command};
+use crate::context::Context;
+use crate::failure::{Failure, exit};
+use crate::holder;
+
+/// Carries a command out; returns the exit code.
+pub(crate) fn carry_out(context: &Context, command: Command) -> Result<u8, Failure> {
+    context.check_format(pipeline::own_formats(&command))?;
+    match command {
+        Command::Init(asked) => init::init(context, &asked),
+        Command::Run(asked) => block_on(run::run(context, &asked)),
+        Command::Pipeline(command) => pipeline::carry_out(context, command),
+        Command::Runs(asked) => block_on(runs::carry_out(context, asked)),
+        Command::Approvals(asked) => block_on(approvals::carry_out(context, asked)),
+        Command::Operator(command) => operator::carry_out(context, command),
+        Command::Ledger(command) => ledger::carry_out(context, command),
+        Command::Config(command) => config::carry_out(context, &command),
+        Command::Doctor => block_on(doctor::doctor(context)),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "eparch", &mut std::io::stdout());
+            Ok(exit::DONE)
+        }
+        Command::Links { dir } => links::make(context, &dir),
+        Command::Version { core } => version::version(context, core),
+        Command::Hold => holder::hold_home(context),
+    }
+}
+
+/// Carries out what waits for a holder.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|problem| Failure::new("EP0711", format!("cannot start the runtime: {problem}")))?;
+    runtime.block_on(work)
+}

@@ -1,0 +1,184 @@
+//! Runs: list, show, logs, stop, resume, retry.
+
+use eparch_daemon::LiveEvent;
+use eparch_daemon::wire::{Ready, RetryRun, RunLogLine, Started, StopRun};
+use eparch_domain::{Name, RunId};
+use eparch_ledger::views::{RunDetail, RunSummary};
+use serde_json::{Value, json};
+
+use super::run::{check_approver, tell_started};
+use crate::args::{ListRuns, OneRun, Runs, RunsArgs};
+use crate::context::{Context, print_json};
+use crate::failure::{Failure, exit};
+use crate::holder::Desk;
+use crate::output::outln;
+use crate::table::{Table, plain};
+use crate::watch::{self, From};
+use crate::{paint, when};
+
+/// `eparch runs …`.
+pub(crate) async fn carry_out(context: &Context, asked: RunsArgs) -> Result<u8, Failure> {
+    let desk = Desk::open(context)?;
+    match asked.command.unwrap_or(Runs::List(asked.list)) {
+        Runs::List(asked) => list(context, &desk, &asked).await,
+        Runs::Show(run) => show(context, &desk, &run).await,
+        Runs::Logs { run, follow, stage } => logs(context, &desk, &run, follow, stage.as_ref()).await,
+        Runs::Stop { run, reason } => stop(context, &desk, &run, reason).await,
+        Runs::Resume { run, approve_as } => {
+            check_approver(&desk, approve_as.as_ref())?;
+            let run = find(&desk, &run).await?;
+            watch::watch(context, &desk, run, From::Now, approve_as.as_ref()).await
+        }
+        Runs::Retry { run, from, watch: how } => {
+            check_approver(&desk, how.approve_as.as_ref())?;
+            let run = find(&desk, &run).await?;
+            let started: Started = desk.post(&format!("/api/runs/{run}/retry"), &RetryRun { from }).await?;
+            if how.detach {
+                tell_started(context, &started)?;
+                return Ok(exit::DONE);
+            }
+            watch::watch(context, &desk, started.pipeline_id, From::Start(started.seq), how.approve_as.as_ref()).await
+        }
+    }
+}
+
+/// The run that was meant.
+async fn find(desk: &Desk<'_>, asked: &OneRun) -> Result<RunId, Failure> {
+    if let Some(id) = asked.id {
+        return Ok(id);
+    }
+    let newest: Vec<RunSummary> = desk.get("/api/runs?limit=1").await?;
+    newest.first().map(|run| run.pipeline_id).ok_or_else(|| {
+        Failure::new("EP0709", "this home has no runs yet").hint("`eparch run FILE` starts one")
+    })
+}
+
+async fn list(context: &Context, desk: &Desk<'_>, asked: &ListRuns) -> Result<u8, Failure> {
+    let limit = asked.limit.unwrap_or(50);
+    let runs: Vec<RunSummary> = desk.get(&format!("/api/runs?live={}&limit={limit}", asked.live)).await?;
+    if context.is_json() {
+        print_json(&runs)?;
+        return Ok(exit::DONE);
+    }
+    if runs.is_empty() {
+        context.say("No runs. `eparch run FILE` starts one.");
+        return Ok(exit::DONE);
+    }
+    let mut table = Table::new(&["RUN", "PIPELINE", "STATUS", "STAGES", "TIER", "BY", "STARTED", "TOOK"]);
+    for run in &runs {
+        let mut status = run.status.to_string();
+        if run.approvals_waiting > 0 {
+            status.push_str(" (waits)");
+        }
+        let shown = paint::out().run(run.status, &status);
+        let took = when::between(run.started_at, run.ended_at.unwrap_or_else(when::now));
+        table.row([
+            plain(run.pipeline_id.to_string()),
+            plain(run.name.to_string()),
+            (status, shown),
+            plain(format!("{}/{}", run.stages_ended, run.stages_total)),
+            plain(run.tier.to_string()),
+            plain(run.requester.to_string()),
+            plain(when::ago(run.started_at)),
+            plain(when::length(took)),
+        ]);
+    }
+    table.print();
+    Ok(exit::DONE)
+}
+
+async fn show(context: &Context, desk: &Desk<'_>, asked: &OneRun) -> Result<u8, Failure> {
+    let id = find(desk, asked).await?;
+    let detail: RunDetail = desk.get(&format!("/api/runs/{id}")).await?;
+    if context.is_json() {
+        print_json(&detail)?;
+        return Ok(exit::DONE);
+    }
+    let run = &detail.summary;
+    let paint = paint::out();
+    let line = |head: &str, value: &str| outln!("{} {value}", paint.faint(&format!("{head:<10}")));
+    line("run", &paint.bold(&id.to_string()));
+    line("pipeline", run.name.as_str());
+    line("status", &format!("{}{}", paint.run(run.status, run.status.as_str()), if run.reason.is_empty() { String::new() } else { format!(" ({})", paint::harmless(&run.reason)) }));
+    line("asked by", &format!("{}, {}", run.requester, when::ago(run.started_at)));
+    line("tier", &format!("{} at most", run.tier));
+    line("plan", &run.plan_id.to_string());
+    line("project", &detail.root);
+    if let Some(earlier) = run.repeats {
+        line("repeats", &earlier.to_string());
+    }
+    for (name, value) in &detail.inputs {
+        line("input", &format!("{name} = {}", paint::harmless(&value.to_string())));
+    }
+    line("files", &desk.home().runs().join(id.to_string()).display().to_string());
+    outln!();
+    watch::stages_table(&detail.stages);
+    for stage in detail.stages.iter().filter(|stage| !stage.outputs.is_empty() || !stage.artifacts.is_empty()) {
+        outln!("\n{}", paint.bold(stage.name.as_str()));
+        for (name, value) in &stage.outputs {
+            outln!("  {name} = {}", paint::harmless(&value.to_string()));
+        }
+        for artifact in &stage.artifacts {
+            outln!("  {}  {}  {}", paint::harmless(&artifact.path), watch::file_size(artifact.size), artifact.digest);
+        }
+    }
+    for gate in detail.approvals.iter().filter(|gate| gate.outcome.is_none()) {
+        outln!("\n{} waits: eparch approvals show {}", gate.stage, gate.gate);
+    }
+    Ok(exit::DONE)
+}
+
+async fn logs(context: &Context, desk: &Desk<'_>, asked: &OneRun, follow: bool, stage: Option<&Name>) -> Result<u8, Failure> {
+    let id = find(desk, asked).await?;
+    // The stream is open before what there is already is read: a line may come twice, never not at all.
+    let since = desk.get::<Ready>("/readyz").await?.seq;
+    let mut stream = desk.stream(&format!("/api/events?pipeline_id={id}&since={since}")).await?;
+    let query = stage.map(|stage| format!("?stage={stage}")).unwrap_or_default();
+    let kept: Vec<RunLogLine> = desk.get(&format!("/api/runs/{id}/logs{query}")).await?;
+    for line in &kept {
+        print_line(context, &serde_json::to_value(line).unwrap_or_default());
+    }
+    let detail: RunDetail = desk.get(&format!("/api/runs/{id}")).await?;
+    if !follow || detail.summary.status.is_terminal() {
+        return Ok(exit::DONE);
+    }
+    let last = kept.last().map(|line| line.line.ts);
+    while let Some(event) = stream.next::<LiveEvent>().await.map_err(Failure::from)? {
+        if event.kind == "run_changed" && event.data.get("status").is_some_and(is_terminal) {
+            break;
+        }
+        let of_stage = event.data.get("stage").and_then(Value::as_str);
+        let wanted = event.kind == "log" && stage.is_none_or(|stage| of_stage == Some(stage.as_str()));
+        // What was printed from the file is not printed again.
+        if wanted && last.is_none_or(|last| event.ts > last) {
+            let mut line = event.data;
+            line["ts"] = json!(event.ts);
+            print_line(context, &line);
+        }
+    }
+    Ok(exit::DONE)
+}
+
+fn is_terminal(status: &Value) -> bool {
+    serde_json::from_value::<eparch_domain::RunStatus>(status.clone()).is_ok_and(eparch_domain::RunStatus::is_terminal)
+}
+
+fn print_line(context: &Context, line: &Value) {
+    let text = |key: &str| line.get(key).and_then(Value::as_str).unwrap_or_default();
+    if context.is_json() {
+        outln!("{line}");
+    } else {
+        outln!("{} {} {}", text("stage"), paint::out().faint("|"), paint::harmless(text("line")));
+    }
+}
+
+async fn stop(context: &Context, desk: &Desk<'_>, asked: &OneRun, reason: String) -> Result<u8, Failure> {
+    let id = find(desk, asked).await?;
+    let detail: RunDetail = desk.post_again(&format!("/api/runs/{id}/stop"), &StopRun { reason }).await?;
+    if context.is_json() {
+        print_json(&detail)?;
+    } else {
+        outln!("{id} is being ended.");
+    }
+    Ok(exit::DONE)
+}

@@ -1,0 +1,108 @@
+//! What every command knows: where the home is, who acts, how answers are written.
+
+use std::path::{Path, PathBuf};
+
+use eparch_daemon::{Home, Settings};
+use eparch_domain::Name;
+use serde::Serialize;
+
+use crate::args::{Format, Global};
+use crate::failure::{Failure, exit};
+use crate::paint;
+use crate::output::{errln, outln};
+
+/// The global options, and what follows from them.
+#[derive(Debug)]
+pub(crate) struct Context {
+    global: Global,
+}
+
+impl Context {
+    pub(crate) fn new(global: Global) -> Context {
+        paint::settle(global.color);
+        Context { global }
+    }
+
+    /// Whether answers are JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.global.format == Format::Json
+    }
+
+    /// The format that was asked for.
+    pub(crate) fn format(&self) -> Format {
+        self.global.format
+    }
+
+    /// Refuses the formats that only one command has.
+    pub(crate) fn check_format(&self, own: &[Format]) -> Result<(), Failure> {
+        let format = self.global.format;
+        if matches!(format, Format::Text | Format::Json) || own.contains(&format) {
+            return Ok(());
+        }
+        Err(Failure::new("EP0701", format!("this command does not write {}", format!("{format:?}").to_lowercase()))
+            .hint("--format is text or json here")
+            .exit(exit::USAGE))
+    }
+
+    /// Whether progress is told.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.global.quiet
+    }
+
+    /// Whether everything is told.
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.global.verbose
+    }
+
+    /// Where the home is, or would be.
+    pub(crate) fn home_root(&self) -> PathBuf {
+        Home::locate(self.global.home.clone(), |key| std::env::var(key).ok())
+    }
+
+    /// Whether a home was named, rather than found.
+    pub(crate) fn names_home(&self) -> bool {
+        self.global.home.is_some()
+    }
+
+    /// The home, which must be there.
+    pub(crate) fn home(&self) -> Result<Home, Failure> {
+        Ok(Home::open(&self.home_root())?)
+    }
+
+    /// The settings file that was named.
+    pub(crate) fn config_file(&self) -> Option<&Path> {
+        self.global.config.as_deref()
+    }
+
+    /// The settings in force.
+    pub(crate) fn settings(&self, home: &Path) -> Result<Settings, Failure> {
+        Ok(Settings::load(self.config_file(), home)?)
+    }
+
+    /// Who was named with `--as`.
+    pub(crate) fn named_operator(&self) -> Option<&Name> {
+        self.global.as_operator.as_ref()
+    }
+
+    /// Who acts: the operator of `--as`, else the home's owner.
+    pub(crate) fn operator(&self, home: &Home) -> Result<Name, Failure> {
+        match &self.global.as_operator {
+            Some(name) => Ok(name.clone()),
+            None => Ok(home.owner()?),
+        }
+    }
+
+    /// Says something beside the answer, on standard error.
+    pub(crate) fn say(&self, text: &str) {
+        if !self.global.quiet {
+            errln!("{text}");
+        }
+    }
+}
+
+/// Prints a JSON document, readable by people as well.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value);
+    outln!("{}", text.map_err(|problem| Failure::new("EP0706", format!("cannot write the answer as JSON: {problem}")))?);
+    Ok(())
+}

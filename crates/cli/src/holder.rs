@@ -1,0 +1,229 @@
+//! Whoever holds the home, found or started: commands are its clients, and the user need not know (interface.md 1).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use eparch_daemon::{CallError, Client, Home, HoldOptions, Lines, hold, wire};
+use eparch_domain::Name;
+use eparch_sandbox::Launcher;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::context::Context;
+use crate::failure::{Failure, exit};
+
+/// How long a holder may take to be ready: it opens the ledger and rebuilds its state.
+const READY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Between two looks whether it is ready.
+const LOOK_AGAIN: Duration = Duration::from_millis(15);
+
+/// A holder that is leaving needs a moment before another can take its place.
+const START_AGAIN: Duration = Duration::from_millis(200);
+
+/// What a holder ends with when somebody else holds the home (EX_TEMPFAIL).
+const HELD_ALREADY: u8 = 75;
+
+/// How much of the holder's last words is shown.
+const LAST_WORDS: usize = 12;
+
+/// The home's holder, as one operator calls it.
+#[derive(Debug)]
+pub(crate) struct Desk<'c> {
+    context: &'c Context,
+    home: Home,
+    client: Client,
+}
+
+impl<'c> Desk<'c> {
+    /// The desk of the home that is there.
+    pub(crate) fn open(context: &'c Context) -> Result<Desk<'c>, Failure> {
+        let home = context.home()?;
+        Desk::of(context, home)
+    }
+
+    /// The desk of a home.
+    pub(crate) fn of(context: &'c Context, home: Home) -> Result<Desk<'c>, Failure> {
+        let name = context.operator(&home)?;
+        Desk::for_operator(context, home, &name)
+    }
+
+    /// The desk of a home, called by the owner whoever `--as` names: for answers that carry their own proof.
+    pub(crate) fn for_owner(context: &'c Context) -> Result<Desk<'c>, Failure> {
+        let home = context.home()?;
+        let name = home.owner()?;
+        Desk::for_operator(context, home, &name)
+    }
+
+    fn for_operator(context: &'c Context, home: Home, name: &Name) -> Result<Desk<'c>, Failure> {
+        let client = Client::new(&home.socket(), home.operator_key(name)?);
+        Ok(Desk { context, home, client })
+    }
+
+    /// The same desk for another operator whose key the home holds.
+    pub(crate) fn by(&self, name: &Name) -> Result<Desk<'c>, Failure> {
+        Desk::for_operator(self.context, self.home.clone(), name)
+    }
+
+    /// The home.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Reads something.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.again(|| self.client.get(path), |problem| is_away(problem)).await
+    }
+
+    /// Asks for something that must not be asked twice: a holder that goes away meanwhile is an error.
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        self.again(|| self.client.post(path, body), |problem| matches!(problem, CallError::Absent(_))).await
+    }
+
+    /// Asks for something that may be asked twice.
+    pub(crate) async fn post_again<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        self.again(|| self.client.post(path, body), is_away).await
+    }
+
+    /// Asks for something to be removed.
+    pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.again(|| self.client.delete(path), |problem| matches!(problem, CallError::Absent(_))).await
+    }
+
+    /// Opens a stream of events.
+    pub(crate) async fn stream(&self, path: &str) -> Result<Lines, Failure> {
+        self.again(|| self.client.stream(path), is_away).await
+    }
+
+    /// Calls; starts a holder when there is none, and calls again when the one that was there has gone.
+    async fn again<T, F: Future<Output = Result<T, CallError>>>(
+        &self,
+        call: impl Fn() -> F,
+        worth_it: impl Fn(&CallError) -> bool,
+    ) -> Result<T, Failure> {
+        let mut tries = 0;
+        loop {
+            match call().await {
+                Err(problem) if tries < 3 && worth_it(&problem) => {
+                    tries += 1;
+                    self.ensure_holder().await?;
+                }
+                result => return result.map_err(Failure::from),
+            }
+        }
+    }
+
+    /// Returns when somebody holds the home and answers; starts a holder when nobody does.
+    pub(crate) async fn ensure_holder(&self) -> Result<(), Failure> {
+        let deadline = Instant::now() + READY_DEADLINE;
+        let mut started: Option<Started> = None;
+        let mut not_before = Instant::now();
+        loop {
+            match self.client.get::<wire::Ready>("/readyz").await {
+                // One that is unwell answers, too, and says of each request what is wrong with it.
+                Ok(_) | Err(CallError::Problem(_) | CallError::Nonsense(_)) => return Ok(()),
+                Err(CallError::Absent(refused)) if refused.kind() == io::ErrorKind::PermissionDenied => {
+                    return Err(no_holder("this home belongs to somebody else", "").hint("use your own home with --home DIR"));
+                }
+                Err(CallError::Absent(_) | CallError::Lost(_)) => {}
+            }
+            if let Some(child) = &mut started
+                && let Some(code) = child.ended()?
+            {
+                // Held by somebody who does not answer yet, or left because nobody needed it: look again.
+                if code != Some(HELD_ALREADY.into()) && code != Some(0) {
+                    return Err(no_holder("the holder ended before it was ready", &child.last_words()));
+                }
+                started = None;
+                not_before = Instant::now() + START_AGAIN;
+            }
+            if Instant::now() >= deadline {
+                let words = started.as_ref().map(Started::last_words).unwrap_or_default();
+                return Err(no_holder("no holder was ready within 10 seconds", &words));
+            }
+            if started.is_none() && Instant::now() >= not_before {
+                started = Some(self.start()?);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    fn start(&self) -> Result<Started, Failure> {
+        // What is wrong with the settings is better said here than in a log.
+        self.context.settings(self.home.root())?;
+        let log = self.home.logs().join("holder.log");
+        let cannot = |problem: io::Error| no_holder(&format!("a holder cannot be started: {problem}"), "");
+        fs::create_dir_all(self.home.logs()).map_err(cannot)?;
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&log).map_err(cannot)?;
+        let from = file.metadata().map_err(cannot)?.len();
+        // This very program, even when its file has been replaced meanwhile.
+        let mut command = Command::new("/proc/self/exe");
+        command.arg("__hold").arg("--home").arg(self.home.root());
+        if let Some(config) = self.context.config_file() {
+            command.arg("--config").arg(fs::canonicalize(config).map_err(cannot)?);
+        }
+        let command = command.current_dir(self.home.root()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+        Ok(Started { child: command.spawn().map_err(cannot)?, log, from })
+    }
+}
+
+fn is_away(problem: &CallError) -> bool {
+    matches!(problem, CallError::Absent(_) | CallError::Lost(_))
+}
+
+fn no_holder(what: &str, words: &str) -> Failure {
+    Failure::new("EP0704", what)
+        .detail(words)
+        .hint("`eparch doctor` looks for what is wrong; HOME/logs/holder.log has the holder's own words")
+        .exit(exit::UNAVAILABLE)
+}
+
+/// A holder that was started here.
+struct Started {
+    child: Child,
+    log: PathBuf,
+    /// Where its words begin.
+    from: u64,
+}
+
+impl Started {
+    /// Its exit code, when it has ended; `None` inside when a signal ended it.
+    fn ended(&mut self) -> Result<Option<Option<i32>>, Failure> {
+        let ended = self.child.try_wait().map_err(|problem| no_holder(&format!("the holder is lost: {problem}"), ""))?;
+        Ok(ended.map(|status| status.code()))
+    }
+
+    fn last_words(&self) -> String {
+        let read = || -> io::Result<String> {
+            let mut file = File::open(&self.log)?;
+            file.seek(SeekFrom::Start(self.from))?;
+            let mut text = Vec::new();
+            file.take(64 << 10).read_to_end(&mut text)?;
+            Ok(String::from_utf8_lossy(&text).into_owned())
+        };
+        let text = read().unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n")
+    }
+}
+
+/// Holds the home until nobody needs it: what `__hold` does.
+pub(crate) fn hold_home(context: &Context) -> Result<u8, Failure> {
+    // A session of its own: a Ctrl-C at the terminal is for whoever started it. It fails for the leader of a group, which
+    // is what a shell makes of a command: then somebody wants it at their terminal.
+    let _ = rustix::process::setsid();
+    let home = context.home()?;
+    let settings = context.settings(home.root())?;
+    let options = HoldOptions { settings, launcher: Launcher::this_program(), leave_when_idle: true };
+    match hold(&home, &options) {
+        Ok(()) => Ok(exit::DONE),
+        Err(held) if held.is_held() => Ok(HELD_ALREADY),
+        Err(problem) => Err(Failure::new("EP0704", crate::failure::in_full(&problem))
+            .hint("`eparch doctor` looks for what is wrong")
+            .exit(exit::UNAVAILABLE)),
+    }
+}

@@ -1,0 +1,165 @@
+//! Gates, as somebody at a terminal meets them: what is asked, how to answer, and answering on the spot.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _, stderr, stdin};
+
+use eparch_daemon::wire::Answer;
+use eparch_domain::{GateId, Name, StageStatus};
+use eparch_governor::{GateDecision, GatePurpose, Separation};
+use eparch_ledger::views::{ApprovalView, RunDetail};
+use tokio::sync::mpsc;
+
+use super::model::Gate;
+use crate::failure::Failure;
+use crate::holder::Desk;
+use crate::paint::{self, Paint};
+use crate::when;
+
+/// What a gate asks, in one line.
+pub(crate) fn asks(gate: &Gate) -> String {
+    let names: Vec<&str> = gate.approvers.iter().map(Name::as_str).collect();
+    match gate.purpose {
+        GatePurpose::Stage if gate.quorum > 1 => {
+            format!("waits for {} of {} to approve ({} so far)", gate.quorum, names.join(", "), gate.approvals)
+        }
+        GatePurpose::Stage => format!("waits for {} to approve", names.join(" or ")),
+        GatePurpose::Interrupted => "was cut off with its holder; should it be made again?".to_owned(),
+    }
+}
+
+/// The commands that answer it. The one who asked for the run may not approve it, so they name somebody else.
+pub(crate) fn commands(gate: GateId, open: &Gate) -> Vec<String> {
+    let by = match open.purpose {
+        GatePurpose::Stage => " --as NAME",
+        GatePurpose::Interrupted => "",
+    };
+    vec![
+        format!("eparch approvals show {gate}"),
+        format!("eparch approvals approve {gate} --rationale \"…\"{by}"),
+    ]
+}
+
+/// Whether somebody sits here who can be asked.
+pub(crate) fn can_ask() -> bool {
+    stdin().is_terminal() && stderr().is_terminal()
+}
+
+/// A conversation about one gate.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    gate: GateId,
+    view: Box<ApprovalView>,
+    decision: Option<GateDecision>,
+}
+
+/// Where a conversation stands after a line.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Something more was asked.
+    Asked,
+    /// It is over: what came of it, to be said.
+    Over(String),
+}
+
+impl Conversation {
+    /// Shows what is to be approved, and asks.
+    pub(crate) async fn begin(desk: &Desk<'_>, gate: GateId, by: &Name) -> Result<Conversation, Failure> {
+        let view: ApprovalView = desk.get(&format!("/api/approvals/{gate}")).await?;
+        let run: RunDetail = desk.get(&format!("/api/runs/{}", view.pipeline_id)).await?;
+        crate::output::err(format_args!("{}", describe(&view, &run, desk, paint::err())));
+        let conversation = Conversation { gate, view: Box::new(view), decision: None };
+        conversation.ask(by);
+        Ok(conversation)
+    }
+
+    /// Which gate it is about.
+    pub(crate) fn gate(&self) -> GateId {
+        self.gate
+    }
+
+    fn ask(&self, by: &Name) {
+        let question = match self.decision {
+            None => format!("Approve as {by}? [y]es, [n]o, Enter leaves it waiting: "),
+            Some(_) => "Rationale: ".to_owned(),
+        };
+        crate::output::err(format_args!("{}", paint::err().bold(&question)));
+        let _ = stderr().flush();
+    }
+
+    /// Takes in what was typed; answers the gate once everything is said.
+    pub(crate) async fn hear(&mut self, line: &str, desk: &Desk<'_>, by: &Name) -> Step {
+        let line = line.trim();
+        let Some(decision) = self.decision else {
+            match line {
+                "y" | "Y" | "yes" => self.decision = Some(GateDecision::Approve),
+                "n" | "N" | "no" => self.decision = Some(GateDecision::Deny),
+                "" => return Step::Over("It waits.".to_owned()),
+                _ => {}
+            }
+            self.ask(by);
+            return Step::Asked;
+        };
+        if line.is_empty() {
+            self.ask(by);
+            return Step::Asked;
+        }
+        let answer = Answer { decision, rationale: line.to_owned(), subject: self.view.subject, signed: None };
+        let given: Result<ApprovalView, Failure> = match desk.by(by) {
+            Ok(desk) => desk.post(&format!("/api/approvals/{}", self.gate), &answer).await,
+            Err(problem) => Err(problem),
+        };
+        match given {
+            Ok(_) if decision == GateDecision::Approve => Step::Over(format!("Approved as {by}.")),
+            Ok(_) => Step::Over(format!("Denied as {by}.")),
+            Err(problem) => {
+                problem.print();
+                Step::Over("It waits.".to_owned())
+            }
+        }
+    }
+}
+
+/// Everything that an approval is bound to, in words.
+pub(crate) fn describe(view: &ApprovalView, run: &RunDetail, desk: &Desk<'_>, paint: Paint) -> String {
+    let names: Vec<&str> = view.approvers.iter().map(Name::as_str).collect();
+    let mut text = format!("\n{} {} of {}, {}\n", paint.warn("◆"), paint.bold(view.stage.as_str()), view.pipeline, view.pipeline_id);
+    let mut line = |head: &str, value: &str| {
+        text.push_str(&format!("  {} {value}\n", paint.faint(&format!("{head:<10}"))));
+    };
+    if view.purpose == GatePurpose::Interrupted {
+        line("asks", "this attempt was cut off; what it did outside is unknown. Should it be made again?");
+    }
+    line("asked by", view.requester.as_str());
+    line("plan", &view.plan_id.to_string());
+    line("subject", &view.subject.to_string());
+    line("approvers", &format!("{} ({} needed)", names.join(", "), view.quorum));
+    if view.separation == Separation::RemoteKey {
+        line("keys", "only answers signed with a key this home never held (--key FILE)");
+    }
+    for (name, value) in &run.inputs {
+        line("input", &format!("{name} = {}", paint::harmless(&value.to_string())));
+    }
+    for stage in run.stages.iter().filter(|stage| stage.status == StageStatus::Completed) {
+        line("done", stage.name.as_str());
+        let folder = desk.home().runs().join(view.pipeline_id.to_string()).join(stage.name.as_str());
+        for artifact in &stage.artifacts {
+            let path = folder.join(&artifact.path);
+            let hex = artifact.digest.hex();
+            line("", &format!("{} ({} bytes, sha256:{}…)", paint::harmless(&path.display().to_string()), artifact.size, &hex[..12]));
+        }
+    }
+    line("expires", &when::until(view.expires_at));
+    text
+}
+
+/// Lines typed at the terminal, read by a thread of their own: a read cannot be given up.
+pub(crate) fn typed_lines() -> mpsc::UnboundedReceiver<String> {
+    let (to, from) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for line in stdin().lock().lines().map_while(Result::ok) {
+            if to.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    from
+}

@@ -1,0 +1,373 @@
+//! Watching a run to its end: a live tree on a terminal, lines in a pipe, JSON lines for programs. It outlives holders:
+//! when one goes away, another is started and told where to go on.
+
+mod gate;
+mod lines;
+mod model;
+mod summary;
+mod tree;
+
+use std::collections::VecDeque;
+use std::io::{IsTerminal as _, stderr};
+use std::time::{Duration, Instant};
+
+use eparch_daemon::wire::{Ready, StopRun};
+use eparch_daemon::{CallError, Lines, LiveEvent};
+use eparch_domain::{GateId, Name, RunId, Timestamp};
+use eparch_governor::GatePurpose;
+use eparch_ledger::views::RunDetail;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::context::Context;
+use crate::failure::{Failure, exit};
+use crate::holder::Desk;
+use gate::{Conversation, Step};
+use model::{Model, News};
+pub(crate) use gate::describe as describe_gate;
+pub(crate) use summary::{size as file_size, stages as stages_table};
+use tree::Tree;
+use crate::output::{errln, outln};
+
+/// How often the tree is drawn anew: often enough for a spinner.
+const DRAW_EVERY: Duration = Duration::from_millis(100);
+
+/// Holders that may go away within [`DEATHS_WITHIN`] before it is given up.
+const DEATHS: usize = 3;
+const DEATHS_WITHIN: Duration = Duration::from_secs(60);
+
+/// From where a run is watched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum From {
+    /// From the entry it began with.
+    Start(u64),
+    /// From now on.
+    Now,
+}
+
+/// Watches a run to its end; returns its exit code.
+pub(crate) async fn watch(context: &Context, desk: &Desk<'_>, run: RunId, from: From, approver: Option<&Name>) -> Result<u8, Failure> {
+    let mut interrupts = signal(SignalKind::interrupt())
+        .map_err(|problem| Failure::new("EP0711", format!("cannot listen for Ctrl-C: {problem}")))?;
+    let (since, first) = match from {
+        From::Start(seq) if seq > 0 => (seq - 1, Some(seq)),
+        _ => (desk.get::<Ready>("/readyz").await?.seq, None),
+    };
+    // The stream comes before anything else, so that no line is missed.
+    let mut place = Place { run, since, at_last: 0 };
+    let mut stream = desk.stream(&place.path()).await?;
+    let detail: RunDetail = desk.get(&format!("/api/runs/{run}")).await?;
+    let mut watcher = Watcher {
+        context,
+        desk,
+        model: Model::of(&detail, first.is_some()),
+        screen: Screen::of(context),
+        approver: approver.filter(|_| gate::can_ask()),
+        asking: VecDeque::new(),
+        conversation: None,
+        typed: None,
+        interrupted: false,
+    };
+    watcher.begin();
+    let mut deaths: VecDeque<Instant> = VecDeque::new();
+    while !watcher.model.has_ended() {
+        match watcher.follow(&mut stream, &mut place, &mut interrupts).await {
+            Ok(Over::Ended) => {}
+            Ok(Over::HolderGone) => {
+                deaths.push_back(Instant::now());
+                deaths.retain(|at| at.elapsed() < DEATHS_WITHIN);
+                if deaths.len() >= DEATHS {
+                    watcher.screen.erase();
+                    return Err(given_up(run));
+                }
+                watcher.aside("The holder went away; another one takes its place.");
+                stream = desk.stream(&place.path()).await?;
+            }
+            Err(failure) => {
+                watcher.screen.erase();
+                return Err(failure);
+            }
+        }
+    }
+    watcher.screen.erase();
+    watcher.finish(first, place.since).await
+}
+
+fn given_up(run: RunId) -> Failure {
+    Failure::new("EP0713", "the holder went away three times within a minute")
+        .hint(format!("HOME/logs/holder.log says why; `eparch runs resume {run}` goes on watching"))
+        .exit(exit::UNAVAILABLE)
+}
+
+/// How far the events have been heard.
+#[derive(Debug)]
+struct Place {
+    run: RunId,
+    /// The last entry that was heard of.
+    since: u64,
+    /// How many of its events were heard; one entry makes several.
+    at_last: usize,
+}
+
+impl Place {
+    /// Where to go on: with the last entry again when a part of it was heard, since its other part may not have been.
+    fn path(&self) -> String {
+        let since = if self.at_last > 0 { self.since - 1 } else { self.since };
+        format!("/api/events?pipeline_id={}&since={since}", self.run)
+    }
+
+    /// Whether an event is new; `heard` counts those of the last entry that this stream has sent again.
+    fn is_new(&mut self, event: &LiveEvent, heard: &mut usize) -> bool {
+        if event.kind == "log" {
+            return true;
+        }
+        if event.seq < self.since {
+            return false;
+        }
+        if event.seq > self.since {
+            self.since = event.seq;
+            self.at_last = 1;
+            *heard = 1;
+            return true;
+        }
+        *heard += 1;
+        let new = *heard > self.at_last;
+        self.at_last = self.at_last.max(*heard);
+        new
+    }
+}
+
+/// Why a stream was left.
+enum Over {
+    Ended,
+    HolderGone,
+}
+
+/// Where progress is shown.
+enum Screen {
+    Json,
+    Quiet,
+    Lines { verbose: bool },
+    Tree(Tree),
+}
+
+impl Screen {
+    fn of(context: &Context) -> Screen {
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        if context.is_json() {
+            Screen::Json
+        } else if context.is_quiet() {
+            Screen::Quiet
+        } else if stderr().is_terminal() && !dumb && !context.is_verbose() {
+            Screen::Tree(Tree::default())
+        } else {
+            Screen::Lines { verbose: context.is_verbose() }
+        }
+    }
+
+    fn erase(&mut self) {
+        if let Screen::Tree(tree) = self {
+            tree.erase();
+        }
+    }
+}
+
+struct Watcher<'w> {
+    context: &'w Context,
+    desk: &'w Desk<'w>,
+    model: Model,
+    screen: Screen,
+    /// Who answers gates here.
+    approver: Option<&'w Name>,
+    /// Gates that are still to be asked about.
+    asking: VecDeque<GateId>,
+    conversation: Option<Conversation>,
+    typed: Option<UnboundedReceiver<String>>,
+    interrupted: bool,
+}
+
+impl Watcher<'_> {
+    /// Gates that wait already are asked about, and told of in lines.
+    fn begin(&mut self) {
+        let waiting: Vec<GateId> = self.model.gates.keys().copied().collect();
+        for gate in waiting {
+            self.tell(&News::GateOpened { gate }, crate::when::now());
+            self.asking.push_back(gate);
+        }
+        if let Screen::Lines { .. } = self.screen {
+            errln!("{} {} at {} at most", self.model.name, self.model.run, self.model.tier);
+        }
+    }
+
+    /// Follows one stream until it or the run ends.
+    async fn follow(&mut self, stream: &mut Lines, place: &mut Place, interrupts: &mut Signal) -> Result<Over, Failure> {
+        let mut draw = tokio::time::interval(DRAW_EVERY);
+        draw.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut heard = 0;
+        while !self.model.has_ended() {
+            self.converse().await?;
+            tokio::select! {
+                event = stream.next::<LiveEvent>() => match event {
+                    Ok(Some(event)) => {
+                        if place.is_new(&event, &mut heard) {
+                            self.hear(&event);
+                        }
+                    }
+                    Ok(None) | Err(CallError::Lost(_) | CallError::Absent(_)) => return Ok(Over::HolderGone),
+                    Err(problem) => return Err(problem.into()),
+                },
+                _ = draw.tick() => self.draw(),
+                _ = interrupts.recv() => self.interrupt(interrupts).await?,
+                line = next_line(&mut self.typed), if self.conversation.is_some() => self.typed_line(line).await,
+            }
+        }
+        Ok(Over::Ended)
+    }
+
+    fn hear(&mut self, event: &LiveEvent) {
+        let news = self.model.hear(event);
+        if matches!(news, News::None) {
+            return;
+        }
+        if let Screen::Json = self.screen {
+            outln!("{}", serde_json::to_string(event).expect("an event is plain data"));
+        }
+        match &news {
+            News::GateOpened { gate } => self.asking.push_back(*gate),
+            News::GateClosed { gate, .. } if self.conversation.as_ref().is_some_and(|open| open.gate() == *gate) => {
+                self.conversation = None;
+                errln!("\nIt has been answered.");
+            }
+            _ => {}
+        }
+        self.tell(&news, event.ts);
+    }
+
+    fn tell(&mut self, news: &News, ts: Timestamp) {
+        if let Screen::Lines { verbose } = self.screen
+            && self.conversation.is_none()
+        {
+            lines::say(&self.model, news, ts, verbose);
+        }
+    }
+
+    fn draw(&mut self) {
+        // A question stands on the terminal: nothing is drawn over it.
+        if self.conversation.is_none()
+            && let Screen::Tree(tree) = &mut self.screen
+        {
+            tree.draw(&self.model);
+        }
+    }
+
+    /// Says something between two drawings.
+    fn aside(&mut self, text: &str) {
+        self.screen.erase();
+        self.context.say(text);
+    }
+
+    /// Asks about the next gate, when somebody here answers and nothing is being asked.
+    async fn converse(&mut self) -> Result<(), Failure> {
+        let Some(by) = self.approver else { return Ok(()) };
+        if self.conversation.is_some() {
+            return Ok(());
+        }
+        while let Some(gate) = self.asking.pop_front() {
+            let open = self.model.gates.get(&gate);
+            if open.is_some_and(|open| open.purpose == GatePurpose::Stage) {
+                self.screen.erase();
+                self.conversation = Some(Conversation::begin(self.desk, gate, by).await?);
+                self.typed.get_or_insert_with(gate::typed_lines);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn typed_line(&mut self, line: Option<String>) {
+        let (Some(by), Some(conversation)) = (self.approver, &mut self.conversation) else { return };
+        let Some(line) = line else {
+            // Nobody types here any more: others may answer.
+            self.conversation = None;
+            self.approver = None;
+            return;
+        };
+        if let Step::Over(said) = conversation.hear(&line, self.desk, by).await {
+            errln!("{said}\n");
+            self.conversation = None;
+        }
+    }
+
+    /// Ctrl-C: the first asks the run to end and goes on watching; the second leaves at once.
+    async fn interrupt(&mut self, interrupts: &mut Signal) -> Result<(), Failure> {
+        if self.interrupted {
+            self.leave();
+        }
+        self.interrupted = true;
+        self.conversation = None;
+        self.aside("\nStopping the run; Ctrl-C again leaves at once.");
+        let path = format!("/api/runs/{}/stop", self.model.run);
+        let body = StopRun { reason: "interrupted at the terminal".to_owned() };
+        let stopped = tokio::select! {
+            stopped = self.desk.post_again::<RunDetail>(&path, &body) => stopped,
+            _ = interrupts.recv() => self.leave(),
+        };
+        match stopped {
+            // It ended by itself a moment before.
+            Err(refused) if refused.code() != "EP0203" => Err(refused),
+            _ => Ok(()),
+        }
+    }
+
+    fn leave(&mut self) -> ! {
+        self.screen.erase();
+        errln!("Left. The run may still be ending: eparch runs show {}", self.model.run);
+        std::process::exit(exit::INTERRUPTED.into());
+    }
+
+    /// Tells how it ended.
+    async fn finish(&mut self, first: Option<u64>, last: u64) -> Result<u8, Failure> {
+        let detail: RunDetail = self.desk.get(&format!("/api/runs/{}", self.model.run)).await?;
+        let code = detail.summary.status.exit_code().unwrap_or(exit::FAILED);
+        let code = if self.interrupted { exit::INTERRUPTED } else { code };
+        match &self.screen {
+            Screen::Json => {
+                let result = summary::to_json(&detail, code, self.interrupted, (first, last));
+                outln!("{result}");
+            }
+            Screen::Lines { .. } => summary::print(&detail, None, self.desk, (first, last)),
+            Screen::Quiet | Screen::Tree(_) => summary::print(&detail, Some(&self.model), self.desk, (first, last)),
+        }
+        Ok(code)
+    }
+}
+
+async fn next_line(typed: &mut Option<UnboundedReceiver<String>>) -> Option<String> {
+    match typed {
+        Some(lines) => lines.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(seq: u64) -> LiveEvent {
+        LiveEvent { seq, ts: Timestamp::default(), kind: "x".to_owned(), data: serde_json::Value::Null }
+    }
+
+    #[test]
+    fn after_a_holder_is_replaced_nothing_is_heard_twice_and_nothing_is_missed() {
+        let mut place = Place { run: RunId::from_bits(1), since: 4, at_last: 0 };
+        let mut heard = 0;
+        assert!(place.path().ends_with("since=4"));
+        assert!(place.is_new(&event(5), &mut heard) && place.is_new(&event(5), &mut heard));
+        // The stream broke in the middle of entry 5: the next one begins with it again.
+        assert!(place.path().ends_with("since=4"));
+        let mut heard = 0;
+        let new: Vec<bool> = (0..4).map(|_| place.is_new(&event(5), &mut heard)).collect();
+        assert_eq!(new, [false, false, true, true]);
+        assert!(place.is_new(&event(6), &mut heard));
+    }
+}
