@@ -162,6 +162,7 @@ impl<'c> Desk<'c> {
         let from = file.metadata().map_err(cannot)?.len();
         // This very program, even when its file has been replaced meanwhile.
         let mut command = Command::new("/proc/self/exe");
+        std::os::unix::process::CommandExt::arg0(&mut command, "eparch");
         command.arg("__hold").arg("--home").arg(self.home.root());
         if let Some(config) = self.context.config_file() {
             command.arg("--config").arg(fs::canonicalize(config).map_err(cannot)?);

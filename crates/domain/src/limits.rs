@@ -77,6 +77,8 @@ pub const PIPELINE_DEPTH: usize = 32;
 pub const PIPELINE_STAGES: usize = 1_000;
 /// Inputs of one pipeline.
 pub const PIPELINE_INPUTS: usize = 100;
+/// Expressions of one pipeline; reading one takes up to a tenth of a millisecond.
+pub const PIPELINE_EXPRESSIONS: usize = 10_000;
 /// One input's or output's value, as text.
 pub const VALUE_BYTES: usize = 64 << 10;
 /// Outputs of one stage.

@@ -90,6 +90,18 @@ pub fn check_bytes(file: &str, bytes: &[u8], catalogue: &Catalogue, known: &Know
 fn pipeline(text: &str, catalogue: &Catalogue, known: &Known, problems: &mut Problems) -> Option<Pipeline> {
     let root = syntax::read(text, problems)?;
     shape::check(&root, &Shape::Object(&PIPELINE), "the file", problems);
+    if problems.is_crowded() {
+        return None;
+    }
+    let expressions = text.matches("${{").count();
+    if expressions > limits::PIPELINE_EXPRESSIONS {
+        let message = format!(
+            "the file has {expressions} expressions; at most {} are read",
+            limits::PIPELINE_EXPRESSIONS
+        );
+        problems.error(codes::TOO_MANY, 0..0, message);
+        return None;
+    }
     let inputs = inputs::inputs(root.get("inputs"), problems);
     let timeout = config::span(root.get("timeout"), problems);
     let stages = stages::stages(text, &root, &inputs, timeout, catalogue, known, problems)?;

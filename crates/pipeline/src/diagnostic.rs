@@ -173,6 +173,7 @@ pub mod codes {
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     found: Vec<Diagnostic>,
+    errors: usize,
 }
 
 /// A place in a file, in bytes; what the checks pass around.
@@ -206,6 +207,7 @@ impl Problems {
         range: Range,
         message: String,
     ) -> &mut Diagnostic {
+        self.errors += usize::from(severity == Severity::Error);
         self.found.push(Diagnostic {
             code,
             severity,
@@ -217,9 +219,14 @@ impl Problems {
         self.found.last_mut().expect("one was just added")
     }
 
+    /// True when there are so many errors that no more are looked for: what one more costs is then bounded too.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.errors >= MOST_DIAGNOSTICS
+    }
+
     /// True when there is an error among them.
     pub(crate) fn has_errors(&self) -> bool {
-        self.found.iter().any(Diagnostic::is_error)
+        self.errors > 0
     }
 
     /// True when there is one with this code.

@@ -59,7 +59,9 @@ impl Pipeline {
     ) -> Result<BTreeMap<String, Value>, Vec<InputProblem>> {
         let mut problems = Vec::new();
         let mut bound = BTreeMap::new();
-        for name in given.keys().filter(|name| !self.inputs.contains_key(*name)) {
+        // Whoever sends thousands is told about the first ones.
+        for name in given.keys().filter(|name| !self.inputs.contains_key(*name)).take(limits::PIPELINE_INPUTS)
+        {
             problems.push(undeclared(name, &self.inputs));
         }
         for (name, spec) in &self.inputs {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::diagnostic::codes;
 use crate::model::{
     AgentWork, GateType, GateWork, OnFailure, OnInterrupt, OnTimeout, Pipeline, Runtime, SandboxMode,
-    StageIx, Work,
+    StageIx, Work, plan_id,
 };
 use crate::text::Text;
 
@@ -183,7 +183,7 @@ impl Plan {
             _ => None,
         });
         Plan {
-            plan_id: crate::model::plan_id(&definition, inputs),
+            plan_id: plan_id(&definition, inputs),
             pipeline: pipeline.name.clone(),
             version: pipeline.version.clone(),
             definition,

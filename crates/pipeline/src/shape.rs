@@ -93,6 +93,9 @@ impl Shape {
 
 /// Checks a node against a shape; `label` says whose value it is, as in "`timeout`".
 pub(crate) fn check(node: &Node, shape: &Shape, label: &str, problems: &mut Problems) {
+    if problems.is_crowded() {
+        return;
+    }
     match shape {
         Shape::List(of, least) => match &node.kind {
             Kind::List(items) => list(node, items, of, *least, label, problems),
@@ -142,6 +145,9 @@ fn list(node: &Node, items: &[Node], of: &Shape, least: usize, label: &str, prob
 
 fn object(node: &Node, entries: &[Entry], known: &Object, also: &[&str], problems: &mut Problems) {
     for entry in entries {
+        if problems.is_crowded() {
+            return;
+        }
         match known.fields.iter().find(|field| field.name == entry.key) {
             Some(field) => check(&entry.value, &field.shape, &format!("`{}`", field.name), problems),
             None if also.contains(&entry.key.as_str()) => {}

@@ -324,7 +324,7 @@ impl<'t> Reader<'t> {
 
     fn map(&mut self, range: Range, depth: usize) -> Result<Node, Stop> {
         let mut entries: Vec<Entry> = Vec::new();
-        let mut places = std::collections::HashMap::new();
+        let mut places = std::collections::BTreeMap::new();
         loop {
             let (event, key_range) = self.next()?;
             if matches!(event, Event::MappingEnd) {
@@ -337,7 +337,11 @@ impl<'t> Reader<'t> {
             let key = match key_node.kind {
                 Kind::Scalar(scalar) => scalar.into_written(),
                 _ => {
-                    return self.stop(codes::NOT_YAML, key_range, "a key must be a word, not a list or a map");
+                    return self.stop(
+                        codes::NOT_YAML,
+                        key_range,
+                        "a key must be a word, not a list or a map",
+                    );
                 }
             };
             if key == "<<" {

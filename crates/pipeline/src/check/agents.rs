@@ -278,7 +278,9 @@ impl Agent<'_, '_> {
     fn artifacts(&self, problems: &mut Problems) -> Vec<Text> {
         let set = self.config.get("artifacts");
         let mut seen: Vec<&str> = Vec::new();
-        for item in set.iter().filter(|set| set.own).flat_map(|set| set.node.items()) {
+        for item in
+            set.iter().filter(|set| set.own).flat_map(|set| set.node.items()).take(limits::STAGE_ARTIFACTS)
+        {
             let Some(path) = item.text() else { continue };
             let fault = if path.is_empty() {
                 Some("an artifact's path cannot be empty".to_owned())

@@ -11,6 +11,9 @@ use crate::model::{GateType, GateWork, OnTimeout, Runtime, Work};
 use crate::nearest::nearest;
 use crate::syntax::{Node, shown};
 
+/// More people than this are a group.
+const MOST_APPROVERS: usize = 100;
+
 pub(super) fn gate(
     draft: &Draft<'_>,
     around: &Surroundings<'_, '_>,
@@ -96,7 +99,12 @@ pub(super) fn gate(
 
 fn approvers(list: Option<&Node>, known: &Known, problems: &mut Problems) -> Vec<Name> {
     let mut found: Vec<Name> = Vec::new();
-    for item in list.map_or(&[][..], Node::items) {
+    let items = list.map_or(&[][..], Node::items);
+    if let Some(item) = items.get(MOST_APPROVERS) {
+        let message = format!("a gate lists at most {MOST_APPROVERS} approvers");
+        problems.error(codes::TOO_MANY, item.range.clone(), message).hint("name a group or a role");
+    }
+    for item in items.iter().take(MOST_APPROVERS) {
         let Some(name) = item.text().and_then(|name| Name::new(name).ok()) else { continue };
         if found.contains(&name) {
             problems.warning(codes::APPROVER_TWICE, item.range.clone(), format!("`{name}` is listed twice"));

@@ -31,6 +31,9 @@ impl Surroundings<'_, '_> {
     /// A text of a stage. A template's text stands in another file; the problem is then told at the stage's `template`.
     pub(super) fn text(&self, draft: &Draft<'_>, set: Set<'_>, problems: &mut Problems) -> Option<Text> {
         let written = set.node.text()?;
+        if problems.is_crowded() {
+            return None;
+        }
         let outside =
             draft.node.get("template").map_or(draft.name_range.clone(), |template| template.range.clone());
         let place =
@@ -92,6 +95,9 @@ impl Surroundings<'_, '_> {
 
     fn expression(&self, draft: &Draft<'_>, expr: &Expr, place: Place<'_>, problems: &mut Problems) -> Type {
         for reference in expr.references() {
+            if problems.is_crowded() {
+                break;
+            }
             match reference.path[0].as_str() {
                 "inputs" => self.input(reference, place, problems),
                 "stages" => self.stage(draft, reference, place, problems),

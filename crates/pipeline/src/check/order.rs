@@ -1,5 +1,7 @@
 //! Which stage comes after which: what is required, circles, and what has surely ended before a stage starts.
 
+use std::collections::BTreeMap;
+
 use eparch_domain::Name;
 
 use super::stages::Draft;
@@ -10,12 +12,27 @@ use crate::syntax::{Node, shown};
 
 /// Resolves what each stage requires.
 pub(super) fn requirements(drafts: &mut [Draft<'_>], problems: &mut Problems) {
+    let named = drafts.iter().filter_map(|draft| Some(((draft.list(), draft.name.clone()?), draft.ix)));
+    // Of two stages with one name the first counts; the second was told already.
+    let mut siblings: BTreeMap<_, StageIx> = BTreeMap::new();
+    named.for_each(|(key, ix)| {
+        siblings.entry(key).or_insert(ix);
+    });
     for at in 0..drafts.len() {
         let asked = drafts[at].node.get("requires").map_or(&[][..], Node::items);
         let mut found: Vec<StageIx> = Vec::new();
         for item in asked {
-            let Some(name) = item.text().filter(|name| Name::new(name).is_ok()) else { continue };
-            if let Some(required) = requirement(drafts, at, name, item, problems) {
+            if problems.is_crowded() {
+                break;
+            }
+            let Some(name) = item.text().and_then(|name| Name::new(name).ok()) else { continue };
+            let sibling =
+                siblings.get(&(drafts[at].list(), name.clone())).filter(|sibling| sibling.at() != at);
+            let required = sibling.copied().or_else(|| {
+                nowhere(drafts, at, name.as_str(), item, problems);
+                None
+            });
+            if let Some(required) = required {
                 if found.contains(&required) {
                     problems.warning(
                         codes::REQUIRED_TWICE,
@@ -32,23 +49,15 @@ pub(super) fn requirements(drafts: &mut [Draft<'_>], problems: &mut Problems) {
     circles(drafts, problems);
 }
 
-fn requirement(
-    drafts: &[Draft<'_>],
-    at: usize,
-    name: &str,
-    item: &Node,
-    problems: &mut Problems,
-) -> Option<StageIx> {
+/// Tells why a name is not that of another stage of the same list.
+fn nowhere(drafts: &[Draft<'_>], at: usize, name: &str, item: &Node, problems: &mut Problems) {
     let here = &drafts[at];
     let range = item.range.clone();
     if here.name.as_ref().is_some_and(|own| own.as_str() == name) {
         problems.error(codes::SELF_REQUIREMENT, range, format!("`{name}` requires itself"));
-        return None;
+        return;
     }
     let named = |draft: &&Draft<'_>| draft.name.as_ref().is_some_and(|known| known.as_str() == name);
-    if let Some(found) = drafts.iter().find(|draft| draft.list() == here.list() && named(draft)) {
-        return Some(found.ix);
-    }
     if let Some(elsewhere) = drafts.iter().find(named) {
         let message = format!("`{name}` is not in the same list of stages, so it cannot be required here");
         let problem = problems.error(codes::FOREIGN_REQUIREMENT, range, message);
@@ -64,7 +73,7 @@ fn requirement(
         } else {
             problem.hint("stages of the same list can be required; what the stage around this one requires has ended already");
         }
-        return None;
+        return;
     }
     let siblings: Vec<&str> = drafts
         .iter()
@@ -78,7 +87,6 @@ fn requirement(
         None if siblings.is_empty() => problem.hint("there is no other stage in this list"),
         None => problem.hint(format!("there are {}", some(&siblings))),
     };
-    None
 }
 
 /// A list of words, cut when there are many.

@@ -1,6 +1,6 @@
 //! Stages: found in every list, named once, put in order, and then looked at one by one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use eparch_domain::{Name, Span, StageKind, limits};
 
@@ -125,7 +125,7 @@ fn collect<'n>(
 }
 
 fn names(drafts: &[Draft<'_>], problems: &mut Problems) {
-    let mut first: HashMap<&Name, &Draft<'_>> = HashMap::new();
+    let mut first: BTreeMap<&Name, &Draft<'_>> = BTreeMap::new();
     for draft in drafts {
         let Some(name) = &draft.name else { continue };
         match first.get(name) {

@@ -26,7 +26,8 @@ pub(super) enum Type {
     Bytes,
     List,
     Map,
-    Type,
+    /// What `type()` yields.
+    Meta,
 }
 
 impl Type {
@@ -37,7 +38,8 @@ impl Type {
     /// Both known, and no value of one is ever equal to one of the other.
     fn differs(self, other: Type) -> bool {
         let open = |kind: Type| matches!(kind, Type::Dyn | Type::Null);
-        !open(self) && !open(other) && self != other && !(self.is_number() && other.is_number())
+        let same = self == other || (self.is_number() && other.is_number());
+        !(same || open(self) || open(other))
     }
 }
 
@@ -54,7 +56,7 @@ impl fmt::Display for Type {
             Type::Bytes => "bytes",
             Type::List => "a list",
             Type::Map => "a map",
-            Type::Type => "a type",
+            Type::Meta => "a type",
         })
     }
 }
@@ -112,7 +114,7 @@ impl Checker<'_, '_> {
                 // Names of types; everything else is a macro's variable.
                 let types =
                     ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"];
-                if types.contains(&name.as_str()) { Type::Type } else { Type::Dyn }
+                if types.contains(&name.as_str()) { Type::Meta } else { Type::Dyn }
             }
             Tree::Call(call) => self.call(node, call),
             Tree::Comprehension(made) => {
@@ -182,7 +184,7 @@ impl Checker<'_, '_> {
                 [left, right],
             ) => {
                 let unordered =
-                    |kind: &Type| matches!(kind, Type::List | Type::Map | Type::Null | Type::Type);
+                    |kind: &Type| matches!(kind, Type::List | Type::Map | Type::Null | Type::Meta);
                 if left.differs(*right) || unordered(left) || unordered(right) {
                     self.misfit(node, format!("{left} cannot be ordered against {right}"));
                 }
@@ -243,7 +245,7 @@ impl Checker<'_, '_> {
             ("string", _) => Type::String,
             ("bytes", _) => Type::Bytes,
             ("bool", _) => Type::Bool,
-            ("type", _) => Type::Type,
+            ("type", _) => Type::Meta,
             (operators::NOT_STRICTLY_FALSE, _) => Type::Bool,
             _ => Type::Dyn,
         }

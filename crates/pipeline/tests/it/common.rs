@@ -1,6 +1,7 @@
 //! What the tests share: a small catalogue and a way to check a text.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use eparch_pipeline::{Catalogue, Checked, Known, Template, check};
 
@@ -19,7 +20,8 @@ pub(crate) fn catalogue() -> Catalogue {
 
 /// Checks a text with the small catalogue.
 pub(crate) fn checked(text: &str) -> Checked {
-    check("pipeline.yaml", text, &catalogue(), &Known::default())
+    static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(catalogue);
+    check("pipeline.yaml", text, &CATALOGUE, &Known::default())
 }
 
 /// The codes of a text's diagnostics with their lines and columns.

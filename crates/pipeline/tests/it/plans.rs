@@ -73,7 +73,9 @@ stages:
 
 #[test]
 fn r058_a_plan_reads_well() {
-    insta::assert_snapshot!("plan", plan(Tier::T2).to_string());
+    let plan = plan(Tier::T2);
+    // Its name changes with everything in it; that it does is another test's.
+    insta::assert_snapshot!("plan", plan.to_string().replace(&plan.plan_id.to_string(), "sha256:…"));
 }
 
 #[test]

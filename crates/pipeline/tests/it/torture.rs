@@ -157,6 +157,19 @@ fn r041_nasty_files_are_refused() {
         nested_stages(),
         circle(),
         format!("name: a\nstages:\n{}", stage.repeat(limits::PIPELINE_STAGES + 1)),
+        format!("{head}{}", "x: [${{ 1 }}]\n".repeat(20_000)),
+        format!(
+            "name: a\nstages:\n- {{name: b, type: agent, requires: [{}], config: {{command: [c]}}}}",
+            "zz, ".repeat(100_000)
+        ),
+        format!(
+            "name: a\nstages:\n- {{name: b, type: gate, config: {{approvers: [{}]}}}}",
+            "q, ".repeat(100_000)
+        ),
+        format!(
+            "name: a\nstages:\n- {{name: b, type: agent, config: {{command: [c], artifacts: [{}]}}}}",
+            "q, ".repeat(100_000)
+        ),
         format!("a: {}", "[".repeat(100_000)),
         "- ".repeat(50_000),
         "{a: ".repeat(50_000),

@@ -1,0 +1,198 @@
+//! The drills: what is run, what is done to it, and what has to hold afterwards.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::home::{DrillHome, can_inject, kill, shown, wait_until, was_killed};
+
+/// Something to run while it is being killed.
+pub(crate) struct Workflow {
+    pub(crate) name: &'static str,
+    pub(crate) pipeline: &'static str,
+    /// Stages that each append one line to `count/NAME` when they work.
+    pub(crate) counted: &'static [&'static str],
+    pub(crate) gate: bool,
+}
+
+pub(crate) static STRAIGHT: Workflow = Workflow {
+    name: "straight",
+    counted: &["one", "two"],
+    gate: false,
+    pipeline: include_str!("straight.yaml"),
+};
+
+pub(crate) static PARALLEL: Workflow = Workflow {
+    name: "parallel",
+    counted: &["a", "b", "last"],
+    gate: false,
+    pipeline: include_str!("parallel.yaml"),
+};
+
+pub(crate) static ARTIFACTS: Workflow = Workflow {
+    name: "artifacts",
+    counted: &["make", "use"],
+    gate: false,
+    pipeline: include_str!("artifacts.yaml"),
+};
+
+pub(crate) static GATE: Workflow = Workflow {
+    name: "gate",
+    counted: &["before", "after"],
+    gate: true,
+    pipeline: include_str!("gate.yaml"),
+};
+
+pub(crate) static RETRY: Workflow = Workflow {
+    name: "retry",
+    counted: &["third"],
+    gate: false,
+    pipeline: include_str!("retry.yaml"),
+};
+
+/// Kills the holder at the `at`-th call of one kind, lets the run go on, and checks everything. False when the run got
+/// through without being killed: there is no such call any more.
+pub(crate) fn kill_at(workflow: &Workflow, call: &str, at: usize) -> bool {
+    let replay = format!("EPARCH_CRASH_POINT='{} {call} {at}'", workflow.name);
+    let home = DrillHome::new();
+    home.write("p.yaml", workflow.pipeline);
+    let mut holder = home.hold_injected(&format!("{call}:signal=SIGKILL:when={at}"));
+    let output = run_to_end(&home, workflow.gate);
+    home.stop_holder();
+    let killed = was_killed(holder.wait().unwrap());
+    assert!(output.status.success(), "{replay}\n{}", shown(&output));
+    check(&home, workflow, &replay);
+    killed
+}
+
+/// `eparch run`, which starts another holder when one dies; answers the gate, if there is one, from another process.
+fn run_to_end(home: &DrillHome, gate: bool) -> Output {
+    let run = home.eparch(&["run", "p.yaml"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    if gate {
+        wait_until("the gate has been answered", || {
+            let waiting = home.json(&["approvals", "list"]);
+            let gate = waiting.get(0).and_then(|gate| gate["gate"].as_str());
+            gate.is_some_and(|gate| {
+                home.output(&["--as", "grace", "approvals", "approve", gate, "--rationale", "drill"]).status.success()
+            })
+        });
+    }
+    run.wait_with_output().unwrap()
+}
+
+/// What has to hold after anything: a clean ledger that decides the same again, every stage completed once, effects
+/// within what the record allows, nothing alive.
+fn check(home: &DrillHome, workflow: &Workflow, replay: &str) {
+    let records = verified(home, replay);
+    for name in workflow.counted {
+        assert!(home.count(name) >= 1, "{replay}: {name} never happened");
+    }
+    within_the_record(home, workflow.counted, &records, replay);
+    let mut completed: Vec<&Value> = facts(&records, "stage_changed").filter(|fact| fact["status"] == "COMPLETED").map(|fact| &fact["stage"]).collect();
+    let count = completed.len();
+    completed.sort_by_key(|stage| stage.as_u64());
+    completed.dedup();
+    assert_eq!(completed.len(), count, "{replay}: a stage completed twice");
+    home.nothing_left();
+}
+
+/// The ledger is clean and decides the same again; its records.
+fn verified(home: &DrillHome, replay: &str) -> Vec<Value> {
+    home.stop_holder();
+    let verified = home.output(&["ledger", "verify", "--replay"]);
+    assert!(verified.status.success(), "{replay}\n{}", shown(&verified));
+    let export = home.expect(&["ledger", "export"]);
+    let lines = export.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    // An entry's body is the record's exact text.
+    lines.filter_map(|line| serde_json::from_str(line["entry"]["body"].as_str()?).ok()).collect()
+}
+
+/// Nothing happened more often than the ledger says it was let go.
+fn within_the_record(home: &DrillHome, stages: &[&str], records: &[Value], replay: &str) {
+    for name in stages {
+        let (happened, releases) = (home.count(name), released(records, name));
+        assert!(happened <= releases, "{replay}: {name} happened {happened} times, but was let go {releases} times");
+    }
+}
+
+fn facts<'r>(records: &'r [Value], kind: &'r str) -> impl Iterator<Item = &'r Value> {
+    records.iter().flat_map(|record| record["facts"].as_array().into_iter().flatten()).filter(move |fact| fact["type"] == kind)
+}
+
+/// How often a stage's program was let go, as the ledger has it.
+fn released(records: &[Value], stage: &str) -> usize {
+    let effects = records.iter().flat_map(|record| record["effects"].as_array().into_iter().flatten());
+    let prepared = effects.filter(|effect| effect["type"] == "prepare" && effect["name"] == stage);
+    let agents: Vec<&Value> = prepared.map(|effect| &effect["agent"]).collect();
+    facts(records, "program_released").filter(|fact| agents.contains(&&fact["agent"])).count()
+}
+
+/// How long the kernel gives errors.
+pub(crate) enum Fault {
+    /// For one call.
+    Once,
+    /// From that call on.
+    ForGood,
+}
+
+/// Gives an error at the n-th call of each kind that the ledger makes. Whatever comes of the run, nothing happened that
+/// is not in the ledger, and with a healthy disk again the ledger is clean.
+pub(crate) fn errors(fault: &Fault) {
+    if !can_inject() {
+        return println!("not run, because strace is not installed");
+    }
+    let kinds = [("pwrite64", "EIO"), ("pwrite64", "ENOSPC"), ("fdatasync", "EIO"), ("fsync", "EIO"), ("ftruncate", "EIO")];
+    for (call, error) in kinds {
+        for at in [1, 2, 3, 5, 8, 13, 21, 34, 55] {
+            let when = if matches!(fault, Fault::Once) { String::new() } else { "+".to_owned() };
+            error_at(&format!("{call}:error={error}:when={at}{when}"));
+        }
+    }
+}
+
+fn error_at(rule: &str) {
+    let replay = format!("straight under strace -f -e inject={rule}");
+    let home = DrillHome::new();
+    home.write("p.yaml", STRAIGHT.pipeline);
+    let mut holder = home.hold_injected(rule);
+    let mut run = home.eparch(&["run", "p.yaml"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // With a disk that fails for good the run cannot end, and must not: it waits, or has given up.
+    let patience = std::time::Instant::now() + Duration::from_secs(4);
+    while run.try_wait().unwrap().is_none() && std::time::Instant::now() < patience {
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    home.kill_holder();
+    let _ = run.kill();
+    let _ = run.wait();
+    home.kill_holder();
+    kill(holder.id(), "KILL");
+    let _ = holder.wait();
+    let records = verified(&home, &replay);
+    within_the_record(&home, STRAIGHT.counted, &records, &replay);
+    home.nothing_left();
+}
+
+/// Kills the holder at random moments while runs are under way, with agents that try to outlive it.
+pub(crate) fn kills_under_load(kills: usize) {
+    let home = DrillHome::new();
+    home.write("p.yaml", include_str!("load.yaml"));
+    // A fixed seed; the moments differ with the machine's load all the same.
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut killed = 0;
+    while killed < kills {
+        let live = home.json(&["runs", "list", "--live"]);
+        if live.as_array().is_some_and(|live| live.len() < 3) {
+            home.output(&["run", "--detach", "p.yaml"]);
+        }
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::park_timeout(Duration::from_millis((seed >> 33) % 400));
+        killed += usize::from(home.kill_holder());
+    }
+    // Anything that talks to the home starts a holder, which goes on with what is in flight.
+    wait_until("every run has ended", || home.json(&["runs", "list", "--live"]).as_array().is_some_and(Vec::is_empty));
+    let records = verified(&home, "kills under load");
+    within_the_record(&home, &["stubborn", "after"], &records, "kills under load");
+    println!("{killed} kills; {} effects of {} releases", home.count("stubborn"), released(&records, "stubborn"));
+    home.nothing_left();
+}

@@ -1,0 +1,167 @@
+//! One home for one drill: its holder, its runs, what is left of it.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const EPARCH: &str = env!("CARGO_BIN_EXE_eparch");
+
+/// Whether faults can be injected here.
+pub(crate) fn can_inject() -> bool {
+    let version = Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    version.is_ok_and(|status| status.success())
+}
+
+/// A home of its own, with a project folder beside it.
+pub(crate) struct DrillHome {
+    dir: tempfile::TempDir,
+}
+
+impl DrillHome {
+    /// A fresh home whose owner is whoever runs this, with an approver `grace`.
+    pub(crate) fn new() -> DrillHome {
+        let home = DrillHome { dir: tempfile::tempdir().unwrap() };
+        fs::create_dir(home.project()).unwrap();
+        home.expect(&["init"]);
+        home.expect(&["operator", "add", "grace", "--role", "approver"]);
+        home.stop_holder();
+        home
+    }
+
+    pub(crate) fn project(&self) -> PathBuf {
+        self.dir.path().join("project")
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        fs::write(self.project().join(name), text).unwrap();
+    }
+
+    pub(crate) fn eparch(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(EPARCH);
+        command.current_dir(self.project()).arg("--home").arg(self.root()).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn output(&self, arguments: &[&str]) -> Output {
+        self.eparch(arguments).output().unwrap()
+    }
+
+    pub(crate) fn expect(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", shown(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a command prints as one JSON document; null when it prints something else.
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        let mut all = vec!["--format", "json"];
+        all.extend(arguments);
+        serde_json::from_slice(&self.output(&all).stdout).unwrap_or_default()
+    }
+
+    /// Starts a holder in which `rule` is injected, and waits until it listens or has died.
+    pub(crate) fn hold_injected(&self, rule: &str) -> Child {
+        let call = rule.split(':').next().unwrap();
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e"]).arg(format!("trace={call}"));
+        command.arg("-e").arg(format!("inject={rule}"));
+        command.arg(EPARCH).args(["__hold", "--home"]).arg(self.root()).current_dir(self.project());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        wait_until("the holder listens or is dead", || self.listens() || child.try_wait().unwrap().is_some());
+        child
+    }
+
+    fn listens(&self) -> bool {
+        std::os::unix::net::UnixStream::connect(self.root().join("control.sock")).is_ok()
+    }
+
+    /// The process that holds the home, if one does.
+    pub(crate) fn holder(&self) -> Option<u32> {
+        let root = self.root().into_os_string().into_encoded_bytes();
+        fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+            let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let line = fs::read(entry.path().join("cmdline")).ok()?;
+            let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+            let ours = words.contains(&&b"__hold"[..]) && words.contains(&root.as_slice());
+            // The one that strace runs, not strace.
+            (ours && !words[0].ends_with(b"strace")).then_some(pid)
+        })
+    }
+
+    pub(crate) fn stop_holder(&self) {
+        self.end_holder("TERM");
+    }
+
+    /// Kills the holder, if there is one.
+    pub(crate) fn kill_holder(&self) -> bool {
+        self.end_holder("KILL")
+    }
+
+    fn end_holder(&self, signal: &str) -> bool {
+        self.holder().is_some_and(|pid| {
+            kill(pid, signal);
+            wait_until("the holder has ended", || !is_alive(pid));
+            true
+        })
+    }
+
+    /// How often something happened: agents append a line to a file of the project.
+    pub(crate) fn count(&self, name: &str) -> usize {
+        fs::read_to_string(self.project().join("count").join(name)).map_or(0, |text| text.lines().count())
+    }
+
+    /// Nothing of this home's agents is alive: no process but our own has its folders mounted or named.
+    pub(crate) fn nothing_left(&self) {
+        self.stop_holder();
+        let marker = self.dir.path().file_name().unwrap().to_str().unwrap().to_owned();
+        wait_until("no process of this home is alive", || {
+            fs::read_dir("/proc").unwrap().flatten().all(|entry| {
+                let mounts = fs::read_to_string(entry.path().join("mountinfo")).unwrap_or_default();
+                !mounts.contains(&marker)
+            })
+        });
+    }
+}
+
+impl Drop for DrillHome {
+    fn drop(&mut self) {
+        self.kill_holder();
+    }
+}
+
+pub(crate) fn is_alive(pid: u32) -> bool {
+    // A zombie is as dead as it gets until its parent looks.
+    let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X'])))
+}
+
+pub(crate) fn kill(pid: u32, signal: &str) {
+    let _ = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).stderr(Stdio::null()).status();
+}
+
+/// Waits for a condition; a minute is a failure.
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < end, "waited in vain until {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+pub(crate) fn shown(output: &Output) -> String {
+    format!("{}\n{}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Whether a program that strace ran was killed by what it injected: strace ends as its program does.
+pub(crate) fn was_killed(status: ExitStatus) -> bool {
+    status.signal() == Some(9) || status.code() == Some(137)
+}
