@@ -24,7 +24,8 @@ const STEPS: usize = 5_000;
 const STAGES: usize = 10;
 
 fn main() {
-    let folder = std::env::args().nth(1).map_or_else(|| std::env::temp_dir().join("eparch-steps"), PathBuf::from);
+    let folder =
+        std::env::args().nth(1).map_or_else(|| std::env::temp_dir().join("eparch-steps"), PathBuf::from);
     for at_once in [1, 64] {
         let home = folder.join(format!("steps-{}-{at_once}", std::process::id()));
         let (seconds, commits) = measure(&home, at_once);
@@ -48,7 +49,9 @@ fn pipeline() -> Arc<Pipeline> {
     let mut text = String::from("name: steps\nstages:\n");
     for number in 1..=STAGES {
         let requires = if number > 1 { format!(", requires: [s{}]", number - 1) } else { String::new() };
-        text.push_str(&format!("  - {{name: s{number}, type: agent{requires}, config: {{command: ['true']}}}}\n"));
+        text.push_str(&format!(
+            "  - {{name: s{number}, type: agent{requires}, config: {{command: ['true']}}}}\n"
+        ));
     }
     let checked = check("steps.yaml", &text, &Catalogue::built_in(), &Known::default());
     Arc::new(checked.pipeline.expect("the pipeline above is valid"))
@@ -56,10 +59,12 @@ fn pipeline() -> Arc<Pipeline> {
 
 fn measure(home: &std::path::Path, at_once: usize) -> (f64, u64) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::after(Moment::default()));
-    let ledger = Arc::new(Ledger::open(&Settings::in_home(home), clock.now().wall, "bench").expect("a fresh folder"));
+    let ledger =
+        Arc::new(Ledger::open(&Settings::in_home(home), clock.now().wall, "bench").expect("a fresh folder"));
     let epoch = ledger.epoch();
     let tenant = Name::new("default").expect("a word");
-    let mut core = Core::recover(LedgerJournal::new(ledger, clock.clone()), tenant, epoch).expect("an empty journal");
+    let mut core =
+        Core::recover(LedgerJournal::new(ledger, clock.clone()), tenant, epoch).expect("an empty journal");
     let owner = Operator {
         name: Name::new("bench").expect("a word"),
         role: OperatorRole::Admin,
@@ -108,7 +113,11 @@ fn start(pipeline: &Arc<Pipeline>, number: usize) -> Input {
         idempotency_key: None,
         lineage: None,
     };
-    Input { event: Event::RunRequested(Box::new(request)), definition: Some(pipeline.clone()), acknowledges: Vec::new() }
+    Input {
+        event: Event::RunRequested(Box::new(request)),
+        definition: Some(pipeline.clone()),
+        acknowledges: Vec::new(),
+    }
 }
 
 /// An agent that does nothing, successfully.
@@ -150,7 +159,9 @@ fn ready(_spec: &AgentSpec, digest: Digest) -> Vec<Outcome> {
 fn floor(home: &std::path::Path, commits: u64) -> f64 {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::after(Moment::default()));
     let floor = home.join("floor");
-    let ledger = Arc::new(Ledger::open(&Settings::in_home(&floor), clock.now().wall, "bench").expect("a fresh folder"));
+    let ledger = Arc::new(
+        Ledger::open(&Settings::in_home(&floor), clock.now().wall, "bench").expect("a fresh folder"),
+    );
     let journal = LedgerJournal::new(ledger, clock);
     let tenant = Name::new("default").expect("a word");
     let begun = Instant::now();

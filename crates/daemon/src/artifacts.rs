@@ -126,9 +126,9 @@ mod tests {
         assert_eq!(text, "hello");
         let too_large = artifacts.keep(&mut &b"hello"[..], 4).unwrap_err();
         assert_eq!(too_large.kind(), io::ErrorKind::FileTooLarge);
-        let drafts = fs::read_dir(dir.path().join("a")).unwrap().filter(|entry| {
-            entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".draft")
-        });
+        let drafts = fs::read_dir(dir.path().join("a"))
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".draft"));
         assert_eq!(drafts.count(), 0);
     }
 }

@@ -67,7 +67,12 @@ impl Client {
         self.call(Method::DELETE, path, Bytes::new()).await
     }
 
-    async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, CallError> {
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, CallError> {
         let answer = async {
             let response = self.send(method, path, body).await?;
             let status = response.status();
@@ -89,7 +94,12 @@ impl Client {
     pub async fn stream(&self, path: &str) -> Result<Lines, CallError> {
         let response = self.send(Method::GET, path, Bytes::new()).await?;
         if !response.status().is_success() {
-            let bytes = response.into_body().collect().await.map_err(|problem| CallError::Lost(problem.into()))?.to_bytes();
+            let bytes = response
+                .into_body()
+                .collect()
+                .await
+                .map_err(|problem| CallError::Lost(problem.into()))?
+                .to_bytes();
             return Err(match serde_json::from_slice::<Problem>(&bytes) {
                 Ok(problem) => CallError::Problem(Box::new(problem)),
                 Err(problem) => CallError::Nonsense(problem.to_string()),
@@ -138,7 +148,9 @@ impl Lines {
                     // An empty line says that the stream lives.
                     continue;
                 }
-                return serde_json::from_slice(&line).map(Some).map_err(|problem| CallError::Nonsense(problem.to_string()));
+                return serde_json::from_slice(&line)
+                    .map(Some)
+                    .map_err(|problem| CallError::Nonsense(problem.to_string()));
             }
             match self.body.frame().await {
                 None => return Ok(None),

@@ -18,9 +18,13 @@ impl SystemClock {
     /// the meantime counts as no time at all.
     pub fn after(last: Moment) -> SystemClock {
         // A home without entries begins at zero.
-        let away = if last == Moment::default() { 0 } else { wall().millis().saturating_sub(last.wall.millis()) };
+        let away =
+            if last == Moment::default() { 0 } else { wall().millis().saturating_sub(last.wall.millis()) };
         let away = away.max(0).unsigned_abs();
-        SystemClock { begun: Instant::now(), from: LedgerTime::from_millis(last.ledger.millis().saturating_add(away)) }
+        SystemClock {
+            begun: Instant::now(),
+            from: LedgerTime::from_millis(last.ledger.millis().saturating_add(away)),
+        }
     }
 }
 

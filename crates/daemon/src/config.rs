@@ -76,7 +76,9 @@ impl Settings {
         let path = named.map_or_else(|| home.join("eparch.toml"), Path::to_owned);
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(missing) if named.is_none() && missing.kind() == std::io::ErrorKind::NotFound => return Ok(Settings::default()),
+            Err(missing) if named.is_none() && missing.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Settings::default());
+            }
             Err(source) => return Err(ConfigError::Unreadable { path, source }),
         };
         Settings::parse(&text).map_err(|problem| ConfigError::Bad { path, problem })
@@ -93,7 +95,8 @@ impl Settings {
         if !(1..=4_096).contains(&self.agents.at_once) {
             return Err(format!("agents.at_once is {}; it must be between 1 and 4096", self.agents.at_once));
         }
-        let relative = self.sandbox.expose.iter().chain(&self.ledger.witness_dirs).find(|path| !path.is_absolute());
+        let relative =
+            self.sandbox.expose.iter().chain(&self.ledger.witness_dirs).find(|path| !path.is_absolute());
         match relative {
             Some(path) => Err(format!("{} must be an absolute path", path.display())),
             None => Ok(()),

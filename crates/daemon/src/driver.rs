@@ -103,10 +103,14 @@ pub struct Core<J> {
 impl<J: Journal> Core<J> {
     /// Rebuilds the state of `tenant`: the last snapshot that can be used, and the facts recorded after it.
     pub fn recover(journal: J, tenant: Name, epoch: u64) -> Result<Core<J>, RecoverError> {
-        let mut core = Core { journal, tenant, epoch, governor: Governor::new(), seq: 0, last: Moment::default() };
+        let mut core =
+            Core { journal, tenant, epoch, governor: Governor::new(), seq: 0, last: Moment::default() };
         core.restore_snapshot()?;
         loop {
-            let page = core.journal.entries(&core.tenant, core.seq + 1, RECOVERY_PAGE).map_err(RecoverError::Journal)?;
+            let page = core
+                .journal
+                .entries(&core.tenant, core.seq + 1, RECOVERY_PAGE)
+                .map_err(RecoverError::Journal)?;
             if page.is_empty() {
                 return Ok(core);
             }
@@ -127,7 +131,9 @@ impl<J: Journal> Core<J> {
 
     /// A snapshot that cannot be read is as good as none: everything is in the journal.
     fn restore_snapshot(&mut self) -> Result<(), RecoverError> {
-        let Some(saved) = self.journal.snapshot(&self.tenant).map_err(RecoverError::Journal)? else { return Ok(()) };
+        let Some(saved) = self.journal.snapshot(&self.tenant).map_err(RecoverError::Journal)? else {
+            return Ok(());
+        };
         let Ok(saved_state) = SavedState::from_bytes(&saved.body) else { return Ok(()) };
         for digest in saved_state.snapshot.definitions() {
             self.learn(digest)?;
@@ -342,7 +348,10 @@ impl Handle {
     }
 
     /// Looks at the governor between two turns.
-    pub async fn look<T: Send + 'static>(&self, look: impl FnOnce(&Governor) -> T + Send + 'static) -> Result<T, SubmitError> {
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Governor) -> T + Send + 'static,
+    ) -> Result<T, SubmitError> {
         let (to, from) = tokio::sync::oneshot::channel();
         let to_driver = self.to.clone();
         let message = Message::Look(Box::new(move |governor| {
@@ -376,12 +385,20 @@ pub struct Driver<J, S> {
 
 impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
     /// A driver for a recovered core, with the handle to it.
-    pub fn new(core: Core<J>, agents_at_once: u32, clock: Arc<dyn Clock>, shell: impl FnOnce(Handle) -> S) -> (Driver<J, S>, Handle) {
+    pub fn new(
+        core: Core<J>,
+        agents_at_once: u32,
+        clock: Arc<dyn Clock>,
+        shell: impl FnOnce(Handle) -> S,
+    ) -> (Driver<J, S>, Handle) {
         let (to, from) = sync_channel(limits::DRIVER_QUEUE);
         let handle = Handle { to };
         let shell = shell(handle.clone());
         let (tenant, saved_at) = (core.tenant.clone(), core.seq);
-        (Driver { core: Some(core), tenant, stopped: None, agents_at_once, clock, shell, from, saved_at }, handle)
+        (
+            Driver { core: Some(core), tenant, stopped: None, agents_at_once, clock, shell, from, saved_at },
+            handle,
+        )
     }
 
     /// Runs until it is told to stop or every handle is gone. Begins the epoch first. Returns the last state, saved.
@@ -484,7 +501,10 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
     /// Begins a new epoch on what the journal says: whether a failed commit happened is known only to it. When that
     /// fails too, the tenant stays stopped, and every later request tries again.
     fn rebuild(&mut self, journal: J) {
-        let recovered = journal.reopen().ok().and_then(|epoch| Core::recover(journal.clone(), self.tenant.clone(), epoch).ok());
+        let recovered = journal
+            .reopen()
+            .ok()
+            .and_then(|epoch| Core::recover(journal.clone(), self.tenant.clone(), epoch).ok());
         match recovered {
             Some(core) => {
                 self.core = Some(core);
@@ -506,7 +526,8 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         let due = self.core.as_ref().is_some_and(|core| core.seq() >= self.saved_at + SNAPSHOT_EVERY);
         if due && let Some(core) = &self.core {
             self.saved_at = core.seq();
-            let (state, seq, journal, tenant) = (core.state(), core.seq(), core.journal().clone(), self.tenant.clone());
+            let (state, seq, journal, tenant) =
+                (core.state(), core.seq(), core.journal().clone(), self.tenant.clone());
             // Writing it out is slow and may fail: the journal has everything, the next snapshot tries again.
             std::thread::spawn(move || {
                 let _ = journal.save_snapshot(&tenant, seq, state.to_bytes());

@@ -96,7 +96,11 @@ pub fn hold(home: &Home, options: &HoldOptions) -> Result<(), HoldError> {
     result
 }
 
-async fn serve(home: &Home, options: &HoldOptions, runtime: &tokio::runtime::Handle) -> Result<(), HoldError> {
+async fn serve(
+    home: &Home,
+    options: &HoldOptions,
+    runtime: &tokio::runtime::Handle,
+) -> Result<(), HoldError> {
     let mut settings = LedgerSettings::in_home(home.root());
     settings.witness_dirs.clone_from(&options.settings.ledger.witness_dirs);
     let wall = SystemClock::after(Moment::default()).now().wall;
@@ -140,10 +144,17 @@ async fn serve(home: &Home, options: &HoldOptions, runtime: &tokio::runtime::Han
     result
 }
 
-async fn open_doors(home: &Home, options: &HoldOptions, tools: &Arc<Tools>, handle: &Handle, views: Views) -> Result<(), HoldError> {
+async fn open_doors(
+    home: &Home,
+    options: &HoldOptions,
+    tools: &Arc<Tools>,
+    handle: &Handle,
+    views: Views,
+) -> Result<(), HoldError> {
     know_owner(home, handle).await?;
     let app = App::new(tools.clone(), handle.clone(), views);
-    let listener = bind(home).map_err(|source| HoldError::Io { what: "listen on the control socket", source })?;
+    let listener =
+        bind(home).map_err(|source| HoldError::Io { what: "listen on the control socket", source })?;
     let socket = home.socket();
     let server = axum::serve(listener, api::routes(app.clone()));
     let end = tokio::select! {
@@ -168,12 +179,19 @@ fn bind(home: &Home) -> io::Result<UnixListener> {
 
 /// A home's first operator becomes known when the home is first held.
 async fn know_owner(home: &Home, handle: &Handle) -> Result<(), HoldError> {
-    let nobody = handle.look(|governor| governor.operators().next().is_none()).await.map_err(HoldError::Owner)?;
+    let nobody =
+        handle.look(|governor| governor.operators().next().is_none()).await.map_err(HoldError::Owner)?;
     if nobody {
         let name = home.owner()?;
         let hash = Digest::of(home.operator_key(&name)?.as_bytes());
         // T2 for a start: more is given by somebody who says so (safe by default).
-        let operator = Operator { name, role: OperatorRole::Admin, groups: Vec::new(), max_tier: Tier::T2, key: Key::Home { hash } };
+        let operator = Operator {
+            name,
+            role: OperatorRole::Admin,
+            groups: Vec::new(),
+            max_tier: Tier::T2,
+            key: Key::Home { hash },
+        };
         handle.ask(Event::OperatorAdded { by: None, operator }.into()).await.map_err(HoldError::Owner)?;
     }
     Ok(())
@@ -194,7 +212,9 @@ async fn idle(app: Arc<App>, leave: bool) {
 
 async fn told_to_end() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

@@ -58,7 +58,9 @@ impl HomeError {
             HomeError::Missing(_) => "`eparch init` makes one; `eparch run` does it by itself",
             HomeError::Exists(_) => "use it as it is, or name another folder with --home",
             HomeError::Io { .. } => "check that the folder belongs to you and that the disk is not full",
-            HomeError::NoKey(_) => "act as somebody whose key is here with --as NAME, or sign with --key FILE",
+            HomeError::NoKey(_) => {
+                "act as somebody whose key is here with --as NAME, or sign with --key FILE"
+            }
         }
     }
 }
@@ -166,7 +168,8 @@ impl Home {
     pub fn owner(&self) -> Result<Name, HomeError> {
         let path = self.keys().join("owner");
         let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
-        let bad = |problem: eparch_domain::BadName| io::Error::new(io::ErrorKind::InvalidData, problem.to_string());
+        let bad =
+            |problem: eparch_domain::BadName| io::Error::new(io::ErrorKind::InvalidData, problem.to_string());
         Name::new(text.trim()).map_err(bad).map_err(io_error("read", &path))
     }
 
@@ -191,7 +194,9 @@ impl Home {
     pub fn drop_operator_key(&self, name: &Name) -> Result<(), HomeError> {
         let path = self.operator_key_path(name);
         match fs::remove_file(&path) {
-            Err(problem) if problem.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &path)(problem)),
+            Err(problem) if problem.kind() != io::ErrorKind::NotFound => {
+                Err(io_error("remove", &path)(problem))
+            }
             _ => Ok(()),
         }
     }

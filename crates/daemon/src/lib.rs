@@ -30,12 +30,21 @@ use eparch_domain::{Digest, GateId, Name};
 use eparch_governor::{GateDecision, Governor};
 
 /// What an operator whose key this home never held signs to answer a gate: exactly these bytes.
-pub fn gate_statement(gate: GateId, subject: &Digest, decision: GateDecision, by: &Name, rationale: &str) -> String {
+pub fn gate_statement(
+    gate: GateId,
+    subject: &Digest,
+    decision: GateDecision,
+    by: &Name,
+    rationale: &str,
+) -> String {
     let decision = match decision {
         GateDecision::Approve => "approve",
         GateDecision::Deny => "deny",
     };
-    format!("eparch-gate-answer/v1\n{gate}\n{subject}\n{decision}\n{by}\n{}\n", Digest::of(rationale.as_bytes()))
+    format!(
+        "eparch-gate-answer/v1\n{gate}\n{subject}\n{decision}\n{by}\n{}\n",
+        Digest::of(rationale.as_bytes())
+    )
 }
 
 /// Everybody a gate may list: operators, their groups, and roles.

@@ -75,7 +75,9 @@ impl Shell for Performer {
         match effect.clone() {
             Effect::Prepare(spec) => self.aside(move |job| job.prepare(at, *spec)),
             Effect::Execute { agent } => self.aside(move |job| job.execute(at, agent)),
-            Effect::Conclude { agent, from, failure } => self.aside(move |job| job.conclude(at, agent, from, failure)),
+            Effect::Conclude { agent, from, failure } => {
+                self.aside(move |job| job.conclude(at, agent, from, failure))
+            }
             Effect::Kill { agent, .. } => self.tools.agents.doom(agent),
             Effect::Release { agent } => self.aside(move |job| job.release(agent)),
             Effect::Reap { agent, tree } => self.aside(move |job| job.reap(at, agent, tree)),
@@ -117,7 +119,11 @@ impl Job {
                 if go {
                     self.advanced(at, agent, outcomes);
                 } else {
-                    self.advanced(at, agent, vec![failed(Phase::Bootstrap, "EP0240", "it was ended before it was ready")]);
+                    self.advanced(
+                        at,
+                        agent,
+                        vec![failed(Phase::Bootstrap, "EP0240", "it was ended before it was ready")],
+                    );
                 }
             }
             Err(outcomes) => self.advanced(at, agent, outcomes),
@@ -142,22 +148,36 @@ impl Job {
         }
         let cage = Cage::open(&view.cage, &tools.launcher).map_err(|problem| {
             let (check, confinement) = prepare::refused(&problem);
-            vec![identity(None), Outcome::Preflight { checks: vec![check, view.inventory.clone()], confinement }]
+            vec![
+                identity(None),
+                Outcome::Preflight { checks: vec![check, view.inventory.clone()], confinement },
+            ]
         })?;
-        prepare::furnish(&cage, &spec, &pipeline, &tools.artifacts, &packet).map_err(|reason| cannot("EP0242", reason))?;
+        prepare::furnish(&cage, &spec, &pipeline, &tools.artifacts, &packet)
+            .map_err(|reason| cannot("EP0242", reason))?;
         let env = prepare::environment(&spec, cage.port(), &token, &tools.expose);
         let confinement = prepare::record(cage.measures());
         let held = confinement.iter().filter(|measure| measure.in_force).count();
-        let sandbox = Check { name: "sandbox".to_owned(), ok: true, detail: format!("{held} of {} measures in force", confinement.len()) };
+        let sandbox = Check {
+            name: "sandbox".to_owned(),
+            ok: true,
+            detail: format!("{held} of {} measures in force", confinement.len()),
+        };
         let checks = vec![sandbox, view.inventory, prepare::dependencies(&cage, &spec, &env)];
         let tree = serde_json::to_value(cage.tree()).ok();
-        let mut outcomes = vec![identity(tree), Outcome::Preflight { checks: checks.clone(), confinement: confinement.clone() }];
+        let mut outcomes = vec![
+            identity(tree),
+            Outcome::Preflight { checks: checks.clone(), confinement: confinement.clone() },
+        ];
         if checks.iter().any(|check| !check.ok) {
             return Err(outcomes);
         }
-        let (plan_digest, plan) = prepare::plan(&spec, &tools.artifacts).map_err(|reason| cannot("EP0243", reason))?;
+        let (plan_digest, plan) =
+            prepare::plan(&spec, &tools.artifacts).map_err(|reason| cannot("EP0243", reason))?;
         outcomes.push(plan);
-        let log = self.open_log(&spec, &token).map_err(|problem| cannot("EP0244", format!("its log cannot be opened: {problem}")))?;
+        let log = self
+            .open_log(&spec, &token)
+            .map_err(|problem| cannot("EP0244", format!("its log cannot be opened: {problem}")))?;
         let live = Arc::new(Live {
             spec,
             cage,
@@ -171,7 +191,8 @@ impl Job {
             doomed: false.into(),
             executed: Mutex::new(None),
         });
-        self.listen(&live, token_hash).map_err(|problem| cannot("EP0245", format!("its listener cannot be served: {problem}")))?;
+        self.listen(&live, token_hash)
+            .map_err(|problem| cannot("EP0245", format!("its listener cannot be served: {problem}")))?;
         Ok((live, outcomes))
     }
 
@@ -187,7 +208,8 @@ impl Job {
         listener.set_nonblocking(true)?;
         let _inside = tools.runtime.enter();
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let door = Door::new(live, token_hash, self.driver.clone(), tools.clock.clone(), tools.broadcast.clone());
+        let door =
+            Door::new(live, token_hash, self.driver.clone(), tools.clock.clone(), tools.broadcast.clone());
         let routes = listener::routes(Arc::new(door));
         let task = tools.runtime.spawn(async move {
             // It ends with its agent, by being aborted.
@@ -199,11 +221,17 @@ impl Job {
 
     /// A run's definition, from memory or from the ledger.
     fn definition(&self, digest: &Digest) -> Result<Arc<Pipeline>, String> {
-        let known = |tools: &Tools| tools.definitions.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned();
+        let known = |tools: &Tools| {
+            tools.definitions.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+        };
         if let Some(found) = known(&self.tools) {
             return Ok(found);
         }
-        let document = self.tools.ledger.document(&self.tools.tenant, digest).map_err(|problem| prepare::in_full(&problem))?;
+        let document = self
+            .tools
+            .ledger
+            .document(&self.tools.tenant, digest)
+            .map_err(|problem| prepare::in_full(&problem))?;
         let bytes = document.ok_or_else(|| format!("the definition {digest} is not in the ledger"))?.bytes;
         let pipeline = Arc::new(Pipeline::from_bytes(&bytes).map_err(|problem| problem.to_string())?);
         let mut definitions = self.tools.definitions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -237,7 +265,10 @@ impl Job {
     /// Runs a program to its end; everything it started is dead when this returns.
     fn run_program(&self, live: &Arc<Live>, command: &[String]) -> Result<(Ended, u32, Usage), String> {
         let begun = self.tools.clock.now();
-        let mut running = live.cage.start(&prepare::program(command, &live.env)).map_err(|problem| prepare::in_full(&problem))?;
+        let mut running = live
+            .cage
+            .start(&prepare::program(command, &live.env))
+            .map_err(|problem| prepare::in_full(&problem))?;
         if live.is_doomed() {
             // It was ended between looking and starting.
             running.stop(limits::KILL_GRACE);
@@ -297,6 +328,7 @@ impl Job {
             }
         };
         let (values, problems) = outputs::parse(&text);
+        let values = values.into_iter().map(|(name, value)| (name, live.log.hide(value))).collect();
         missing.extend(problems);
         let mut artifacts = Vec::new();
         let mut keep = |path: &str, file: &str| match self.keep(live, path, file) {
@@ -310,7 +342,11 @@ impl Job {
             Ok(found) => {
                 for entry in found {
                     let file = entry.path.display().to_string();
-                    let path = file.strip_prefix(ARTIFACTS_FOLDER).unwrap_or(&file).trim_start_matches('/').to_owned();
+                    let path = file
+                        .strip_prefix(ARTIFACTS_FOLDER)
+                        .unwrap_or(&file)
+                        .trim_start_matches('/')
+                        .to_owned();
                     keep(&path, &file);
                 }
             }
@@ -320,8 +356,16 @@ impl Job {
     }
 
     fn keep(&self, live: &Live, path: &str, file: &str) -> Result<Artifact, String> {
-        let mut content = live.cage.workspace().open_file(file).map_err(|problem| format!("{path}: {}", prepare::in_full(&problem)))?;
-        let kept = self.tools.artifacts.keep(&mut content, limits::ARTIFACT_BYTES).map_err(|problem| format!("{path}: {problem}"))?;
+        let mut content = live
+            .cage
+            .workspace()
+            .open_file(file)
+            .map_err(|problem| format!("{path}: {}", prepare::in_full(&problem)))?;
+        let kept = self
+            .tools
+            .artifacts
+            .keep(&mut content, limits::ARTIFACT_BYTES)
+            .map_err(|problem| format!("{path}: {problem}"))?;
         let grade = Phase::Execute.grade().expect("EXECUTE puts something out");
         Ok(Artifact { path: path.to_owned(), digest: kept.digest, size: kept.size, grade })
     }
@@ -380,7 +424,12 @@ impl Job {
             let found = executed.artifacts.iter().find(|artifact| artifact.path == *path);
             let detail = match found {
                 Some(artifact) => format!("{} bytes, {}", artifact.size, artifact.digest),
-                None => executed.missing.iter().find(|line| line.starts_with(path.as_str())).cloned().unwrap_or_else(|| "it is missing".to_owned()),
+                None => executed
+                    .missing
+                    .iter()
+                    .find(|line| line.starts_with(path.as_str()))
+                    .cloned()
+                    .unwrap_or_else(|| "it is missing".to_owned()),
             };
             checks.push(Check { name: format!("artifact {path}"), ok: found.is_some(), detail });
         }
@@ -415,7 +464,11 @@ impl Job {
     }
 
     fn keep_document(&self, live: &Live, name: &str, bytes: &[u8]) -> Result<Digest, String> {
-        let kept = self.tools.artifacts.keep_bytes(bytes).map_err(|problem| format!("{name} cannot be kept: {problem}"))?;
+        let kept = self
+            .tools
+            .artifacts
+            .keep_bytes(bytes)
+            .map_err(|problem| format!("{name} cannot be kept: {problem}"))?;
         self.link(live, name, &kept.digest);
         Ok(kept.digest)
     }

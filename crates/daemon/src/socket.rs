@@ -45,7 +45,8 @@ mod tests {
         let folder = dir.path().join("x".repeat(120));
         std::fs::create_dir(&folder).unwrap();
         let socket = folder.join("control.sock");
-        let listener = std::os::unix::net::UnixListener::bind(ShortPath::of(&socket).unwrap().path()).unwrap();
+        let listener =
+            std::os::unix::net::UnixListener::bind(ShortPath::of(&socket).unwrap().path()).unwrap();
         std::os::unix::net::UnixStream::connect(ShortPath::of(&socket).unwrap().path()).unwrap();
         assert!(socket.exists());
         drop(listener);

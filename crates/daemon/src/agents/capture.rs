@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use eparch_domain::redact::PrivateKeyLines;
 use eparch_domain::{Digest, Timestamp, limits};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// One captured line, as the log file holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +39,13 @@ impl Log {
     }
 
     /// Reads a stream to its end. Every line is redacted, written, and shown to `watch`.
-    pub(crate) fn follow(&self, stream: &str, from: impl Read, now: &dyn Fn() -> Timestamp, watch: &dyn Fn(&LogLine)) {
+    pub(crate) fn follow(
+        &self,
+        stream: &str,
+        from: impl Read,
+        now: &dyn Fn() -> Timestamp,
+        watch: &dyn Fn(&LogLine),
+    ) {
         let mut from = BufReader::new(from);
         let mut keys = PrivateKeyLines::default();
         let mut buffer = Vec::new();
@@ -65,12 +72,24 @@ impl Log {
         }
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         // A log that cannot be written loses lines, not the run: the ledger is the record.
-        let written = serde_json::to_writer(&mut *file, &line).map_err(io::Error::from).and_then(|()| file.write_all(b"\n"));
+        let written = serde_json::to_writer(&mut *file, &line)
+            .map_err(io::Error::from)
+            .and_then(|()| file.write_all(b"\n"));
         if written.and_then(|()| file.flush()).is_err() {
             self.dropped.fetch_add(1, Ordering::SeqCst);
         }
         drop(file);
         watch(&line);
+    }
+
+    /// A value without secrets: an output becomes part of the ledger (G8).
+    pub(crate) fn hide(&self, value: Value) -> Value {
+        match value {
+            Value::String(text) => eparch_domain::redact::redact(&text, &[&self.secret]).into_owned().into(),
+            Value::Array(items) => items.into_iter().map(|item| self.hide(item)).collect(),
+            Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, self.hide(value))).collect(),
+            plain => plain,
+        }
     }
 
     /// Lines seen, and lines of them that were not kept.

@@ -83,7 +83,14 @@ pub struct Report {
 }
 
 impl Manifest {
-    pub(crate) fn of(live: &Live, executed: &Executed, failure: &str, log: Digest, last_seq: u64, at: Timestamp) -> Manifest {
+    pub(crate) fn of(
+        live: &Live,
+        executed: &Executed,
+        failure: &str,
+        log: Digest,
+        last_seq: u64,
+        at: Timestamp,
+    ) -> Manifest {
         let spec = &live.spec;
         Manifest {
             v: 1,

@@ -35,7 +35,13 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    pub(crate) fn new(live: &Arc<Live>, token_hash: Digest, driver: Handle, clock: Arc<dyn Clock>, broadcast: Broadcast) -> Door {
+    pub(crate) fn new(
+        live: &Arc<Live>,
+        token_hash: Digest,
+        driver: Handle,
+        clock: Arc<dyn Clock>,
+        broadcast: Broadcast,
+    ) -> Door {
         Door {
             live: Arc::downgrade(live),
             token_hash,
@@ -61,7 +67,9 @@ impl Door {
         calls.retain(|at| now.since(*at).millis() < 60_000);
         if calls.len() >= usize::try_from(limits::CALLS_PER_MINUTE).unwrap_or(usize::MAX) {
             let what = format!("more than {} calls in a minute", limits::CALLS_PER_MINUTE);
-            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "EP0602", &what).hint("wait, then call less often").retryable());
+            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "EP0602", &what)
+                .hint("wait, then call less often")
+                .retryable());
         }
         calls.push(now);
         self.live.upgrade().ok_or_else(|| Problem::new(StatusCode::GONE, "EP0603", "the agent has ended"))
@@ -105,11 +113,17 @@ struct OutputBody {
     value: Value,
 }
 
-async fn output(State(door): State<Arc<Door>>, headers: HeaderMap, body: Result<Json<OutputBody>, axum::extract::rejection::JsonRejection>) -> Result<Response, Problem> {
+async fn output(
+    State(door): State<Arc<Door>>,
+    headers: HeaderMap,
+    body: Result<Json<OutputBody>, axum::extract::rejection::JsonRejection>,
+) -> Result<Response, Problem> {
     let live = door.admit(&headers)?;
     let Json(body) = body.map_err(bad_body)?;
-    outputs::check(&body.name, &body.value).map_err(|why| Problem::new(StatusCode::BAD_REQUEST, "EP0605", &why))?;
-    door.tell(&live, Signal::Output { name: body.name, value: body.value }).await
+    outputs::check(&body.name, &body.value)
+        .map_err(|why| Problem::new(StatusCode::BAD_REQUEST, "EP0605", &why))?;
+    let value = live.log.hide(body.value);
+    door.tell(&live, Signal::Output { name: body.name, value }).await
 }
 
 #[derive(Deserialize)]
@@ -120,7 +134,11 @@ struct MessageBody {
     content: String,
 }
 
-async fn message(State(door): State<Arc<Door>>, headers: HeaderMap, body: Result<Json<MessageBody>, axum::extract::rejection::JsonRejection>) -> Result<Response, Problem> {
+async fn message(
+    State(door): State<Arc<Door>>,
+    headers: HeaderMap,
+    body: Result<Json<MessageBody>, axum::extract::rejection::JsonRejection>,
+) -> Result<Response, Problem> {
     let live = door.admit(&headers)?;
     let Json(body) = body.map_err(bad_body)?;
     let to = body.to.map(|to| to.chars().take(64).collect::<String>());
@@ -144,7 +162,11 @@ struct LogBody {
     code: Option<String>,
 }
 
-async fn log(State(door): State<Arc<Door>>, headers: HeaderMap, body: Result<Json<LogBody>, axum::extract::rejection::JsonRejection>) -> Result<Response, Problem> {
+async fn log(
+    State(door): State<Arc<Door>>,
+    headers: HeaderMap,
+    body: Result<Json<LogBody>, axum::extract::rejection::JsonRejection>,
+) -> Result<Response, Problem> {
     let live = door.admit(&headers)?;
     let Json(body) = body.map_err(bad_body)?;
     door.write_down(&live, "agent", &body.line);
@@ -166,5 +188,6 @@ impl Door {
 }
 
 fn bad_body(rejection: axum::extract::rejection::JsonRejection) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "EP0606", &rejection.body_text()).hint("send JSON with `Content-Type: application/json`")
+    Problem::new(StatusCode::BAD_REQUEST, "EP0606", &rejection.body_text())
+        .hint("send JSON with `Content-Type: application/json`")
 }

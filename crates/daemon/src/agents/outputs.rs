@@ -32,7 +32,8 @@ pub(crate) fn parse(text: &str) -> (BTreeMap<String, Value>, Vec<String>) {
 
 fn read_line(line: &str) -> Result<Vec<(String, Value)>, String> {
     if line.trim_start().starts_with('{') {
-        let object: serde_json::Map<String, Value> = serde_json::from_str(line).map_err(|problem| problem.to_string())?;
+        let object: serde_json::Map<String, Value> =
+            serde_json::from_str(line).map_err(|problem| problem.to_string())?;
         return Ok(object.into_iter().collect());
     }
     let (name, value) = line.split_once('=').ok_or("expected name=value or a JSON object")?;
@@ -52,15 +53,24 @@ fn take(outputs: &mut BTreeMap<String, Value>, name: String, value: Value) -> Re
 pub(crate) fn check(name: &str, value: &Value) -> Result<(), String> {
     let mut letters = name.bytes();
     let first = letters.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
-    if !first || name.len() > 64 || !letters.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
-        return Err("an output's name is 1 to 64 letters, digits, '_' or '-', beginning with a letter or '_'".to_owned());
+    if !first
+        || name.len() > 64
+        || !letters.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    {
+        return Err(
+            "an output's name is 1 to 64 letters, digits, '_' or '-', beginning with a letter or '_'"
+                .to_owned(),
+        );
     }
     let length = match value {
         Value::String(text) => text.len(),
         other => other.to_string().len(),
     };
     if length > limits::VALUE_BYTES {
-        return Err(format!("the value of {name} has {length} bytes; at most {} are kept", limits::VALUE_BYTES));
+        return Err(format!(
+            "the value of {name} has {length} bytes; at most {} are kept",
+            limits::VALUE_BYTES
+        ));
     }
     Ok(())
 }

@@ -9,7 +9,9 @@ use eparch_governor::{AgentSpec, Check, Measure, Outcome};
 use eparch_pipeline::{Pipeline, Work};
 use eparch_sandbox::{Cage, OpenError, Program, Status, WORKSPACE};
 
-use crate::agents::spec::{self, ARTIFACTS_FOLDER, INPUTS_FOLDER, OUTPUT_FILE, OWN_FOLDER, PACKET_FILE, PACKET_SIGNATURE};
+use crate::agents::spec::{
+    self, ARTIFACTS_FOLDER, INPUTS_FOLDER, OUTPUT_FILE, OWN_FOLDER, PACKET_FILE, PACKET_SIGNATURE,
+};
 use crate::artifacts::Artifacts;
 
 /// Programs are looked for here, in every cage.
@@ -18,10 +20,14 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// What becomes of a measure in the record.
 pub(crate) fn record(measures: &[eparch_sandbox::Measure]) -> Vec<Measure> {
     let one = |measure: &eparch_sandbox::Measure| match &measure.status {
-        Status::InForce { by } => Measure { name: measure.name.to_string(), in_force: true, detail: by.clone() },
-        Status::Missing { why, how_to_get } => {
-            Measure { name: measure.name.to_string(), in_force: false, detail: format!("{why}; to get it: {how_to_get}") }
+        Status::InForce { by } => {
+            Measure { name: measure.name.to_string(), in_force: true, detail: by.clone() }
         }
+        Status::Missing { why, how_to_get } => Measure {
+            name: measure.name.to_string(),
+            in_force: false,
+            detail: format!("{why}; to get it: {how_to_get}"),
+        },
     };
     measures.iter().map(one).collect()
 }
@@ -48,7 +54,12 @@ pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
 }
 
 /// The environment of an agent's program: its own variables and what Eparch tells it, nothing of the holder's.
-pub(crate) fn environment(spec: &AgentSpec, port: u16, token: &str, expose: &[std::path::PathBuf]) -> BTreeMap<String, String> {
+pub(crate) fn environment(
+    spec: &AgentSpec,
+    port: u16,
+    token: &str,
+    expose: &[std::path::PathBuf],
+) -> BTreeMap<String, String> {
     let own = |file: &str| Path::new(WORKSPACE).join(file).display().to_string();
     let run = spec.run.to_string();
     let mut path = PATH.to_owned();
@@ -96,7 +107,9 @@ pub(crate) fn furnish(
     workspace.make_folder(INPUTS_FOLDER).map_err(failed("its inputs folder"))?;
     workspace.write_file(OUTPUT_FILE, b"", 0o600).map_err(failed("its output file"))?;
     workspace.write_file(PACKET_FILE, &packet.0, 0o400).map_err(failed("its packet"))?;
-    workspace.write_file(PACKET_SIGNATURE, packet.1.as_bytes(), 0o400).map_err(failed("its packet's signature"))?;
+    workspace
+        .write_file(PACKET_SIGNATURE, packet.1.as_bytes(), 0o400)
+        .map_err(failed("its packet's signature"))?;
     if let Work::Agent(work) = &pipeline.stage(spec.stage).work {
         for (path, content) in &work.files {
             workspace.write_file(path, content.as_bytes(), 0o500).map_err(failed(path))?;
@@ -104,7 +117,8 @@ pub(crate) fn furnish(
     }
     for (stage, files) in &spec.inputs_from {
         for file in files {
-            let content = fs::read(artifacts.path(&file.digest)).map_err(|problem| format!("{}: {problem}", file.path))?;
+            let content = fs::read(artifacts.path(&file.digest))
+                .map_err(|problem| format!("{}: {problem}", file.path))?;
             if Digest::of(&content) != file.digest {
                 return Err(format!("the artifact {} of {stage} is not what was recorded", file.path));
             }
@@ -144,9 +158,13 @@ fn missing_hint(name: &str, problem: &str) -> String {
     let outside = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
     match outside.filter(|_| !name.contains('/')) {
         Some(file) => {
-            let folder = file.parent().and_then(|bin| if bin.ends_with("bin") { bin.parent() } else { Some(bin) });
+            let folder =
+                file.parent().and_then(|bin| if bin.ends_with("bin") { bin.parent() } else { Some(bin) });
             let folder = folder.unwrap_or(&file).display();
-            format!("{problem}; it is at {} outside, which `sandbox.expose = [\"{folder}\"]` in eparch.toml would show", file.display())
+            format!(
+                "{problem}; it is at {} outside, which `sandbox.expose = [\"{folder}\"]` in eparch.toml would show",
+                file.display()
+            )
         }
         None => problem.to_owned(),
     }
@@ -173,7 +191,8 @@ pub(crate) fn plan(spec: &AgentSpec, artifacts: &Artifacts) -> Result<(Digest, O
         "env": spec.env.keys().collect::<Vec<_>>(),
     });
     let bytes = serde_json::to_vec(&document).expect("a plan is plain data");
-    let kept = artifacts.keep_bytes(&bytes).map_err(|problem| format!("its plan cannot be kept: {problem}"))?;
+    let kept =
+        artifacts.keep_bytes(&bytes).map_err(|problem| format!("its plan cannot be kept: {problem}"))?;
     let mut actions = vec![format!("execute_command {}", spec.command.first().map_or("", String::as_str))];
     actions.extend(spec.read.iter().map(|path| format!("read_file {path}")));
     actions.extend(spec.write.iter().map(|path| format!("write_file {path}")));
@@ -190,5 +209,8 @@ fn problem_of(spec: &AgentSpec) -> Option<String> {
         return Some(format!("the artifact {path:?} is not a relative path inside the workspace"));
     }
     let words = spec.command.iter().chain(spec.env.values()).chain(spec.verify.iter().flatten());
-    words.into_iter().any(|word| word.contains('\0')).then(|| "a word of a command holds a zero byte".to_owned())
+    words
+        .into_iter()
+        .any(|word| word.contains('\0'))
+        .then(|| "a word of a command holds a zero byte".to_owned())
 }

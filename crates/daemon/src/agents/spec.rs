@@ -94,7 +94,8 @@ fn place(root: &Path, path: &str) -> Result<(PathBuf, Option<PathBuf>), String> 
             return Err(format!("{path} is {forbidden}, which no agent may see"));
         }
     }
-    let relative = Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    let relative =
+        Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     let real_root = root.canonicalize().map_err(|problem| format!("the project's folder: {problem}"))?;
     let inside = host.strip_prefix(&real_root).ok().filter(|_| relative).map(Path::to_owned);
     Ok((host, inside))
@@ -103,5 +104,6 @@ fn place(root: &Path, path: &str) -> Result<(PathBuf, Option<PathBuf>), String> 
 /// Whether a path stays inside the workspace: relative, and never upwards.
 pub(crate) fn stays_inside(path: &str) -> bool {
     let path = Path::new(path);
-    path.components().next().is_some() && path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+    path.components().next().is_some()
+        && path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }

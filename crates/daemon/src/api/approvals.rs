@@ -29,22 +29,37 @@ struct ListQuery {
     all: bool,
 }
 
-async fn list(State(app): State<Arc<App>>, headers: HeaderMap, Query(query): Query<ListQuery>) -> Result<Json<Vec<ApprovalView>>, Problem> {
+async fn list(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Vec<ApprovalView>>, Problem> {
     app.caller(&headers).await?;
     app.read(move |views, tenant| views.approvals(tenant, !query.all)).await.map(Json)
 }
 
-async fn show(State(app): State<Arc<App>>, headers: HeaderMap, Path(gate): Path<GateId>) -> Result<Json<ApprovalView>, Problem> {
+async fn show(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Path(gate): Path<GateId>,
+) -> Result<Json<ApprovalView>, Problem> {
     app.caller(&headers).await?;
     find(&app, gate).await.map(Json)
 }
 
 async fn find(app: &Arc<App>, gate: GateId) -> Result<ApprovalView, Problem> {
     let found = app.read(move |views, tenant| views.approval(tenant, gate)).await?;
-    found.ok_or_else(|| not_found(&format!("gate {gate}")).hint("`eparch approvals list` shows the gates that wait"))
+    found.ok_or_else(|| {
+        not_found(&format!("gate {gate}")).hint("`eparch approvals list` shows the gates that wait")
+    })
 }
 
-async fn answer(State(app): State<Arc<App>>, headers: HeaderMap, Path(gate): Path<GateId>, asked: Body<Answer>) -> Result<Json<ApprovalView>, Problem> {
+async fn answer(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Path(gate): Path<GateId>,
+    asked: Body<Answer>,
+) -> Result<Json<ApprovalView>, Problem> {
     let caller = app.caller(&headers).await?;
     let asked = body(asked)?;
     let (by, separation) = match &asked.signed {
@@ -54,25 +69,40 @@ async fn answer(State(app): State<Arc<App>>, headers: HeaderMap, Path(gate): Pat
             (signed.by.clone(), Separation::RemoteKey)
         }
     };
-    let answer = GateAnswer { gate, by, separation, decision: asked.decision, subject: asked.subject, rationale: asked.rationale };
+    let answer = GateAnswer {
+        gate,
+        by,
+        separation,
+        decision: asked.decision,
+        subject: asked.subject,
+        rationale: asked.rationale,
+    };
     app.decide_event(Event::GateAnswered(answer)).await?;
     find(&app, gate).await.map(Json)
 }
 
 /// A signed answer is proven by the key its operator was made known with, whoever carries it here.
 async fn prove(app: &App, gate: GateId, asked: &Answer, signed: &Signed) -> Result<(), Problem> {
-    let bad = |why: &str| Problem::new(StatusCode::UNAUTHORIZED, "EP0310", why).hint("sign with the key of `--public-key` when the operator was added");
+    let bad = |why: &str| {
+        Problem::new(StatusCode::UNAUTHORIZED, "EP0310", why)
+            .hint("sign with the key of `--public-key` when the operator was added")
+    };
     let by = signed.by.clone();
-    let key = app.driver.look(move |governor| governor.operators().find(|known| known.name == by).map(|known| known.key.clone()));
+    let key = app.driver.look(move |governor| {
+        governor.operators().find(|known| known.name == by).map(|known| known.key.clone())
+    });
     let Some(Key::Remote { public_key }) = key.await? else {
         return Err(bad(&format!("{} has no key kept elsewhere", signed.by)));
     };
     let key = unhex::<32>(&public_key).and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok());
     let signature = unhex::<64>(&signed.signature).map(|bytes| Signature::from_bytes(&bytes));
-    let (Some(key), Some(signature)) = (key, signature) else { return Err(bad("the signature cannot be read")) };
+    let (Some(key), Some(signature)) = (key, signature) else {
+        return Err(bad("the signature cannot be read"));
+    };
     let statement = gate_statement(gate, asked, signed);
     // Strict: a signature that another verifier might read otherwise is no signature.
-    key.verify_strict(statement.as_bytes(), &signature).map_err(|_| bad("the signature does not fit the answer"))
+    key.verify_strict(statement.as_bytes(), &signature)
+        .map_err(|_| bad("the signature does not fit the answer"))
 }
 
 fn gate_statement(gate: GateId, asked: &Answer, signed: &Signed) -> String {

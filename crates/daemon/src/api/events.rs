@@ -40,7 +40,11 @@ struct EventQuery {
     since: Option<u64>,
 }
 
-async fn events(State(app): State<Arc<App>>, headers: HeaderMap, Query(query): Query<EventQuery>) -> Result<Response, Problem> {
+async fn events(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Query(query): Query<EventQuery>,
+) -> Result<Response, Problem> {
     app.caller(&headers).await?;
     let (to, from) = mpsc::channel::<Result<Bytes, std::convert::Infallible>>(WAITING);
     let in_use = app.begin_use();
@@ -87,7 +91,9 @@ async fn catch_up(app: &Arc<App>, query: &EventQuery, to: &Sender, since: u64) -
     let mut last = since;
     loop {
         let app = app.clone();
-        let page = tokio::task::spawn_blocking(move || app.tools.ledger.read().page(&app.tools.tenant, last + 1, PAGE));
+        let page = tokio::task::spawn_blocking(move || {
+            app.tools.ledger.read().page(&app.tools.tenant, last + 1, PAGE)
+        });
         let Ok(Ok(page)) = page.await else { return Ok(last) };
         if page.is_empty() {
             return Ok(last);

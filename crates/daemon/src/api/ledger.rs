@@ -44,7 +44,9 @@ async fn checkpoint(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<J
     let signed = tokio::task::spawn_blocking(move || tools.ledger.checkpoint_now(&tools.tenant)).await;
     match signed {
         Ok(Ok(anchored)) => Ok(Json(json!({ "size": anchored.size, "note": anchored.note }))),
-        Ok(Err(problem)) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "EP0512", &in_full(&problem)).retryable()),
+        Ok(Err(problem)) => {
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "EP0512", &in_full(&problem)).retryable())
+        }
         Err(problem) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0531", &problem.to_string())),
     }
 }
@@ -57,7 +59,9 @@ async fn rebuild(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json
     });
     match task.await {
         Ok(Ok(seq)) => Ok(Json(json!({ "seq": seq }))),
-        Ok(Err(problem)) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0530", &in_full(&problem))),
+        Ok(Err(problem)) => {
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0530", &in_full(&problem)))
+        }
         Err(problem) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0531", &problem.to_string())),
     }
 }

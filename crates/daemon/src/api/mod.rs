@@ -58,7 +58,8 @@ impl App {
     /// Whether nobody has used the holder for `limits::HOLDER_IDLE`.
     pub(crate) fn is_idle(&self) -> bool {
         let last = *self.last_used.lock().unwrap_or_else(PoisonError::into_inner);
-        self.busy.load(Ordering::SeqCst) == 0 && self.tools.clock.now().ledger.since(last) >= limits::HOLDER_IDLE
+        self.busy.load(Ordering::SeqCst) == 0
+            && self.tools.clock.now().ledger.since(last) >= limits::HOLDER_IDLE
     }
 
     /// Who calls, as their key proves (interface.md 3: loopback is not an excuse).
@@ -71,7 +72,8 @@ impl App {
         // Comparing hashes tells nothing of the key by its timing.
         let hash = Digest::of(key.as_bytes());
         let found = self.driver.look(move |governor| {
-            let known = |operator: &&Operator| matches!(&operator.key, Key::Home { hash: known } if *known == hash);
+            let known =
+                |operator: &&Operator| matches!(&operator.key, Key::Home { hash: known } if *known == hash);
             governor.operators().find(known).cloned()
         });
         found.await?.ok_or_else(|| {
@@ -104,8 +106,10 @@ impl App {
             views.follow(&app.tools.ledger.read(), &app.tools.tenant)?;
             read(&views, &app.tools.tenant)
         });
-        let broken = |why: String| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0530", &why)
-            .hint("`eparch ledger rebuild-views` makes the read models anew from the ledger");
+        let broken = |why: String| {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0530", &why)
+                .hint("`eparch ledger rebuild-views` makes the read models anew from the ledger")
+        };
         match task.await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(problem)) => Err(broken(crate::agents::prepare::in_full(&problem))),
@@ -122,9 +126,7 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .merge(operators::routes())
         .merge(events::routes())
         .merge(ledger::routes())
-        .fallback(|| async {
-            Problem::new(StatusCode::NOT_FOUND, "EP0522", "there is no such route")
-        })
+        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "EP0522", "there is no such route") })
         .layer(DefaultBodyLimit::max(limits::PIPELINE_BYTES * 2))
         .layer(axum::middleware::from_fn_with_state(app.clone(), count_use))
         .with_state(app)
@@ -143,9 +145,8 @@ async fn count_use(
 pub(crate) type Body<T> = Result<axum::Json<T>, axum::extract::rejection::JsonRejection>;
 
 pub(crate) fn body<T>(body: Body<T>) -> Result<T, Problem> {
-    body.map(|axum::Json(body)| body).map_err(|rejection| {
-        Problem::new(StatusCode::BAD_REQUEST, "EP0523", &rejection.body_text())
-    })
+    body.map(|axum::Json(body)| body)
+        .map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, "EP0523", &rejection.body_text()))
 }
 
 pub(crate) fn not_found(what: &str) -> Problem {

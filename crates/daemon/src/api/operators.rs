@@ -42,16 +42,26 @@ async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Ve
     Ok(Json(all.await?))
 }
 
-async fn add(State(app): State<Arc<App>>, headers: HeaderMap, asked: Body<AddOperator>) -> Result<(StatusCode, Json<OperatorView>), Problem> {
+async fn add(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    asked: Body<AddOperator>,
+) -> Result<(StatusCode, Json<OperatorView>), Problem> {
     let caller = app.caller(&headers).await?;
     let asked = body(asked)?;
     let name = asked.name.clone();
-    let exists = app.driver.look(move |governor| governor.operators().any(|known| known.name == name)).await?;
+    let exists =
+        app.driver.look(move |governor| governor.operators().any(|known| known.name == name)).await?;
     let key = match asked.public_key {
         Some(public_key) => {
-            let valid = unhex::<32>(&public_key).is_some_and(|bytes| ed25519_dalek::VerifyingKey::from_bytes(&bytes).is_ok());
+            let valid = unhex::<32>(&public_key)
+                .is_some_and(|bytes| ed25519_dalek::VerifyingKey::from_bytes(&bytes).is_ok());
             if !valid {
-                return Err(Problem::new(StatusCode::BAD_REQUEST, "EP0410", "the public key is not an Ed25519 key of 64 hexadecimal digits"));
+                return Err(Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "EP0410",
+                    "the public key is not an Ed25519 key of 64 hexadecimal digits",
+                ));
             }
             Key::Remote { public_key }
         }
@@ -74,32 +84,55 @@ async fn add(State(app): State<Arc<App>>, headers: HeaderMap, asked: Body<AddOpe
     result.map(|_| (StatusCode::CREATED, Json(shown)))
 }
 
-async fn rotate(State(app): State<Arc<App>>, headers: HeaderMap, Path(name): Path<Name>) -> Result<Json<OperatorView>, Problem> {
+async fn rotate(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Path(name): Path<Name>,
+) -> Result<Json<OperatorView>, Problem> {
     let caller = app.caller(&headers).await?;
     let asked = name.clone();
-    let known = app.driver.look(move |governor| governor.operators().find(|known| known.name == asked).cloned()).await?;
+    let known = app
+        .driver
+        .look(move |governor| governor.operators().find(|known| known.name == asked).cloned())
+        .await?;
     match known.as_ref().map(|operator| &operator.key) {
         Some(Key::Remote { .. }) => {
-            return Err(Problem::new(StatusCode::CONFLICT, "EP0411", &format!("the key of {name} is kept elsewhere"))
-                .hint("remove the operator and add them again with the new public key"));
+            return Err(Problem::new(
+                StatusCode::CONFLICT,
+                "EP0411",
+                &format!("the key of {name} is kept elsewhere"),
+            )
+            .hint("remove the operator and add them again with the new public key"));
         }
         Some(Key::Home { .. }) if caller.name == name || caller.role.may_administer() => {}
         _ => {}
     }
     let allowed = known.is_some() && (caller.name == name || caller.role.may_administer());
     // The key is replaced only for somebody who may; everybody else gets the governor's refusal.
-    let hash = if allowed { app.tools.home.make_operator_key(&name).map_err(home_problem)? } else { Digest::of(b"") };
-    app.decide_event(Event::OperatorRotated { by: caller.name, name: name.clone(), key: Key::Home { hash } }).await?;
+    let hash = if allowed {
+        app.tools.home.make_operator_key(&name).map_err(home_problem)?
+    } else {
+        Digest::of(b"")
+    };
+    app.decide_event(Event::OperatorRotated { by: caller.name, name: name.clone(), key: Key::Home { hash } })
+        .await?;
     find(&app, name).await
 }
 
 async fn find(app: &App, name: Name) -> Result<Json<OperatorView>, Problem> {
     let asked = name.clone();
-    let found = app.driver.look(move |governor| governor.operators().find(|known| known.name == asked).map(view)).await?;
+    let found = app
+        .driver
+        .look(move |governor| governor.operators().find(|known| known.name == asked).map(view))
+        .await?;
     found.map(Json).ok_or_else(|| super::not_found(&format!("operator {name}")))
 }
 
-async fn remove(State(app): State<Arc<App>>, headers: HeaderMap, Path(name): Path<Name>) -> Result<Json<serde_json::Value>, Problem> {
+async fn remove(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Path(name): Path<Name>,
+) -> Result<Json<serde_json::Value>, Problem> {
     let caller = app.caller(&headers).await?;
     app.decide_event(Event::OperatorRemoved { by: caller.name, name: name.clone() }).await?;
     app.tools.home.drop_operator_key(&name).map_err(home_problem)?;
@@ -107,5 +140,10 @@ async fn remove(State(app): State<Arc<App>>, headers: HeaderMap, Path(name): Pat
 }
 
 fn home_problem(problem: crate::home::HomeError) -> Problem {
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, problem.code(), &crate::agents::prepare::in_full(&problem)).hint(problem.hint())
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        problem.code(),
+        &crate::agents::prepare::in_full(&problem),
+    )
+    .hint(problem.hint())
 }

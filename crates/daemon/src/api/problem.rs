@@ -64,7 +64,9 @@ impl Problem {
 impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Problem {
         let (code, hint) = match error {
-            SubmitError::Ledger(_) => ("EP0510", "nothing was done; free disk space or repair the disk of the home, then try again"),
+            SubmitError::Ledger(_) => {
+                ("EP0510", "nothing was done; free disk space or repair the disk of the home, then try again")
+            }
             SubmitError::Gone => ("EP0511", "try again; a new holder starts by itself"),
         };
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, &error.to_string()).hint(hint).retryable()
@@ -74,8 +76,12 @@ impl From<SubmitError> for Problem {
 impl From<&Refusal> for Problem {
     fn from(refusal: &Refusal) -> Problem {
         let status = match refusal {
-            Refusal::UnknownRun { .. } | Refusal::UnknownGate { .. } | Refusal::UnknownOperator { .. } => StatusCode::NOT_FOUND,
-            Refusal::UnknownStage { .. } | Refusal::UnknownPipeline { .. } | Refusal::BadRationale { .. } => StatusCode::BAD_REQUEST,
+            Refusal::UnknownRun { .. } | Refusal::UnknownGate { .. } | Refusal::UnknownOperator { .. } => {
+                StatusCode::NOT_FOUND
+            }
+            Refusal::UnknownStage { .. } | Refusal::UnknownPipeline { .. } | Refusal::BadRationale { .. } => {
+                StatusCode::BAD_REQUEST
+            }
             Refusal::RunExists { .. }
             | Refusal::RunEnded { .. }
             | Refusal::KeyReused { .. }

@@ -31,7 +31,11 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/api/runs/{id}/logs", get(logs))
 }
 
-async fn start(State(app): State<Arc<App>>, headers: HeaderMap, asked: Body<StartRun>) -> Result<Response, Problem> {
+async fn start(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    asked: Body<StartRun>,
+) -> Result<Response, Problem> {
     let caller = app.caller(&headers).await?;
     let asked = body(asked)?;
     let pipeline = compile(&app, &asked).await?;
@@ -58,8 +62,9 @@ async fn start(State(app): State<Arc<App>>, headers: HeaderMap, asked: Body<Star
 
 /// Checks the pipeline here as well: whoever sent it may be another version, or nobody's friend.
 async fn compile(app: &Arc<App>, asked: &StartRun) -> Result<Arc<Pipeline>, Problem> {
-    let known = app.driver.look(|governor| crate::known_approvers(governor)).await?;
-    let checked = eparch_pipeline::check(&asked.file, &asked.pipeline, &eparch_pipeline::Catalogue::built_in(), &known);
+    let known = app.driver.look(crate::known_approvers).await?;
+    let checked =
+        eparch_pipeline::check(&asked.file, &asked.pipeline, &eparch_pipeline::Catalogue::built_in(), &known);
     match checked.pipeline.clone() {
         Some(mut pipeline) => {
             // A shorter time is a narrower request; a longer one than its author allowed is not to be had.
@@ -97,7 +102,9 @@ async fn started(app: &Arc<App>, done: Done) -> Result<Response, Problem> {
         Fact::RunSpawned(spawned) => Some(spawned),
         _ => None,
     });
-    let spawned = spawned.ok_or_else(|| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0222", "the run was not started"))?;
+    let spawned = spawned.ok_or_else(|| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0222", "the run was not started")
+    })?;
     let name = find(app, spawned.run).await?.summary.name;
     let fresh = Started {
         pipeline_id: spawned.run,
@@ -120,23 +127,41 @@ struct ListQuery {
     before: Option<RunId>,
 }
 
-async fn list(State(app): State<Arc<App>>, headers: HeaderMap, Query(query): Query<ListQuery>) -> Result<Json<Vec<RunSummary>>, Problem> {
+async fn list(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Vec<RunSummary>>, Problem> {
     app.caller(&headers).await?;
-    let filter = RunFilter { live_only: query.live, limit: query.limit.unwrap_or(50).min(1_000), before: query.before };
+    let filter = RunFilter {
+        live_only: query.live,
+        limit: query.limit.unwrap_or(50).min(1_000),
+        before: query.before,
+    };
     app.read(move |views, tenant| views.runs(tenant, &filter)).await.map(Json)
 }
 
-async fn show(State(app): State<Arc<App>>, headers: HeaderMap, Path(id): Path<RunId>) -> Result<Json<RunDetail>, Problem> {
+async fn show(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Path(id): Path<RunId>,
+) -> Result<Json<RunDetail>, Problem> {
     app.caller(&headers).await?;
     find(&app, id).await.map(Json)
 }
 
 async fn find(app: &Arc<App>, id: RunId) -> Result<RunDetail, Problem> {
     let found = app.read(move |views, tenant| views.run(tenant, id)).await?;
-    found.ok_or_else(|| not_found(&format!("run {id}")).hint("`eparch runs list` shows the runs of this home"))
+    found
+        .ok_or_else(|| not_found(&format!("run {id}")).hint("`eparch runs list` shows the runs of this home"))
 }
 
-async fn stop(State(app): State<Arc<App>>, headers: HeaderMap, Path(id): Path<RunId>, asked: Body<StopRun>) -> Result<Json<RunDetail>, Problem> {
+async fn stop(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Path(id): Path<RunId>,
+    asked: Body<StopRun>,
+) -> Result<Json<RunDetail>, Problem> {
     let caller = app.caller(&headers).await?;
     let reason = body(asked)?.reason;
     let reason = if reason.is_empty() { format!("stopped by {}", caller.name) } else { reason };
@@ -144,7 +169,12 @@ async fn stop(State(app): State<Arc<App>>, headers: HeaderMap, Path(id): Path<Ru
     find(&app, id).await.map(Json)
 }
 
-async fn retry(State(app): State<Arc<App>>, headers: HeaderMap, Path(id): Path<RunId>, asked: Body<RetryRun>) -> Result<Response, Problem> {
+async fn retry(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Path(id): Path<RunId>,
+    asked: Body<RetryRun>,
+) -> Result<Response, Problem> {
     let caller = app.caller(&headers).await?;
     let from = body(asked)?.from;
     let earlier = find(&app, id).await?;
@@ -155,7 +185,8 @@ async fn retry(State(app): State<Arc<App>>, headers: HeaderMap, Path(id): Path<R
     let digest = earlier.definition;
     let document = app.tools.ledger.document(&app.tools.tenant, &digest);
     let pipeline = document.ok().flatten().and_then(|document| Pipeline::from_bytes(&document.bytes).ok());
-    let pipeline = Arc::new(pipeline.ok_or_else(|| not_found(&format!("definition {digest} in the ledger")))?);
+    let pipeline =
+        Arc::new(pipeline.ok_or_else(|| not_found(&format!("definition {digest} in the ledger")))?);
     if pipeline.find(from.as_str()).is_none() {
         let names: Vec<&str> = pipeline.stages.iter().map(|stage| stage.name.as_str()).collect();
         return Err(Problem::new(StatusCode::BAD_REQUEST, "EP0209", &format!("there is no stage {from}"))
@@ -198,19 +229,29 @@ async fn logs(
     app.caller(&headers).await?;
     let detail = find(&app, id).await?;
     let folder = app.tools.home.logs().join(id.to_string());
-    let stages = detail.stages.into_iter().filter(move |stage| query.stage.as_ref().is_none_or(|asked| *asked == stage.name));
+    let stages = detail
+        .stages
+        .into_iter()
+        .filter(move |stage| query.stage.as_ref().is_none_or(|asked| *asked == stage.name));
     let read = move || {
         let mut lines = Vec::new();
         for stage in stages {
             for attempt in 1..=stage.attempts {
                 // A log that is not there belongs to an attempt that never printed.
-                let found = capture::read(&folder.join(log_name(&stage.name, attempt)), 0).unwrap_or_default();
-                lines.extend(found.into_iter().map(|line| RunLogLine { stage: stage.name.clone(), attempt, line }));
+                let found =
+                    capture::read(&folder.join(log_name(&stage.name, attempt)), 0).unwrap_or_default();
+                lines.extend(found.into_iter().map(|line| RunLogLine {
+                    stage: stage.name.clone(),
+                    attempt,
+                    line,
+                }));
             }
         }
         lines.sort_by_key(|line| line.line.ts);
         lines
     };
     let lines = tokio::task::spawn_blocking(read).await;
-    lines.map(Json).map_err(|problem| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0531", &problem.to_string()))
+    lines
+        .map(Json)
+        .map_err(|problem| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0531", &problem.to_string()))
 }
