@@ -87,6 +87,14 @@ CREATE TABLE snapshot (
     UNIQUE (tenant, seq)
 ) STRICT;
 
+CREATE TABLE tally (
+    -- What the outbox and the snapshots of a tenant amount to: the XOR of their seals. A page that was lost, with rows
+    -- of either on it, does not go unnoticed.
+    tenant INTEGER PRIMARY KEY,
+    outbox BLOB NOT NULL,
+    snapshot BLOB NOT NULL
+) STRICT;
+
 -- History is only ever added to, in order.
 
 CREATE TRIGGER tenant_in_order BEFORE INSERT ON tenant BEGIN

@@ -25,6 +25,8 @@ pub(crate) struct Tenant {
     documents: (u64, Hash),
     /// How many entries the newest checkpoint covers.
     pub(crate) signed: u64,
+    /// What the outbox amounts to, and the snapshots.
+    tally: (Hash, Hash),
 }
 
 /// A checkpoint that a batch made or found.
@@ -118,8 +120,12 @@ impl<'a> Batch<'a> {
         if found != request.after {
             return Err(Failure::Request(WriteError::Conflict { expected: request.after, found }));
         }
+        let tally = tenant.tally;
         for entry in &request.entries {
             self.add(&mut tenant, entry)?;
+        }
+        if tenant.tally != tally {
+            self.keep_tally(&tenant)?;
         }
         let appended = Appended { first_seq: found + 1, last_seq: tenant.frontier.size() };
         self.changed.insert(request.tenant.clone(), tenant);
@@ -150,12 +156,15 @@ impl<'a> Batch<'a> {
             if removed != 1 {
                 return Err(Failure::Request(WriteError::NotOutstanding { effect: *effect }));
             }
+            let seal = seal::outbox(tenant.id, to_sql(effect.seq), i64::from(effect.idx));
+            seal::toggle(&mut tenant.tally.0, &seal);
         }
         for idx in 0..entry.effects_due {
             let seal = seal::outbox(tenant.id, to_sql(seq), i64::from(idx));
             self.connection
                 .prepare_cached("INSERT INTO outbox (tenant, seq, idx, seal) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![tenant.id, to_sql(seq), idx, seal])?;
+            seal::toggle(&mut tenant.tally.0, &seal);
         }
         for document in &entry.documents {
             if Digest::of(&document.bytes) != document.digest {
@@ -183,7 +192,7 @@ impl<'a> Batch<'a> {
 
     /// Saves a state and lets go of older ones.
     pub(crate) fn save(&mut self, name: &Name, snapshot: &Snapshot) -> Result<(), Failure> {
-        let tenant = self.known(name)?;
+        let mut tenant = self.known(name)?;
         let head = tenant.frontier.size();
         if snapshot.seq > head {
             return Err(Failure::Request(WriteError::BeyondHead { seq: snapshot.seq, head }));
@@ -201,7 +210,17 @@ impl<'a> Batch<'a> {
                  (SELECT seq FROM snapshot WHERE tenant = ?1 ORDER BY seq DESC LIMIT ?2)",
             )?
             .execute([tenant.id, SNAPSHOTS_KEPT])?;
+        tenant.tally.1 = sum(self.connection, "SELECT seal FROM snapshot WHERE tenant = ?1", tenant.id)?;
+        self.keep_tally(&tenant)?;
+        self.changed.insert(name.clone(), tenant);
         Ok(())
+    }
+
+    fn keep_tally(&self, tenant: &Tenant) -> Result<(), rusqlite::Error> {
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO tally (tenant, outbox, snapshot) VALUES (?1, ?2, ?3)")?
+            .execute(params![tenant.id, tenant.tally.0, tenant.tally.1])
+            .map(drop)
     }
 
     /// Signs a tenant's history as it now is; hands back the newest checkpoint when that already covers it.
@@ -251,7 +270,13 @@ impl<'a> Batch<'a> {
         self.connection
             .prepare_cached("INSERT INTO tenant (id, name, seal) VALUES (?1, ?2, ?3)")?
             .execute(params![id, name.as_str(), seal::tenant(id, name.as_str())])?;
-        Ok(Tenant { id, frontier: Frontier::default(), documents: (0, seal::START), signed: 0 })
+        Ok(Tenant {
+            id,
+            frontier: Frontier::default(),
+            documents: (0, seal::START),
+            signed: 0,
+            tally: (seal::NOTHING, seal::NOTHING),
+        })
     }
 }
 
@@ -275,5 +300,17 @@ fn load(connection: &Connection, id: i64, name: &Name) -> Result<Tenant, Failure
         }
         signed = covered;
     }
-    Ok(Tenant { id, frontier, documents, signed })
+    let tally = read::tally(connection, id)?;
+    Ok(Tenant { id, frontier, documents, signed, tally })
+}
+
+/// What the seals of some rows of a tenant amount to.
+fn sum(connection: &Connection, query: &str, tenant: i64) -> Result<Hash, rusqlite::Error> {
+    let mut rows = connection.prepare_cached(query)?;
+    let mut rows = rows.query([tenant])?;
+    let mut sum = seal::NOTHING;
+    while let Some(row) = rows.next()? {
+        seal::toggle(&mut sum, &row.get(0)?);
+    }
+    Ok(sum)
 }

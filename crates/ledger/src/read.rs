@@ -160,25 +160,33 @@ impl Reader {
 
     /// Every effect that is written down and has no result yet, oldest first.
     pub fn outbox(&self, tenant: &Name) -> Result<Vec<EffectRef>, ReadError> {
-        let Some(id) = self.id(tenant)? else { return Ok(Vec::new()) };
         let doing = sql("read the outbox");
+        // One moment for the rows and what they amount to; rolled back when dropped, having only read.
+        let _moment = self.connection.unchecked_transaction().map_err(&doing)?;
+        let Some(id) = self.id(tenant)? else { return Ok(Vec::new()) };
         let mut rows = self
             .connection
             .prepare_cached("SELECT seq, idx, seal FROM outbox WHERE tenant = ?1 ORDER BY seq, idx")
             .map_err(&doing)?;
-        let rows = rows
-            .query_map([id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Hash>(2)?)))
-            .map_err(&doing)?;
-        rows.map(|row| {
-            let (seq, idx, found) = row.map_err(&doing)?;
+        let mut rows = rows.query([id]).map_err(&doing)?;
+        let mut effects = Vec::new();
+        let mut sum = seal::NOTHING;
+        while let Some(row) = rows.next().map_err(&doing)? {
+            let (seq, idx): (i64, i64) = (row.get(0).map_err(&doing)?, row.get(1).map_err(&doing)?);
             let damage = || damaged(tenant.as_str(), "the outbox", seq.unsigned_abs());
-            if seal::outbox(id, seq, idx) != found {
+            let seal = seal::outbox(id, seq, idx);
+            if row.get::<_, Hash>(2).map_err(&doing)? != seal {
                 return Err(damage());
             }
-            let idx = u16::try_from(idx).map_err(|_| damage())?;
-            Ok(EffectRef { seq: seq.unsigned_abs(), idx })
-        })
-        .collect()
+            seal::toggle(&mut sum, &seal);
+            effects
+                .push(EffectRef { seq: seq.unsigned_abs(), idx: u16::try_from(idx).map_err(|_| damage())? });
+        }
+        if tally(&self.connection, id)?.0 == sum {
+            Ok(effects)
+        } else {
+            Err(damaged(tenant.as_str(), "the outbox", 0))
+        }
     }
 
     /// The newest saved state that is intact.
@@ -255,6 +263,15 @@ pub(crate) fn head(connection: &Connection, tenant: i64) -> Result<u64, ReadErro
         })
         .map_err(sql("find the newest entry"))?;
     Ok(newest.map_or(0, seq_of))
+}
+
+/// What a tenant's outbox amounts to, and its snapshots.
+pub(crate) fn tally(connection: &Connection, tenant: i64) -> Result<(Hash, Hash), ReadError> {
+    connection
+        .prepare_cached("SELECT outbox, snapshot FROM tally WHERE tenant = ?1")
+        .and_then(|mut row| row.query_row([tenant], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+        .map(|found| found.unwrap_or((seal::NOTHING, seal::NOTHING)))
+        .map_err(sql("read the tally of work in progress"))
 }
 
 /// The newest checkpoint of a tenant: size, root, note.

@@ -30,6 +30,14 @@ pub(crate) fn boot(before: &Hash, epoch: i64, at: &str, pid: i64, version: &str)
     hash(&[b"boot", before, &epoch.to_be_bytes(), at.as_bytes(), &pid.to_be_bytes(), version.as_bytes()])
 }
 
+/// Adds a seal to a sum over a set of rows, or takes it out again.
+pub(crate) fn toggle(sum: &mut Hash, seal: &Hash) {
+    sum.iter_mut().zip(seal).for_each(|(sum, seal)| *sum ^= seal);
+}
+
+/// The sum over no rows.
+pub(crate) const NOTHING: Hash = [0; 32];
+
 fn hash(parts: &[&[u8]]) -> Hash {
     *Digest::of_parts(parts).as_bytes()
 }

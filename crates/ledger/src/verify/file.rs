@@ -134,7 +134,7 @@ pub(crate) fn check_tenants(connection: &Connection, report: &mut Report) -> Vec
     if let Err(error) = read {
         report.file(Wrong::Tenant, format!("the tenants cannot be read: {error}"));
     }
-    for table in ["entry", "subtree", "document", "checkpoint", "outbox", "snapshot"] {
+    for table in ["entry", "subtree", "document", "checkpoint", "outbox", "snapshot", "tally"] {
         match owners(connection, table) {
             Ok(owners) => owners.into_iter().filter(|owner| !ids.contains(owner)).for_each(|owner| {
                 report.file(
@@ -163,6 +163,10 @@ fn owners(connection: &Connection, table: &str) -> Result<Vec<i64>, rusqlite::Er
     while let Some(next) = rows.query_row([after], |row| row.get::<_, Option<i64>>(0))? {
         let owner = if entries { entry::tenant_of(next) } else { next };
         owners.push(owner);
+        // In a damaged file the next may be no larger than the last; its structure is reported elsewhere.
+        if next <= after {
+            break;
+        }
         after = if entries { entry::place(owner, entry::SEQ_MAX) } else { owner };
     }
     Ok(owners)

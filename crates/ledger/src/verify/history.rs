@@ -10,6 +10,7 @@ use super::claims::{AnchorFile, Claim, read_note};
 use super::report::{Finding, Report, TenantReport, Wrong};
 use crate::entry::{SEQ_MAX, place, seq_of, to_sql};
 use crate::note::VerifierKey;
+use crate::read;
 use crate::seal;
 use crate::tree::{self, Frontier, Hash};
 
@@ -324,11 +325,13 @@ impl History<'_> {
 
     /// The outbox and the snapshots: not history, but nothing in the file goes unchecked.
     fn work(&mut self, head: u64) {
+        let (mut effects, mut snapshots) = (seal::NOTHING, seal::NOTHING);
         let query = "SELECT seq, idx, seal FROM outbox WHERE tenant = ?1 ORDER BY seq, idx";
         self.rows(query, Wrong::Outbox, |this, row| {
             let (seq, idx): (i64, i64) = (row.get(0)?, row.get(1)?);
-            let sealed = row.get::<_, Hash>(2)? == seal::outbox(this.id, seq, idx);
-            if !sealed || !(1..=to_sql(head)).contains(&seq) {
+            let seal = row.get::<_, Hash>(2)?;
+            seal::toggle(&mut effects, &seal);
+            if seal != seal::outbox(this.id, seq, idx) || !(1..=to_sql(head)).contains(&seq) {
                 this.found(
                     Wrong::Outbox,
                     None,
@@ -341,6 +344,7 @@ impl History<'_> {
         self.rows(query, Wrong::Snapshot, |this, row| {
             let seq: i64 = row.get(0)?;
             let seal = row.get::<_, Hash>(2)?;
+            seal::toggle(&mut snapshots, &seal);
             let sealed =
                 matches!(row.get_ref(1)?, ValueRef::Blob(body) if seal::snapshot(this.id, seq, body) == seal);
             if !sealed || !(0..=to_sql(head)).contains(&seq) {
@@ -352,6 +356,25 @@ impl History<'_> {
             }
             Ok(())
         });
+        match read::tally(self.connection, self.id) {
+            Ok(tally) => {
+                if tally.0 != effects {
+                    self.found(
+                        Wrong::Outbox,
+                        None,
+                        "the outbox has lost effects, or has some that were never written",
+                    );
+                }
+                if tally.1 != snapshots {
+                    self.found(
+                        Wrong::Snapshot,
+                        None,
+                        "snapshots are missing, or are not those that were saved",
+                    );
+                }
+            }
+            Err(error) => self.found(Wrong::Outbox, None, super::file::chain(&error)),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 
 use super::error::{ViewsError, is_damage};
 use crate::schema::{MigrateError, Migration, Schema};
@@ -79,8 +79,7 @@ fn open_existing(path: &Path) -> Result<Connection, NoUse> {
     match made_by(&connection) {
         Ok(found) if found == known => {}
         Ok(_) => return Err(NoUse::Discard("it was made by another version".to_owned())),
-        // What SQLite has no code of its own for is a statement that does not fit the schema.
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => {
+        Err(error @ rusqlite::Error::SqlInputError { .. }) => {
             return Err(NoUse::Discard(format!("its schema is not the one it names: {error}")));
         }
         Err(error) => return Err(error.into()),

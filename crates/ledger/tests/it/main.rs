@@ -10,3 +10,5 @@ mod migrate;
 mod open;
 mod tamper;
 mod verify;
+mod views;
+mod views_story;

@@ -122,12 +122,18 @@ pub(super) fn planned(to: &Writing<'_>, agent: AgentId, plan: &Digest) -> Result
 }
 
 /// Its plan is issued again because it made so many errors.
-pub(super) fn clarified(to: &Writing<'_>, agent: AgentId, clarified: &ClarifiedPlan) -> Result<(), rusqlite::Error> {
+pub(super) fn clarified(
+    to: &Writing<'_>,
+    agent: AgentId,
+    clarified: &ClarifiedPlan,
+) -> Result<(), rusqlite::Error> {
     planned(to, agent, &clarified.plan)?;
     if let Some(row) = to.agent(agent)? {
-        let (target, params_digest) = (Some(clarified.replaces.to_string()), Some(clarified.plan.to_string()));
+        let (target, params_digest) =
+            (Some(clarified.replaces.to_string()), Some(clarified.plan.to_string()));
         let reason = Some(clarified.reason.clone());
-        Action { actor: None, target, params_digest, reason, ..Action::by(&row, "clarify_plan") }.write(to)?;
+        Action { actor: None, target, params_digest, reason, ..Action::by(&row, "clarify_plan") }
+            .write(to)?;
     }
     Ok(())
 }
