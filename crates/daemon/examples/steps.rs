@@ -32,13 +32,13 @@ fn main() {
         let floor = floor(&home, commits);
         let _ = std::fs::remove_dir_all(&home);
         let line = serde_json::json!({
-            "name": format!("steps at {at_once}"),
-            "value": (STEPS as f64 / seconds).round(),
-            "unit": "steps/s",
+            "what": "steps",
+            "at_once": at_once,
+            "steps_per_s": (STEPS as f64 / seconds).round(),
             "steps": STEPS,
             "commits": commits,
             "commits_per_step": commits as f64 / STEPS as f64,
-            "floor_same_commits": (STEPS as f64 / floor).round(),
+            "floor_steps_per_s": (STEPS as f64 / floor).round(),
         });
         println!("{line}");
     }

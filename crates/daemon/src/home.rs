@@ -276,6 +276,15 @@ mod tests {
     }
 
     #[test]
+    fn r030_the_ledger_lies_in_the_home_under_its_default_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::create(&dir.path().join("home"), &Name::new("ada").unwrap()).unwrap();
+        assert_eq!(home.journal(), home.root().join("journal.db"));
+        let ledger = eparch_ledger::Settings::in_home(home.root());
+        assert_eq!(ledger.path, home.journal());
+    }
+
+    #[test]
     fn the_users_own_home_is_found_when_there_is_no_local_one() {
         let env = |key: &str| (key == "XDG_STATE_HOME").then(|| "/s".to_owned());
         assert_eq!(Home::locate(Some("/x".into()), env), Path::new("/x"));

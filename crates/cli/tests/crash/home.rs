@@ -46,7 +46,12 @@ impl DrillHome {
 
     pub(crate) fn eparch(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(EPARCH);
-        command.current_dir(self.project()).arg("--home").arg(self.root()).args(arguments).stdin(Stdio::null());
+        command
+            .current_dir(self.project())
+            .arg("--home")
+            .arg(self.root())
+            .args(arguments)
+            .stdin(Stdio::null());
         command
     }
 
@@ -141,11 +146,14 @@ impl Drop for DrillHome {
 pub(crate) fn is_alive(pid: u32) -> bool {
     // A zombie is as dead as it gets until its parent looks.
     let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
-    stat.is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X'])))
+    stat.is_ok_and(|stat| {
+        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    })
 }
 
 pub(crate) fn kill(pid: u32, signal: &str) {
-    let _ = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).stderr(Stdio::null()).status();
+    let _ =
+        Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).stderr(Stdio::null()).status();
 }
 
 /// Waits for a condition; a minute is a failure.
@@ -158,7 +166,12 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 pub(crate) fn shown(output: &Output) -> String {
-    format!("{}\n{}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// Whether a program that strace ran was killed by what it injected: strace ends as its program does.

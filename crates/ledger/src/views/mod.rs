@@ -26,7 +26,9 @@ use crate::entry::Entry;
 use crate::read::{ReadError, Reader};
 use crate::tree::{Hash, leaf_hash};
 use apply::Step;
-pub use audit::{ActionFilter, ActionPlace, ActionResult, ActionRow, AgentMetrics, Ruling, ViolationRow};
+pub use audit::{
+    ActionFilter, ActionPlace, ActionResult, ActionRow, AgentMetrics, BadActionPlace, Ruling, ViolationRow,
+};
 pub use error::ViewsError;
 use error::sql;
 pub use read::RunFilter;

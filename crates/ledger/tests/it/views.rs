@@ -5,15 +5,24 @@ use std::fs;
 
 use eparch_domain::{Phase, RunId, RunStatus, Severity, Span, StageStatus, Tier, ViolationType};
 use eparch_governor::{Answer, Event, GateDecision, GateOutcome, OperatorRole, Outcome, Signal};
-use eparch_ledger::views::{ActionFilter, ActionResult, ActionRow, RunFilter, Ruling, StageView, Views, ViewsError, summary};
+use eparch_ledger::views::{
+    ActionFilter, ActionResult, ActionRow, Ruling, RunFilter, StageView, Views, ViewsError, summary,
+};
 use eparch_ledger::{Append, NewEntry, Reader};
 use rusqlite::types::Value;
 
 use crate::home::{Home, body, name};
 use crate::views_story::{Story, opened, operator, out_of_order};
 
-const ALL: ActionFilter =
-    ActionFilter { run: None, agent: None, action: None, decision: None, since: None, before: None, limit: 100_000 };
+const ALL: ActionFilter = ActionFilter {
+    run: None,
+    agent: None,
+    action: None,
+    decision: None,
+    since: None,
+    before: None,
+    limit: 100_000,
+};
 
 fn stage<'d>(stages: &'d [StageView], name: &str) -> &'d StageView {
     stages.iter().find(|stage| stage.name.as_str() == name).unwrap()
@@ -83,7 +92,8 @@ fn eventful() -> Story {
     let (run, record) = story.ask_for_run(6, "ann", "staging");
     story.tell(Event::StopRequested { run, by: name("eve"), reason: String::new() });
     story.tell(Event::StopRequested { run, by: name("ann"), reason: "a mistake".into() });
-    let killed = Outcome::Failed { in_phase: Phase::Bootstrap, code: "EP0229".into(), reason: "it was killed".into() };
+    let killed =
+        Outcome::Failed { in_phase: Phase::Bootstrap, code: "EP0229".into(), reason: "it was killed".into() };
     story.advance(Story::prepared(&record)["plan"], vec![killed]);
     story.tell(Event::ClockJumped { by_ms: -5_000 });
     let key = operator("other", OperatorRole::Admin).key;
@@ -123,17 +133,26 @@ fn a_run_shows_its_stages_its_gates_and_how_it_ended() {
     let plan = stage(&detail.stages, "plan");
     assert_eq!((plan.status, plan.attempts, plan.tier), (StageStatus::Completed, 1, Some(Tier::T1)));
     assert_eq!((plan.phase.map(|phase| phase.as_str()), plan.confinement.len()), (Some("EXIT"), 1));
-    assert_eq!((plan.outputs["risk"].as_str(), plan.artifacts[0].path.as_str()), (Some("low"), "out/plan.json"));
+    assert_eq!(
+        (plan.outputs["risk"].as_str(), plan.artifacts[0].path.as_str()),
+        (Some("low"), "out/plan.json")
+    );
     let tests = stage(&detail.stages, "tests");
     assert_eq!((tests.parent.clone(), tests.branch.as_deref()), (Some(name("checks")), Some("behaviour")));
     assert_eq!(stage(&detail.stages, "review").requires, [name("plan")]);
     let deploy = stage(&detail.stages, "deploy");
-    assert_eq!((deploy.status, deploy.branch.as_deref(), deploy.attempts), (StageStatus::Skipped, Some("then"), 0));
+    assert_eq!(
+        (deploy.status, deploy.branch.as_deref(), deploy.attempts),
+        (StageStatus::Skipped, Some("then"), 0)
+    );
     assert_eq!(deploy.reason, "its branch was not taken");
     assert_eq!(stage(&detail.stages, "note").branch.as_deref(), Some("else"));
 
     let gate = &detail.approvals[0];
-    assert_eq!((gate.outcome, gate.stage.as_str(), gate.pipeline.as_str()), (Some(GateOutcome::Approved), "review", "release"));
+    assert_eq!(
+        (gate.outcome, gate.stage.as_str(), gate.pipeline.as_str()),
+        (Some(GateOutcome::Approved), "review", "release")
+    );
     assert_eq!(gate.expires_at.millis() - gate.opened_at.millis(), 30 * 60 * 1_000);
     assert_eq!((gate.votes[0].by.as_str(), gate.votes[0].decision), ("lead", GateDecision::Approve));
     assert_eq!(views.approval(&story.tenant, gate.gate).unwrap().as_ref(), Some(gate));
@@ -154,7 +173,10 @@ fn a_gate_that_waits_is_counted_until_it_closes() {
     story.follow(&mut views);
     let detail = views.run(&story.tenant, run).unwrap().unwrap();
     assert_eq!((detail.summary.approvals_waiting, detail.summary.status), (0, RunStatus::Failed));
-    assert_eq!((detail.summary.exit_code, stage(&detail.stages, "review").reason.as_str()), (Some(1), "denied"));
+    assert_eq!(
+        (detail.summary.exit_code, stage(&detail.stages, "review").reason.as_str()),
+        (Some(1), "denied")
+    );
 }
 
 #[test]
@@ -194,8 +216,13 @@ fn r112_every_decision_writes_a_row() {
     let refused = find("spawn", &|row| row.decision == Ruling::Deny);
     assert_eq!((refused.actor.as_deref(), refused.decision_reason.as_deref()), (Some("eve"), Some("EP0205")));
     assert_eq!(refused.result, Some(ActionResult::Denied));
-    assert_eq!(find("approve", &|row| row.decision_reason.as_deref() == Some("EP0305")).actor.as_deref(), Some("ann"));
-    find("approve", &|row| row.decision_reason.as_deref() == Some("EP0301") || row.decision_reason.as_deref() == Some("EP0302"));
+    assert_eq!(
+        find("approve", &|row| row.decision_reason.as_deref() == Some("EP0305")).actor.as_deref(),
+        Some("ann")
+    );
+    find("approve", &|row| {
+        row.decision_reason.as_deref() == Some("EP0301") || row.decision_reason.as_deref() == Some("EP0302")
+    });
     let execute = find("execute_command", &|row| row.agent_name.as_deref() == Some("release/plan"));
     assert_eq!((execute.target.as_deref(), execute.decision), (Some("python3"), Ruling::Allow));
     assert_eq!(execute.params_digest, Some(eparch_domain::Digest::of(br#"["python3","staging.py"]"#)));
@@ -207,10 +234,19 @@ fn r112_every_decision_writes_a_row() {
     find("end_attempt", &|row| row.error_type.as_deref() == Some("cancelled"));
     let revoked = find("end_attempt", &|row| row.error_type.as_deref() == Some("revoked"));
     assert_eq!(revoked.result, Some(ActionResult::Denied));
-    assert_eq!(find("heartbeat", &|row| row.decision == Ruling::Deny).decision_reason.as_deref(), Some("late"));
+    assert_eq!(
+        find("heartbeat", &|row| row.decision == Ruling::Deny).decision_reason.as_deref(),
+        Some("late")
+    );
     assert_eq!(find("stop", &|row| row.decision == Ruling::Deny).actor.as_deref(), Some("eve"));
-    assert_eq!(find("gate_closed", &|row| row.decision_reason.as_deref() == Some("timed_out")).decision, Ruling::Deny);
-    assert_eq!(find("operator_remove", &|row| row.decision == Ruling::Deny).error_type.as_deref(), Some("EP0402"));
+    assert_eq!(
+        find("gate_closed", &|row| row.decision_reason.as_deref() == Some("timed_out")).decision,
+        Ruling::Deny
+    );
+    assert_eq!(
+        find("operator_remove", &|row| row.decision == Ruling::Deny).error_type.as_deref(),
+        Some("EP0402")
+    );
     assert!(rows.iter().any(|row| row.session_id == "1") && rows.iter().any(|row| row.session_id == "2"));
 }
 
@@ -236,12 +272,15 @@ fn r112_actions_are_filtered_and_paged_without_gaps() {
         assert_eq!(views.actions(&story.tenant, filter).unwrap(), expected);
     };
     let run = all.iter().find_map(|row| row.pipeline_id);
-    let agent = all.iter().find_map(|row| row.agent_id);
+    let agent = all.iter().find(|row| row.action == "violation").and_then(|row| row.agent_id);
     let since = Some(all[all.len() / 2].ts);
     only(&ActionFilter { run, ..ALL }, &|row| row.pipeline_id == run);
     only(&ActionFilter { agent, ..ALL }, &|row| row.agent_id == agent);
     only(&ActionFilter { action: Some("approve".into()), ..ALL }, &|row| row.action == "approve");
     only(&ActionFilter { decision: Some(Ruling::Deny), ..ALL }, &|row| row.decision == Ruling::Deny);
+    only(&ActionFilter { decision: Some(Ruling::Deny), agent, ..ALL }, &|row| {
+        row.decision == Ruling::Deny && row.agent_id == agent
+    });
     only(&ActionFilter { decision: Some(Ruling::Allow), run, ..ALL }, &|row| {
         row.decision == Ruling::Allow && row.pipeline_id == run
     });
@@ -281,7 +320,12 @@ fn r113_metrics_are_what_the_actions_add_up_to() {
     let metrics = views.metrics(&story.tenant, story.now()).unwrap();
     let found: BTreeMap<String, [u64; 4]> = metrics
         .iter()
-        .map(|of| (of.agent_id.clone(), [of.total_runs, of.compliant_runs, of.consecutive_compliant, of.violations_30d]))
+        .map(|of| {
+            (
+                of.agent_id.clone(),
+                [of.total_runs, of.compliant_runs, of.consecutive_compliant, of.violations_30d],
+            )
+        })
         .collect();
     assert_eq!(found, expected);
     assert_eq!(found["release/plan"], [5, 4, 3, 0]);
@@ -353,7 +397,13 @@ fn r111_damaged_views_are_made_anew() {
         ("empty", Vec::new()),
         ("cut", file[..file.len() / 2].to_vec()),
         ("header", [&[0x55; 64], &file[64..]].concat()),
-        ("pages", file.iter().enumerate().map(|(at, byte)| if at > 8_192 && at % 512 == 0 { !byte } else { *byte }).collect()),
+        (
+            "pages",
+            file.iter()
+                .enumerate()
+                .map(|(at, byte)| if at > 8_192 && at % 512 == 0 { !byte } else { *byte })
+                .collect(),
+        ),
     ];
     for (what, bytes) in damages {
         fs::write(story.views_path(), bytes).unwrap();
@@ -439,7 +489,10 @@ fn r124_another_tenant_sees_nothing() {
     assert_eq!(views.approval(&zeta, gate).unwrap(), None);
     assert_eq!(views.actions(&zeta, &ALL).unwrap().len(), 1);
     assert_eq!(views.actions(&zeta, &ActionFilter { run: Some(run), ..ALL }).unwrap(), []);
-    assert_eq!((views.violations(&zeta, None, 9).unwrap().len(), views.metrics(&zeta, story.now()).unwrap().len()), (0, 0));
+    assert_eq!(
+        (views.violations(&zeta, None, 9).unwrap().len(), views.metrics(&zeta, story.now()).unwrap().len()),
+        (0, 0)
+    );
     // Making one tenant's views anew leaves the other's.
     let before = views.actions(&acme, &ALL).unwrap();
     views.rebuild(&story.ledger().read(), &zeta).unwrap();
@@ -492,14 +545,22 @@ fn a_record_is_told_in_one_line() {
     let gate = opened(&record);
     let views = story.followed();
     let line = views.summary(&story.tenant, &record).unwrap();
-    assert!(line.starts_with(&format!("plan ({agent}) came through VERIFY, PACKAGE, REPORT, EXIT: ")), "{line}");
-    assert!(line.ends_with(&format!("gate {gate} waits at stage review; stage review AWAITING_APPROVAL")), "{line}");
+    assert!(
+        line.starts_with(&format!("plan ({agent}) came through VERIFY, PACKAGE, REPORT, EXIT: ")),
+        "{line}"
+    );
+    assert!(
+        line.ends_with(&format!("gate {gate} waits at stage review; stage review AWAITING_APPROVAL")),
+        "{line}"
+    );
     let mut record = story.answer(gate, "lead", GateDecision::Deny);
     assert_eq!(record.decision.answer, Answer::Taken);
     if let Event::GateAnswered(answer) = &mut record.event {
         answer.rationale = "no\n\u{1b}[2Jway".into();
     }
-    assert!(summary::of(&record).starts_with(&format!("lead denies {gate} (no  [2Jway): gate {gate} was denied")));
+    assert!(
+        summary::of(&record).starts_with(&format!("lead denies {gate} (no  [2Jway): gate {gate} was denied"))
+    );
 }
 
 /// How long following takes; a figure, not a promise of a test (`cargo test --release -- --ignored --nocapture`).

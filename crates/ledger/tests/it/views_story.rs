@@ -8,14 +8,14 @@ use eparch_domain::{
     AgentId, Artifact, Digest, GateId, Grade, LedgerTime, Moment, Name, Profile, RunId, Span, Tier, Timestamp,
 };
 use eparch_governor::{
-    Answer, Check, Effect, Ended, Event, Fact, GateAnswer, GateDecision, Governor, Key, Measure, Operator, OperatorRole, Outcome,
-    RECORD_FORMAT, Record, RunRequest, Separation, Signal, Usage,
+    Answer, Check, Effect, Ended, Event, Fact, GateAnswer, GateDecision, Governor, Key, Measure, Operator,
+    OperatorRole, Outcome, RECORD_FORMAT, Record, RunRequest, Separation, Signal, Usage,
 };
 use eparch_ledger::views::Views;
 use eparch_ledger::{Append, Ledger, NewDocument, NewEntry};
 use eparch_pipeline::{
-    AgentWork, Branch, Budget, ConditionWork, Expr, GateType, GateWork, OnFailure, OnTimeout, ParallelWork, Parent, Pipeline,
-    Retries, Runtime, SandboxMode, Stage, StageIx, Text, Work,
+    AgentWork, Branch, Budget, ConditionWork, Expr, GateType, GateWork, OnFailure, OnTimeout, ParallelWork,
+    Parent, Pipeline, Retries, Runtime, SandboxMode, Stage, StageIx, Text, Work,
 };
 
 use crate::home::{Home, name};
@@ -37,7 +37,8 @@ impl Story {
         let ledger = Some(home.open());
         let now = Moment { ledger: LedgerTime::ZERO, wall: Timestamp::from_millis(1_800_000_000_000) };
         let governor = Governor::new();
-        let mut story = Story { home, tenant: name("default"), records: Vec::new(), ledger, governor, now, epoch: 0 };
+        let mut story =
+            Story { home, tenant: name("default"), records: Vec::new(), ledger, governor, now, epoch: 0 };
         story.boot();
         story.tell(Event::OperatorAdded { by: None, operator: operator("ann", OperatorRole::Admin) });
         for (who, role) in [("lead", OperatorRole::Approver), ("eve", OperatorRole::Viewer)] {
@@ -80,7 +81,8 @@ impl Story {
 
     pub(crate) fn wait(&mut self, span: Span) {
         self.now.ledger = self.now.ledger.after(span);
-        self.now.wall = Timestamp::from_millis(self.now.wall.millis() + i64::try_from(span.millis()).unwrap());
+        self.now.wall =
+            Timestamp::from_millis(self.now.wall.millis() + i64::try_from(span.millis()).unwrap());
     }
 
     /// A holder takes the home, the first one or after one that died.
@@ -101,7 +103,11 @@ impl Story {
             assert_eq!(Digest::of(&bytes), digest);
             NewDocument { digest, kind: "pipeline".into(), bytes }
         });
-        self.append(NewEntry { body: record.to_bytes(), documents: documents.collect(), ..NewEntry::default() });
+        self.append(NewEntry {
+            body: record.to_bytes(),
+            documents: documents.collect(),
+            ..NewEntry::default()
+        });
         self.records.push(record.clone());
         record
     }
@@ -145,7 +151,11 @@ impl Story {
     /// Takes an agent up to the moment its program is let go.
     pub(crate) fn release(&mut self, agent: AgentId) -> Record {
         let confinement = vec![Measure { name: "landlock".into(), in_force: true, detail: "ABI 4".into() }];
-        let plan = Outcome::Plan { plan: Digest::of(b"plan"), actions: vec!["execute_command".into()], problem: None };
+        let plan = Outcome::Plan {
+            plan: Digest::of(b"plan"),
+            actions: vec!["execute_command".into()],
+            problem: None,
+        };
         self.advance(
             agent,
             vec![
@@ -160,7 +170,12 @@ impl Story {
     pub(crate) fn finish(&mut self, agent: AgentId, exit: i32) -> Record {
         self.wait(Span::from_secs(3));
         let risk = [("risk".to_owned(), "low".into())].into();
-        let artifact = Artifact { path: "out/plan.json".into(), digest: Digest::of(b"{}"), size: 2, grade: Grade::Refined };
+        let artifact = Artifact {
+            path: "out/plan.json".into(),
+            digest: Digest::of(b"{}"),
+            size: 2,
+            grade: Grade::Refined,
+        };
         self.advance(
             agent,
             vec![Outcome::Execute {
@@ -168,7 +183,13 @@ impl Story {
                 outputs: risk,
                 artifacts: vec![artifact],
                 leftovers: 0,
-                usage: Usage { cpu_ms: 40, max_rss_bytes: 1 << 20, lines: 3, lines_dropped: 0, wall_ms: 3_000 },
+                usage: Usage {
+                    cpu_ms: 40,
+                    max_rss_bytes: 1 << 20,
+                    lines: 3,
+                    lines_dropped: 0,
+                    wall_ms: 3_000,
+                },
             }],
         );
         self.advance(
