@@ -19,8 +19,8 @@ pub(crate) struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 success, 1 failed or refused, 2 no consensus, 3 stopped or aborted, 64 usage, 65 bad input document,
-69 something needed is unavailable, 78 bad configuration, 130 interrupted.
+Exit codes: 0 success, 1 failed or refused, 2 no consensus, 3 stopped or aborted, 64 usage, \
+65 bad input document, 69 something needed is unavailable, 78 bad configuration, 130 interrupted. \
 Every error has a code with a page under docs/errors/.";
 
 /// What goes with every command.
@@ -53,17 +53,13 @@ pub(crate) struct Global {
 /// How answers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
     Text,
-    /// For programs.
     Json,
-    /// SARIF 2.1.0, of `pipeline validate`.
+    // SARIF 2.1.0, of `pipeline validate`; the two below are of `pipeline graph`.
     #[value(hide = true)]
     Sarif,
-    /// What many editors and forges show, of `pipeline graph`.
     #[value(hide = true)]
     Mermaid,
-    /// Graphviz, of `pipeline graph`.
     #[value(hide = true)]
     Dot,
 }
@@ -71,11 +67,8 @@ pub(crate) enum Format {
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal.
     Auto,
-    /// Always.
     Always,
-    /// Never.
     Never,
 }
 
@@ -171,9 +164,7 @@ pub(crate) struct Request {
 /// Where model calls go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
-    /// Nowhere.
     Local,
-    /// To an OpenAI-compatible endpoint.
     Openrouter,
 }
 

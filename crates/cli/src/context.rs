@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::args::{Format, Global};
 use crate::failure::{Failure, exit};
-use crate::paint;
 use crate::output::{errln, outln};
+use crate::paint;
 
 /// The global options, and what follows from them.
 #[derive(Debug)]
@@ -39,9 +39,12 @@ impl Context {
         if matches!(format, Format::Text | Format::Json) || own.contains(&format) {
             return Ok(());
         }
-        Err(Failure::new("EP0701", format!("this command does not write {}", format!("{format:?}").to_lowercase()))
-            .hint("--format is text or json here")
-            .exit(exit::USAGE))
+        Err(Failure::new(
+            "EP0701",
+            format!("this command does not write {}", format!("{format:?}").to_lowercase()),
+        )
+        .hint("--format is text or json here")
+        .exit(exit::USAGE))
     }
 
     /// Whether progress is told.
@@ -103,6 +106,12 @@ impl Context {
 /// Prints a JSON document, readable by people as well.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value);
-    outln!("{}", text.map_err(|problem| Failure::new("EP0706", format!("cannot write the answer as JSON: {problem}")))?);
+    outln!(
+        "{}",
+        text.map_err(|problem| Failure::new(
+            "EP0706",
+            format!("cannot write the answer as JSON: {problem}")
+        ))?
+    );
     Ok(())
 }

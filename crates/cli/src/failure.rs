@@ -8,8 +8,8 @@ use clap::error::ErrorKind;
 use eparch_daemon::{CallError, ConfigError, HomeError, Problem};
 use serde_json::json;
 
-use crate::paint;
 use crate::output::{errln, outln};
+use crate::paint;
 
 /// Exit codes; those of runs are `RunStatus::exit_code`.
 pub(crate) mod exit {
@@ -36,7 +36,13 @@ impl Failure {
     /// A failure with its stable code; exits with 1.
     pub(crate) fn new(code: &str, message: impl Into<String>) -> Failure {
         let message = message.into();
-        Failure { code: code.to_owned(), message, detail: String::new(), hint: String::new(), exit: exit::FAILED }
+        Failure {
+            code: code.to_owned(),
+            message,
+            detail: String::new(),
+            hint: String::new(),
+            exit: exit::FAILED,
+        }
     }
 
     /// The same, with what to do about it.
@@ -126,7 +132,13 @@ impl From<Problem> for Failure {
             (_, 501 | 503) => exit::UNAVAILABLE,
             _ => exit::FAILED,
         };
-        Failure { code: problem.code, message: problem.title, detail: problem.detail, hint: problem.hint, exit }
+        Failure {
+            code: problem.code,
+            message: problem.title,
+            detail: problem.detail,
+            hint: problem.hint,
+            exit,
+        }
     }
 }
 
@@ -165,7 +177,8 @@ pub(crate) fn usage(problem: &clap::Error, as_json: bool) -> ExitCode {
     if as_json && !help {
         let text = problem.render().to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        let failure = Failure::new("EP0701", message).hint("`eparch --help` lists the commands").exit(exit::USAGE);
+        let failure =
+            Failure::new("EP0701", message).hint("`eparch --help` lists the commands").exit(exit::USAGE);
         return failure.report(true);
     }
     // Nowhere left to complain about a closed output.

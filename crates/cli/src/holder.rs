@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use eparch_daemon::{CallError, Client, Home, HoldOptions, Lines, hold, wire};
+use eparch_daemon::{CallError, Client, HoldOptions, Home, Lines, hold, wire};
 use eparch_domain::Name;
 use eparch_sandbox::Launcher;
 use serde::Serialize;
@@ -76,16 +76,24 @@ impl<'c> Desk<'c> {
 
     /// Reads something.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.again(|| self.client.get(path), |problem| is_away(problem)).await
+        self.again(|| self.client.get(path), is_away).await
     }
 
     /// Asks for something that must not be asked twice: a holder that goes away meanwhile is an error.
-    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
         self.again(|| self.client.post(path, body), |problem| matches!(problem, CallError::Absent(_))).await
     }
 
     /// Asks for something that may be asked twice.
-    pub(crate) async fn post_again<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+    pub(crate) async fn post_again<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
         self.again(|| self.client.post(path, body), is_away).await
     }
 
@@ -127,7 +135,8 @@ impl<'c> Desk<'c> {
                 // One that is unwell answers, too, and says of each request what is wrong with it.
                 Ok(_) | Err(CallError::Problem(_) | CallError::Nonsense(_)) => return Ok(()),
                 Err(CallError::Absent(refused)) if refused.kind() == io::ErrorKind::PermissionDenied => {
-                    return Err(no_holder("this home belongs to somebody else", "").hint("use your own home with --home DIR"));
+                    return Err(no_holder("this home belongs to somebody else", "")
+                        .hint("use your own home with --home DIR"));
                 }
                 Err(CallError::Absent(_) | CallError::Lost(_)) => {}
             }
@@ -167,7 +176,8 @@ impl<'c> Desk<'c> {
         if let Some(config) = self.context.config_file() {
             command.arg("--config").arg(fs::canonicalize(config).map_err(cannot)?);
         }
-        let command = command.current_dir(self.home.root()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+        let command =
+            command.current_dir(self.home.root()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
         Ok(Started { child: command.spawn().map_err(cannot)?, log, from })
     }
 }
@@ -194,7 +204,10 @@ struct Started {
 impl Started {
     /// Its exit code, when it has ended; `None` inside when a signal ended it.
     fn ended(&mut self) -> Result<Option<Option<i32>>, Failure> {
-        let ended = self.child.try_wait().map_err(|problem| no_holder(&format!("the holder is lost: {problem}"), ""))?;
+        let ended = self
+            .child
+            .try_wait()
+            .map_err(|problem| no_holder(&format!("the holder is lost: {problem}"), ""))?;
         Ok(ended.map(|status| status.code()))
     }
 

@@ -84,7 +84,9 @@ impl Paint {
             StageStatus::Failed | StageStatus::TimedOut => self.bad(text),
             StageStatus::AwaitingApproval => self.warn(text),
             StageStatus::Running => self.busy(text),
-            StageStatus::Pending | StageStatus::Ready | StageStatus::Skipped | StageStatus::Cancelled => self.faint(text),
+            StageStatus::Pending | StageStatus::Ready | StageStatus::Skipped | StageStatus::Cancelled => {
+                self.faint(text)
+            }
         }
     }
 
@@ -120,8 +122,21 @@ pub(crate) fn glyph(status: StageStatus, frame: usize) -> &'static str {
 /// A text from an agent, harmless on a terminal: no control characters, which could move the cursor, retitle the window
 /// or forge what Eparch itself says.
 pub(crate) fn harmless(text: &str) -> String {
-    let control = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if c == '\t' { ' ' } else if control(c) { '\u{fffd}' } else { c }).collect()
+    let control = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars()
+        .map(|c| {
+            if c == '\t' {
+                ' '
+            } else if control(c) {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -91,7 +91,12 @@ fn again(
 }
 
 /// Has a definition at hand, if the ledger keeps it.
-fn learn(governor: &mut Governor, digest: &Digest, reader: &Reader, tenant: &Name) -> Result<bool, ReadError> {
+fn learn(
+    governor: &mut Governor,
+    digest: &Digest,
+    reader: &Reader,
+    tenant: &Name,
+) -> Result<bool, ReadError> {
     if governor.knows(digest) {
         return Ok(true);
     }

@@ -37,7 +37,9 @@ impl Table {
 
     pub(crate) fn to_text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let widest = |at: usize| self.rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.width).max().unwrap_or(0);
+        let widest = |at: usize| {
+            self.rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.width).max().unwrap_or(0)
+        };
         let widths: Vec<usize> = (0..columns).map(widest).collect();
         let mut text = String::new();
         for row in &self.rows {

@@ -54,7 +54,8 @@ pub(crate) fn until(then: Timestamp) -> String {
 /// The time of day in UTC, `12:34:56Z`.
 pub(crate) fn clock(at: Timestamp) -> String {
     let text = at.to_string();
-    text.split_once('T').map_or(text.clone(), |(_, time)| format!("{}Z", time.chars().take(8).collect::<String>()))
+    text.split_once('T')
+        .map_or(text.clone(), |(_, time)| format!("{}Z", time.chars().take(8).collect::<String>()))
 }
 
 #[cfg(test)]
@@ -63,7 +64,13 @@ mod tests {
 
     #[test]
     fn lengths_are_short_and_times_are_utc() {
-        let table = [(840, "840ms"), (3_250, "3.2s"), (247_000, "4m07s"), (7_500_000, "2h05m"), (273_600_000, "3d04h")];
+        let table = [
+            (840, "840ms"),
+            (3_250, "3.2s"),
+            (247_000, "4m07s"),
+            (7_500_000, "2h05m"),
+            (273_600_000, "3d04h"),
+        ];
         for (millis, text) in table {
             assert_eq!(length(millis), text);
         }

@@ -41,7 +41,12 @@ pub(crate) fn begin(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
         Ok(spec) => {
             let start_by = turn.now.ledger.after(work.start_timeout);
             turn.record(Fact::AttemptBegan { run, stage: ix, agent: spec.agent, attempt, start_by });
-            turn.record(Fact::StageChanged { run, stage: ix, status: StageStatus::Running, reason: String::new() });
+            turn.record(Fact::StageChanged {
+                run,
+                stage: ix,
+                status: StageStatus::Running,
+                reason: String::new(),
+            });
             turn.record(Fact::PhaseEntered { agent: spec.agent, phase: Phase::Bootstrap });
             turn.ask(Effect::Prepare(Box::new(spec)));
         }
@@ -93,7 +98,9 @@ fn step(turn: &mut Turn<'_>, agent: AgentId, outcome: &Outcome) {
             Some(reason) => end_early(turn, agent, failed("EP0230", reason)),
             None => enter(turn, agent, Phase::Plan),
         },
-        Outcome::Plan { problem: Some(problem), .. } => end_early(turn, agent, failed("EP0231", problem.clone())),
+        Outcome::Plan { problem: Some(problem), .. } => {
+            end_early(turn, agent, failed("EP0231", problem.clone()))
+        }
         Outcome::Plan { plan, problem: None, .. } => planned(turn, agent, *plan),
         Outcome::Execute { ended, outputs, artifacts, .. } => {
             turn.record(Fact::OutputSeen { agent, outputs: outputs.clone(), artifacts: artifacts.clone() });
@@ -225,7 +232,11 @@ fn ended(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
         turn.record(Fact::StageChanged { run, stage: ix, status: StageStatus::Ready, reason });
         return;
     }
-    let status = if live.ending.is_some() && end != AttemptEnd::Completed { StageStatus::Cancelled } else { end.stage_status() };
+    let status = if live.ending.is_some() && end != AttemptEnd::Completed {
+        StageStatus::Cancelled
+    } else {
+        end.stage_status()
+    };
     run::end_stage(turn, run, ix, status, &end.reason());
 }
 
@@ -248,7 +259,13 @@ pub(crate) fn proven_dead(turn: &mut Turn<'_>, agent: AgentId) {
         return run::end_stage(turn, run, ix, StageStatus::Cancelled, &reason);
     }
     if interruptions > MAX_INTERRUPTIONS {
-        return run::end_stage(turn, run, ix, StageStatus::Failed, &format!("{reason}; {interruptions} times"));
+        return run::end_stage(
+            turn,
+            run,
+            ix,
+            StageStatus::Failed,
+            &format!("{reason}; {interruptions} times"),
+        );
     }
     // A program that never ran did nothing: there is nothing to ask about.
     match work.on_interrupt() {

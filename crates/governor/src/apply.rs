@@ -35,7 +35,9 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             }
         }
         Fact::RunChanged { run, status, .. } => change_run(governor, *run, *status),
-        Fact::StageChanged { run, stage, status, reason } => change_stage(governor, *run, *stage, *status, reason, now),
+        Fact::StageChanged { run, stage, status, reason } => {
+            change_stage(governor, *run, *stage, *status, reason, now)
+        }
         Fact::StageKept { run, stage, kept } => {
             if let Some(state) = governor.stage_mut(*run, *stage) {
                 state.status = StageStatus::Completed;
@@ -63,8 +65,12 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
                 governor.timers.clear_agent(*agent);
             }
         }
-        Fact::TreeKnown { agent, tree } => with_attempt(governor, *agent, |attempt| attempt.tree = Some(tree.clone())),
-        Fact::PlanSettled { agent, plan } => with_attempt(governor, *agent, |attempt| attempt.plan = Some(*plan)),
+        Fact::TreeKnown { agent, tree } => {
+            with_attempt(governor, *agent, |attempt| attempt.tree = Some(tree.clone()))
+        }
+        Fact::PlanSettled { agent, plan } => {
+            with_attempt(governor, *agent, |attempt| attempt.plan = Some(*plan))
+        }
         Fact::PlanClarified { agent, clarified } => with_attempt(governor, *agent, |attempt| {
             attempt.plan = Some(clarified.plan);
             attempt.clarifications = clarified.crossing;
@@ -90,7 +96,9 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
                 attempt.artifacts.extend(artifacts.iter().cloned());
             });
         }
-        Fact::ErrorCounted { agent, code } => with_attempt(governor, *agent, |attempt| attempt.budget.count_error(code)),
+        Fact::ErrorCounted { agent, code } => {
+            with_attempt(governor, *agent, |attempt| attempt.budget.count_error(code))
+        }
         Fact::ViolationFound { agent, violation, .. } => with_attempt(governor, *agent, |attempt| {
             if *violation == eparch_domain::ViolationType::ProcedureSkipped {
                 attempt.budget.count_procedure_violation();
@@ -103,7 +111,9 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             });
             governor.timers.clear_agent(*agent);
         }
-        Fact::Packaged { agent, manifest } => with_attempt(governor, *agent, |attempt| attempt.package = Some(*manifest)),
+        Fact::Packaged { agent, manifest } => {
+            with_attempt(governor, *agent, |attempt| attempt.package = Some(*manifest))
+        }
         Fact::Reported { .. } | Fact::ConditionDecided { .. } => {}
         Fact::AttemptCutOff { agent } => {
             with_attempt(governor, *agent, |attempt| {
@@ -193,7 +203,13 @@ fn spawn(governor: &mut Governor, spawned: &RunSpawned) {
         governor.state.keys.put(key.clone(), (spawned.run, spawned.plan));
     }
     governor.timers.set(Timer::Run(spawned.run), spawned.deadline);
-    let run = Run { spawned: spawned.clone(), status: RunStatus::Spawned, ending: None, stages, graph: Some(graph) };
+    let run = Run {
+        spawned: spawned.clone(),
+        status: RunStatus::Spawned,
+        ending: None,
+        stages,
+        graph: Some(graph),
+    };
     governor.state.runs.insert(spawned.run, Arc::new(run));
 }
 
@@ -207,7 +223,14 @@ fn change_run(governor: &mut Governor, run: RunId, status: RunStatus) {
     }
 }
 
-fn change_stage(governor: &mut Governor, run: RunId, ix: StageIx, status: StageStatus, reason: &str, now: Moment) {
+fn change_stage(
+    governor: &mut Governor,
+    run: RunId,
+    ix: StageIx,
+    status: StageStatus,
+    reason: &str,
+    now: Moment,
+) {
     if status.is_terminal() {
         unqueue(governor, run, ix);
         governor.timers.clear(Timer::Stage(run, ix));

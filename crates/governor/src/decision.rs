@@ -125,10 +125,16 @@ impl Refusal {
         match self {
             Refusal::RunExists { .. } => "ask for a new run; an id is used once",
             Refusal::UnknownRun { .. } => "`eparch runs list` shows the runs of this home",
-            Refusal::RunEnded { .. } => "`eparch runs retry ID --from STAGE` makes a new run from one that has ended",
-            Refusal::UnknownOperator { .. } => "`eparch operator list` shows who is known; `eparch operator add NAME --role ROLE` adds somebody",
+            Refusal::RunEnded { .. } => {
+                "`eparch runs retry ID --from STAGE` makes a new run from one that has ended"
+            }
+            Refusal::UnknownOperator { .. } => {
+                "`eparch operator list` shows who is known; `eparch operator add NAME --role ROLE` adds somebody"
+            }
             Refusal::RoleForbids { .. } => "ask somebody whose role allows it",
-            Refusal::GrantTooHigh { .. } => "ask for a lower --tier, or let somebody with a higher maximum start the run",
+            Refusal::GrantTooHigh { .. } => {
+                "ask for a lower --tier, or let somebody with a higher maximum start the run"
+            }
             Refusal::TierAboveGrant { .. } => "grant a higher --tier, or lower the stage's tier",
             Refusal::UnknownPipeline { .. } => "hand in the pipeline's file again",
             Refusal::UnknownStage { .. } => "`eparch runs show ID` lists the stages",
@@ -140,11 +146,17 @@ impl Refusal {
             Refusal::GateTimedOut { .. } => "start the run again, or retry it from the gate's stage",
             Refusal::NotAnApprover { .. } => "somebody listed at the gate must answer it",
             Refusal::OwnRequest { .. } => "whoever asks for a run may not approve it; somebody else must",
-            Refusal::SubjectDiffers { .. } => "look at the gate again with `eparch approvals show ID`, then answer what it shows",
+            Refusal::SubjectDiffers { .. } => {
+                "look at the gate again with `eparch approvals show ID`, then answer what it shows"
+            }
             Refusal::AnsweredBefore { .. } => "each person has one vote at a gate",
             Refusal::BadRationale { .. } => "say why with --rationale",
-            Refusal::SeparationTooWeak { .. } => "sign the answer with a key this home never held: `eparch operator add NAME --role approver --public-key KEY`, then `eparch approvals approve ID --key FILE`",
-            Refusal::OperatorExists { .. } => "choose another name, or rotate the key with `eparch operator rotate NAME`",
+            Refusal::SeparationTooWeak { .. } => {
+                "sign the answer with a key this home never held: `eparch operator add NAME --role approver --public-key KEY`, then `eparch approvals approve ID --key FILE`"
+            }
+            Refusal::OperatorExists { .. } => {
+                "choose another name, or rotate the key with `eparch operator rotate NAME`"
+            }
             Refusal::LastAdmin { .. } => "add another admin first",
             Refusal::BeyondOwnTier { .. } => "nobody gives a higher tier than their own maximum",
         }
@@ -159,7 +171,9 @@ impl std::fmt::Display for Refusal {
             Refusal::RunEnded { run, status } => write!(f, "{run} has ended {status}"),
             Refusal::UnknownOperator { name } => write!(f, "no operator {name} is known"),
             Refusal::RoleForbids { name, role, what } => write!(f, "{name} is {role} and may not {what}"),
-            Refusal::GrantTooHigh { asked, max } => write!(f, "{asked} was asked for, but the operator may grant {max} at most"),
+            Refusal::GrantTooHigh { asked, max } => {
+                write!(f, "{asked} was asked for, but the operator may grant {max} at most")
+            }
             Refusal::TierAboveGrant { stage, tier, grant } => {
                 write!(f, "stage {stage} works at {tier}, but the run is granted {grant}")
             }
@@ -168,7 +182,9 @@ impl std::fmt::Display for Refusal {
             Refusal::RuntimeMissing { stage, runtime } => {
                 write!(f, "stage {stage} needs the {runtime} runtime, which this build does not have")
             }
-            Refusal::KeyReused { run } => write!(f, "the idempotency key was used for another request, {run}"),
+            Refusal::KeyReused { run } => {
+                write!(f, "the idempotency key was used for another request, {run}")
+            }
             Refusal::TooManyRuns { limit } => write!(f, "{limit} runs are alive, which is the limit"),
             Refusal::UnknownGate { gate } => write!(f, "no gate {gate} is known"),
             Refusal::GateClosed { gate } => write!(f, "{gate} has been decided"),
@@ -184,7 +200,9 @@ impl std::fmt::Display for Refusal {
             Refusal::AnsweredBefore { name } => write!(f, "{name} has answered this gate before"),
             Refusal::BadRationale { limit } => write!(f, "a rationale of 1 to {limit} bytes is required"),
             Refusal::SeparationTooWeak { needed } => match needed {
-                Separation::RemoteKey => write!(f, "this gate takes only answers signed by a key this home never held"),
+                Separation::RemoteKey => {
+                    write!(f, "this gate takes only answers signed by a key this home never held")
+                }
                 Separation::SameHome => write!(f, "this gate takes only answers proven by a key"),
             },
             Refusal::OperatorExists { name } => write!(f, "there is an operator {name} already"),

@@ -58,7 +58,9 @@ impl Effect {
     /// Whether an event will tell what came of it. Such an effect stays due until then.
     pub fn has_result(&self) -> bool {
         match self {
-            Effect::Prepare(_) | Effect::Execute { .. } | Effect::Conclude { .. } | Effect::Reap { .. } => true,
+            Effect::Prepare(_) | Effect::Execute { .. } | Effect::Conclude { .. } | Effect::Reap { .. } => {
+                true
+            }
             Effect::Kill { .. } | Effect::Release { .. } | Effect::Seal { .. } => false,
         }
     }

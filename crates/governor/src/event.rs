@@ -375,7 +375,9 @@ impl AttemptEnd {
             AttemptEnd::Completed => StageStatus::Completed,
             AttemptEnd::TimedOut { .. } => StageStatus::TimedOut,
             AttemptEnd::Cancelled { .. } => StageStatus::Cancelled,
-            AttemptEnd::Failed { .. } | AttemptEnd::Revoked { .. } | AttemptEnd::Interrupted { .. } => StageStatus::Failed,
+            AttemptEnd::Failed { .. } | AttemptEnd::Revoked { .. } | AttemptEnd::Interrupted { .. } => {
+                StageStatus::Failed
+            }
         }
     }
 
@@ -383,12 +385,16 @@ impl AttemptEnd {
     pub fn reason(&self) -> String {
         match self {
             AttemptEnd::Completed => String::new(),
-            AttemptEnd::Failed { reason, .. } | AttemptEnd::Cancelled { reason } | AttemptEnd::Revoked { reason } => {
-                reason.clone()
-            }
+            AttemptEnd::Failed { reason, .. }
+            | AttemptEnd::Cancelled { reason }
+            | AttemptEnd::Revoked { reason } => reason.clone(),
             AttemptEnd::TimedOut { limit, allowed } => format!("the {limit} timeout of {allowed} passed"),
-            AttemptEnd::Interrupted { ran: true } => "cut off with its holder; what it did outside is unknown".to_owned(),
-            AttemptEnd::Interrupted { ran: false } => "cut off with its holder before its program ran".to_owned(),
+            AttemptEnd::Interrupted { ran: true } => {
+                "cut off with its holder; what it did outside is unknown".to_owned()
+            }
+            AttemptEnd::Interrupted { ran: false } => {
+                "cut off with its holder before its program ran".to_owned()
+            }
         }
     }
 }

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{AgentId, Artifact, ClarifiedPlan, Digest, GateId, LedgerTime, Name, Phase, RunId, RunStatus, StageStatus, Tier, ViolationType};
+use eparch_domain::{
+    AgentId, Artifact, ClarifiedPlan, Digest, GateId, LedgerTime, Name, Phase, RunId, RunStatus, StageStatus,
+    Tier, ViolationType,
+};
 use eparch_pipeline::StageIx;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -57,7 +57,12 @@ pub(crate) fn open_interrupted(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
 fn open(turn: &mut Turn<'_>, opened: GateOpened) {
     let (run, stage) = (opened.run, opened.stage);
     turn.record(Fact::GateOpened(Box::new(opened)));
-    turn.record(Fact::StageChanged { run, stage, status: StageStatus::AwaitingApproval, reason: String::new() });
+    turn.record(Fact::StageChanged {
+        run,
+        stage,
+        status: StageStatus::AwaitingApproval,
+        reason: String::new(),
+    });
 }
 
 /// One gate for each stage, and one more for each interruption: durable, and the same on every replay.
@@ -133,7 +138,8 @@ fn examine(turn: &Turn<'_>, answer: &GateAnswer) -> Result<GateOpened, Refusal> 
         return Err(Refusal::BadRationale { limit: limits::RATIONALE_BYTES });
     }
     // A key that this home made cannot have been kept apart from it, whatever the shell says it has proven.
-    let apart = if matches!(operator.key, Key::Remote { .. }) { answer.separation } else { Separation::SameHome };
+    let apart =
+        if matches!(operator.key, Key::Remote { .. }) { answer.separation } else { Separation::SameHome };
     if apart < opened.separation {
         return Err(Refusal::SeparationTooWeak { needed: opened.separation });
     }
@@ -142,7 +148,10 @@ fn examine(turn: &Turn<'_>, answer: &GateAnswer) -> Result<GateOpened, Refusal> 
 
 /// Closes the gate when its votes decide it: one denial, or enough approvals.
 fn count(turn: &mut Turn<'_>, opened: &GateOpened) {
-    let Some(Doing::Gate(open)) = turn.governor.run(opened.run).map(|live| &live.stage(opened.stage).doing) else { return };
+    let Some(Doing::Gate(open)) = turn.governor.run(opened.run).map(|live| &live.stage(opened.stage).doing)
+    else {
+        return;
+    };
     let denied = open.votes.values().any(|vote| *vote == GateDecision::Deny);
     let approvals = open.votes.values().filter(|vote| **vote == GateDecision::Approve).count();
     if denied {
@@ -182,7 +191,9 @@ fn close(turn: &mut Turn<'_>, opened: &GateOpened, outcome: GateOutcome) {
         GateOutcome::TimedOut if on_timeout == Some(OnTimeout::Skip) => {
             run::end_stage(turn, run, ix, StageStatus::Skipped, "nobody answered in time");
         }
-        GateOutcome::TimedOut => run::end_stage(turn, run, ix, StageStatus::TimedOut, "nobody answered in time"),
+        GateOutcome::TimedOut => {
+            run::end_stage(turn, run, ix, StageStatus::TimedOut, "nobody answered in time")
+        }
         GateOutcome::Cancelled => run::end_stage(turn, run, ix, StageStatus::Cancelled, "cancelled"),
     }
 }

@@ -38,7 +38,9 @@ impl Graph {
     /// One list of a parallel or condition stage; empty for any other stage.
     pub(crate) fn list(&self, ix: StageIx, list: u16) -> &[StageIx] {
         match &self.pipeline.stage(ix).work {
-            Work::Parallel(parallel) => parallel.branches.get(usize::from(list)).map_or(&[], |branch| &branch.stages),
+            Work::Parallel(parallel) => {
+                parallel.branches.get(usize::from(list)).map_or(&[], |branch| &branch.stages)
+            }
             Work::Condition(condition) if list == 0 => &condition.then,
             Work::Condition(condition) => &condition.otherwise,
             Work::Agent(_) | Work::Gate(_) => &[],
@@ -48,7 +50,8 @@ impl Graph {
     /// How many lists a stage has.
     pub(crate) fn lists(&self, ix: StageIx) -> u16 {
         match &self.pipeline.stage(ix).work {
-            Work::Parallel(parallel) => u16::try_from(parallel.branches.len()).expect("branches hold stages, at most limits::PIPELINE_STAGES"),
+            Work::Parallel(parallel) => u16::try_from(parallel.branches.len())
+                .expect("branches hold stages, at most limits::PIPELINE_STAGES"),
             Work::Condition(_) => 2,
             Work::Agent(_) | Work::Gate(_) => 0,
         }

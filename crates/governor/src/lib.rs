@@ -23,7 +23,8 @@ mod timers;
 pub use decision::{Answer, Decision, Refusal};
 pub use effect::{AgentSpec, Effect, GivenFile};
 pub use event::{
-    AttemptEnd, Check, Ended, Event, GateAnswer, GateDecision, Kept, Lineage, Measure, Outcome, RunRequest, Signal, Usage,
+    AttemptEnd, Check, Ended, Event, GateAnswer, GateDecision, Kept, Lineage, Measure, Outcome, RunRequest,
+    Signal, Usage,
 };
 pub use fact::{Fact, GateOpened, GateOutcome, GatePurpose, RunSpawned};
 pub use governor::Governor;

@@ -8,8 +8,8 @@ use crate::governor::Turn;
 use crate::operator::{Key, Operator};
 
 /// The operator, if they are known and `may`; otherwise the refusal is the answer.
-pub(crate) fn require<'t>(
-    turn: &'t mut Turn<'_>,
+pub(crate) fn require(
+    turn: &mut Turn<'_>,
     name: &Name,
     what: &str,
     may: impl Fn(&Operator) -> bool,
@@ -35,7 +35,9 @@ pub(crate) fn add(turn: &mut Turn<'_>, by: Option<&Name>, operator: &Operator) {
         None if operators.is_empty() => {}
         None => return turn.refuse(Refusal::UnknownOperator { name: operator.name.clone() }),
         Some(by) => {
-            let Some(admin) = require(turn, by, "add operators", |known| known.role.may_administer()) else { return };
+            let Some(admin) = require(turn, by, "add operators", |known| known.role.may_administer()) else {
+                return;
+            };
             if operator.max_tier > admin.max_tier {
                 return turn.refuse(Refusal::BeyondOwnTier { name: admin.name, max: admin.max_tier });
             }
@@ -46,7 +48,9 @@ pub(crate) fn add(turn: &mut Turn<'_>, by: Option<&Name>, operator: &Operator) {
 
 pub(crate) fn rotate(turn: &mut Turn<'_>, by: &Name, name: &Name, key: &Key) {
     let itself = by == name;
-    let Some(asking) = require(turn, by, "rotate keys", |known| itself || known.role.may_administer()) else { return };
+    let Some(asking) = require(turn, by, "rotate keys", |known| itself || known.role.may_administer()) else {
+        return;
+    };
     let Some(holder) = turn.governor.state.operators.get(name) else {
         return turn.refuse(Refusal::UnknownOperator { name: name.clone() });
     };

@@ -8,7 +8,8 @@ use eparch_pipeline::{Retries, StageIx};
 /// and attempt, so a restart keeps the moment (engines.md 5).
 pub(crate) fn wait_before(retries: &Retries, run: RunId, ix: StageIx, next: u32) -> Span {
     let doublings = next.saturating_sub(2).min(32);
-    let base = retries.backoff.millis().saturating_mul(1 << doublings).min(limits::RETRY_BACKOFF_MAX.millis());
+    let base =
+        retries.backoff.millis().saturating_mul(1 << doublings).min(limits::RETRY_BACKOFF_MAX.millis());
     let parts: [&[u8]; 4] = [b"backoff", &run.bits().to_be_bytes(), &ix.0.to_be_bytes(), &next.to_be_bytes()];
     let mut seed = [0u8; 8];
     seed.copy_from_slice(&Digest::of_parts(&parts).as_bytes()[..8]);

@@ -31,7 +31,8 @@ pub(crate) fn requested(turn: &mut Turn<'_>, request: &RunRequest) {
 fn examine(turn: &mut Turn<'_>, request: &RunRequest) -> Result<RunSpawned, Answer> {
     let refused = |refusal| Err(Answer::Refused(refusal));
     let what = "start runs";
-    let Some(operator) = operators::require(turn, &request.requester, what, |known| known.role.may_run()) else {
+    let Some(operator) = operators::require(turn, &request.requester, what, |known| known.role.may_run())
+    else {
         return Err(turn.decision.answer.clone());
     };
     let state = &turn.governor.state;
@@ -40,7 +41,11 @@ fn examine(turn: &mut Turn<'_>, request: &RunRequest) -> Result<RunSpawned, Answ
     };
     let plan = eparch_pipeline::plan_id(&request.pipeline, &request.inputs);
     if let Some((run, asked)) = request.idempotency_key.as_ref().and_then(|key| state.keys.get(key)) {
-        return if *asked == plan { Err(Answer::Already { run: *run }) } else { refused(Refusal::KeyReused { run: *run }) };
+        return if *asked == plan {
+            Err(Answer::Already { run: *run })
+        } else {
+            refused(Refusal::KeyReused { run: *run })
+        };
     }
     if state.runs.contains_key(&request.run) || state.ended_runs.get(&request.run).is_some() {
         return refused(Refusal::RunExists { run: request.run });
@@ -55,20 +60,34 @@ fn examine(turn: &mut Turn<'_>, request: &RunRequest) -> Result<RunSpawned, Answ
     for stage in &graph.pipeline.stages {
         match &stage.work {
             Work::Agent(work) if work.tier > grant => {
-                return refused(Refusal::TierAboveGrant { stage: stage.name.clone(), tier: work.tier, grant });
+                return refused(Refusal::TierAboveGrant {
+                    stage: stage.name.clone(),
+                    tier: work.tier,
+                    grant,
+                });
             }
             Work::Agent(work) if work.runtime != Runtime::Process => {
                 let runtime = if work.runtime == Runtime::Planner { "planner" } else { "council" };
-                return refused(Refusal::RuntimeMissing { stage: stage.name.clone(), runtime: runtime.to_owned() });
+                return refused(Refusal::RuntimeMissing {
+                    stage: stage.name.clone(),
+                    runtime: runtime.to_owned(),
+                });
             }
             Work::Gate(work) if work.gate_type == GateType::Consensus => {
-                return refused(Refusal::RuntimeMissing { stage: stage.name.clone(), runtime: "council".to_owned() });
+                return refused(Refusal::RuntimeMissing {
+                    stage: stage.name.clone(),
+                    runtime: "council".to_owned(),
+                });
             }
             _ => {}
         }
     }
     if let Some(lineage) = &request.lineage {
-        let unknown = lineage.kept.keys().chain([&lineage.from]).find(|name| graph.pipeline.find(name.as_str()).is_none());
+        let unknown = lineage
+            .kept
+            .keys()
+            .chain([&lineage.from])
+            .find(|name| graph.pipeline.find(name.as_str()).is_none());
         if let Some(stage) = unknown {
             return refused(Refusal::UnknownStage { stage: stage.clone() });
         }
@@ -103,7 +122,8 @@ fn start(turn: &mut Turn<'_>, request: &RunRequest, spawned: RunSpawned) {
 /// Marks what an earlier run completed, unless it is, or comes after, the stage to repeat from.
 fn keep(turn: &mut Turn<'_>, run: RunId, graph: &Graph, lineage: &crate::event::Lineage) {
     let Some(from) = graph.pipeline.find(lineage.from.as_str()) else { return };
-    let kept: Vec<StageIx> = graph.pipeline.places().filter(|ix| is_kept(graph, lineage, from, *ix)).collect();
+    let kept: Vec<StageIx> =
+        graph.pipeline.places().filter(|ix| is_kept(graph, lineage, from, *ix)).collect();
     for stage in &kept {
         let left = lineage.kept[&graph.pipeline.stage(*stage).name].clone();
         turn.record(Fact::StageKept { run, stage: *stage, kept: left });
@@ -139,7 +159,9 @@ fn start_if_ready(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
         return;
     }
     let requires = &live.graph().pipeline.stage(ix).requires;
-    let unmet = requires.iter().find(|earlier| live.stage(**earlier).status.is_terminal() && !satisfies(live, **earlier));
+    let unmet = requires
+        .iter()
+        .find(|earlier| live.stage(**earlier).status.is_terminal() && !satisfies(live, **earlier));
     if let Some(unmet) = unmet {
         let (name, status) = (&live.graph().pipeline.stage(*unmet).name, live.stage(*unmet).status);
         let reason = format!("{name} ended {status}");
@@ -182,7 +204,13 @@ fn start_stage(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
     }
 }
 
-fn choose(turn: &mut Turn<'_>, run: RunId, ix: StageIx, graph: &Graph, work: &eparch_pipeline::ConditionWork) {
+fn choose(
+    turn: &mut Turn<'_>,
+    run: RunId,
+    ix: StageIx,
+    graph: &Graph,
+    work: &eparch_pipeline::ConditionWork,
+) {
     let Some(live) = turn.governor.run(run) else { return };
     let scope = scope::scope_for(live, [&work.condition].into_iter());
     match work.condition.eval_bool(&scope) {
@@ -233,7 +261,8 @@ fn mark_nested(turn: &mut Turn<'_>, run: RunId, ix: StageIx, status: StageStatus
     for list in 0..graph.lists(ix) {
         for nested in graph.list(ix, list) {
             mark_nested(turn, run, *nested, status, reason);
-            let pending = turn.governor.run(run).is_some_and(|live| live.stage(*nested).status == StageStatus::Pending);
+            let pending =
+                turn.governor.run(run).is_some_and(|live| live.stage(*nested).status == StageStatus::Pending);
             if pending {
                 turn.record(Fact::StageChanged { run, stage: *nested, status, reason: reason.to_owned() });
             }
@@ -275,12 +304,14 @@ fn over_if_done(turn: &mut Turn<'_>, run: RunId, parent: Option<Parent>) {
             let branch = &work.branches[usize::from(parent.list)].name;
             cancel_inside(turn, run, ix, &format!("branch {branch} failed"));
         } else {
-            start_next_branch(turn, run, ix, &graph);
+            start_next_branch(turn, run, ix, &graph, work.max_concurrency);
         }
     }
     let Some(live) = turn.governor.run(run) else { return };
     let mut everything = (0..graph.lists(ix)).flat_map(|list| graph.list(ix, list));
-    if live.stage(ix).status == StageStatus::Running && everything.all(|nested| live.stage(*nested).status.is_terminal()) {
+    if live.stage(ix).status == StageStatus::Running
+        && everything.all(|nested| live.stage(*nested).status.is_terminal())
+    {
         let (status, reason) = outcome_of(live, ix);
         end_stage(turn, run, ix, status, &reason);
     }
@@ -291,7 +322,8 @@ fn outcome_of(run: &Run, ix: StageIx) -> (StageStatus, String) {
     let graph = run.graph();
     let nested = || (0..graph.lists(ix)).flat_map(|list| graph.list(ix, list)).copied();
     let cancelled = nested().any(|nested| run.stage(nested).status == StageStatus::Cancelled);
-    let failed = nested().find(|nested| has_failed(run, *nested) && run.stage(*nested).status != StageStatus::Cancelled);
+    let failed = nested()
+        .find(|nested| has_failed(run, *nested) && run.stage(*nested).status != StageStatus::Cancelled);
     match failed {
         _ if run.ending.is_some() => (StageStatus::Cancelled, "the run is ending".to_owned()),
         Some(nested) => {
@@ -312,14 +344,20 @@ fn has_failed(run: &Run, ix: StageIx) -> bool {
     }
 }
 
-/// Starts the next branch of a parallel stage that limits how many work at once.
-fn start_next_branch(turn: &mut Turn<'_>, run: RunId, ix: StageIx, graph: &Graph) {
-    for list in 0..graph.lists(ix) {
-        let Some(live) = turn.governor.run(run) else { return };
-        let stages = graph.list(ix, list);
-        if !stages.is_empty() && stages.iter().all(|nested| live.stage(*nested).status == StageStatus::Pending) {
-            return start_list(turn, run, stages);
-        }
+/// Starts the next branch of a parallel stage that limits how many work at once, if fewer do. A branch may be found to
+/// be over more than once, when several of its stages end in one turn.
+fn start_next_branch(turn: &mut Turn<'_>, run: RunId, ix: StageIx, graph: &Graph, at_once: Option<u16>) {
+    let Some(live) = turn.governor.run(run) else { return };
+    let lists = || (0..graph.lists(ix)).map(|list| graph.list(ix, list));
+    let waits = |stages: &&[StageIx]| {
+        !stages.is_empty() && stages.iter().all(|nested| live.stage(*nested).status == StageStatus::Pending)
+    };
+    let at_work = lists().filter(|stages| {
+        !waits(stages) && stages.iter().any(|nested| !live.stage(*nested).status.is_terminal())
+    });
+    let next = lists().find(waits);
+    if let (true, Some(next)) = (at_work.count() < at_once.map_or(usize::MAX, usize::from), next) {
+        start_list(turn, run, next);
     }
 }
 
@@ -399,7 +437,10 @@ fn cancel(turn: &mut Turn<'_>, run: RunId, ix: StageIx, reason: &str) {
             let graph = live.graph().clone();
             let mut nested = (0..graph.lists(ix)).flat_map(|list| graph.list(ix, list));
             if nested.all(|nested| live.stage(*nested).status.is_terminal()) {
-                end_stage(turn, run, ix, StageStatus::Cancelled, reason);
+                // The same whether the last of it ends now or, being killed, later.
+                let (status, why) = outcome_of(live, ix);
+                let reason = if status == StageStatus::Cancelled { reason } else { &why };
+                end_stage(turn, run, ix, status, reason);
             }
         }
         Doing::Nothing | Doing::Queued(_) | Doing::Backoff(_) => {
@@ -447,7 +488,13 @@ pub(crate) fn timer_fired(turn: &mut Turn<'_>, timer: Timer) {
     match timer {
         Timer::Run(run) => {
             let allowed = turn.governor.run(run).map_or(Span::ZERO, |live| live.graph().pipeline.timeout);
-            end_run(turn, run, RunStatus::Timeout, &format!("the pipeline timeout of {allowed} passed"), None);
+            end_run(
+                turn,
+                run,
+                RunStatus::Timeout,
+                &format!("the pipeline timeout of {allowed} passed"),
+                None,
+            );
         }
         Timer::Stage(run, ix) => stage_timed_out(turn, run, ix),
         Timer::Retry(run, ix) => {
@@ -456,11 +503,13 @@ pub(crate) fn timer_fired(turn: &mut Turn<'_>, timer: Timer) {
             }
         }
         Timer::Start(agent) => {
-            let allowed = agent::work_of(turn, agent).map_or(limits::START_TIMEOUT, |work| work.start_timeout);
+            let allowed =
+                agent::work_of(turn, agent).map_or(limits::START_TIMEOUT, |work| work.start_timeout);
             agent::end(turn, agent, AttemptEnd::TimedOut { limit: "start".to_owned(), allowed });
         }
         Timer::Execute(agent) => {
-            let allowed = agent::work_of(turn, agent).map_or(Span::ZERO, |work| work.attempt_timeout.unwrap_or(work.timeout));
+            let allowed = agent::work_of(turn, agent)
+                .map_or(Span::ZERO, |work| work.attempt_timeout.unwrap_or(work.timeout));
             agent::end(turn, agent, AttemptEnd::TimedOut { limit: "attempt".to_owned(), allowed });
         }
         Timer::Idle(agent) => {
@@ -489,7 +538,9 @@ fn stage_timed_out(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
             let agent = attempt.agent;
             agent::end(turn, agent, end);
         }
-        Doing::Queued(_) | Doing::Backoff(_) => end_stage(turn, run, ix, StageStatus::TimedOut, &end.reason()),
+        Doing::Queued(_) | Doing::Backoff(_) => {
+            end_stage(turn, run, ix, StageStatus::TimedOut, &end.reason())
+        }
         Doing::Gate(open) => {
             let gate = open.opened.gate;
             turn.record(Fact::GateClosed { gate, outcome: GateOutcome::TimedOut });

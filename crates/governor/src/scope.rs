@@ -29,19 +29,21 @@ pub(crate) fn scope_for<'e>(run: &Run, expressions: impl Iterator<Item = &'e Exp
         ("requester", spawned.requester.to_string()),
         ("plan", spawned.plan.to_string()),
     ];
-    let mut about: BTreeMap<String, Value> = about.into_iter().map(|(key, text)| (key.to_owned(), text.into())).collect();
+    let mut about: BTreeMap<String, Value> =
+        about.into_iter().map(|(key, text)| (key.to_owned(), text.into())).collect();
     about.insert("tier".to_owned(), spawned.grant.number().into());
     Scope { inputs: spawned.inputs.clone(), stages: stages.collect(), run: about, env: spawned.env.clone() }
 }
 
 /// The digest of everything a scope shows, so that the record says what a decision was made on.
 pub(crate) fn digest_of(scope: &Scope) -> Digest {
-    let stages: BTreeMap<&String, (&str, &BTreeMap<String, Value>, &Vec<String>)> = scope
+    let shown = scope
         .stages
         .iter()
-        .map(|(name, stage)| (name, (stage.status.as_str(), &stage.outputs, &stage.artifacts)))
-        .collect();
-    let seen = serde_json::to_vec(&(&scope.inputs, stages, &scope.run, &scope.env)).expect("a scope is plain data");
+        .map(|(name, stage)| (name, (stage.status.as_str(), &stage.outputs, &stage.artifacts)));
+    let stages: BTreeMap<_, _> = shown.collect();
+    let seen =
+        serde_json::to_vec(&(&scope.inputs, stages, &scope.run, &scope.env)).expect("a scope is plain data");
     Digest::of(&seen)
 }
 
@@ -53,10 +55,19 @@ pub(crate) fn agent_id(run: &Run, ix: StageIx, attempt: u32) -> AgentId {
 }
 
 /// Resolves every expression of a stage into what the attempt will be.
-pub(crate) fn resolve(run: &Run, ix: StageIx, work: &AgentWork, attempt: u32) -> Result<AgentSpec, EvalError> {
+pub(crate) fn resolve(
+    run: &Run,
+    ix: StageIx,
+    work: &AgentWork,
+    attempt: u32,
+) -> Result<AgentSpec, EvalError> {
     let scope = scope_for(run, work.texts().flat_map(Text::expressions));
     let all = |texts: &[Text]| texts.iter().map(|text| text.render(&scope)).collect::<Result<Vec<_>, _>>();
-    let env = work.env.iter().map(|(key, text)| Ok((key.clone(), text.render(&scope)?))).collect::<Result<_, EvalError>>()?;
+    let env = work
+        .env
+        .iter()
+        .map(|(key, text)| Ok((key.clone(), text.render(&scope)?)))
+        .collect::<Result<_, EvalError>>()?;
     let spawned = &run.spawned;
     Ok(AgentSpec {
         agent: agent_id(run, ix, attempt),

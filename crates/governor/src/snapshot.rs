@@ -49,7 +49,9 @@ impl std::fmt::Display for RestoreError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             RestoreError::Unreadable(_) => write!(f, "cannot read the snapshot"),
-            RestoreError::Format { found } => write!(f, "the snapshot has format {found}; this build reads {FORMAT}"),
+            RestoreError::Format { found } => {
+                write!(f, "the snapshot has format {found}; this build reads {FORMAT}")
+            }
             RestoreError::Definition(digest) => write!(f, "the definition {digest} is not at hand"),
         }
     }
@@ -67,7 +69,8 @@ impl std::error::Error for RestoreError {
 impl Snapshot {
     /// The snapshot's bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(&Written { format: FORMAT, state: &self.0 }).expect("state has no map with keys that are not text")
+        serde_json::to_vec(&Written { format: FORMAT, state: &self.0 })
+            .expect("state has no map with keys that are not text")
     }
 
     /// Reads a snapshot's bytes.
@@ -96,10 +99,14 @@ impl Governor {
     pub fn restore(&mut self, snapshot: Snapshot) -> Result<(), RestoreError> {
         let mut state = snapshot.0;
         for run in state.runs.values_mut() {
-            let graph = self.definitions.get(&run.spawned.pipeline).ok_or(RestoreError::Definition(run.spawned.pipeline))?;
+            let graph = self
+                .definitions
+                .get(&run.spawned.pipeline)
+                .ok_or(RestoreError::Definition(run.spawned.pipeline))?;
             Arc::make_mut(run).graph = Some(graph.clone());
         }
-        let mut restored = Governor { state, definitions: std::mem::take(&mut self.definitions), ..Governor::default() };
+        let mut restored =
+            Governor { state, definitions: std::mem::take(&mut self.definitions), ..Governor::default() };
         restored.build_indexes();
         *self = restored;
         Ok(())

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use eparch_domain::{AgentId, Artifact, Digest, ErrorBudget, GateId, LedgerTime, Name, Phase, RunId, RunStatus, StageStatus};
+use eparch_domain::{
+    AgentId, Artifact, Digest, ErrorBudget, GateId, LedgerTime, Name, Phase, RunId, RunStatus, StageStatus,
+};
 use eparch_pipeline::StageIx;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -61,7 +63,10 @@ pub(crate) struct Run {
 
 impl PartialEq for Run {
     fn eq(&self, other: &Run) -> bool {
-        self.spawned == other.spawned && self.status == other.status && self.ending == other.ending && self.stages == other.stages
+        self.spawned == other.spawned
+            && self.status == other.status
+            && self.ending == other.ending
+            && self.stages == other.stages
     }
 }
 

@@ -46,7 +46,13 @@ async fn list(context: &Context, desk: &Desk<'_>, all: bool) -> Result<u8, Failu
             Some(outcome) => (format!("{outcome:?}").to_lowercase(), String::new()),
             None => (format!("{} of {}", gate.votes.len(), gate.quorum), when::until(gate.expires_at)),
         };
-        let cells = [gate.gate.to_string(), gate.pipeline.to_string(), gate.stage.to_string(), names.join(","), gate.requester.to_string()];
+        let cells = [
+            gate.gate.to_string(),
+            gate.pipeline.to_string(),
+            gate.stage.to_string(),
+            names.join(","),
+            gate.requester.to_string(),
+        ];
         let shown = if gate.outcome.is_none() { paint::out().warn(&stands) } else { stands.clone() };
         table.row(cells.map(plain).into_iter().chain([(stands, shown), plain(expires)]));
     }
@@ -63,10 +69,19 @@ async fn show(context: &Context, desk: &Desk<'_>, gate: GateId) -> Result<u8, Fa
     let run: RunDetail = desk.get(&format!("/api/runs/{}", view.pipeline_id)).await?;
     outln!("{}", watch::describe_gate(&view, &run, desk, paint::out()).trim());
     for vote in &view.votes {
-        outln!("  {:?} by {}, {}: {}", vote.decision, vote.by, when::ago(vote.at), paint::harmless(&vote.rationale));
+        outln!(
+            "  {:?} by {}, {}: {}",
+            vote.decision,
+            vote.by,
+            when::ago(vote.at),
+            paint::harmless(&vote.rationale)
+        );
     }
     if view.outcome.is_none() {
-        outln!("\nAnswer it with:\n  eparch approvals approve {gate} --digest {} --rationale \"…\" --as NAME", view.subject);
+        outln!(
+            "\nAnswer it with:\n  eparch approvals approve {gate} --digest {} --rationale \"…\" --as NAME",
+            view.subject
+        );
     }
     Ok(exit::DONE)
 }
@@ -98,7 +113,14 @@ async fn answer(context: &Context, asked: &Answer, decision: GateDecision) -> Re
     Ok(exit::DONE)
 }
 
-fn sign(file: &Path, gate: GateId, subject: &Digest, decision: GateDecision, by: &Name, rationale: &str) -> Result<Signed, Failure> {
+fn sign(
+    file: &Path,
+    gate: GateId,
+    subject: &Digest,
+    decision: GateDecision,
+    by: &Name,
+    rationale: &str,
+) -> Result<Signed, Failure> {
     let cannot = |why: &str| {
         Failure::new("EP0710", format!("cannot use the key {}: {why}", file.display()))
             .hint("a key file holds 64 hexadecimal digits, as `eparch operator keygen FILE` writes them")

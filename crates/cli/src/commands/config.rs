@@ -17,10 +17,18 @@ pub(crate) fn carry_out(context: &Context, command: &Config) -> Result<u8, Failu
         Config::Show if context.is_json() => print_json(&settings)?,
         Config::Show => {
             let text = toml::to_string_pretty(&settings);
-            let text = text.map_err(|problem| Failure::new("EP0706", format!("cannot write the settings: {problem}")))?;
-            outln!("# {}{}\n{}", file.display(), if found { "" } else { ": not there; these are the defaults" }, text.trim_end());
+            let text = text
+                .map_err(|problem| Failure::new("EP0706", format!("cannot write the settings: {problem}")))?;
+            outln!(
+                "# {}{}\n{}",
+                file.display(),
+                if found { "" } else { ": not there; these are the defaults" },
+                text.trim_end()
+            );
         }
-        Config::Check if context.is_json() => print_json(&json!({ "valid": true, "file": file, "found": found }))?,
+        Config::Check if context.is_json() => {
+            print_json(&json!({ "valid": true, "file": file, "found": found }))?
+        }
         Config::Check if found => outln!("{}: valid", file.display()),
         Config::Check => outln!("{}: not there; the defaults are in force", file.display()),
     }

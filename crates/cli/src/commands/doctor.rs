@@ -51,7 +51,8 @@ enum State {
 
 /// Looks at everything; exits with 0 only when what is required is there.
 pub(crate) async fn doctor(context: &Context) -> Result<u8, Failure> {
-    let mut groups: Vec<(&str, Vec<Finding>)> = vec![("confinement", confinement()), ("programs", programs())];
+    let mut groups: Vec<(&str, Vec<Finding>)> =
+        vec![("confinement", confinement()), ("programs", programs())];
     let root = context.home_root();
     groups.push(("home", home(context, &root).await));
     let fit = groups.iter().flat_map(|(_, findings)| findings).all(|finding| finding.state != State::Bad);
@@ -62,7 +63,14 @@ pub(crate) async fn doctor(context: &Context) -> Result<u8, Failure> {
     } else {
         groups.iter().for_each(|(name, findings)| show(name, findings));
         let paint = paint::out();
-        outln!("{}", if fit { paint.good("✔ fit to run agents") } else { paint.bad("✘ not fit: something required is missing") });
+        outln!(
+            "{}",
+            if fit {
+                paint.good("✔ fit to run agents")
+            } else {
+                paint.bad("✘ not fit: something required is missing")
+            }
+        );
     }
     Ok(if fit { exit::DONE } else { exit::UNAVAILABLE })
 }
@@ -107,9 +115,17 @@ fn confinement() -> Vec<Finding> {
 }
 
 fn programs() -> Vec<Finding> {
-    let look = |(name, why): &(&str, &str)| match ["/usr/bin", "/bin", "/usr/local/bin"].iter().map(|dir| Path::new(dir).join(name)).find(|path| is_program(path)) {
+    let look = |(name, why): &(&str, &str)| match ["/usr/bin", "/bin", "/usr/local/bin"]
+        .iter()
+        .map(|dir| Path::new(dir).join(name))
+        .find(|path| is_program(path))
+    {
         Some(path) => good(name, path.display().to_string()),
-        None => poor(name, format!("not found; {why}"), format!("install {name}, or make its folder visible with [sandbox] expose in eparch.toml")),
+        None => poor(
+            name,
+            format!("not found; {why}"),
+            format!("install {name}, or make its folder visible with [sandbox] expose in eparch.toml"),
+        ),
     };
     TOOLS.iter().map(look).collect()
 }
@@ -120,7 +136,11 @@ fn is_program(path: &Path) -> bool {
 
 async fn home(context: &Context, root: &Path) -> Vec<Finding> {
     let Ok(home) = Home::open(root) else {
-        let there = poor("home", format!("there is none at {} yet", root.display()), "`eparch init` makes one; `eparch run` does it by itself");
+        let there = poor(
+            "home",
+            format!("there is none at {} yet", root.display()),
+            "`eparch init` makes one; `eparch run` does it by itself",
+        );
         return vec![there, space(root)];
     };
     let mut found = vec![permissions(&home), space(root), settings(context, root), holder(&home).await];
@@ -131,11 +151,23 @@ async fn home(context: &Context, root: &Path) -> Vec<Finding> {
 fn permissions(home: &Home) -> Finding {
     let me = rustix::process::getuid().as_raw();
     let fix = format!("chmod -R go-rwx {}", home.root().display());
-    for path in [home.root().to_owned(), home.keys(), home.keys().join("home.key"), home.keys().join("operators")] {
+    for path in
+        [home.root().to_owned(), home.keys(), home.keys().join("home.key"), home.keys().join("operators")]
+    {
         match path.metadata() {
-            Err(problem) => return bad("permissions", format!("{}: {problem}", path.display()), "bring it back from a copy"),
+            Err(problem) => {
+                return bad(
+                    "permissions",
+                    format!("{}: {problem}", path.display()),
+                    "bring it back from a copy",
+                );
+            }
             Ok(file) if file.uid() != me => {
-                return bad("permissions", format!("{} belongs to somebody else", path.display()), "use a home of your own with --home DIR");
+                return bad(
+                    "permissions",
+                    format!("{} belongs to somebody else", path.display()),
+                    "use a home of your own with --home DIR",
+                );
             }
             Ok(file) if file.permissions().mode() & 0o077 != 0 => {
                 return bad("permissions", format!("others may look into {}", path.display()), fix);
@@ -167,21 +199,37 @@ fn space(root: &Path) -> Finding {
 fn settings(context: &Context, root: &Path) -> Finding {
     match context.settings(root) {
         Ok(settings) => {
-            let missing = settings.sandbox.expose.iter().chain(&settings.ledger.witness_dirs).find(|dir| !dir.is_dir());
+            let missing =
+                settings.sandbox.expose.iter().chain(&settings.ledger.witness_dirs).find(|dir| !dir.is_dir());
             match missing {
-                Some(dir) => poor("settings", format!("{} is not there", dir.display()), "make the folder, or take it out of eparch.toml"),
+                Some(dir) => poor(
+                    "settings",
+                    format!("{} is not there", dir.display()),
+                    "make the folder, or take it out of eparch.toml",
+                ),
                 None => good("settings", format!("{} agents at once", settings.agents.at_once)),
             }
         }
-        Err(problem) => bad("settings", problem.message(), "correct eparch.toml; `eparch config show` prints what can be set"),
+        Err(problem) => bad(
+            "settings",
+            problem.message(),
+            "correct eparch.toml; `eparch config show` prints what can be set",
+        ),
     }
 }
 
 async fn holder(home: &Home) -> Finding {
     match Client::new(&home.socket(), String::new()).get::<Ready>("/readyz").await {
-        Ok(ready) => good("holder", format!("process {}, {} live runs, version {}", ready.pid, ready.live_runs, ready.version)),
+        Ok(ready) => good(
+            "holder",
+            format!("process {}, {} live runs, version {}", ready.pid, ready.live_runs, ready.version),
+        ),
         Err(eparch_daemon::CallError::Absent(_)) => good("holder", "none; one is started when it is needed"),
-        Err(problem) => bad("holder", problem.to_string(), "HOME/logs/holder.log says why; end it with SIGTERM and another takes its place"),
+        Err(problem) => bad(
+            "holder",
+            problem.to_string(),
+            "HOME/logs/holder.log says why; end it with SIGTERM and another takes its place",
+        ),
     }
 }
 
@@ -195,7 +243,11 @@ fn ledger(context: &Context, home: &Home) -> Vec<Finding> {
         Ok(Err(problem)) => return vec![bad("ledger", problem.to_string(), fix)],
         Ok(Ok(report)) => report,
     };
-    let entries = report.tenants.iter().find(|found| found.tenant == tenant().as_str()).map_or(0, |found| found.entries);
+    let entries = report
+        .tenants
+        .iter()
+        .find(|found| found.tenant == tenant().as_str())
+        .map_or(0, |found| found.entries);
     let mut found = vec![match report.first_bad() {
         None => good("ledger", format!("{entries} entries, nothing was changed")),
         Some(first) => bad("ledger", first.what.clone(), fix),

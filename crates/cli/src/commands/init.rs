@@ -1,9 +1,10 @@
 //! Making a home.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 
-use eparch_daemon::{Home, LOCAL_HOME};
+use eparch_daemon::{Home, HomeError, LOCAL_HOME};
 use eparch_domain::Name;
 use serde_json::json;
 
@@ -16,24 +17,31 @@ use crate::output::outln;
 pub(crate) fn init(context: &Context, asked: &Init) -> Result<u8, Failure> {
     let root = match asked.local {
         true if context.names_home() => {
-            return Err(Failure::new("EP0701", "--local and --home name two places").hint("use one of them").exit(exit::USAGE));
+            return Err(Failure::new("EP0701", "--local and --home name two places")
+                .hint("use one of them")
+                .exit(exit::USAGE));
         }
         true => PathBuf::from(LOCAL_HOME),
         false => context.home_root(),
     };
     let owner = asked.owner.clone().or_else(|| context.named_operator().cloned()).unwrap_or_else(login_name);
-    let home = Home::create(&root, &owner)?;
+    let home = create(&root, &owner)?;
     let next = [
         ("eparch doctor", "look whether this machine can confine agents"),
         ("eparch run FILE", "run a pipeline; `eparch pipeline list` shows what agents can be made from"),
-        ("eparch operator add NAME --role approver", "let somebody else answer gates: whoever starts a run may not"),
+        (
+            "eparch operator add NAME --role approver",
+            "let somebody else answer gates: whoever starts a run may not",
+        ),
     ];
     if context.is_json() {
         let next: Vec<&str> = next.iter().map(|(command, _)| *command).collect();
         print_json(&json!({ "home": home.root(), "owner": owner, "next": next }))?;
     } else {
         outln!("Made a home at {} with you, {owner}, as its owner.", home.root().display());
-        outln!("Keys and the ledger lie there. Nobody but you may look into it, and no agent ever sees it.\n\nNext:");
+        outln!(
+            "Keys and the ledger lie there. Nobody but you may look into it, and no agent ever sees it.\n\nNext:"
+        );
         next.iter().for_each(|(command, what)| outln!("  {command:<42} {what}"));
     }
     Ok(exit::DONE)
@@ -43,19 +51,30 @@ pub(crate) fn init(context: &Context, asked: &Init) -> Result<u8, Failure> {
 pub(crate) fn home_or_new(context: &Context) -> Result<Home, Failure> {
     let root = context.home_root();
     match Home::open(&root) {
-        Err(eparch_daemon::HomeError::Missing(_)) => {}
+        Err(HomeError::Missing(_)) => {}
         opened => return Ok(opened?),
     }
     let owner = login_name();
-    match Home::create(&root, &owner) {
+    match create(&root, &owner) {
         Ok(home) => {
-            context.say(&format!("Made a home at {} with you, {owner}, as its owner.", home.root().display()));
+            context
+                .say(&format!("Made a home at {} with you, {owner}, as its owner.", home.root().display()));
             Ok(home)
         }
-        // Somebody else was a moment faster: several first runs may begin at once.
-        Err(_) if root.join("keys").is_dir() => Ok(Home::open(&root)?),
+        // Somebody else was a moment faster.
+        Err(HomeError::Exists(_)) => Ok(Home::open(&root)?),
         Err(problem) => Err(problem.into()),
     }
+}
+
+/// Makes a home, one process at a time: several first runs may begin at once.
+fn create(root: &Path, owner: &Name) -> Result<Home, HomeError> {
+    let cannot = |source| HomeError::Io { what: "make", path: root.to_owned(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(cannot)?;
+    // Held until the folder is closed at the end.
+    let folder = fs::File::open(root).map_err(cannot)?;
+    folder.lock().map_err(cannot)?;
+    Home::create(root, owner)
 }
 
 /// The name of whoever is logged in, as far as it can be a name here; else `owner`.
@@ -69,7 +88,9 @@ fn login_name() -> Name {
     });
     // Users of a directory service are not in the file, but their shell knows them.
     let named = listed.or_else(|| std::env::var("USER").ok()).or_else(|| std::env::var("LOGNAME").ok());
-    named.and_then(|name| Name::new(&name).ok()).unwrap_or_else(|| Name::new("owner").expect("a plain word is a name"))
+    named
+        .and_then(|name| Name::new(&name).ok())
+        .unwrap_or_else(|| Name::new("owner").expect("a plain word is a name"))
 }
 
 #[cfg(test)]

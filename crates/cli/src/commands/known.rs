@@ -25,7 +25,8 @@ pub(crate) async fn known(context: &Context) -> Known {
 
 async fn from_holder(home: &Home) -> Option<BTreeSet<String>> {
     let key = home.operator_key(&home.owner().ok()?).ok()?;
-    let operators: Vec<wire::OperatorView> = Client::new(&home.socket(), key).get("/api/operators").await.ok()?;
+    let operators: Vec<wire::OperatorView> =
+        Client::new(&home.socket(), key).get("/api/operators").await.ok()?;
     let names = operators.iter().flat_map(|known| std::iter::once(&known.name).chain(&known.groups));
     Some(names.map(ToString::to_string).collect())
 }
@@ -44,7 +45,9 @@ fn from_ledger(home: &Home) -> BTreeSet<String> {
             if !contains(&entry.body, b"\"operator_") {
                 continue;
             }
-            for fact in Record::from_bytes(&entry.body).map(|record| record.decision.facts).unwrap_or_default() {
+            for fact in
+                Record::from_bytes(&entry.body).map(|record| record.decision.facts).unwrap_or_default()
+            {
                 match fact {
                     Fact::OperatorKnown { operator } => drop(known.insert(operator.name, operator.groups)),
                     Fact::OperatorForgotten { name } => drop(known.remove(&name)),
@@ -53,7 +56,11 @@ fn from_ledger(home: &Home) -> BTreeSet<String> {
             }
         }
     }
-    known.iter().flat_map(|(name, groups)| std::iter::once(name).chain(groups)).map(ToString::to_string).collect()
+    known
+        .iter()
+        .flat_map(|(name, groups)| std::iter::once(name).chain(groups))
+        .map(ToString::to_string)
+        .collect()
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {

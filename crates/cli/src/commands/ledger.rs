@@ -9,7 +9,9 @@ use eparch_daemon::{Home, TENANT};
 use eparch_domain::{Digest, Name};
 use eparch_governor::{Answer, Record};
 use eparch_ledger::views::summary;
-use eparch_ledger::{Entry, EntryProof, LedgerKey, ProveError, Reader, Settings, VerifierKey, Verify, import_verify, tree};
+use eparch_ledger::{
+    Entry, EntryProof, LedgerKey, ProveError, Reader, Settings, VerifierKey, Verify, import_verify, tree,
+};
 use serde_json::{Value, json};
 
 use super::block_on;
@@ -43,13 +45,15 @@ pub(super) fn tenant() -> Name {
 
 /// A failure to read the ledger.
 pub(super) fn unreadable(problem: &dyn std::error::Error) -> Failure {
-    Failure::new("EP0719", in_full(problem)).hint("`eparch ledger verify` says what is wrong with it, and where")
+    Failure::new("EP0719", in_full(problem))
+        .hint("`eparch ledger verify` says what is wrong with it, and where")
 }
 
 /// The ledger's reader; a home that was never held has no ledger yet.
 pub(super) fn reader(home: &Home) -> Result<Reader, Failure> {
     if !home.journal().exists() {
-        return Err(Failure::new("EP0719", "this home has no ledger yet").hint("the first `eparch run FILE` begins it"));
+        return Err(Failure::new("EP0719", "this home has no ledger yet")
+            .hint("the first `eparch run FILE` begins it"));
     }
     Reader::open(&home.journal()).map_err(|problem| unreadable(&problem))
 }
@@ -57,7 +61,8 @@ pub(super) fn reader(home: &Home) -> Result<Reader, Failure> {
 /// The public half of the home's ledger key.
 pub(super) fn public_key(home: &Home) -> Result<VerifierKey, Failure> {
     LedgerKey::load_verifier(&home.keys()).map_err(|problem| {
-        Failure::new("EP0719", in_full(&problem)).hint("HOME/keys/ledger.pub is made with the ledger; bring it back from a copy")
+        Failure::new("EP0719", in_full(&problem))
+            .hint("HOME/keys/ledger.pub is made with the ledger; bring it back from a copy")
     })
 }
 
@@ -86,7 +91,9 @@ fn list(context: &Context, entries: &[Entry]) -> Result<u8, Failure> {
                 let line = if refused { paint.warn(&line) } else { line };
                 outln!("{:>7}  {}  {line}", entry.seq, paint.faint(&record.at.wall.to_string()));
             }
-            Err(_) => outln!("{:>7}  {} bytes that are not a record of this version", entry.seq, entry.body.len()),
+            Err(_) => {
+                outln!("{:>7}  {} bytes that are not a record of this version", entry.seq, entry.body.len())
+            }
         }
     }
     Ok(exit::DONE)
@@ -107,13 +114,15 @@ fn show_one(context: &Context, seq: u64) -> Result<u8, Failure> {
 }
 
 fn no_entry(seq: u64) -> Failure {
-    Failure::new("EP0715", format!("there is no entry {seq}")).hint("`eparch ledger show` lists the newest ones")
+    Failure::new("EP0715", format!("there is no entry {seq}"))
+        .hint("`eparch ledger show` lists the newest ones")
 }
 
 fn query(context: &Context, asked: &Query) -> Result<u8, Failure> {
     let home = context.home()?;
     let (reader, tenant) = (reader(&home)?, tenant());
-    let not_before = asked.since.map(|since| when::now().millis() - i64::try_from(since.millis()).unwrap_or(i64::MAX));
+    let not_before =
+        asked.since.map(|since| when::now().millis() - i64::try_from(since.millis()).unwrap_or(i64::MAX));
     let mut found = std::collections::VecDeque::new();
     for entry in reader.entries(&tenant, 1) {
         let entry = entry.map_err(|problem| unreadable(&problem))?;
@@ -135,12 +144,18 @@ fn fits(asked: &Query, record: &Record) -> bool {
         return false;
     }
     let whole = serde_json::to_value(record).unwrap_or_default();
-    let ids = [asked.run.map(|id| id.to_string()), asked.agent.map(|id| id.to_string()), asked.gate.map(|id| id.to_string())];
+    let ids = [
+        asked.run.map(|id| id.to_string()),
+        asked.agent.map(|id| id.to_string()),
+        asked.gate.map(|id| id.to_string()),
+    ];
     if !ids.iter().flatten().all(|id| mentions(&whole, &mut |_, text| text == id)) {
         return false;
     }
     let by_keys = ["by", "requester"];
-    let by = |name: &Name| mentions(&whole["event"], &mut |key, text| by_keys.contains(&key) && text == name.as_str());
+    let by = |name: &Name| {
+        mentions(&whole["event"], &mut |key, text| by_keys.contains(&key) && text == name.as_str())
+    };
     if !asked.by.as_ref().is_none_or(by) {
         return false;
     }
@@ -206,10 +221,13 @@ fn export(context: &Context, output: Option<&Path>) -> Result<u8, Failure> {
     let home = context.home()?;
     let (reader, key) = (reader(&home)?, public_key(&home)?);
     let unwritten = |problem: &dyn std::error::Error| {
-        Failure::new("EP0712", in_full(problem)).hint("check that the folder is there and that the disk is not full")
+        Failure::new("EP0712", in_full(problem))
+            .hint("check that the folder is there and that the disk is not full")
     };
     let count = match output {
-        None => reader.export(&tenant(), &key, &mut io::stdout().lock()).map_err(|problem| unwritten(&problem))?,
+        None => {
+            reader.export(&tenant(), &key, &mut io::stdout().lock()).map_err(|problem| unwritten(&problem))?
+        }
         Some(path) => {
             let file = File::create(path).map_err(|problem| unwritten(&problem))?;
             let mut out = BufWriter::new(file);
@@ -242,11 +260,26 @@ fn import(context: &Context, file: &Path, key: Option<&Path>) -> Result<u8, Fail
     } else {
         let paint = paint::out();
         match &report.first_bad {
-            None => outln!("{} {} entries, {} checkpoints, root {}", paint.good("✔ sound"), report.entries, report.checkpoints, report.root),
-            Some(bad) => outln!("{} from entry {} on (line {}): {}", paint.bad("✘ not sound"), bad.seq, bad.line, bad.what),
+            None => outln!(
+                "{} {} entries, {} checkpoints, root {}",
+                paint.good("✔ sound"),
+                report.entries,
+                report.checkpoints,
+                report.root
+            ),
+            Some(bad) => outln!(
+                "{} from entry {} on (line {}): {}",
+                paint.bad("✘ not sound"),
+                bad.seq,
+                bad.line,
+                bad.what
+            ),
         }
         if report.beyond_last_checkpoint > 0 {
-            outln!("  {} entries behind the last checkpoint: nothing vouches for them", report.beyond_last_checkpoint);
+            outln!(
+                "  {} entries behind the last checkpoint: nothing vouches for them",
+                report.beyond_last_checkpoint
+            );
         }
     }
     Ok(if report.first_bad.is_none() { exit::DONE } else { exit::FAILED })

@@ -22,7 +22,10 @@ const NAMES: [(&str, bool); 6] = [
 ];
 
 /// The words of the command line, with the subcommand that the program was called as.
-pub(crate) fn subcommand(called: Option<&OsStr>, words: impl Iterator<Item = OsString>) -> Result<Vec<OsString>, Failure> {
+pub(crate) fn subcommand(
+    called: Option<&OsStr>,
+    words: impl Iterator<Item = OsString>,
+) -> Result<Vec<OsString>, Failure> {
     let name = called.and_then(|called| Path::new(called).file_name()).unwrap_or_default();
     let mut all = vec![OsString::from("eparch")];
     match NAMES.iter().find(|(known, _)| name == *known) {
@@ -43,7 +46,8 @@ fn not_built(name: &str) -> Failure {
 /// Makes the links in a folder.
 pub(crate) fn make(context: &Context, dir: &Path) -> Result<u8, Failure> {
     let cannot = |what: &Path, problem: std::io::Error| {
-        Failure::new("EP0712", format!("cannot make {}: {problem}", what.display())).hint("name a folder that you may write")
+        Failure::new("EP0712", format!("cannot make {}: {problem}", what.display()))
+            .hint("name a folder that you may write")
     };
     let program = std::env::current_exe().map_err(|problem| cannot(dir, problem))?;
     fs::create_dir_all(dir).map_err(|problem| cannot(dir, problem))?;

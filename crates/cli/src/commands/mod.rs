@@ -48,6 +48,7 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<u8, Failu
 /// Carries out what waits for a holder.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|problem| Failure::new("EP0711", format!("cannot start the runtime: {problem}")))?;
+    let runtime =
+        runtime.map_err(|problem| Failure::new("EP0711", format!("cannot start the runtime: {problem}")))?;
     runtime.block_on(work)
 }

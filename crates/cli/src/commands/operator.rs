@@ -30,7 +30,9 @@ async fn at_desk(context: &Context, command: Operator) -> Result<u8, Failure> {
     let desk = Desk::open(context)?;
     match command {
         Operator::Add { name, role, groups, max_tier, public_key } => {
-            let added: OperatorView = desk.post("/api/operators", &AddOperator { name, role, groups, max_tier, public_key }).await?;
+            let added: OperatorView = desk
+                .post("/api/operators", &AddOperator { name, role, groups, max_tier, public_key })
+                .await?;
             tell(context, &added, "Added")?;
             if added.key == "home" && !context.is_json() {
                 let path = desk.home().keys().join("operators").join(format!("{}.key", added.name));
@@ -42,7 +44,8 @@ async fn at_desk(context: &Context, command: Operator) -> Result<u8, Failure> {
             list(context, &all)?;
         }
         Operator::Rotate { name } => {
-            let rotated: OperatorView = desk.post(&format!("/api/operators/{name}/rotate"), &json!({})).await?;
+            let rotated: OperatorView =
+                desk.post(&format!("/api/operators/{name}/rotate"), &json!({})).await?;
             tell(context, &rotated, "Gave a new key to")?;
         }
         Operator::Remove { name } => {
@@ -62,7 +65,14 @@ fn tell(context: &Context, operator: &OperatorView, what: &str) -> Result<(), Fa
     if context.is_json() {
         return print_json(operator);
     }
-    outln!("{what} {}: {}, {} at most, key {} ({})", operator.name, operator.role.as_str(), operator.max_tier, operator.fingerprint, operator.key);
+    outln!(
+        "{what} {}: {}, {} at most, key {} ({})",
+        operator.name,
+        operator.role.as_str(),
+        operator.max_tier,
+        operator.fingerprint,
+        operator.key
+    );
     Ok(())
 }
 
@@ -90,7 +100,8 @@ fn list(context: &Context, all: &[OperatorView]) -> Result<(), Failure> {
 /// Makes an Ed25519 key pair: the secret half in a new file that only its owner may read, the public half printed.
 fn keygen(context: &Context, file: &Path) -> Result<u8, Failure> {
     let cannot = |why: &str| {
-        Failure::new("EP0712", format!("cannot make {}: {why}", file.display())).hint("name a file that is not there yet")
+        Failure::new("EP0712", format!("cannot make {}: {why}", file.display()))
+            .hint("name a file that is not there yet")
     };
     let mut seed = [0u8; 32];
     getrandom::fill(&mut seed).map_err(|problem| cannot(&problem.to_string()))?;

@@ -18,9 +18,9 @@ use crate::args::{self, Command, Format, Mode, Request};
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit};
 use crate::holder::Desk;
-use crate::paint;
+use crate::output::outln;
+use crate::paint::{self, Paint};
 use crate::table::{Table, plain};
-use crate::output::{errln, outln};
 
 /// `eparch pipeline …`.
 pub(crate) fn carry_out(context: &Context, command: args::Pipeline) -> Result<u8, Failure> {
@@ -57,18 +57,12 @@ async fn validate(context: &Context, files: &[std::path::PathBuf]) -> Result<u8,
             let valid = all.iter().all(|file| file.pipeline.is_some());
             print_json(&json!({ "valid": valid, "files": files }))?;
         }
-        _ => all.iter().for_each(|file| {
-            show_problems(file);
-            if file.pipeline.is_some() {
-                context.say(&format!("{}: {}{}", file.file, paint::err().good("valid"), warnings(file)));
-            }
-        }),
+        _ => {
+            all.iter().for_each(|file| crate::output::out(format_args!("{}", problems(file, paint::out()))));
+            all.iter().filter(|file| file.pipeline.is_none() || !context.is_quiet()).for_each(summarise);
+        }
     }
-    let bad: Vec<&Checked> = all.iter().filter(|file| file.pipeline.is_none()).collect();
-    if context.format() == Format::Text {
-        bad.iter().for_each(|file| summarise(file));
-    }
-    Ok(if bad.is_empty() { exit::DONE } else { exit::BAD_DOCUMENT })
+    Ok(if all.iter().all(|file| file.pipeline.is_some()) { exit::DONE } else { exit::BAD_DOCUMENT })
 }
 
 fn warnings(file: &Checked) -> String {
@@ -80,8 +74,14 @@ fn warnings(file: &Checked) -> String {
 }
 
 fn summarise(file: &Checked) {
+    let paint = paint::out();
     let many = if file.errors() == 1 { "error" } else { "errors" };
-    errln!("{}: {}: {} {many}{}", file.file, paint::err().bad("not valid"), file.errors(), warnings(file));
+    match file.pipeline.is_some() {
+        true => outln!("{}: {}{}", file.file, paint.good("valid"), warnings(file)),
+        false => {
+            outln!("{}: {}: {} {many}{}", file.file, paint.bad("not valid"), file.errors(), warnings(file))
+        }
+    }
 }
 
 /// Reads a pipeline's file and checks it.
@@ -96,26 +96,27 @@ pub(crate) fn read_and_check(path: &Path, catalogue: &Catalogue, known: &Known) 
     let file = fs::File::open(path).map_err(|problem| cannot(&problem))?;
     let mut bytes = Vec::new();
     let limit = limits::PIPELINE_BYTES as u64 + 1;
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, limit), &mut bytes).map_err(|problem| cannot(&problem))?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, limit), &mut bytes)
+        .map_err(|problem| cannot(&problem))?;
     Ok(eparch_pipeline::check_bytes(&name, &bytes, catalogue, known))
 }
 
-/// Shows what is wrong with a file, or worth a look, on standard error.
-pub(crate) fn show_problems(file: &Checked) {
+/// What is wrong with a file, or worth a look, in words.
+fn problems(file: &Checked, paint: Paint) -> String {
     let text = file.to_text();
-    let paint = paint::err();
     if !paint.is_coloured() {
-        crate::output::err(format_args!("{text}"));
-        return;
+        return text;
     }
-    for line in text.lines() {
-        let shown = match line.split_once(": ") {
-            Some((kind, rest)) if kind.starts_with("error[") => format!("{}: {}", paint.bad(kind), paint.bold(rest)),
-            Some((kind, rest)) if kind.starts_with("warning[") => format!("{}: {}", paint.warn(kind), paint.bold(rest)),
-            _ => line.to_owned(),
-        };
-        errln!("{shown}");
-    }
+    let line = |line: &str| match line.split_once(": ") {
+        Some((kind, rest)) if kind.starts_with("error[") => {
+            format!("{}: {}\n", paint.bad(kind), paint.bold(rest))
+        }
+        Some((kind, rest)) if kind.starts_with("warning[") => {
+            format!("{}: {}\n", paint.warn(kind), paint.bold(rest))
+        }
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
 }
 
 /// Reads and checks a file that must be a pipeline; shows what is wrong and what is worth a look.
@@ -126,8 +127,9 @@ pub(crate) async fn read_pipeline(context: &Context, path: &Path) -> Result<(Che
         let detail = checked.to_text();
         return Err(not_valid(&checked).detail(detail.trim_end()));
     }
-    if !context.is_json() && !(context.is_quiet() && checked.pipeline.is_some()) {
-        show_problems(&checked);
+    // JSON has them in the answer; of a valid pipeline, there are warnings only.
+    if !(context.is_json() || context.is_quiet() && checked.pipeline.is_some()) {
+        crate::output::err(format_args!("{}", problems(&checked, paint::err())));
     }
     match checked.pipeline.clone() {
         Some(pipeline) => Ok((checked, pipeline)),
@@ -150,14 +152,19 @@ pub(crate) fn given(request: &Request) -> Result<BTreeMap<String, String>, Failu
     let mut given = BTreeMap::new();
     for (key, value) in &request.inputs {
         if given.insert(key.clone(), value.clone()).is_some() {
-            return Err(Failure::new("EP0701", format!("--input {key} is given twice")).hint("give it once").exit(exit::USAGE));
+            return Err(Failure::new("EP0701", format!("--input {key} is given twice"))
+                .hint("give it once")
+                .exit(exit::USAGE));
         }
     }
     Ok(given)
 }
 
 /// Inputs of their declared types; undeclared ones are refused (R059).
-pub(crate) fn bind(pipeline: &Pipeline, given: &BTreeMap<String, String>) -> Result<BTreeMap<String, Value>, Failure> {
+pub(crate) fn bind(
+    pipeline: &Pipeline,
+    given: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, Value>, Failure> {
     pipeline.bind(given).map_err(|problems| {
         let first = problems.first();
         let code = first.map_or("EP0220", |problem| problem.code);
@@ -187,7 +194,11 @@ pub(crate) fn check_mode(request: &Request) -> Result<(), Failure> {
 }
 
 /// What a run is asked for with, from a file that was read.
-pub(crate) fn start_request(checked: &Checked, pipeline: &Pipeline, request: &Request) -> Result<StartRun, Failure> {
+pub(crate) fn start_request(
+    checked: &Checked,
+    pipeline: &Pipeline,
+    request: &Request,
+) -> Result<StartRun, Failure> {
     Ok(StartRun {
         file: checked.file.clone(),
         pipeline: checked.text.clone(),
@@ -202,7 +213,11 @@ pub(crate) fn start_request(checked: &Checked, pipeline: &Pipeline, request: &Re
 
 /// The variables that the pipeline's expressions read, as they are here and now.
 fn environment(pipeline: &Pipeline) -> BTreeMap<String, String> {
-    pipeline.env_names().into_iter().filter_map(|name| std::env::var(&name).ok().map(|value| (name, value))).collect()
+    pipeline
+        .env_names()
+        .into_iter()
+        .filter_map(|name| std::env::var(&name).ok().map(|value| (name, value)))
+        .collect()
 }
 
 fn root(asked: Option<&Path>) -> Result<String, Failure> {
@@ -237,7 +252,13 @@ async fn plan(context: &Context, file: &Path, request: &Request, save: bool) -> 
         }
         let home = super::init::home_or_new(context)?;
         let root = root(request.root.as_deref())?;
-        let saved = SavedPlan { plan_id: plan.plan_id, file: checked.file, pipeline: checked.text, inputs: given, root };
+        let saved = SavedPlan {
+            plan_id: plan.plan_id,
+            file: checked.file,
+            pipeline: checked.text,
+            inputs: given,
+            root,
+        };
         saved.save(&home)?;
     }
     if context.is_json() {
@@ -280,7 +301,8 @@ fn list(as_json: bool) -> Result<u8, Failure> {
     for template in catalogue.iter() {
         let name = template.name().to_string();
         let shown = paint::out().bold(&name);
-        let cells = [template.version().to_owned(), template.tier().to_string(), template.description().to_owned()];
+        let cells =
+            [template.version().to_owned(), template.tier().to_string(), template.description().to_owned()];
         table.row(std::iter::once((name, shown)).chain(cells.map(plain)));
     }
     table.print();
@@ -296,8 +318,12 @@ async fn spawn(context: &Context, plan: &eparch_domain::Digest, tier: Option<Tie
         home => home?,
     };
     let saved = SavedPlan::load(&home, plan)?;
-    let checked = eparch_pipeline::check(&saved.file, &saved.pipeline, &Catalogue::built_in(), &known(context).await);
-    let pipeline = checked.pipeline.as_ref().ok_or_else(|| plans::changed(plan, "its pipeline is not valid any more"))?;
+    let checked =
+        eparch_pipeline::check(&saved.file, &saved.pipeline, &Catalogue::built_in(), &known(context).await);
+    let pipeline = checked
+        .pipeline
+        .as_ref()
+        .ok_or_else(|| plans::changed(plan, "its pipeline is not valid any more"))?;
     let inputs = bind(pipeline, &saved.inputs)?;
     // Another build may read the same file, or a template of it, otherwise.
     if plan_id(&pipeline.digest(), &inputs) != *plan {

@@ -43,7 +43,8 @@ impl SavedPlan {
             fs::rename(&draft, &path)
         };
         write().map_err(|problem| {
-            Failure::new("EP0712", format!("cannot write {}: {problem}", path.display())).hint("check that the disk is not full")
+            Failure::new("EP0712", format!("cannot write {}: {problem}", path.display()))
+                .hint("check that the disk is not full")
         })
     }
 
@@ -54,7 +55,8 @@ impl SavedPlan {
                 .hint("`eparch pipeline plan FILE --save` keeps one and prints its id")
         };
         let bytes = fs::read(path(home, plan)).map_err(|_| missing())?;
-        let saved: SavedPlan = serde_json::from_slice(&bytes).map_err(|problem| changed(plan, &problem.to_string()))?;
+        let saved: SavedPlan =
+            serde_json::from_slice(&bytes).map_err(|problem| changed(plan, &problem.to_string()))?;
         if saved.plan_id == *plan { Ok(saved) } else { Err(changed(plan, "it is another one")) }
     }
 }

@@ -8,8 +8,8 @@ use crate::args::Run;
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit};
 use crate::holder::Desk;
-use crate::watch::{self, From};
 use crate::output::outln;
+use crate::watch::{self, From};
 
 /// Runs a pipeline; returns its exit code.
 pub(crate) async fn run(context: &Context, asked: &Run) -> Result<u8, Failure> {
@@ -25,7 +25,14 @@ pub(crate) async fn run(context: &Context, asked: &Run) -> Result<u8, Failure> {
         tell_started(context, &started)?;
         return Ok(exit::DONE);
     }
-    watch::watch(context, &desk, started.pipeline_id, From::Start(started.seq), asked.watch.approve_as.as_ref()).await
+    watch::watch(
+        context,
+        &desk,
+        started.pipeline_id,
+        From::Start(started.seq),
+        asked.watch.approve_as.as_ref(),
+    )
+    .await
 }
 
 /// Whoever is to answer gates here must have a key here: better found out before the run than at the gate.
@@ -39,6 +46,9 @@ pub(crate) fn tell_started(context: &Context, started: &Started) -> Result<(), F
         return print_json(started);
     }
     outln!("{}", started.pipeline_id);
-    context.say(&format!("Started {} at {} at most. Watch it with:\n  eparch runs resume {}", started.name, started.tier, started.pipeline_id));
+    context.say(&format!(
+        "Started {} at {} at most. Watch it with:\n  eparch runs resume {}",
+        started.name, started.tier, started.pipeline_id
+    ));
     Ok(())
 }

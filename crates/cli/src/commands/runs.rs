@@ -37,7 +37,14 @@ pub(crate) async fn carry_out(context: &Context, asked: RunsArgs) -> Result<u8, 
                 tell_started(context, &started)?;
                 return Ok(exit::DONE);
             }
-            watch::watch(context, &desk, started.pipeline_id, From::Start(started.seq), how.approve_as.as_ref()).await
+            watch::watch(
+                context,
+                &desk,
+                started.pipeline_id,
+                From::Start(started.seq),
+                how.approve_as.as_ref(),
+            )
+            .await
         }
     }
 }
@@ -99,7 +106,18 @@ async fn show(context: &Context, desk: &Desk<'_>, asked: &OneRun) -> Result<u8, 
     let line = |head: &str, value: &str| outln!("{} {value}", paint.faint(&format!("{head:<10}")));
     line("run", &paint.bold(&id.to_string()));
     line("pipeline", run.name.as_str());
-    line("status", &format!("{}{}", paint.run(run.status, run.status.as_str()), if run.reason.is_empty() { String::new() } else { format!(" ({})", paint::harmless(&run.reason)) }));
+    line(
+        "status",
+        &format!(
+            "{}{}",
+            paint.run(run.status, run.status.as_str()),
+            if run.reason.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", paint::harmless(&run.reason))
+            }
+        ),
+    );
     line("asked by", &format!("{}, {}", run.requester, when::ago(run.started_at)));
     line("tier", &format!("{} at most", run.tier));
     line("plan", &run.plan_id.to_string());
@@ -113,13 +131,19 @@ async fn show(context: &Context, desk: &Desk<'_>, asked: &OneRun) -> Result<u8, 
     line("files", &desk.home().runs().join(id.to_string()).display().to_string());
     outln!();
     watch::stages_table(&detail.stages);
-    for stage in detail.stages.iter().filter(|stage| !stage.outputs.is_empty() || !stage.artifacts.is_empty()) {
+    for stage in detail.stages.iter().filter(|stage| !stage.outputs.is_empty() || !stage.artifacts.is_empty())
+    {
         outln!("\n{}", paint.bold(stage.name.as_str()));
         for (name, value) in &stage.outputs {
             outln!("  {name} = {}", paint::harmless(&value.to_string()));
         }
         for artifact in &stage.artifacts {
-            outln!("  {}  {}  {}", paint::harmless(&artifact.path), watch::file_size(artifact.size), artifact.digest);
+            outln!(
+                "  {}  {}  {}",
+                paint::harmless(&artifact.path),
+                watch::file_size(artifact.size),
+                artifact.digest
+            );
         }
     }
     for gate in detail.approvals.iter().filter(|gate| gate.outcome.is_none()) {
@@ -128,7 +152,13 @@ async fn show(context: &Context, desk: &Desk<'_>, asked: &OneRun) -> Result<u8, 
     Ok(exit::DONE)
 }
 
-async fn logs(context: &Context, desk: &Desk<'_>, asked: &OneRun, follow: bool, stage: Option<&Name>) -> Result<u8, Failure> {
+async fn logs(
+    context: &Context,
+    desk: &Desk<'_>,
+    asked: &OneRun,
+    follow: bool,
+    stage: Option<&Name>,
+) -> Result<u8, Failure> {
     let id = find(desk, asked).await?;
     // The stream is open before what there is already is read: a line may come twice, never not at all.
     let since = desk.get::<Ready>("/readyz").await?.seq;
@@ -160,7 +190,8 @@ async fn logs(context: &Context, desk: &Desk<'_>, asked: &OneRun, follow: bool, 
 }
 
 fn is_terminal(status: &Value) -> bool {
-    serde_json::from_value::<eparch_domain::RunStatus>(status.clone()).is_ok_and(eparch_domain::RunStatus::is_terminal)
+    serde_json::from_value::<eparch_domain::RunStatus>(status.clone())
+        .is_ok_and(eparch_domain::RunStatus::is_terminal)
 }
 
 fn print_line(context: &Context, line: &Value) {
@@ -178,7 +209,12 @@ async fn stop(context: &Context, desk: &Desk<'_>, asked: &OneRun, reason: String
     if context.is_json() {
         print_json(&detail)?;
     } else {
-        outln!("{id} is being ended.");
+        match detail.summary.status {
+            ended if ended.is_terminal() => {
+                outln!("{id} has ended: {}", paint::out().run(ended, ended.as_str()))
+            }
+            _ => outln!("{id} is being ended."),
+        }
     }
     Ok(exit::DONE)
 }

@@ -17,7 +17,8 @@ use crate::replay::{self, Replay};
 pub(crate) fn verify(context: &Context, again: bool, anchors: Vec<PathBuf>) -> Result<u8, Failure> {
     let home = context.home()?;
     let report = check_of(context, &home, anchors)?.run().map_err(|problem| {
-        Failure::new("EP0719", in_full(&problem)).hint("the first `eparch run FILE` begins a ledger; a lost one comes back from a copy")
+        Failure::new("EP0719", in_full(&problem))
+            .hint("the first `eparch run FILE` begins a ledger; a lost one comes back from a copy")
     })?;
     // What is damaged is not worth deciding again.
     let replay = match again && report.is_clean() {
@@ -55,7 +56,9 @@ fn show(report: &Report) {
         outln!("  and {others} more findings; --format json lists them");
     }
     if report.anchors_outside_home {
-        outln!("  a checkpoint outside the home agrees: whoever controls the whole home cannot have rewritten what it covers");
+        outln!(
+            "  a checkpoint outside the home agrees: whoever controls the whole home cannot have rewritten what it covers"
+        );
     } else {
         outln!(
             "  {} no checkpoint lies outside the home: whoever controls all of it could have rewritten everything\n\
@@ -81,7 +84,12 @@ fn show_tenant(tenant: &TenantReport) {
 fn show_replay(replay: &Replay) {
     let paint = paint::out();
     match &replay.difference {
-        None => outln!("{} {} of {} entries", paint.good("✔ decided again, the same:"), replay.decided, replay.entries),
+        None => outln!(
+            "{} {} of {} entries",
+            paint.good("✔ decided again, the same:"),
+            replay.decided,
+            replay.entries
+        ),
         Some(found) => outln!("{} entry {}: {}", paint.bad("✘ decided otherwise:"), found.seq, found.what),
     }
     if replay.taken > 0 {

@@ -19,7 +19,12 @@ pub(crate) fn asks(gate: &Gate) -> String {
     let names: Vec<&str> = gate.approvers.iter().map(Name::as_str).collect();
     match gate.purpose {
         GatePurpose::Stage if gate.quorum > 1 => {
-            format!("waits for {} of {} to approve ({} so far)", gate.quorum, names.join(", "), gate.approvals)
+            format!(
+                "waits for {} of {} to approve ({} so far)",
+                gate.quorum,
+                names.join(", "),
+                gate.approvals
+            )
         }
         GatePurpose::Stage => format!("waits for {} to approve", names.join(" or ")),
         GatePurpose::Interrupted => "was cut off with its holder; should it be made again?".to_owned(),
@@ -102,7 +107,8 @@ impl Conversation {
             self.ask(by);
             return Step::Asked;
         }
-        let answer = Answer { decision, rationale: line.to_owned(), subject: self.view.subject, signed: None };
+        let answer =
+            Answer { decision, rationale: line.to_owned(), subject: self.view.subject, signed: None };
         let given: Result<ApprovalView, Failure> = match desk.by(by) {
             Ok(desk) => desk.post(&format!("/api/approvals/{}", self.gate), &answer).await,
             Err(problem) => Err(problem),
@@ -121,7 +127,13 @@ impl Conversation {
 /// Everything that an approval is bound to, in words.
 pub(crate) fn describe(view: &ApprovalView, run: &RunDetail, desk: &Desk<'_>, paint: Paint) -> String {
     let names: Vec<&str> = view.approvers.iter().map(Name::as_str).collect();
-    let mut text = format!("\n{} {} of {}, {}\n", paint.warn("◆"), paint.bold(view.stage.as_str()), view.pipeline, view.pipeline_id);
+    let mut text = format!(
+        "\n{} {} of {}, {}\n",
+        paint.warn("◆"),
+        paint.bold(view.stage.as_str()),
+        view.pipeline,
+        view.pipeline_id
+    );
     let mut line = |head: &str, value: &str| {
         text.push_str(&format!("  {} {value}\n", paint.faint(&format!("{head:<10}"))));
     };
@@ -144,7 +156,15 @@ pub(crate) fn describe(view: &ApprovalView, run: &RunDetail, desk: &Desk<'_>, pa
         for artifact in &stage.artifacts {
             let path = folder.join(&artifact.path);
             let hex = artifact.digest.hex();
-            line("", &format!("{} ({} bytes, sha256:{}…)", paint::harmless(&path.display().to_string()), artifact.size, &hex[..12]));
+            line(
+                "",
+                &format!(
+                    "{} ({} bytes, sha256:{}…)",
+                    paint::harmless(&path.display().to_string()),
+                    artifact.size,
+                    &hex[..12]
+                ),
+            );
         }
     }
     line("expires", &when::until(view.expires_at));

@@ -5,9 +5,9 @@ use eparch_governor::{GateDecision, GateOutcome};
 
 use super::gate;
 use super::model::{Model, News};
+use crate::output::errln;
 use crate::paint;
 use crate::when;
-use crate::output::errln;
 
 /// Says one thing on standard error.
 pub(crate) fn say(model: &Model, news: &News, ts: Timestamp, verbose: bool) {
@@ -24,15 +24,22 @@ fn lines(model: &Model, news: &News, verbose: bool) -> Vec<String> {
     let name = |at: &usize| model.stages[*at].name.as_str();
     match news {
         News::None | News::Known => Vec::new(),
-        News::Run { status, reason } => vec![with_reason(&format!("run {}: {}", model.run, paint.run(*status, status.as_str())), reason)],
-        News::Ending { status, reason } => vec![with_reason(&format!("run {}: ending, {status}", model.run), reason)],
+        News::Run { status, reason } => {
+            vec![with_reason(&format!("run {}: {}", model.run, paint.run(*status, status.as_str())), reason)]
+        }
+        News::Ending { status, reason } => {
+            vec![with_reason(&format!("run {}: ending, {status}", model.run), reason)]
+        }
         News::Stage { at } => {
             let stage = &model.stages[*at];
             // READY is only a moment for most; a watcher reads what has begun and what has ended.
             if stage.status == StageStatus::Ready && !verbose {
                 return Vec::new();
             }
-            vec![with_reason(&format!("{}: {}", stage.name, paint.stage(stage.status, stage.status.as_str())), &stage.reason)]
+            vec![with_reason(
+                &format!("{}: {}", stage.name, paint.stage(stage.status, stage.status.as_str())),
+                &stage.reason,
+            )]
         }
         News::Attempt { at } if model.stages[*at].attempts > 1 || verbose => {
             vec![format!("{}: attempt {}", name(at), model.stages[*at].attempts)]
@@ -43,9 +50,13 @@ fn lines(model: &Model, news: &News, verbose: bool) -> Vec<String> {
         News::Retry { at } => vec![format!("{}: will be tried again", name(at))],
         News::Log { at, line } => vec![format!("{} {} {line}", name(at), paint.faint("|"))],
         News::GateOpened { gate } => opened(model, *gate),
-        News::Vote { at, by, decision, rationale } => vec![with_reason(&format!("{}: {}", name(at), vote(by.as_str(), *decision)), rationale)],
+        News::Vote { at, by, decision, rationale } => {
+            vec![with_reason(&format!("{}: {}", name(at), vote(by.as_str(), *decision)), rationale)]
+        }
         News::GateClosed { at, outcome, .. } => vec![format!("{}: {}", name(at), closed(*outcome))],
-        News::Violation { at, kind, detail } => vec![format!("{}: {} {kind}: {detail}", name(at), paint.bad("violation"))],
+        News::Violation { at, kind, detail } => {
+            vec![format!("{}: {} {kind}: {detail}", name(at), paint.bad("violation"))]
+        }
     }
 }
 

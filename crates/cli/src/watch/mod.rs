@@ -22,12 +22,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::context::Context;
 use crate::failure::{Failure, exit};
 use crate::holder::Desk;
+use crate::output::{errln, outln};
+pub(crate) use gate::describe as describe_gate;
 use gate::{Conversation, Step};
 use model::{Model, News};
-pub(crate) use gate::describe as describe_gate;
 pub(crate) use summary::{size as file_size, stages as stages_table};
 use tree::Tree;
-use crate::output::{errln, outln};
 
 /// How often the tree is drawn anew: often enough for a spinner.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
@@ -46,7 +46,13 @@ pub(crate) enum From {
 }
 
 /// Watches a run to its end; returns its exit code.
-pub(crate) async fn watch(context: &Context, desk: &Desk<'_>, run: RunId, from: From, approver: Option<&Name>) -> Result<u8, Failure> {
+pub(crate) async fn watch(
+    context: &Context,
+    desk: &Desk<'_>,
+    run: RunId,
+    from: From,
+    approver: Option<&Name>,
+) -> Result<u8, Failure> {
     let mut interrupts = signal(SignalKind::interrupt())
         .map_err(|problem| Failure::new("EP0711", format!("cannot listen for Ctrl-C: {problem}")))?;
     let (since, first) = match from {
@@ -200,7 +206,12 @@ impl Watcher<'_> {
     }
 
     /// Follows one stream until it or the run ends.
-    async fn follow(&mut self, stream: &mut Lines, place: &mut Place, interrupts: &mut Signal) -> Result<Over, Failure> {
+    async fn follow(
+        &mut self,
+        stream: &mut Lines,
+        place: &mut Place,
+        interrupts: &mut Signal,
+    ) -> Result<Over, Failure> {
         let mut draw = tokio::time::interval(DRAW_EVERY);
         draw.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut heard = 0;
@@ -234,7 +245,9 @@ impl Watcher<'_> {
         }
         match &news {
             News::GateOpened { gate } => self.asking.push_back(*gate),
-            News::GateClosed { gate, .. } if self.conversation.as_ref().is_some_and(|open| open.gate() == *gate) => {
+            News::GateClosed { gate, .. }
+                if self.conversation.as_ref().is_some_and(|open| open.gate() == *gate) =>
+            {
                 self.conversation = None;
                 errln!("\nIt has been answered.");
             }
@@ -336,7 +349,9 @@ impl Watcher<'_> {
                 outln!("{result}");
             }
             Screen::Lines { .. } => summary::print(&detail, None, self.desk, (first, last)),
-            Screen::Quiet | Screen::Tree(_) => summary::print(&detail, Some(&self.model), self.desk, (first, last)),
+            Screen::Quiet | Screen::Tree(_) => {
+                summary::print(&detail, Some(&self.model), self.desk, (first, last))
+            }
         }
         Ok(code)
     }

@@ -62,17 +62,50 @@ pub(crate) enum News {
     None,
     /// Something that is only counted.
     Known,
-    Run { status: RunStatus, reason: String },
-    Ending { status: RunStatus, reason: String },
-    Stage { at: usize },
-    Attempt { at: usize },
-    Phase { at: usize, phase: Phase },
-    Retry { at: usize },
-    Log { at: usize, line: String },
-    GateOpened { gate: GateId },
-    Vote { at: usize, by: Name, decision: GateDecision, rationale: String },
-    GateClosed { gate: GateId, at: usize, outcome: GateOutcome },
-    Violation { at: usize, kind: String, detail: String },
+    Run {
+        status: RunStatus,
+        reason: String,
+    },
+    Ending {
+        status: RunStatus,
+        reason: String,
+    },
+    Stage {
+        at: usize,
+    },
+    Attempt {
+        at: usize,
+    },
+    Phase {
+        at: usize,
+        phase: Phase,
+    },
+    Retry {
+        at: usize,
+    },
+    Log {
+        at: usize,
+        line: String,
+    },
+    GateOpened {
+        gate: GateId,
+    },
+    Vote {
+        at: usize,
+        by: Name,
+        decision: GateDecision,
+        rationale: String,
+    },
+    GateClosed {
+        gate: GateId,
+        at: usize,
+        outcome: GateOutcome,
+    },
+    Violation {
+        at: usize,
+        kind: String,
+        detail: String,
+    },
 }
 
 impl Model {
@@ -82,7 +115,8 @@ impl Model {
         let mut stages: Vec<Stage> = Vec::with_capacity(detail.stages.len());
         for view in &detail.stages {
             // A stage stands after the one around it.
-            let parent = view.parent.as_ref().and_then(|name| stages.iter().find(|stage| stage.name == *name));
+            let parent =
+                view.parent.as_ref().and_then(|name| stages.iter().find(|stage| stage.name == *name));
             let depth = parent.map_or(0, |parent| parent.depth + 1);
             stages.push(Stage::of(view, depth, fresh));
         }
@@ -138,7 +172,9 @@ impl Model {
 
     fn hear_line(&mut self, event: &LiveEvent) -> News {
         let text = |key: &str| event.data.get(key).and_then(Value::as_str).unwrap_or_default();
-        let Some(at) = self.stages.iter().position(|stage| stage.name.as_str() == text("stage")) else { return News::None };
+        let Some(at) = self.stages.iter().position(|stage| stage.name.as_str() == text("stage")) else {
+            return News::None;
+        };
         let line = crate::paint::harmless(text("line"));
         let last = &mut self.stages[at].last_lines;
         last.push_back(line.clone());

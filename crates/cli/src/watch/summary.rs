@@ -6,12 +6,17 @@ use serde_json::{Value, json};
 
 use super::model::Model;
 use crate::holder::Desk;
+use crate::output::outln;
 use crate::table::{Table, plain};
 use crate::{paint, when};
-use crate::output::outln;
 
 /// The last JSON object of a watched run.
-pub(crate) fn to_json(detail: &RunDetail, exit_code: u8, interrupted: bool, entries: (Option<u64>, u64)) -> Value {
+pub(crate) fn to_json(
+    detail: &RunDetail,
+    exit_code: u8,
+    interrupted: bool,
+    entries: (Option<u64>, u64),
+) -> Value {
     let mut result = serde_json::to_value(detail).unwrap_or_default();
     if let Some(fields) = result.as_object_mut() {
         fields.insert("type".to_owned(), "result".into());
@@ -27,7 +32,13 @@ pub(crate) fn print(detail: &RunDetail, model: Option<&Model>, desk: &Desk<'_>, 
     let paint = paint::out();
     let run = &detail.summary;
     let took = when::length(when::between(run.started_at, run.ended_at.unwrap_or_else(when::now)));
-    outln!("\n{} {}  {}  {}", head(run.status), paint.bold(run.name.as_str()), run.pipeline_id, paint.faint(&format!("in {took}")));
+    outln!(
+        "\n{} {}  {}  {}",
+        head(run.status),
+        paint.bold(run.name.as_str()),
+        run.pipeline_id,
+        paint.faint(&format!("in {took}"))
+    );
     if !run.reason.is_empty() {
         outln!("  {}", paint::harmless(&run.reason));
     }
@@ -39,8 +50,12 @@ pub(crate) fn print(detail: &RunDetail, model: Option<&Model>, desk: &Desk<'_>, 
     artifacts(detail, desk);
     match entries {
         (_, 0) => {}
-        (Some(from), to) => outln!("\n{} entries {from} to {to}; `eparch ledger verify` checks them", paint.faint("ledger")),
-        (None, to) => outln!("\n{} up to entry {to}; `eparch ledger verify` checks it", paint.faint("ledger")),
+        (Some(from), to) => {
+            outln!("\n{} entries {from} to {to}; `eparch ledger verify` checks them", paint.faint("ledger"))
+        }
+        (None, to) => {
+            outln!("\n{} up to entry {to}; `eparch ledger verify` checks it", paint.faint("ledger"))
+        }
     }
 }
 
@@ -60,12 +75,15 @@ pub(crate) fn stages(stages: &[StageView]) {
     let mut table = Table::new(&["STAGE", "STATUS", "TIER", "TRIES", "TIME", ""]);
     let mut depths: Vec<(&str, usize)> = Vec::new();
     for stage in stages {
-        let above = stage.parent.as_ref().and_then(|parent| depths.iter().find(|(name, _)| *name == parent.as_str()));
+        let above =
+            stage.parent.as_ref().and_then(|parent| depths.iter().find(|(name, _)| *name == parent.as_str()));
         let depth = above.map_or(0, |(_, depth)| depth + 1);
         depths.push((stage.name.as_str(), depth));
         let name = format!("{}{}", "  ".repeat(depth), stage.name);
         let status = format!("{} {}", paint::glyph(stage.status, 0), stage.status);
-        let took = stage.started_at.map(|from| when::length(when::between(from, stage.ended_at.unwrap_or_else(when::now))));
+        let took = stage
+            .started_at
+            .map(|from| when::length(when::between(from, stage.ended_at.unwrap_or_else(when::now))));
         let tier = stage.tier.map(|tier| tier.to_string()).unwrap_or_default();
         let tries = if stage.attempts > 0 { stage.attempts.to_string() } else { String::new() };
         table.row([
@@ -91,14 +109,19 @@ fn last_words(model: &Model) {
 
 fn artifacts(detail: &RunDetail, desk: &Desk<'_>) {
     let folder = desk.home().runs().join(detail.summary.pipeline_id.to_string());
-    let with_files: Vec<&StageView> = detail.stages.iter().filter(|stage| !stage.artifacts.is_empty()).collect();
+    let with_files: Vec<&StageView> =
+        detail.stages.iter().filter(|stage| !stage.artifacts.is_empty()).collect();
     if !with_files.is_empty() {
         outln!("\n{}", paint::out().faint("artifacts"));
     }
     for stage in with_files {
         for artifact in &stage.artifacts {
             let path = folder.join(stage.name.as_str()).join(&artifact.path);
-            outln!("  {}  {}", paint::harmless(&path.display().to_string()), paint::out().faint(&size(artifact.size)));
+            outln!(
+                "  {}  {}",
+                paint::harmless(&path.display().to_string()),
+                paint::out().faint(&size(artifact.size))
+            );
         }
     }
 }

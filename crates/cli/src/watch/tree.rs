@@ -143,7 +143,8 @@ fn fit(lines: Vec<Line>, rows: usize) -> Vec<Line> {
         }
     }
     let count = left_out.iter().filter(|out| **out).count();
-    let mut kept: Vec<Line> = lines.into_iter().zip(left_out).filter(|(_, out)| !out).map(|(line, _)| line).collect();
+    let mut kept: Vec<Line> =
+        lines.into_iter().zip(left_out).filter(|(_, out)| !out).map(|(line, _)| line).collect();
     kept.truncate(rows - 1);
     let mut note = Line::default();
     note.add(format!("  … and {count} more"), Ink::Faint);
@@ -159,26 +160,41 @@ fn render(model: &Model, frame: usize) -> Vec<Line> {
         .add(format!("{}/{} stages  ", model.stages_ended(), model.stages.len()), Ink::Plain)
         .add(when::length(when::between(model.started_at, now)), Ink::Plain);
     let mut lines = vec![head];
-    let widest = model.stages.iter().map(|stage| 2 * stage.depth + stage.label().chars().count()).max().unwrap_or(0).min(NAME_WIDTH);
+    let widest = model
+        .stages
+        .iter()
+        .map(|stage| 2 * stage.depth + stage.label().chars().count())
+        .max()
+        .unwrap_or(0)
+        .min(NAME_WIDTH);
     for (at, stage) in model.stages.iter().enumerate() {
-        lines.push(stage_line(stage, widest, frame, now));
-        for (gate, open) in model.gates.iter().filter(|(_, open)| open.stage == at) {
-            for command in gate::commands(*gate, open) {
-                let mut line = Line::default();
-                line.add(format!("{}    {command}", "  ".repeat(stage.depth)), Ink::Faint);
-                lines.push(line);
-            }
+        let gate = model.gates.iter().find(|(_, open)| open.stage == at);
+        let asks = gate.map(|(_, open)| gate::asks(open)).unwrap_or_default();
+        lines.push(stage_line(stage, &asks, widest, frame, now));
+        let commands = gate.map(|(gate, open)| gate::commands(*gate, open)).unwrap_or_default();
+        for command in commands {
+            let mut line = Line::default();
+            line.add(format!("{}    {command}", "  ".repeat(stage.depth)), Ink::Faint);
+            lines.push(line);
         }
     }
     lines
 }
 
-fn stage_line(stage: &Stage, widest: usize, frame: usize, now: eparch_domain::Timestamp) -> Line {
+fn stage_line(stage: &Stage, asks: &str, widest: usize, frame: usize, now: eparch_domain::Timestamp) -> Line {
     let status = stage.status;
     let mut line = Line { dispensable: dispensable(stage), ..Line::default() };
     let indent = "  ".repeat(stage.depth);
-    let name = format!("{indent}{} {:<width$}", paint::glyph(status, frame), stage.label(), width = widest.saturating_sub(indent.len()));
-    line.add(name, if status.is_terminal() || status == StageStatus::Pending { Ink::Status(status) } else { Ink::Bold });
+    let name = format!(
+        "{indent}{} {:<width$}",
+        paint::glyph(status, frame),
+        stage.label(),
+        width = widest.saturating_sub(indent.len())
+    );
+    line.add(
+        name,
+        if status.is_terminal() || status == StageStatus::Pending { Ink::Status(status) } else { Ink::Bold },
+    );
     let tier = match (stage.kind, stage.tier) {
         (StageKind::Agent, Some(tier)) => tier.to_string(),
         (kind, _) => kind.as_str().chars().take(8).collect(),
@@ -202,7 +218,7 @@ fn stage_line(stage: &Stage, widest: usize, frame: usize, now: eparch_domain::Ti
             line.add(paint::harmless(&stage.reason), Ink::Bad);
         }
         StageStatus::AwaitingApproval => {
-            line.add("waits for an answer", Ink::Status(status));
+            line.add(asks, Ink::Status(status));
         }
         _ => {
             line.add(paint::harmless(&stage.reason), Ink::Faint);
@@ -237,7 +253,13 @@ mod tests {
 
     #[test]
     fn what_has_ended_gives_way_to_what_works() {
-        let all = vec![line("head", 0), line("done", 2), line("works", 0), line("later", 4), line("later still", 4)];
+        let all = vec![
+            line("head", 0),
+            line("done", 2),
+            line("works", 0),
+            line("later", 4),
+            line("later still", 4),
+        ];
         assert_eq!(fit(all.clone(), 5).len(), 5);
         assert_eq!(texts(&fit(all.clone(), 4)), ["head", "done", "works", "  … and 2 more"]);
         assert_eq!(texts(&fit(all, 3)), ["head", "works", "  … and 3 more"]);

@@ -107,7 +107,7 @@ impl Home {
 
     /// Hands one event in at a point of ledger time, and checks what must hold after every event of every scenario.
     pub(crate) fn handle(&mut self, event: &Event, millis: u64) -> Decision {
-        let wall = 1_767_225_600_000 + i64::try_from(millis).unwrap() + self.wall_ahead;
+        let wall = 1_767_225_600_000 + i64::try_from(millis).expect("a scenario is short") + self.wall_ahead;
         let now = Moment { ledger: LedgerTime::from_millis(millis), wall: Timestamp::from_millis(wall) };
         let decision = self.governor.handle(event, now);
         if let (Event::RunRequested(request), Answer::Taken) = (event, &decision.answer) {
@@ -129,8 +129,12 @@ impl Home {
             self.replayed.apply(fact, record.at);
             self.remember(fact);
         }
-        assert!(self.replayed.agrees_with(&self.governor), "the recorded facts make another state than {event:?}");
-        let saved = Snapshot::from_bytes(&self.governor.snapshot().to_bytes()).expect("a snapshot reads back");
+        assert!(
+            self.replayed.agrees_with(&self.governor),
+            "the recorded facts make another state than {event:?}"
+        );
+        let saved =
+            Snapshot::from_bytes(&self.governor.snapshot().to_bytes()).expect("a snapshot reads back");
         let mut restored = self.governor.clone();
         restored.restore(saved).expect("every definition is at hand");
         assert!(restored.agrees_with(&self.governor), "the snapshot after {event:?} is of another state");
@@ -157,7 +161,10 @@ impl Home {
             Fact::StageChanged { run, stage, status, .. } => {
                 let before = self.statuses.insert((*run, *stage), *status);
                 let name = &self.runs[run].stage(*stage).name;
-                assert!(before.is_none_or(|before| !before.is_terminal()), "{name} had ended and became {status} (R019)");
+                assert!(
+                    before.is_none_or(|before| !before.is_terminal()),
+                    "{name} had ended and became {status} (R019)"
+                );
             }
             Fact::StageKept { run, stage, .. } => {
                 self.statuses.insert((*run, *stage), StageStatus::Completed);
@@ -175,7 +182,8 @@ impl Home {
             }
             Fact::AttemptEnded { agent, end: eparch_governor::AttemptEnd::Completed } => {
                 let left = self.outputs.remove(agent);
-                let left = left.unwrap_or(eparch_governor::Kept { outputs: BTreeMap::new(), artifacts: Vec::new() });
+                let left =
+                    left.unwrap_or(eparch_governor::Kept { outputs: BTreeMap::new(), artifacts: Vec::new() });
                 self.kept.insert(self.stage_of[agent], left);
             }
             Fact::GateOpened(opened) => {
@@ -183,7 +191,11 @@ impl Home {
                 let name = match opened.purpose {
                     GatePurpose::Stage => format!("gate:{stage}"),
                     GatePurpose::Interrupted => {
-                        let asked = self.names.gates.values().filter(|name| name.starts_with(&format!("ask:{stage}#")));
+                        let asked = self
+                            .names
+                            .gates
+                            .values()
+                            .filter(|name| name.starts_with(&format!("ask:{stage}#")));
                         format!("ask:{stage}#{}", asked.count() + 1)
                     }
                 };
@@ -201,8 +213,10 @@ impl Home {
     pub(crate) fn kept_from(&self, earlier: RunId, only: &[String]) -> BTreeMap<Name, eparch_governor::Kept> {
         let pipeline = &self.runs[&earlier];
         let only: BTreeSet<&str> = only.iter().map(String::as_str).collect();
-        let completed = pipeline.places().filter(|ix| self.statuses[&(earlier, *ix)] == StageStatus::Completed);
-        let named = completed.filter(|ix| only.is_empty() || only.contains(pipeline.stage(*ix).name.as_str()));
+        let completed =
+            pipeline.places().filter(|ix| self.statuses[&(earlier, *ix)] == StageStatus::Completed);
+        let named =
+            completed.filter(|ix| only.is_empty() || only.contains(pipeline.stage(*ix).name.as_str()));
         let left = named.map(|ix| {
             let nothing = eparch_governor::Kept { outputs: BTreeMap::new(), artifacts: Vec::new() };
             (pipeline.stage(ix).name.clone(), self.kept.get(&(earlier, ix)).cloned().unwrap_or(nothing))

@@ -14,7 +14,11 @@ mod words;
 fn scenarios_leave_the_traces_they_say() {
     let update = std::env::var_os("UPDATE_SCENARIOS").is_some();
     let files = scenario::files();
-    assert!(std::env::var_os("SCENARIO").is_some() || files.len() >= 45, "only {} scenarios were found", files.len());
+    assert!(
+        std::env::var_os("SCENARIO").is_some() || files.len() >= 45,
+        "only {} scenarios were found",
+        files.len()
+    );
     let mut failures = String::new();
     for (name, path) in files {
         let expected = std::fs::read_to_string(&path).expect("a scenario can be read");

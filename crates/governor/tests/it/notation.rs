@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 
 use eparch_domain::{Name, Profile, Span, limits};
 use eparch_pipeline::{
-    AgentWork, Branch, Budget, ConditionWork, Expr, GateType, GateWork, OnFailure, OnTimeout, ParallelWork, Parent,
-    Pipeline, Retries, Runtime, SandboxMode, Stage, StageIx, Text, Work,
+    AgentWork, Branch, Budget, ConditionWork, Expr, GateType, GateWork, OnFailure, OnTimeout, ParallelWork,
+    Parent, Pipeline, Retries, Runtime, SandboxMode, Stage, StageIx, Text, Work,
 };
 
 use crate::words::{Args, words};
@@ -50,6 +50,10 @@ fn text(source: &str) -> Text {
     Text::parse(source).unwrap_or_else(|error| panic!("{source}: {error:?}"))
 }
 
+fn stage_ix(at: usize) -> StageIx {
+    StageIx(u16::try_from(at).expect("a scenario's pipeline is small"))
+}
+
 struct Reader {
     stages: Vec<Stage>,
 }
@@ -71,16 +75,22 @@ impl Reader {
         };
         let line = words(line);
         let args = Args::of(&line[1..]);
-        let ix = StageIx(u16::try_from(self.stages.len()).unwrap());
+        let ix = stage_ix(self.stages.len());
         let requires = args.list("requires").iter().map(|earlier| self.find(earlier)).collect();
         // The stage stands before what is in it, so its place is taken first.
-        let place = Work::Parallel(ParallelWork { branches: Vec::new(), max_concurrency: None, on_failure: OnFailure::WaitAll });
+        let place = Work::Parallel(ParallelWork {
+            branches: Vec::new(),
+            max_concurrency: None,
+            on_failure: OnFailure::WaitAll,
+        });
         self.stages.push(Stage { name: name(args.first()), parent, requires, work: place });
         let work = match line[0].as_str() {
             "agent" => Work::Agent(Box::new(agent(&args))),
             "gate" => Work::Gate(gate(&args)),
             "parallel" => Work::Parallel(self.parallel(&args, &block[1..], ix)),
-            "condition" => Work::Condition(self.condition(condition.expect("a condition says `if`"), &block[1..], ix)),
+            "condition" => {
+                Work::Condition(self.condition(condition.expect("a condition says `if`"), &block[1..], ix))
+            }
             other => panic!("no kind of stage: {other}"),
         };
         self.stages[ix.at()].work = work;
@@ -89,14 +99,14 @@ impl Reader {
 
     fn find(&self, wanted: &str) -> StageIx {
         let at = self.stages.iter().position(|stage| stage.name.as_str() == wanted);
-        StageIx(u16::try_from(at.unwrap_or_else(|| panic!("no stage {wanted} above"))).unwrap())
+        stage_ix(at.unwrap_or_else(|| panic!("no stage {wanted} above")))
     }
 
     fn parallel(&mut self, args: &Args, body: &[(usize, &str)], ix: StageIx) -> ParallelWork {
         let mut branches = Vec::new();
         for (list, block) in blocks(body).into_iter().enumerate() {
             let words = words(block[0].1);
-            let stages = self.list(&block[1..], Some(Parent { stage: ix, list: u16::try_from(list).unwrap() }));
+            let stages = self.list(&block[1..], Some(Parent { stage: ix, list: stage_ix(list).0 }));
             branches.push(Branch { name: name(&words[1]), stages });
         }
         let on_failure = args.word("on_failure").unwrap_or(OnFailure::FailFast);
@@ -112,7 +122,11 @@ impl Reader {
                 other => panic!("a condition has `then` and `else`, not {other}"),
             }
         }
-        ConditionWork { condition: Expr::parse(condition).unwrap(), then, otherwise }
+        ConditionWork {
+            condition: Expr::parse(condition).expect("a scenario's condition is in the language"),
+            then,
+            otherwise,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ fn play(header: &[&str], lines: &[&str]) -> (Home, Vec<(u64, Fact)>) {
     let mut facts = Vec::new();
     for line in lines {
         let mut words = words(line);
-        let at = millis(&words.remove(0)).unwrap();
+        let at = millis(&words.remove(0)).expect("a line begins with its time");
         for event in script::events(&mut home, &words) {
             facts.extend(home.handle(&event, at).facts.into_iter().map(|fact| (at, fact)));
         }
@@ -35,7 +35,9 @@ fn status_of<'f>(agent: AgentId, facts: impl Iterator<Item = &'f Fact>) -> Optio
             AttemptEnd::Completed => AgentStatus::Completed,
             AttemptEnd::TimedOut { .. } => AgentStatus::TimedOut,
             AttemptEnd::Revoked { .. } => AgentStatus::Revoked,
-            AttemptEnd::Failed { .. } | AttemptEnd::Cancelled { .. } | AttemptEnd::Interrupted { .. } => AgentStatus::Failed,
+            AttemptEnd::Failed { .. } | AttemptEnd::Cancelled { .. } | AttemptEnd::Interrupted { .. } => {
+                AgentStatus::Failed
+            }
         }),
         _ => status,
     })
@@ -43,7 +45,15 @@ fn status_of<'f>(agent: AgentId, facts: impl Iterator<Item = &'f Fact>) -> Optio
 
 #[test]
 fn r016_the_status_of_every_agent_follows_from_the_facts() {
-    let header = ["pipeline main", "  agent good", "  agent bad", "  agent slow start_timeout=1s", "  agent rude", "  agent busy", "  agent lost"];
+    let header = [
+        "pipeline main",
+        "  agent good",
+        "  agent bad",
+        "  agent slow start_timeout=1s",
+        "  agent rude",
+        "  agent busy",
+        "  agent lost",
+    ];
     let lines = [
         "0s start r1",
         "0s completes good#1",
@@ -97,7 +107,7 @@ fn results(home: &Home, run: RunId, facts: &[(u64, Fact)]) -> BTreeMap<StageIx, 
                 results.entry(*stage).or_insert(fresh).attempts = *attempt;
             }
             Fact::OutputSeen { agent, outputs, artifacts } => {
-                let result = results.get_mut(&agents[agent]).unwrap();
+                let result = results.get_mut(&agents[agent]).expect("an agent puts out after it began");
                 result.outputs.extend(outputs.clone());
                 result.artifacts.extend(artifacts.clone());
             }
@@ -116,7 +126,8 @@ fn results(home: &Home, run: RunId, facts: &[(u64, Fact)]) -> BTreeMap<StageIx, 
 #[test]
 fn r023_every_stage_that_ran_leaves_a_result_and_no_other_does() {
     let header = ["pipeline main", "  agent a retries=1 backoff=0s", "  agent b", "  agent never requires=b"];
-    let lines = ["0s start r1", "1s fails a#1", "1s tick", "3s completes a#2 out.n=1 file.x=1", "4s fails b#1"];
+    let lines =
+        ["0s start r1", "1s fails a#1", "1s tick", "3s completes a#2 out.n=1 file.x=1", "4s fails b#1"];
     let (home, facts) = play(&header, &lines);
     let results = results(&home, RunId::from_bits(1), &facts);
     assert_eq!(results.keys().copied().collect::<Vec<_>>(), [StageIx(0), StageIx(1)]);
@@ -131,19 +142,34 @@ fn r023_every_stage_that_ran_leaves_a_result_and_no_other_does() {
 fn subject_after(line: &str, start: &str) -> Digest {
     let header = ["pipeline main", "  agent plan", "  gate ok requires=plan approvers=bob", "  agent beside"];
     let (home, _) = play(&header, &[start, line]);
-    *home.subjects.values().next().unwrap()
+    *home.subjects.values().next().expect("the gate has opened")
 }
 
 #[test]
 fn g5_what_a_gate_is_about_changes_with_everything_before_it_and_with_nothing_beside_it() {
     let start = "0s start r1 in.n=1";
     let shown = subject_after("1s completes plan#1 file.plan.txt=one out.risk=1", start);
-    assert_eq!(shown, subject_after("9s completes plan#1 file.plan.txt=one out.risk=1", start), "time does not matter");
-    for other in ["file.plan.txt=two out.risk=1", "file.plan.txt=one out.risk=2", "file.other.txt=one out.risk=1", "out.risk=1"] {
+    assert_eq!(
+        shown,
+        subject_after("9s completes plan#1 file.plan.txt=one out.risk=1", start),
+        "time does not matter"
+    );
+    for other in [
+        "file.plan.txt=two out.risk=1",
+        "file.plan.txt=one out.risk=2",
+        "file.other.txt=one out.risk=1",
+        "out.risk=1",
+    ] {
         assert_ne!(shown, subject_after(&format!("1s completes plan#1 {other}"), start), "{other}");
     }
-    assert_ne!(shown, subject_after("1s completes plan#1 file.plan.txt=one out.risk=1", "0s start r1 in.n=2"));
-    assert_ne!(shown, subject_after("1s completes r2:plan#1 file.plan.txt=one out.risk=1", "0s start r2 in.n=1"));
+    assert_ne!(
+        shown,
+        subject_after("1s completes plan#1 file.plan.txt=one out.risk=1", "0s start r1 in.n=2")
+    );
+    assert_ne!(
+        shown,
+        subject_after("1s completes r2:plan#1 file.plan.txt=one out.risk=1", "0s start r2 in.n=1")
+    );
 }
 
 #[test]
@@ -151,7 +177,16 @@ fn g10_numbers_come_back_from_the_record_and_the_snapshot_as_they_were() {
     // Home::handle compares replay and snapshot with the live state after each event; these are numbers that a careless
     // reader of decimal fractions gets wrong in the last bit.
     let header = ["pipeline main", "  agent a"];
-    let numbers = ["0.30000000000000004", "8.41e21", "5e-324", "1.7976931348623157e308", "9007199254740993", "0.1", "2.2250738585072011e-308"];
+    let numbers = [
+        "0.30000000000000004",
+        "8.41e21",
+        "5e-324",
+        "1.7976931348623157e308",
+        "9007199254740993",
+        "0.1",
+        "214655018.33333334",
+        "123283617.33333333",
+    ];
     for number in numbers {
         let line = format!("1s exits a#1 0 out.n={number}");
         play(&header, &["0s start r1", "0s ready a#1", &line, "2s concludes a#1"]);

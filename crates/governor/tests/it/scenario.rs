@@ -30,7 +30,8 @@ pub(crate) fn files() -> BTreeMap<String, PathBuf> {
     let entries = std::fs::read_dir(folder()).expect("the scenarios are there");
     let paths = entries.map(|entry| entry.expect("a folder can be listed").path());
     let scenarios = paths.filter(|path| path.extension().is_some_and(|ending| ending == "scn"));
-    let named = scenarios.map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), path));
+    let named = scenarios
+        .map(|path| (path.file_stem().expect("a file has a name").to_string_lossy().into_owned(), path));
     named.filter(|(name, _)| only.as_ref().is_none_or(|only| only == name)).collect()
 }
 
@@ -88,9 +89,13 @@ fn play_line(home: &mut Home, mut words: Vec<String>, now: u64, played: &mut Vec
 
 /// What the governor says of itself when asked.
 fn look(home: &mut Home) -> String {
-    let agents: Vec<String> = home.governor.live_agents().map(|(agent, _)| home.names.agents[&agent].clone()).collect();
+    let agents: Vec<String> =
+        home.governor.live_agents().map(|(agent, _)| home.names.agents[&agent].clone()).collect();
     let agents = if agents.is_empty() { "nobody".to_owned() } else { agents.join(", ") };
-    let wake = home.governor.next_deadline().map(|deadline| format!("{} for {}", clock(deadline.at.millis()), deadline.why));
+    let wake = home
+        .governor
+        .next_deadline()
+        .map(|deadline| format!("{} for {}", clock(deadline.at.millis()), deadline.why));
     let runs = home.governor.live_runs();
     format!("{runs} runs, {agents} at work, wakes at {}", wake.unwrap_or_else(|| "no time".to_owned()))
 }
@@ -105,7 +110,8 @@ fn is_trace(line: &str) -> bool {
 
 fn pipelines(header: &[&str]) -> BTreeMap<String, Arc<eparch_pipeline::Pipeline>> {
     let mut found = BTreeMap::new();
-    let lines: Vec<&str> = header.iter().filter(|line| !line.starts_with('#') && !line.trim().is_empty()).copied().collect();
+    let lines: Vec<&str> =
+        header.iter().filter(|line| !line.starts_with('#') && !line.trim().is_empty()).copied().collect();
     let starts: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].starts_with("pipeline")).collect();
     for from in starts {
         let length = 1 + lines[from + 1..].iter().take_while(|line| line.starts_with(' ')).count();
@@ -119,7 +125,12 @@ fn pipelines(header: &[&str]) -> BTreeMap<String, Arc<eparch_pipeline::Pipeline>
 pub(crate) fn difference(expected: &str, found: &str) -> String {
     let (expected, found): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), found.lines().collect());
     let same = expected.iter().zip(&found).take_while(|(left, right)| left == right).count();
-    let tail = expected[same..].iter().rev().zip(found[same..].iter().rev()).take_while(|(left, right)| left == right).count();
+    let tail = expected[same..]
+        .iter()
+        .rev()
+        .zip(found[same..].iter().rev())
+        .take_while(|(left, right)| left == right)
+        .count();
     let mut text = String::new();
     for line in &expected[same.saturating_sub(3)..same] {
         text.push_str(&format!("   {line}\n"));

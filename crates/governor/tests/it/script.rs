@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use eparch_domain::{AgentId, Artifact, Digest, GateId, Grade, Name, Phase, RunId};
 use eparch_governor::{
-    Check, Ended, Event, GateAnswer, GateDecision, Key, Lineage, Operator, OperatorRole, Outcome, RunRequest, Separation,
-    Signal, Usage,
+    Check, Ended, Event, GateAnswer, GateDecision, Key, Lineage, Operator, OperatorRole, Outcome, RunRequest,
+    Separation, Signal, Usage,
 };
 use serde_json::Value;
 
@@ -77,7 +77,9 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
             let (name, value) = outputs(&args).into_iter().next().expect("an output is out.NAME=VALUE");
             signalled(home, &args, Signal::Output { name, value })
         }
-        "dead" => Event::TreeProvenDead { agent: agent(home, args.first()), killed: args.get("killed").is_some() },
+        "dead" => {
+            Event::TreeProvenDead { agent: agent(home, args.first()), killed: args.get("killed").is_some() }
+        }
         "approve" => answer(home, &args, GateDecision::Approve),
         "deny" => answer(home, &args, GateDecision::Deny),
         other => panic!("no such event: {other}"),
@@ -92,7 +94,13 @@ fn by(args: &Args) -> Name {
 fn operator(args: &Args) -> Operator {
     let role: OperatorRole = args.read("role").unwrap_or(OperatorRole::Operator);
     let groups = args.list("groups").iter().map(|group| name(group)).collect();
-    Operator { name: name(args.first()), role, groups, max_tier: args.read("tier").unwrap_or_default(), key: key(args) }
+    Operator {
+        name: name(args.first()),
+        role,
+        groups,
+        max_tier: args.read("tier").unwrap_or_default(),
+        key: key(args),
+    }
 }
 
 fn key(args: &Args) -> Key {
@@ -137,7 +145,10 @@ fn signalled(home: &Home, args: &Args, signal: Signal) -> Event {
 
 fn advanced(home: &Home, args: &Args, steps: &[&str]) -> Event {
     let agent = agent(home, args.first());
-    Event::AgentAdvanced { agent, outcomes: steps.iter().map(|step| outcome(home, agent, args, step)).collect() }
+    Event::AgentAdvanced {
+        agent,
+        outcomes: steps.iter().map(|step| outcome(home, agent, args, step)).collect(),
+    }
 }
 
 fn manifest(home: &Home, agent: AgentId) -> Digest {
@@ -171,8 +182,12 @@ fn outcome(home: &Home, agent: AgentId, args: &Args, step: &str) -> Outcome {
             actions: vec!["execute_command".to_owned()],
             problem: detail.map(str::to_owned),
         },
-        "exit-code" => ended(Ended::Code { code: detail.unwrap_or("0").parse().expect("a code is a number") }),
-        "signal" => ended(Ended::Signal { signal: detail.unwrap_or("9").parse().expect("a signal is a number") }),
+        "exit-code" => {
+            ended(Ended::Code { code: detail.unwrap_or("0").parse().expect("a code is a number") })
+        }
+        "signal" => {
+            ended(Ended::Signal { signal: detail.unwrap_or("9").parse().expect("a signal is a number") })
+        }
         "killed" => ended(Ended::Killed),
         "verify" => Outcome::Verify { checks: checks(&["tests", "artifacts"], detail) },
         "package" => Outcome::Package { manifest: manifest(home, agent) },
@@ -193,7 +208,11 @@ fn outcome(home: &Home, agent: AgentId, args: &Args, step: &str) -> Outcome {
 fn checks(names: &[&str], failing: Option<&str>) -> Vec<Check> {
     let check = |name: &&str| {
         let ok = failing != Some(name);
-        Check { name: (*name).to_owned(), ok, detail: if ok { "fine" } else { "it is not as it should be" }.to_owned() }
+        Check {
+            name: (*name).to_owned(),
+            ok,
+            detail: if ok { "fine" } else { "it is not as it should be" }.to_owned(),
+        }
     };
     names.iter().map(check).collect()
 }

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use eparch_domain::Artifact;
-use eparch_governor::{Answer, AttemptEnd, Decision, Effect, Fact, GateDecision, GatePurpose, Key, Separation};
+use eparch_governor::{
+    Answer, AttemptEnd, Decision, Effect, Fact, GateDecision, GatePurpose, Key, Separation,
+};
 use serde_json::Value;
 
 use crate::home::Home;
@@ -12,7 +14,8 @@ use crate::words::clock;
 
 /// The lines of a decision.
 pub(crate) fn lines(home: &mut Home, decision: &Decision) -> Vec<String> {
-    let mut lines: Vec<String> = decision.facts.iter().map(|fact| format!("→ {}", said(home, fact))).collect();
+    let mut lines: Vec<String> =
+        decision.facts.iter().map(|fact| format!("→ {}", said(home, fact))).collect();
     lines.extend(decision.effects.iter().map(|effect| format!("⇒ {}", asked(home, effect))));
     match &decision.answer {
         Answer::Taken => {}
@@ -44,7 +47,9 @@ pub(crate) fn outline(home: &mut Home, decision: &Decision) -> Vec<String> {
         )
     };
     let facts = decision.facts.iter().filter(|fact| matters(fact)).cloned().collect();
-    let kept = |effect: &&Effect| !matches!(effect, Effect::Prepare(_) | Effect::Execute { .. } | Effect::Conclude { .. });
+    let kept = |effect: &&Effect| {
+        !matches!(effect, Effect::Prepare(_) | Effect::Execute { .. } | Effect::Conclude { .. })
+    };
     let effects = decision.effects.iter().filter(kept).cloned().collect();
     lines(home, &Decision { facts, effects, answer: decision.answer.clone() })
 }
@@ -52,17 +57,23 @@ pub(crate) fn outline(home: &mut Home, decision: &Decision) -> Vec<String> {
 fn said(home: &Home, fact: &Fact) -> String {
     let at = |time: eparch_domain::LedgerTime| clock(time.millis());
     match fact {
-        Fact::EpochBegan { epoch, agents_at_once } => format!("epoch {epoch}, {agents_at_once} agents at once"),
+        Fact::EpochBegan { epoch, agents_at_once } => {
+            format!("epoch {epoch}, {agents_at_once} agents at once")
+        }
         Fact::OperatorKnown { operator } => {
             let groups: Vec<&str> = operator.groups.iter().map(|group| group.as_str()).collect();
-            let groups = if groups.is_empty() { String::new() } else { format!(", in {}", groups.join(", ")) };
+            let groups =
+                if groups.is_empty() { String::new() } else { format!(", in {}", groups.join(", ")) };
             let (name, role, tier) = (&operator.name, operator.role.as_str(), operator.max_tier);
             format!("{name} is known: {role}, up to {tier}{groups}, {}", kept(&operator.key))
         }
         Fact::OperatorRekeyed { name, key } => format!("{name} has another key, {}", kept(key)),
         Fact::OperatorForgotten { name } => format!("{name} is known no longer"),
         Fact::RunSpawned(spawned) => {
-            let repeats = spawned.repeats.as_ref().map_or(String::new(), |(run, from)| format!(", repeats {run} from {from}"));
+            let repeats = spawned
+                .repeats
+                .as_ref()
+                .map_or(String::new(), |(run, from)| format!(", repeats {run} from {from}"));
             let (by, grant, deadline) = (&spawned.requester, spawned.grant, at(spawned.deadline));
             format!("{} spawned for {by}, granted {grant}, must end by {deadline}{repeats}", spawned.run)
         }
@@ -80,7 +91,9 @@ fn said(home: &Home, fact: &Fact) -> String {
         Fact::ConditionDecided { run, stage, holds, .. } => {
             format!("{} {}", home.stage_name(*run, *stage), if *holds { "holds" } else { "does not hold" })
         }
-        Fact::AttemptBegan { agent, start_by, .. } => format!("{agent} begins, must be ready by {}", at(*start_by)),
+        Fact::AttemptBegan { agent, start_by, .. } => {
+            format!("{agent} begins, must be ready by {}", at(*start_by))
+        }
         Fact::PhaseEntered { agent, phase } => format!("{agent} in {phase}"),
         Fact::TreeKnown { agent, .. } => format!("{agent} has a known process tree"),
         Fact::PlanSettled { agent, plan } => format!("{agent} plans {plan}"),
@@ -88,10 +101,14 @@ fn said(home: &Home, fact: &Fact) -> String {
             "{agent} must do {} instead of {}, clarification {}: {}",
             clarified.plan, clarified.replaces, clarified.crossing, clarified.reason
         ),
-        Fact::ProgramReleased { agent, execute_by } => format!("{agent} is let go, must end by {}", at(*execute_by)),
+        Fact::ProgramReleased { agent, execute_by } => {
+            format!("{agent} is let go, must end by {}", at(*execute_by))
+        }
         Fact::AgentEnding { agent, end } => format!("{agent} will end {}", ended(end)),
         Fact::ProgressSeen { agent } => format!("{agent} moves"),
-        Fact::OutputSeen { agent, outputs, artifacts } => format!("{agent} puts out{}", left(outputs, artifacts)),
+        Fact::OutputSeen { agent, outputs, artifacts } => {
+            format!("{agent} puts out{}", left(outputs, artifacts))
+        }
         Fact::ErrorCounted { agent, code } => format!("{agent} made error {code}"),
         Fact::ViolationFound { agent, violation, detail } => {
             format!("{agent} violates {violation} ({}): {detail}", violation.severity())
@@ -105,13 +122,22 @@ fn said(home: &Home, fact: &Fact) -> String {
         Fact::RetryScheduled { run, stage, at: when } => {
             format!("{} is tried again at {}", home.stage_name(*run, *stage), at(*when))
         }
-        Fact::BackoffOver { run, stage } => format!("{} has waited long enough", home.stage_name(*run, *stage)),
+        Fact::BackoffOver { run, stage } => {
+            format!("{} has waited long enough", home.stage_name(*run, *stage))
+        }
         Fact::GateOpened(opened) => {
             let who: Vec<&str> = opened.approvers.iter().map(|entry| entry.as_str()).collect();
-            let why = if opened.purpose == GatePurpose::Interrupted { "asks whether to do it again" } else { "waits" };
+            let why = if opened.purpose == GatePurpose::Interrupted {
+                "asks whether to do it again"
+            } else {
+                "waits"
+            };
             let (quorum, who, until) = (opened.quorum, who.join(", "), at(opened.deadline));
             let far = far(opened.separation);
-            format!("{} {why} for {quorum} of {who} until {until}, {far}, for {}", opened.gate, opened.subject)
+            format!(
+                "{} {why} for {quorum} of {who} until {until}, {far}, for {}",
+                opened.gate, opened.subject
+            )
         }
         Fact::VoteCast { gate, by, decision, rationale, separation } => {
             let word = if *decision == GateDecision::Approve { "approves" } else { "denies" };
@@ -176,7 +202,10 @@ fn far(separation: Separation) -> &'static str {
 }
 
 fn spelled(outcome: &impl serde::Serialize) -> String {
-    serde_json::to_value(outcome).ok().and_then(|word| word.as_str().map(str::to_owned)).expect("an outcome is a word")
+    serde_json::to_value(outcome)
+        .ok()
+        .and_then(|word| word.as_str().map(str::to_owned))
+        .expect("an outcome is a word")
 }
 
 fn because(reason: &str) -> String {

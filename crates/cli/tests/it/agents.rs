@@ -1,0 +1,238 @@
+//! What an agent can and cannot do, and what its run says of it.
+
+use serde_json::Value;
+
+use crate::console::{Place, Said, runs_somewhere};
+
+/// Runs one agent with these lines of `config`; what was said, and the stage.
+fn run(place: &Place, config: &str) -> (Said, Value) {
+    let text = format!("name: one\nstages:\n  - name: only\n    type: agent\n    config:\n{config}");
+    let file = place.file("p.yaml", &text);
+    let said = place.say(&["run", &file]);
+    let stage = place.json(&["runs", "show", "--last"])["stages"][0].clone();
+    (said, stage)
+}
+
+/// A shell line as an agent's command.
+fn shell(line: &str) -> String {
+    format!("      command: [sh, -c, {}]\n", Value::from(line))
+}
+
+fn log(place: &Place) -> String {
+    place.ok(&["runs", "logs", "--last"])
+}
+
+#[test]
+fn g7_what_confines_an_agent_is_recorded_and_all_of_it_is_in_force() {
+    let place = Place::new();
+    let (said, stage) = run(&place, &shell("true"));
+    assert_eq!(said.code, 0, "{said:?}");
+    let measures = stage["confinement"].as_array().unwrap();
+    assert!(measures.len() >= 12 && measures.iter().all(|measure| measure["in_force"] == true), "{stage}");
+}
+
+#[test]
+fn r292_a_t0_agent_writes_only_its_workspace_and_the_run_says_what_stopped_it() {
+    let place = Place::new();
+    let line = "echo mine > here; cat here; for f in /etc/x /usr/x /x; do echo x > $f && echo WROTE $f; done; \
+                cat /etc/shadow && echo READ; chmod 777 /etc/passwd && echo CHANGED; exit 0";
+    let (said, _) = run(&place, &format!("{}      tier: 0\n", shell(line)));
+    assert_eq!(said.code, 0, "{said:?}");
+    let log = log(&place);
+    assert!(
+        log.contains("mine") && !log.contains("WROTE") && !log.contains("READ") && !log.contains("CHANGED"),
+        "{log}"
+    );
+    assert!(log.contains("Read-only file system") && log.contains("No such file"), "{log}");
+    assert!(!place.path("here").exists(), "what is written at T0 stays in memory");
+}
+
+#[test]
+fn g8_the_home_and_its_keys_are_invisible_even_when_everything_may_be_read() {
+    let place = Place::new();
+    place.file("beside", "seen\n");
+    let (said, _) = run(
+        &place,
+        &format!("{}      paths: {{read: [\".\"]}}\n", shell("cat beside; ls -A home; ls home/keys; exit 0")),
+    );
+    assert_eq!(said.code, 0, "{said:?}");
+    let log = log(&place);
+    assert!(log.contains("seen"), "{log}");
+    assert!(!log.contains("keys\n") && !log.contains("journal.db") && !log.contains("operators"), "{log}");
+}
+
+#[test]
+fn a_path_no_agent_may_see_fails_its_preflight() {
+    let place = Place::new();
+    let (said, stage) = run(&place, &format!("{}      paths: {{read: [/etc/shadow]}}\n", shell("true")));
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(stage["reason"].as_str().unwrap().contains("no agent may see"), "{stage}");
+    assert_eq!(stage["phase"], "PREFLIGHT");
+}
+
+#[test]
+fn r005_a_program_that_is_not_there_fails_the_preflight_and_nothing_runs() {
+    let place = Place::new();
+    let (said, stage) = run(&place, "      command: [frobnicate]\n");
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(stage["reason"].as_str().unwrap().contains("frobnicate"), "{stage}");
+    assert_eq!(stage["phase"], "PREFLIGHT");
+}
+
+#[test]
+fn r011_what_ignores_every_signal_is_dead_when_its_time_is_over() {
+    let place = Place::new();
+    // A word of its own, so that it can be looked for among the machine's processes.
+    let line = "trap '' TERM INT HUP; (setsid sh -c 'trap \"\" TERM HUP; sleep 98765' &); (sleep 98765 &); sleep 98765";
+    let (said, stage) = run(&place, &format!("{}      attempt_timeout: 1s\n", shell(line)));
+    assert_eq!(said.code, 1, "{said:?}");
+    assert_eq!(stage["status"], "TIMED_OUT");
+    assert!(stage["reason"].as_str().unwrap().contains("attempt timeout of 1s"), "{stage}");
+    assert!(!runs_somewhere("98765"));
+}
+
+#[test]
+fn what_is_left_running_by_a_program_that_ended_is_dead() {
+    let place = Place::new();
+    let (said, stage) = run(&place, &shell("(setsid sleep 87654 &); exit 0"));
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(stage["status"], "COMPLETED");
+    assert!(!runs_somewhere("87654"));
+}
+
+#[test]
+fn an_agent_without_progress_is_ended_and_one_with_progress_is_not() {
+    let place = Place::new();
+    let (_, stage) = run(&place, &format!("{}      idle_timeout: 1s\n", shell("sleep 30")));
+    assert!(stage["reason"].as_str().unwrap().contains("idle timeout of 1s"), "{stage}");
+    // Longer than the timeout in all, and never silent for a tenth of it.
+    let talks = "for i in $(seq 20); do echo $i; sleep 0.3; done";
+    let (said, _) = run(&place, &format!("{}      idle_timeout: 4s\n", shell(talks)));
+    assert_eq!(said.code, 0, "{said:?}");
+}
+
+#[test]
+fn r008_a_missing_artifact_or_a_failed_check_fails_the_stage() {
+    let place = Place::new();
+    let (said, stage) = run(&place, &format!("{}      artifacts: [out/x]\n", shell("true")));
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(stage["reason"].as_str().unwrap().contains("out/x"), "{stage}");
+    let (_, stage) = run(&place, &format!("{}      verify: [[test, -s, y]]\n", shell("touch y")));
+    assert!(stage["reason"].as_str().unwrap().contains("verify test -s y"), "{stage}");
+    let (said, _) = run(&place, &format!("{}      verify: [[test, -s, y]]\n", shell("echo 1 > y")));
+    assert_eq!(said.code, 0, "{said:?}");
+}
+
+#[test]
+fn a_disk_that_is_full_and_a_fork_bomb_stay_in_the_cage() {
+    let place = Place::new();
+    let (_, stage) =
+        run(&place, &shell("dd if=/dev/zero of=big bs=1M count=4000 2>/dev/null; stat -c %s big; exit 5"));
+    assert_eq!(stage["reason"], "it exited with 5");
+    assert!(
+        log(&place).lines().any(|line| line.ends_with("536870912") || line.contains("5368")),
+        "{}",
+        log(&place)
+    );
+    let (_, stage) = run(
+        &place,
+        &format!("{}      attempt_timeout: 5s\n", shell("f() { f | f & }; f; sleep 2; echo over")),
+    );
+    assert!(["COMPLETED", "TIMED_OUT", "FAILED"].contains(&stage["status"].as_str().unwrap()), "{stage}");
+    assert!(log(&place).contains("fork"), "{}", log(&place));
+}
+
+/// Talks to the agent's own listener with what perl-base has.
+const TALK: &str = r#"
+use strict; use warnings; use IO::Socket::INET;
+my ($port) = $ENV{EPARCH_URL} =~ /:(\d+)$/;
+sub say_it {
+    my ($path, $body, $token) = @_;
+    my $socket = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port") or die "no listener: $!";
+    my $length = length $body;
+    print $socket "POST $path HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer $token\r\nContent-Type: application/json\r\nContent-Length: $length\r\nConnection: close\r\n\r\n$body";
+    my $answer = do { local $/; <$socket> };
+    my ($status) = $answer =~ m{^HTTP/1.1 (\d+)};
+    print "$path $status\n";
+}
+say_it('/api/agent/heartbeat', '', $ENV{EPARCH_TOKEN});
+say_it('/api/agent/heartbeat', '', 'wrong');
+say_it('/api/agent/output', '{"name": "answer", "value": 42}', $ENV{EPARCH_TOKEN});
+say_it('/api/agent/output', '{"name": "9bad", "value": 1}', $ENV{EPARCH_TOKEN});
+say_it('/api/agent/message', '{"content": "hello"}', $ENV{EPARCH_TOKEN});
+say_it('/api/agent/log', '{"line": "from the agent"}', $ENV{EPARCH_TOKEN});
+say_it('/api/runs', '{}', $ENV{EPARCH_TOKEN});
+for my $other ('127.0.0.1:1', '10.255.255.1:80') {
+    print IO::Socket::INET->new(PeerAddr => $other, Timeout => 2) ? "$other OPEN\n" : "$other closed\n";
+}
+"#;
+
+#[test]
+fn an_agent_reaches_its_own_listener_and_nothing_else() {
+    let place = Place::new();
+    place.file("talk.pl", TALK);
+    let (said, stage) = run(&place, "      command: [perl, talk.pl]\n      paths: {read: [\".\"]}\n");
+    assert_eq!(said.code, 0, "{said:?}");
+    let log = log(&place);
+    let expected = [
+        "/api/agent/heartbeat 200",
+        "/api/agent/heartbeat 401",
+        "/api/agent/output 200",
+        "/api/agent/output 400",
+        "/api/agent/message 200",
+        "/api/agent/log 200",
+        "/api/runs 404",
+        "closed",
+        "from the agent",
+        "hello",
+    ];
+    for line in expected {
+        assert!(log.contains(line), "{line} is not in {log}");
+    }
+    assert!(!log.contains("OPEN"), "{log}");
+    assert_eq!(stage["outputs"]["answer"], 42);
+}
+
+#[test]
+fn r197_r012_an_agent_past_its_error_budget_is_revoked_and_puts_out_nothing() {
+    let place = Place::new();
+    let errors = TALK.split("say_it('/api/agent/heartbeat'").next().unwrap().to_owned()
+        + "say_it('/api/agent/log', '{\"line\": \"oops\", \"level\": \"error\", \"code\": \"same\"}', $ENV{EPARCH_TOKEN}) for 1 .. 3;\nsleep 60;\n";
+    place.file("talk.pl", &errors);
+    let (said, stage) = run(
+        &place,
+        "      command: [perl, talk.pl]\n      paths: {read: [\".\"]}\n      artifacts: [talk.pl]\n",
+    );
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(stage["reason"].as_str().unwrap().contains("error budget"), "{stage}");
+    assert_eq!(stage["phase"], "REVOKED");
+    assert!(stage["artifacts"].as_array().unwrap().is_empty(), "{stage}");
+}
+
+#[test]
+fn g8_an_agents_token_is_nowhere_in_what_is_kept() {
+    let place = Place::new();
+    let (said, _) =
+        run(&place, &shell("echo \"token $EPARCH_TOKEN\"; echo \"t=$EPARCH_TOKEN\" >> /dev/null"));
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(log(&place).contains("token [redacted]"));
+    place.end_holder(rustix::process::Signal::TERM);
+    for file in ["journal.db", "views.db"] {
+        let bytes = std::fs::read(place.home().join(file)).unwrap();
+        assert!(!bytes.windows(4).any(|window| window == b"ept_"), "{file}");
+    }
+}
+
+#[test]
+fn r022_retries_are_made_with_lineage_until_one_succeeds() {
+    let place = Place::new();
+    let line = "echo x >> count/tries; test $(wc -l < count/tries) -ge 3";
+    let config = format!(
+        "{}      tier: 1\n      paths: {{write: [count]}}\n      retries: {{max: 4, backoff: 1ms}}\n",
+        shell(line)
+    );
+    let (said, stage) = run(&place, &config);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(stage["attempts"], 3);
+    assert_eq!(std::fs::read_to_string(place.path("count/tries")).unwrap().lines().count(), 3);
+}

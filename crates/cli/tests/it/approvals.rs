@@ -1,0 +1,130 @@
+//! Gates: who may answer, and what an answer is bound to.
+
+use serde_json::Value;
+
+use crate::console::{Going, Place};
+
+fn gated(place: &Place, more: &str) -> String {
+    let text = format!(
+        "name: gated\n{more}stages:\n  - name: review\n    type: gate\n    config: {{approvers: [team-lead]}}\n  \
+         - name: apply\n    type: agent\n    requires: [review]\n    config: {{command: [echo, applied]}}\n"
+    );
+    place.file("gated.yaml", &text)
+}
+
+/// A run that waits at its gate, and the gate.
+fn waiting(place: &Place, more: &str) -> (Going, String) {
+    place.ok(&["init", "--owner", "ada"]);
+    place.ok(&["operator", "add", "eve", "--role", "operator"]);
+    let file = gated(place, more);
+    let run = place.start(&["run", &file, "--format", "json"]);
+    let gate = run.event("gate_opened")["gate"].as_str().unwrap().to_owned();
+    (run, gate)
+}
+
+#[test]
+fn r047_r048_another_person_approves_from_another_terminal() {
+    let place = Place::new();
+    let (run, gate) = waiting(&place, "");
+    place.ok(&["operator", "add", "team-lead", "--role", "approver"]);
+    let listed = place.json(&["approvals"]);
+    assert_eq!(listed[0]["gate"], gate.as_str());
+    let refused = |words: &[&str], code: &str| {
+        let said = place.say(&[&["approvals", "approve", &gate, "--rationale", "fine"], words].concat());
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.err.contains(code), "{said:?}");
+    };
+    refused(&[], "EP0305");
+    refused(&["--as", "eve"], "EP0304");
+    let other = format!("sha256:{}", "0".repeat(64));
+    refused(&["--as", "team-lead", "--digest", &other], "EP0306");
+    refused(&["--as", "nobody"], "EP0504");
+    assert!(place.ok(&["approvals", "show", &gate]).contains("asked by"));
+    let subject = listed[0]["subject"].as_str().unwrap();
+    place.ok(&[
+        "approvals",
+        "approve",
+        &gate,
+        "--rationale",
+        "fine",
+        "--as",
+        "team-lead",
+        "--digest",
+        subject,
+    ]);
+    let said = run.end();
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("applied"), "{said:?}");
+    refused(&["--as", "team-lead"], "EP0302");
+    assert_eq!(place.json(&["approvals"]).as_array().unwrap().len(), 0);
+    assert_eq!(place.json(&["approvals", "list", "--all"])[0]["votes"][0]["by"], "team-lead");
+}
+
+#[test]
+fn r047_a_denial_fails_the_run() {
+    let place = Place::new();
+    let (run, gate) = waiting(&place, "");
+    place.ok(&["operator", "add", "team-lead", "--role", "approver"]);
+    place.ok(&["approvals", "deny", &gate, "--rationale", "too risky", "--as", "team-lead"]);
+    let said = run.end();
+    assert_eq!(said.code, 1, "{said:?}");
+    let result: Value = serde_json::from_str(said.out.lines().last().unwrap()).unwrap();
+    assert_eq!(result["status"], "FAILED");
+    assert!(!said.out.contains("applied"));
+}
+
+#[test]
+fn a_strict_profile_takes_only_a_key_this_home_never_held() {
+    let place = Place::new();
+    let (run, gate) = waiting(&place, "profile: enterprise\n");
+    let key = place.path("lead.key").display().to_string();
+    let public = place.ok(&["operator", "keygen", &key]);
+    place.ok(&["operator", "add", "team-lead", "--role", "approver", "--public-key", public.trim()]);
+    assert_eq!(place.say(&["operator", "keygen", &key]).code, 1, "a key is not written over");
+    let approve = ["approvals", "approve", gate.as_str(), "--rationale", "fine", "--as", "team-lead"];
+    assert!(place.say(&approve).err.contains("EP0504"), "the home has no key of theirs");
+    let other = place.path("other.key").display().to_string();
+    place.ok(&["operator", "keygen", &other]);
+    let said = place.say(&[&approve[..], &["--key", &other]].concat());
+    assert!(said.err.contains("EP0310"), "{said:?}");
+    place.ok(&[&approve[..], &["--key", &key]].concat());
+    assert_eq!(run.end().code, 0);
+    assert_eq!(place.json(&["approvals", "list", "--all"])[0]["votes"][0]["separation"], "remote-key");
+}
+
+#[test]
+fn without_a_terminal_nobody_is_asked_and_the_way_to_answer_is_told() {
+    let place = Place::new();
+    place.ok(&["init", "--owner", "ada"]);
+    place.ok(&["operator", "add", "team-lead", "--role", "approver"]);
+    let file = gated(&place, "");
+    let id = place.ok(&["run", &file, "--detach"]);
+    let run = place.start(&["runs", "resume", id.trim(), "--approve-as", "team-lead"]);
+    let listed = crate::console::wait_until("the gate waits", || {
+        place.json(&["approvals"]).as_array().unwrap().first().cloned()
+    });
+    let gate = listed["gate"].as_str().unwrap();
+    place.ok(&["approvals", "approve", gate, "--rationale", "fine", "--as", "team-lead"]);
+    let said = run.end();
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(place.say(&["run", &file, "--approve-as", "stranger"]).code, 1, "found out before the run");
+}
+
+#[test]
+fn operators_are_added_rotated_and_removed() {
+    let place = Place::new();
+    place.ok(&["init", "--owner", "ada"]);
+    place.ok(&["operator", "add", "bob", "--role", "viewer", "--group", "crew", "--max-tier", "1"]);
+    let said = place.say(&["operator", "add", "bob"]);
+    assert!(said.code == 1 && said.err.contains("EP0401"), "{said:?}");
+    assert!(place.say(&["operator", "add", "eve", "--as", "bob"]).err.contains("EP0205"));
+    let before = place.json(&["operator", "list"])[1]["fingerprint"].clone();
+    place.ok(&["operator", "rotate", "bob"]);
+    let listed = place.json(&["operator", "list"]);
+    assert_ne!(listed[1]["fingerprint"], before);
+    assert_eq!((&listed[1]["name"], &listed[1]["groups"][0]), (&Value::from("bob"), &Value::from("crew")));
+    place.ok(&["operator", "remove", "bob"]);
+    assert!(place.say(&["runs", "--as", "bob"]).err.contains("EP0504"));
+    assert!(place.say(&["operator", "remove", "ada"]).err.contains("EP0402"));
+    assert_eq!(place.say(&["operator", "add", "x", "--role", "king"]).code, 64);
+}

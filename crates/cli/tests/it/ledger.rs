@@ -1,0 +1,94 @@
+//! The audit trail: read, verified, proved and exported without a holder.
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::console::{Place, one_stage};
+
+/// A home in which something has happened, and that nobody holds.
+fn place_with_history() -> Place {
+    let place = Place::new();
+    let file = place.file("p.yaml", &one_stage("echo hello"));
+    place.ok(&["run", &file]);
+    let gone = place.say(&["run", &file, "--as", "stranger"]);
+    assert_eq!(gone.code, 1);
+    place.end_holder(Signal::TERM);
+    place
+}
+
+#[test]
+fn g3_a_clean_ledger_verifies_and_a_flipped_byte_is_named() {
+    let place = place_with_history();
+    let said = place.say(&["ledger", "verify"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let report = place.json(&["ledger", "verify"]);
+    assert_eq!((report["clean"].as_bool(), report["first_bad"].is_null()), (Some(true), true));
+    assert!(place.holder().is_none(), "verifying needs no holder");
+
+    let journal = place.home().join("journal.db");
+    let mut bytes = fs::read(&journal).unwrap();
+    let mark = b"\"type\":\"run_requested\"";
+    // The file may hold an abandoned copy of the row as well.
+    let places: Vec<usize> =
+        (0..bytes.len() - mark.len()).filter(|at| bytes[*at..].starts_with(mark)).collect();
+    assert!(!places.is_empty());
+    places.iter().for_each(|at| bytes[at + mark.len() - 2] ^= 1);
+    fs::write(&journal, bytes).unwrap();
+    let said = place.say(&["ledger", "verify"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.out.contains("from entry 3 on"), "{said:?}");
+    let said = place.say(&["ledger", "verify", "--format", "json"]);
+    let report: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((said.code, report["first_bad"]["seq"].as_u64()), (1, Some(3)));
+    assert_eq!(place.say(&["ledger", "show"]).code, 1);
+}
+
+#[test]
+fn g10_everything_is_decided_again_the_same() {
+    let place = place_with_history();
+    let report = place.json(&["ledger", "verify", "--replay"]);
+    assert!(report["replay"]["difference"].is_null(), "{report}");
+    assert_eq!(report["replay"]["decided"], report["tenants"][0]["entries"]);
+    assert!(place.ok(&["ledger", "verify", "--replay"]).contains("decided again, the same"));
+}
+
+#[test]
+fn entries_are_shown_found_and_proved() {
+    let place = place_with_history();
+    let text = place.ok(&["ledger", "show"]);
+    assert!(text.lines().count() > 3 && text.contains("run_"), "{text}");
+    assert_eq!(place.ok(&["ledger", "show", "-n", "2"]).lines().count(), 2);
+    let entry = place.json(&["ledger", "show", "3"]);
+    assert_eq!(entry["record"]["event"]["type"], "run_requested");
+    assert!(entry["leaf"].as_str().unwrap().starts_with("sha256:"));
+    let run = entry["record"]["event"]["run"].as_str().unwrap();
+    let found = place.json(&["ledger", "query", "--run", run, "--type", "run_requested"]);
+    assert_eq!((found.as_array().unwrap().len(), found[0]["seq"].as_u64()), (1, Some(3)));
+    assert_eq!(place.json(&["ledger", "query", "--refused"]).as_array().unwrap().len(), 0);
+    let proof = place.json(&["ledger", "prove", "3"]);
+    assert_eq!(proof["seq"], 3);
+    assert!(proof["checkpoint"].as_str().unwrap().starts_with("eparch/"));
+    assert!(place.say(&["ledger", "prove", "999"]).err.contains("EP0715"));
+    assert!(place.holder().is_none(), "none of it needs a holder");
+    assert!(place.ok(&["ledger", "checkpoint"]).contains("eparch/"));
+    assert!(place.ok(&["ledger", "rebuild-views"]).contains("entry"));
+}
+
+#[test]
+fn an_export_is_checked_elsewhere() {
+    let place = place_with_history();
+    let export = place.path("export.jsonl");
+    let file = export.display().to_string();
+    place.ok(&["ledger", "export", "--output", &file]);
+    let key = place.home().join("keys/ledger.pub").display().to_string();
+    let elsewhere = Place::new();
+    let check = ["ledger", "import-verify", file.as_str(), "--public-key", key.as_str()];
+    assert!(elsewhere.ok(&check).contains("sound"));
+    let text = fs::read_to_string(&export).unwrap();
+    fs::write(&export, text.replacen("hello", "hallo", 1)).unwrap();
+    assert_eq!(elsewhere.say(&check).code, 1);
+    assert_eq!(elsewhere.say(&["ledger", "import-verify", "nowhere", "--public-key", &key]).code, 65);
+    assert_eq!(place.ok(&["ledger", "export"]), text);
+}

@@ -1,0 +1,12 @@
+//! Console sessions against the real binary: commands, what they print, how they exit. Agents are confined for real, which
+//! needs root or user namespaces.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is the failure message")]
+
+mod agents;
+mod approvals;
+mod console;
+mod examples;
+mod files;
+mod ledger;
+mod machine;
+mod runs;
