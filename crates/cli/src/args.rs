@@ -1,10 +1,16 @@
 //! The words of the command line (interface.md 1).
 
+mod ledger;
+mod runs;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use eparch_domain::{AgentId, Digest, GateId, Name, RunId, Span, Tier};
+use eparch_domain::{Digest, Name, Span, Tier};
 use eparch_governor::OperatorRole;
+
+pub(crate) use ledger::{Ledger, Query};
+pub(crate) use runs::{Answer, Approvals, ApprovalsArgs, ListRuns, OneRun, Runs, RunsArgs};
 
 /// Governs AI agents: runs pipelines of them confined, asks people where people decide, and keeps a record that nobody
 /// can quietly change.
@@ -221,127 +227,6 @@ pub(crate) enum Pipeline {
     },
 }
 
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub(crate) struct RunsArgs {
-    #[command(subcommand)]
-    pub(crate) command: Option<Runs>,
-    #[command(flatten)]
-    pub(crate) list: ListRuns,
-}
-
-#[derive(Debug, Args, Default)]
-pub(crate) struct ListRuns {
-    /// Only those that have not ended
-    #[arg(long)]
-    pub(crate) live: bool,
-    /// How many at most
-    #[arg(short = 'n', long, value_name = "N")]
-    pub(crate) limit: Option<usize>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Runs {
-    /// List runs, the newest first
-    List(ListRuns),
-    /// Show everything about a run
-    Show(OneRun),
-    /// Print what a run's agents printed
-    Logs {
-        #[command(flatten)]
-        run: OneRun,
-        /// Go on until the run ends
-        #[arg(short, long)]
-        follow: bool,
-        /// Of this stage only
-        #[arg(long, value_name = "STAGE")]
-        stage: Option<Name>,
-    },
-    /// End a run; nothing of it is alive afterwards
-    Stop {
-        #[command(flatten)]
-        run: OneRun,
-        /// Why
-        #[arg(long, value_name = "TEXT", default_value = "")]
-        reason: String,
-    },
-    /// Watch a run to its end, as `run` does, and end with its exit code
-    Resume {
-        #[command(flatten)]
-        run: OneRun,
-        /// Answer gates at this terminal as another operator, whose key this home holds
-        #[arg(long, value_name = "NAME")]
-        approve_as: Option<Name>,
-    },
-    /// Make a new run of one that has ended, from a stage on; what completed before is kept
-    Retry {
-        #[command(flatten)]
-        run: OneRun,
-        /// The stage to begin with
-        #[arg(long, value_name = "STAGE")]
-        from: Name,
-        #[command(flatten)]
-        watch: Watch,
-    },
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub(crate) struct OneRun {
-    /// The run
-    #[arg(value_name = "RUN")]
-    pub(crate) id: Option<RunId>,
-    /// The newest run
-    #[arg(long)]
-    pub(crate) last: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub(crate) struct ApprovalsArgs {
-    #[command(subcommand)]
-    pub(crate) command: Option<Approvals>,
-    #[command(flatten)]
-    pub(crate) list: ListApprovals,
-}
-
-#[derive(Debug, Args, Default)]
-pub(crate) struct ListApprovals {
-    /// Those that have closed, too
-    #[arg(long)]
-    pub(crate) all: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Approvals {
-    /// List gates that wait
-    List(ListApprovals),
-    /// Show what a gate asks
-    Show {
-        /// The gate
-        gate: GateId,
-    },
-    /// Say yes
-    Approve(Answer),
-    /// Say no
-    Deny(Answer),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Answer {
-    /// The gate
-    pub(crate) gate: GateId,
-    /// Why
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) rationale: String,
-    /// What you looked at; refused when it is not what waits [default: what waits now]
-    #[arg(long, value_name = "DIGEST")]
-    pub(crate) digest: Option<Digest>,
-    /// Sign as the operator of --as with this key, which the home never held
-    #[arg(long, value_name = "FILE", requires = "as_operator")]
-    pub(crate) key: Option<PathBuf>,
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum Operator {
     /// Make somebody known
@@ -378,80 +263,6 @@ pub(crate) enum Operator {
         /// Where the secret half goes
         file: PathBuf,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Ledger {
-    /// Show entries, or one in full
-    Show {
-        /// The entry
-        seq: Option<u64>,
-        /// How many of the newest
-        #[arg(short = 'n', long, value_name = "N", default_value_t = 50, conflicts_with = "seq")]
-        limit: u64,
-    },
-    /// Find entries
-    Query(Query),
-    /// Check that nothing was changed, offline, with nothing but the public key
-    Verify {
-        /// Decide everything again and compare
-        #[arg(long)]
-        replay: bool,
-        /// A folder outside the home with checkpoints; may be given several times
-        #[arg(long = "anchors", value_name = "DIR")]
-        anchors: Vec<PathBuf>,
-    },
-    /// Sign what stands now
-    Checkpoint,
-    /// Prove to a stranger that an entry is part of the record
-    Prove {
-        /// The entry
-        seq: u64,
-    },
-    /// Write the whole history as JSON lines
-    Export {
-        /// Where to; standard output when left out
-        #[arg(short, long, value_name = "FILE")]
-        output: Option<PathBuf>,
-    },
-    /// Check an export
-    ImportVerify {
-        /// The export
-        file: PathBuf,
-        /// The public key of the home it is from [default: this home's]
-        #[arg(long, value_name = "FILE")]
-        public_key: Option<PathBuf>,
-    },
-    /// Make the read models anew from the ledger
-    RebuildViews,
-}
-
-#[derive(Debug, Args, Default)]
-pub(crate) struct Query {
-    /// Of this run
-    #[arg(long, value_name = "RUN")]
-    pub(crate) run: Option<RunId>,
-    /// Of this agent
-    #[arg(long, value_name = "AGENT")]
-    pub(crate) agent: Option<AgentId>,
-    /// At this gate
-    #[arg(long, value_name = "GATE")]
-    pub(crate) gate: Option<GateId>,
-    /// With an event or a fact of this type, such as run_requested or gate_closed
-    #[arg(long = "type", value_name = "TYPE")]
-    pub(crate) kind: Option<String>,
-    /// By this operator
-    #[arg(long, value_name = "OPERATOR")]
-    pub(crate) by: Option<Name>,
-    /// Only what was refused
-    #[arg(long)]
-    pub(crate) refused: bool,
-    /// Not older than this, such as 2h
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) since: Option<Span>,
-    /// How many at most, the newest ones
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
-    pub(crate) limit: usize,
 }
 
 #[derive(Debug, Subcommand)]

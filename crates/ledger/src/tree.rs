@@ -1,7 +1,7 @@
 //! The Merkle tree of RFC 6962: hashing, the frontier that grows it, and the paths that prove things about it.
 //!
-//! A tree over millions of leaves is never held in memory. Growing it needs the [`Frontier`], one hash for each set bit
-//! of the size. Proving needs nodes from anywhere in it, fetched through a [`Fetch`]: the leaves, and the hash of every
+//! A tree over millions of leaves is never held in memory. Growing it needs the `Frontier`, one hash for each set bit
+//! of the size. Proving needs nodes from anywhere in it, fetched through a `Fetch`: the leaves, and the hash of every
 //! full subtree of 256, 256², … leaves. From 256 neighbours of one level everything between two levels is recomputed,
 //! so a proof over n leaves reads at most 255 hashes per level and log₂₅₆ n levels.
 

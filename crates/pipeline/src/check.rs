@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 
 use eparch_domain::{Name, Profile, limits};
 
-use crate::diagnostic::{Diagnostic, Problems, Severity, codes};
+use crate::diagnostic::{Diagnostic, Level, Problems, codes};
 use crate::language::PIPELINE;
 use crate::model::{Budget, Pipeline};
 use crate::shape::{self, Shape};
@@ -120,6 +120,6 @@ fn pipeline(text: &str, catalogue: &Catalogue, known: &Known, problems: &mut Pro
 impl Diagnostic {
     /// True when it is a warning.
     pub fn is_warning(&self) -> bool {
-        self.severity == Severity::Warning
+        self.severity == Level::Warning
     }
 }

@@ -13,23 +13,23 @@ pub struct Diagnostic {
     /// Its stable code, with a page under `docs/errors/`.
     pub code: &'static str,
     /// How bad it is.
-    pub severity: Severity,
+    pub severity: Level,
     /// What is wrong.
     pub message: String,
     /// Where.
-    pub span: Span,
+    pub span: Place,
     /// What to try.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// Other places that have to do with it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub related: Vec<(Span, String)>,
+    pub related: Vec<(Place, String)>,
 }
 
 impl Diagnostic {
     /// True when a pipeline with it is refused.
     pub fn is_error(&self) -> bool {
-        self.severity == Severity::Error
+        self.severity == Level::Error
     }
 
     /// True when the JSON Schema of pipelines finds it too; false for what only reading the file or knowing all of it
@@ -42,25 +42,25 @@ impl Diagnostic {
 /// How bad a diagnostic is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub enum Level {
     /// The file is refused.
     Error,
     /// The file is accepted; it may not do what its author means.
     Warning,
 }
 
-impl fmt::Display for Severity {
+impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
+            Level::Error => "error",
+            Level::Warning => "warning",
         })
     }
 }
 
 /// A place in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Span {
+pub struct Place {
     /// The line, from 1.
     pub line: usize,
     /// The column, in characters from 1.
@@ -187,7 +187,7 @@ impl Problems {
         range: Range,
         message: impl Into<String>,
     ) -> &mut Diagnostic {
-        self.add(code, Severity::Error, range, message.into())
+        self.add(code, Level::Error, range, message.into())
     }
 
     /// Adds a warning.
@@ -197,17 +197,11 @@ impl Problems {
         range: Range,
         message: impl Into<String>,
     ) -> &mut Diagnostic {
-        self.add(code, Severity::Warning, range, message.into())
+        self.add(code, Level::Warning, range, message.into())
     }
 
-    fn add(
-        &mut self,
-        code: &'static str,
-        severity: Severity,
-        range: Range,
-        message: String,
-    ) -> &mut Diagnostic {
-        self.errors += usize::from(severity == Severity::Error);
+    fn add(&mut self, code: &'static str, severity: Level, range: Range, message: String) -> &mut Diagnostic {
+        self.errors += usize::from(severity == Level::Error);
         self.found.push(Diagnostic {
             code,
             severity,
@@ -256,8 +250,8 @@ impl Problems {
     }
 }
 
-fn unplaced(range: Range) -> Span {
-    Span { line: 0, column: 0, start: range.start, end: range.end }
+fn unplaced(range: Range) -> Place {
+    Place { line: 0, column: 0, start: range.start, end: range.end }
 }
 
 impl Diagnostic {

@@ -24,7 +24,7 @@ mod graph;
 mod render;
 
 pub use check::{Checked, Known, check, check_bytes};
-pub use diagnostic::{Diagnostic, Severity};
+pub use diagnostic::{Diagnostic, Level};
 pub use expr::{EvalError, Expr, Scope, StageScope};
 pub use inputs::InputProblem;
 pub use model::{

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use crate::check::Checked;
-use crate::diagnostic::{Diagnostic, Severity, Span, codes};
+use crate::diagnostic::{Diagnostic, Level, Place, codes};
 use crate::source::Source;
 
 /// The longest part of a source line that is shown.
@@ -23,7 +23,7 @@ impl Checked {
     }
 
     fn one(&self, source: &Source<'_>, diagnostic: &Diagnostic, out: &mut String) {
-        let Span { line, column, .. } = diagnostic.span;
+        let Place { line, column, .. } = diagnostic.span;
         let last = diagnostic.related.iter().map(|(span, _)| span.line).max().unwrap_or(0).max(line);
         let gutter = " ".repeat(last.to_string().len());
         put(
@@ -98,7 +98,7 @@ fn result(file: &Checked, found: &Diagnostic, rules: &[&str]) -> Value {
         Some(hint) => format!("{}. Help: {hint}", found.message),
         None => found.message.clone(),
     };
-    let place = |span: Span| {
+    let place = |span: Place| {
         let end = source.span(span.end..span.end);
         json!({
             "artifactLocation": {"uri": uri(&file.file)},
@@ -116,7 +116,7 @@ fn result(file: &Checked, found: &Diagnostic, rules: &[&str]) -> Value {
     json!({
         "ruleId": found.code,
         "ruleIndex": rules.iter().position(|code| *code == found.code),
-        "level": match found.severity { Severity::Error => "error", Severity::Warning => "warning" },
+        "level": match found.severity { Level::Error => "error", Level::Warning => "warning" },
         "message": {"text": message},
         "locations": [{"physicalLocation": place(found.span)}],
         "relatedLocations": related,
@@ -138,7 +138,7 @@ fn uri(path: &str) -> String {
 }
 
 /// The line of a place with marks under it. A long line is cut around the place.
-fn excerpt(source: &Source<'_>, span: Span, mark: char, text: &str, gutter: &str, out: &mut String) {
+fn excerpt(source: &Source<'_>, span: Place, mark: char, text: &str, gutter: &str, out: &mut String) {
     let line: Vec<char> =
         source.line(span.line).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let from = (span.column - 1).saturating_sub(SHOWN_COLUMNS / 2).min(line.len());

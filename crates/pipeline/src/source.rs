@@ -1,6 +1,6 @@
 //! A file's text and where its lines are.
 
-use crate::diagnostic::{Range, Span};
+use crate::diagnostic::{Place, Range};
 
 /// The text of a file.
 #[derive(Debug)]
@@ -21,14 +21,14 @@ impl<'t> Source<'t> {
     }
 
     /// The line and column of a range. A range past the end, or inside a character, is moved to where there is text.
-    pub(crate) fn span(&self, range: Range) -> Span {
+    pub(crate) fn span(&self, range: Range) -> Place {
         let start = self.boundary(range.start);
         let end = self.boundary(range.end).max(start);
         let line = self.lines.partition_point(|begin| *begin <= start) - 1;
         let begin = self.lines[line];
         // A byte order mark is not something that anybody sees.
         let before = self.text[begin..start].chars().filter(|c| *c != '\u{feff}').count();
-        Span { line: line + 1, column: before + 1, start, end }
+        Place { line: line + 1, column: before + 1, start, end }
     }
 
     fn boundary(&self, at: usize) -> usize {

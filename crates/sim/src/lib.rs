@@ -1,1 +1,15 @@
-//! Under construction.
+#![doc = include_str!("../README.md")]
+
+mod actors;
+pub mod case;
+mod dice;
+mod invariants;
+mod journal;
+mod model;
+pub mod score;
+mod seen;
+pub mod shrink;
+pub mod world;
+
+pub use case::{Broken, Case};
+pub use world::{Report, run};

@@ -94,17 +94,20 @@ async fn answer(context: &Context, asked: &Answer, decision: GateDecision) -> Re
         Some(digest) => digest,
         None => desk.get::<ApprovalView>(&format!("/api/approvals/{gate}")).await?.subject,
     };
-    let signed = match (&asked.key, context.named_operator()) {
-        (Some(file), Some(by)) => Some(sign(file, gate, &subject, decision, by, &asked.rationale)?),
-        _ => None,
+    let by = match context.named_operator() {
+        Some(name) => name.clone(),
+        None => desk.home().owner()?,
+    };
+    let signed = match &asked.key {
+        Some(file) => Some(sign(file, gate, &subject, decision, &by, &asked.rationale)?),
+        None => None,
     };
     let body = WireAnswer { decision, rationale: asked.rationale.clone(), subject, signed };
-    let view: ApprovalView = desk.post(&format!("/api/approvals/{gate}"), &body).await?;
+    let view = watch::give_answer(&desk, gate, &by, &body).await?;
     if context.is_json() {
         print_json(&view)?;
         return Ok(exit::DONE);
     }
-    let by = view.votes.last().map(|vote| vote.by.to_string()).unwrap_or_default();
     let word = if decision == GateDecision::Approve { "Approved" } else { "Denied" };
     outln!("{word} {} of {} as {by}.", view.stage, view.pipeline_id);
     if view.outcome.is_none() {

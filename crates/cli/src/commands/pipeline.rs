@@ -7,8 +7,7 @@ use std::path::Path;
 use eparch_daemon::wire::{StartRun, Started};
 use eparch_daemon::{HomeError, random_bits};
 use eparch_domain::{Tier, limits};
-use eparch_pipeline::model::plan_id;
-use eparch_pipeline::{Catalogue, Checked, InputProblem, Known, Pipeline, Plan};
+use eparch_pipeline::{Catalogue, Checked, InputProblem, Known, Pipeline, Plan, plan_id};
 use serde_json::{Value, json};
 
 use super::known::known;
@@ -242,8 +241,7 @@ async fn plan(context: &Context, file: &Path, request: &Request, save: bool) -> 
     }
     let given = given(request)?;
     let inputs = bind(&pipeline, &given)?;
-    let mut plan = Plan::of(&pipeline, &inputs, request.tier.unwrap_or(Tier::T4));
-    plan.plan_id = plan_id(&pipeline.digest(), &inputs);
+    let plan = Plan::of(&pipeline, &inputs, request.tier.unwrap_or(Tier::T4));
     if save {
         if request.timeout.is_some() {
             return Err(Failure::new("EP0701", "a kept plan has the pipeline's own timeout")

@@ -109,8 +109,8 @@ impl Conversation {
         }
         let answer =
             Answer { decision, rationale: line.to_owned(), subject: self.view.subject, signed: None };
-        let given: Result<ApprovalView, Failure> = match desk.by(by) {
-            Ok(desk) => desk.post(&format!("/api/approvals/{}", self.gate), &answer).await,
+        let given = match desk.by(by) {
+            Ok(desk) => give(&desk, self.gate, by, &answer).await,
             Err(problem) => Err(problem),
         };
         match given {
@@ -121,6 +121,30 @@ impl Conversation {
                 Step::Over("It waits.".to_owned())
             }
         }
+    }
+}
+
+/// Gives an answer, once: when the holder goes away in the middle, its successor knows whether the answer counted.
+pub(crate) async fn give(
+    desk: &Desk<'_>,
+    gate: GateId,
+    by: &Name,
+    answer: &Answer,
+) -> Result<ApprovalView, Failure> {
+    let path = format!("/api/approvals/{gate}");
+    let voted = |view: &ApprovalView| {
+        view.votes.iter().any(|vote| {
+            vote.by == *by && vote.decision == answer.decision && vote.rationale == answer.rationale
+        })
+    };
+    let had_voted = voted(&desk.get::<ApprovalView>(&path).await?);
+    match desk.post_again(&path, answer).await {
+        // The gate has closed, or they have answered: by this very answer, if it was not there before.
+        Err(refused) if !had_voted && matches!(refused.code(), "EP0302" | "EP0307") => {
+            let view: ApprovalView = desk.get(&path).await?;
+            if voted(&view) { Ok(view) } else { Err(refused) }
+        }
+        given => given,
     }
 }
 

@@ -60,16 +60,19 @@ pub(crate) fn kill_at(workflow: &Workflow, call: &str, at: usize) -> bool {
 
 /// `eparch run`, which starts another holder when one dies; answers the gate, if there is one, from another process.
 fn run_to_end(home: &DrillHome, gate: bool) -> Output {
-    let run = home.eparch(&["run", "p.yaml"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut run =
+        home.eparch(&["run", "p.yaml"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     if gate {
-        wait_until("the gate has been answered", || {
+        // An answer whose holder dies between writing it down and saying so has been given all the same.
+        wait_until("the gate has been answered, or the run is over", || {
             let waiting = home.json(&["approvals", "list"]);
             let gate = waiting.get(0).and_then(|gate| gate["gate"].as_str());
-            gate.is_some_and(|gate| {
+            let answered = gate.is_some_and(|gate| {
                 home.output(&["--as", "grace", "approvals", "approve", gate, "--rationale", "drill"])
                     .status
                     .success()
-            })
+            });
+            answered || run.try_wait().unwrap().is_some()
         });
     }
     run.wait_with_output().unwrap()

@@ -25,7 +25,7 @@ pub(super) struct Surroundings<'a, 'n> {
 }
 
 /// Where an expression stands: maps its bytes to the file.
-type Place<'p> = &'p dyn Fn(usize) -> Range;
+type Locate<'p> = &'p dyn Fn(usize) -> Range;
 
 impl Surroundings<'_, '_> {
     /// A text of a stage. A template's text stands in another file; the problem is then told at the stage's `template`.
@@ -93,7 +93,7 @@ impl Surroundings<'_, '_> {
         if expr.references().is_empty() { expr.eval_bool(&Scope::default()).ok() } else { None }
     }
 
-    fn expression(&self, draft: &Draft<'_>, expr: &Expr, place: Place<'_>, problems: &mut Problems) -> Type {
+    fn expression(&self, draft: &Draft<'_>, expr: &Expr, place: Locate<'_>, problems: &mut Problems) -> Type {
         for reference in expr.references() {
             if problems.is_crowded() {
                 break;
@@ -113,7 +113,7 @@ impl Surroundings<'_, '_> {
         })
     }
 
-    fn input(&self, reference: &Reference, place: Place<'_>, problems: &mut Problems) {
+    fn input(&self, reference: &Reference, place: Locate<'_>, problems: &mut Problems) {
         let Some(name) = reference.path.get(1).filter(|name| !self.inputs.contains_key(*name)) else {
             return;
         };
@@ -127,7 +127,7 @@ impl Surroundings<'_, '_> {
         };
     }
 
-    fn stage(&self, draft: &Draft<'_>, reference: &Reference, place: Place<'_>, problems: &mut Problems) {
+    fn stage(&self, draft: &Draft<'_>, reference: &Reference, place: Locate<'_>, problems: &mut Problems) {
         let Some(name) = reference.path.get(1) else { return };
         let range = widened(place(reference.offsets[1]), name);
         let named = |draft: &&Draft<'_>| draft.name.as_ref().is_some_and(|known| known.as_str() == name);

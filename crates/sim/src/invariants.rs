@@ -1,0 +1,210 @@
+//! What holds after every decision, whatever happened.
+
+use std::collections::BTreeSet;
+
+use eparch_domain::{Moment, Phase, RunId, RunStatus, StageStatus};
+use eparch_governor::{Decision, Effect, Fact, GatePurpose, Governor};
+
+use crate::seen::Seen;
+
+/// Checks one decision against everything seen before it, fact by fact, and takes it in.
+///
+/// # Errors
+///
+/// The first thing that does not hold, in words.
+pub(crate) fn check(
+    seen: &mut Seen,
+    decision: &Decision,
+    governor: &Governor,
+    now: Moment,
+) -> Result<(), String> {
+    let mut begun = BTreeSet::new();
+    let mut ended: BTreeSet<RunId> = BTreeSet::new();
+    for fact in &decision.facts {
+        before(seen, fact)?;
+        if let Some(run) = run_of(seen, fact)
+            && (ended.contains(&run) || seen.runs.get(&run).is_some_and(|status| status.is_terminal()))
+        {
+            return Err(format!("after {run} had ended came {fact:?}"));
+        }
+        if let Fact::AttemptBegan { agent, .. } = fact {
+            begun.insert(*agent);
+        }
+        seen.take(fact);
+        if let Fact::RunChanged { run, status, .. } = fact
+            && status.is_terminal()
+        {
+            ended.insert(*run);
+        }
+    }
+    effects(seen, decision, &begun)?;
+    standing(seen, governor, now)
+}
+
+/// The run a fact is about.
+fn run_of(seen: &Seen, fact: &Fact) -> Option<RunId> {
+    match fact {
+        Fact::RunEnding { run, .. }
+        | Fact::RunChanged { run, .. }
+        | Fact::StageChanged { run, .. }
+        | Fact::StageKept { run, .. }
+        | Fact::ConditionDecided { run, .. }
+        | Fact::AttemptBegan { run, .. }
+        | Fact::StageExpired { run, .. }
+        | Fact::RetryScheduled { run, .. }
+        | Fact::BackoffOver { run, .. } => Some(*run),
+        Fact::GateOpened(opened) => Some(opened.run),
+        Fact::GateClosed { gate, .. } | Fact::VoteCast { gate, .. } => {
+            seen.gates.get(gate).map(|gate| gate.opened.run)
+        }
+        Fact::PhaseEntered { agent, .. }
+        | Fact::AttemptEnded { agent, .. }
+        | Fact::ProgramReleased { agent, .. } => seen.agents.get(agent).map(|agent| agent.run),
+        _ => None,
+    }
+}
+
+/// What a fact may follow on.
+fn before(seen: &Seen, fact: &Fact) -> Result<(), String> {
+    let no = |why: &str| Err(format!("{why}: {fact:?}"));
+    match fact {
+        Fact::EpochBegan { epoch, .. } if *epoch <= seen.epoch => no("an epoch began twice"),
+        Fact::RunSpawned(spawned) if seen.runs.contains_key(&spawned.run) => no("a run spawned twice"),
+        Fact::RunChanged { run, status, .. } => {
+            let open =
+                seen.stages.iter().filter(|((of, _), status)| of == run && !status.is_terminal()).count();
+            match (seen.runs.get(run), status) {
+                (Some(RunStatus::Spawned), RunStatus::Running) => Ok(()),
+                (Some(RunStatus::Running), status) if status.is_terminal() && open == 0 => Ok(()),
+                (Some(RunStatus::Running), status) if status.is_terminal() => {
+                    no("a run ended before its stages")
+                }
+                _ => no("a run changed as it cannot"),
+            }
+        }
+        Fact::StageChanged { run, stage, status, .. } => {
+            let from = seen.stage(*run, *stage);
+            if may_become(from, *status) { Ok(()) } else { no(&format!("a stage changed from {from}")) }
+        }
+        Fact::StageKept { run, stage, .. } if seen.stage(*run, *stage) != StageStatus::Pending => {
+            no("a stage was kept late")
+        }
+        Fact::AttemptBegan { run, stage, agent, attempt, .. } => {
+            if seen.agents.contains_key(agent) {
+                return no("an agent began twice");
+            }
+            let earlier = seen.agents.values().filter(|other| other.run == *run && other.stage == *stage);
+            if earlier.clone().any(|other| other.alive) {
+                return no("a second attempt lives beside the first");
+            }
+            if usize::try_from(*attempt).ok() != Some(earlier.count() + 1) {
+                return no("an attempt has the wrong number");
+            }
+            if seen.alive().count() >= usize::try_from(seen.agents_at_once).unwrap_or(usize::MAX) {
+                return no("more agents work at once than may");
+            }
+            Ok(())
+        }
+        Fact::PhaseEntered { agent, phase } => {
+            let Some(of) = seen.agents.get(agent).filter(|of| of.alive) else {
+                return no("an agent that does not live moved");
+            };
+            let fits = of.phase.map_or(*phase == Phase::Bootstrap, |from| from.may_become(*phase));
+            if fits { Ok(()) } else { no(&format!("an agent moved from {:?}", of.phase)) }
+        }
+        Fact::ProgramReleased { agent, .. } => match seen.agents.get(agent) {
+            Some(of) if of.alive && !of.released && of.phase == Some(Phase::Execute) => Ok(()),
+            _ => no("a program was let go out of turn"),
+        },
+        Fact::OutputSeen { agent, .. }
+            if !seen.agents.get(agent).is_some_and(|of| of.alive && of.released) =>
+        {
+            no("a program that never ran put something out")
+        }
+        Fact::PlanClarified { agent, .. }
+            if seen.agents.get(agent).is_none_or(|of| !of.alive || of.clarified) =>
+        {
+            no("a plan was clarified twice")
+        }
+        Fact::AttemptEnded { agent, .. } if !seen.agents.get(agent).is_some_and(|of| of.alive) => {
+            no("an attempt ended twice")
+        }
+        Fact::GateOpened(opened) if seen.gates.contains_key(&opened.gate) => no("a gate opened twice"),
+        Fact::VoteCast { gate, by, .. } => match seen.gates.get(gate) {
+            Some(open) if open.opened.purpose == GatePurpose::Stage && *by == open.opened.requester => {
+                no("somebody approved their own request")
+            }
+            Some(open) if !open.closed && !open.votes.contains(by) => Ok(()),
+            _ => no("a vote was cast twice or at a closed gate"),
+        },
+        Fact::GateClosed { gate, .. } if seen.gates.get(gate).is_none_or(|open| open.closed) => {
+            no("a gate closed twice")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Which status a stage may have after another.
+fn may_become(from: StageStatus, to: StageStatus) -> bool {
+    use StageStatus::{
+        AwaitingApproval, Cancelled, Completed, Failed, Pending, Ready, Running, Skipped, TimedOut,
+    };
+    match from {
+        Pending => !matches!(to, Pending | TimedOut | Completed),
+        Ready => matches!(to, Running | Failed | TimedOut | Cancelled),
+        Running => matches!(to, Ready | AwaitingApproval | Completed | Failed | TimedOut | Cancelled),
+        AwaitingApproval => matches!(to, Ready | Completed | Failed | TimedOut | Cancelled | Skipped),
+        Completed | Failed | Skipped | TimedOut | Cancelled => false,
+    }
+}
+
+/// Effects follow from facts that stand in the same entry or an earlier one.
+fn effects(seen: &Seen, decision: &Decision, begun: &BTreeSet<eparch_domain::AgentId>) -> Result<(), String> {
+    let mut prepared = BTreeSet::new();
+    for effect in &decision.effects {
+        let known = effect.agent().and_then(|agent| seen.agents.get(&agent));
+        let holds = match effect {
+            Effect::Prepare(spec) => begun.contains(&spec.agent) && prepared.insert(spec.agent),
+            Effect::Execute { .. } => known.is_some_and(|agent| agent.released),
+            Effect::Conclude { .. } => known.is_some_and(|agent| agent.released && agent.alive),
+            Effect::Kill { .. } | Effect::Reap { .. } => known.is_some(),
+            Effect::Release { .. } => known.is_some_and(|agent| !agent.alive),
+            Effect::Seal { run } => seen.runs.get(run).is_some_and(|status| status.is_terminal()),
+        };
+        if !holds {
+            return Err(format!("nothing that was recorded leads to {effect:?}"));
+        }
+    }
+    if prepared != *begun {
+        return Err(format!("{} attempts began and {} were asked for", begun.len(), prepared.len()));
+    }
+    Ok(())
+}
+
+/// What holds of the governor as it stands now.
+fn standing(seen: &Seen, governor: &Governor, now: Moment) -> Result<(), String> {
+    if let Some(deadline) = governor.next_deadline()
+        && deadline.at < now.ledger
+    {
+        return Err(format!("the governor wants to be woken in the past, for {}", deadline.why));
+    }
+    let live: BTreeSet<_> = governor.live_run_ids().collect();
+    let running: BTreeSet<_> =
+        seen.runs.iter().filter(|(_, status)| !status.is_terminal()).map(|(run, _)| *run).collect();
+    if live != running {
+        return Err("the runs that live are not those the facts say live".to_owned());
+    }
+    let agents: BTreeSet<_> = governor.live_agents().collect();
+    let alive: BTreeSet<_> = seen.alive().map(|(agent, of)| (agent, of.run)).collect();
+    if agents != alive {
+        return Err("the agents that live are not those the facts say live".to_owned());
+    }
+    if let Some((agent, run)) = agents.iter().find(|(_, run)| !live.contains(run)) {
+        return Err(format!("{agent} outlives {run}"));
+    }
+    let waiting = seen.open_gates().find(|opened| governor.gate(opened.gate) != Some(*opened));
+    if let Some(opened) = waiting {
+        return Err(format!("{} is open in the facts and not in the governor, or not the same", opened.gate));
+    }
+    Ok(())
+}

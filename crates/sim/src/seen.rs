@@ -1,0 +1,131 @@
+//! What the recorded facts say, folded without the governor: the observer that invariants and model are held against.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use eparch_domain::{AgentId, GateId, Name, Phase, RunId, RunStatus, StageStatus};
+use eparch_governor::{Fact, GateOpened};
+use eparch_pipeline::StageIx;
+
+/// One agent, as the facts show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SeenAgent {
+    /// Its run.
+    pub(crate) run: RunId,
+    /// Its stage.
+    pub(crate) stage: StageIx,
+    /// Which attempt.
+    pub(crate) attempt: u32,
+    /// The phase it is in; `None` before its first.
+    pub(crate) phase: Option<Phase>,
+    /// Whether its program was let go.
+    pub(crate) released: bool,
+    /// Whether its plan was issued again.
+    pub(crate) clarified: bool,
+    /// Whether it has not ended.
+    pub(crate) alive: bool,
+}
+
+/// One gate, as the facts show it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SeenGate {
+    /// What was opened.
+    pub(crate) opened: GateOpened,
+    /// Who answered.
+    pub(crate) votes: BTreeSet<Name>,
+    /// Whether it has closed.
+    pub(crate) closed: bool,
+}
+
+/// Everything the facts say that matters here.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Seen {
+    /// Every run ever.
+    pub(crate) runs: BTreeMap<RunId, RunStatus>,
+    /// Every stage of every run that has begun to change.
+    pub(crate) stages: BTreeMap<(RunId, StageIx), StageStatus>,
+    /// Every agent ever.
+    pub(crate) agents: BTreeMap<AgentId, SeenAgent>,
+    /// Every gate ever.
+    pub(crate) gates: BTreeMap<GateId, SeenGate>,
+    /// The last epoch.
+    pub(crate) epoch: u64,
+    /// How many agents may work at once.
+    pub(crate) agents_at_once: u32,
+}
+
+impl Seen {
+    /// Takes in one fact.
+    pub(crate) fn take(&mut self, fact: &Fact) {
+        match fact {
+            Fact::EpochBegan { epoch, agents_at_once } => {
+                (self.epoch, self.agents_at_once) = (*epoch, *agents_at_once)
+            }
+            Fact::RunSpawned(spawned) => {
+                self.runs.insert(spawned.run, RunStatus::Spawned);
+            }
+            Fact::RunChanged { run, status, .. } => {
+                self.runs.insert(*run, *status);
+            }
+            Fact::StageChanged { run, stage, status, .. } => {
+                self.stages.insert((*run, *stage), *status);
+            }
+            Fact::StageKept { run, stage, .. } => {
+                self.stages.insert((*run, *stage), StageStatus::Completed);
+            }
+            Fact::AttemptBegan { run, stage, agent, attempt, .. } => {
+                let (run, stage, attempt) = (*run, *stage, *attempt);
+                let begun = SeenAgent {
+                    run,
+                    stage,
+                    attempt,
+                    phase: None,
+                    released: false,
+                    clarified: false,
+                    alive: true,
+                };
+                self.agents.insert(*agent, begun);
+            }
+            Fact::PhaseEntered { agent, phase } => self.with_agent(*agent, |seen| seen.phase = Some(*phase)),
+            Fact::ProgramReleased { agent, .. } => self.with_agent(*agent, |seen| seen.released = true),
+            Fact::PlanClarified { agent, .. } => self.with_agent(*agent, |seen| seen.clarified = true),
+            Fact::AttemptEnded { agent, .. } => self.with_agent(*agent, |seen| seen.alive = false),
+            Fact::GateOpened(opened) => {
+                let gate =
+                    SeenGate { opened: opened.as_ref().clone(), votes: BTreeSet::new(), closed: false };
+                self.gates.insert(opened.gate, gate);
+            }
+            Fact::VoteCast { gate, by, .. } => {
+                if let Some(gate) = self.gates.get_mut(gate) {
+                    gate.votes.insert(by.clone());
+                }
+            }
+            Fact::GateClosed { gate, .. } => {
+                if let Some(gate) = self.gates.get_mut(gate) {
+                    gate.closed = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn with_agent(&mut self, agent: AgentId, change: impl FnOnce(&mut SeenAgent)) {
+        if let Some(seen) = self.agents.get_mut(&agent) {
+            change(seen);
+        }
+    }
+
+    /// How a stage stands.
+    pub(crate) fn stage(&self, run: RunId, ix: StageIx) -> StageStatus {
+        self.stages.get(&(run, ix)).copied().unwrap_or(StageStatus::Pending)
+    }
+
+    /// The agents that have not ended.
+    pub(crate) fn alive(&self) -> impl Iterator<Item = (AgentId, &SeenAgent)> {
+        self.agents.iter().filter(|(_, agent)| agent.alive).map(|(id, agent)| (*id, agent))
+    }
+
+    /// The gates that wait.
+    pub(crate) fn open_gates(&self) -> impl Iterator<Item = &GateOpened> {
+        self.gates.values().filter(|gate| !gate.closed).map(|gate| &gate.opened)
+    }
+}

@@ -1,0 +1,350 @@
+//! A world from one seed: pipelines, runs, agents, people, crashes and a clock that nobody waits for.
+
+mod performing;
+
+use std::collections::BTreeMap;
+
+use eparch_domain::{
+    AgentId, Digest, GateId, LedgerTime, Moment, Name, Phase, RunId, StageStatus, Tier, Timestamp,
+};
+use eparch_governor::{Ended, Event, Kept, Lineage, Outcome, Record, RunRequest};
+use eparch_pipeline::StageIx;
+
+use crate::actors::{self, Temper};
+use crate::case::{Broken, Case, Player, Step, What};
+use crate::dice::Dice;
+use crate::score::Score;
+
+/// After so many steps nothing new is begun.
+const BUSY_STEPS: usize = 150;
+/// A world that has not come to rest after so many has a fault of its own.
+const MOST_STEPS: usize = 5_000;
+
+/// How a world went.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// What happened, to be played again or shrunk.
+    pub case: Case,
+    /// What did not hold, if anything.
+    pub broken: Option<Broken>,
+    /// The digest of everything that was recorded.
+    pub trace: Digest,
+    /// How much virtual time went by, in milliseconds.
+    pub millis: u64,
+}
+
+/// Plays the world of a seed until nothing is left to happen.
+pub fn run(seed: u64) -> Report {
+    let mut world = World::new(seed);
+    let broken = world.live().err();
+    Report {
+        case: Case { scores: world.scores, steps: world.steps },
+        broken,
+        trace: world.player.trace(),
+        millis: world.now,
+    }
+}
+
+/// Something that will happen, unless the holder dies first.
+#[derive(Debug, Clone)]
+enum Act {
+    /// The shell reports outcomes; void when it was told to do something else since.
+    Advance {
+        agent: AgentId,
+        order: u64,
+        outcomes: Vec<Outcome>,
+    },
+    /// Outcomes in an agent's name that the shell never saw.
+    Forge {
+        agent: AgentId,
+        outcomes: Vec<Outcome>,
+    },
+    /// An agent was killed.
+    Killed {
+        agent: AgentId,
+        order: u64,
+    },
+    Signal {
+        agent: AgentId,
+    },
+    Reaped {
+        agent: AgentId,
+    },
+    Answer {
+        gate: GateId,
+    },
+    Start,
+    Stop,
+    Repeat {
+        run: RunId,
+    },
+    Jump,
+}
+
+struct World {
+    dice: Dice,
+    scores: Vec<Score>,
+    steps: Vec<Step>,
+    player: Player,
+    now: u64,
+    wall_ahead: i64,
+    epoch: u64,
+    crashes_left: u32,
+    agenda: BTreeMap<(u64, u64), Act>,
+    acts: u64,
+    runs: Vec<RunId>,
+    tempers: BTreeMap<AgentId, Temper>,
+    /// The last thing each agent's shell was told to do.
+    orders: BTreeMap<AgentId, u64>,
+    left: BTreeMap<AgentId, Kept>,
+    kept: BTreeMap<(RunId, StageIx), Kept>,
+    /// Which pipeline a run is of.
+    scores_of: BTreeMap<RunId, usize>,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut dice = Dice::new(seed);
+        let count = dice.between(1, 3);
+        let scores: Vec<Score> = (0..count)
+            .map(|number| {
+                let most = usize::try_from(dice.between(1, 12)).expect("a few");
+                Score::random(&mut dice, &format!("p{number}"), most)
+            })
+            .collect();
+        World {
+            player: Player::new(&scores),
+            dice,
+            scores,
+            steps: Vec::new(),
+            now: 0,
+            wall_ahead: 0,
+            epoch: 0,
+            crashes_left: 5,
+            agenda: BTreeMap::new(),
+            acts: 0,
+            runs: Vec::new(),
+            tempers: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            left: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            scores_of: BTreeMap::new(),
+        }
+    }
+
+    fn live(&mut self) -> Result<(), Broken> {
+        self.boot()?;
+        let people = actors::people();
+        let root = people[0].name.clone();
+        for (at, operator) in people.into_iter().enumerate() {
+            let by = (at > 0).then(|| root.clone());
+            self.event(Event::OperatorAdded { by, operator })?;
+        }
+        for _ in 0..self.dice.between(1, 4) {
+            self.later(3_000, Act::Start);
+        }
+        if self.dice.chance(30) {
+            self.later(20_000, Act::Jump);
+        }
+        for _ in 0..self.dice.below(3) {
+            self.later(20_000, Act::Stop);
+        }
+        while self.steps.len() < MOST_STEPS {
+            let act = self.agenda.first_key_value().map(|((at, _), _)| *at);
+            let wake = self.player.governor().next_deadline().map(|deadline| deadline.at.millis());
+            match (act, wake) {
+                (None, None) => return self.rest(),
+                (Some(at), Some(wake)) if wake <= at => self.wake(wake)?,
+                (None, Some(wake)) => self.wake(wake)?,
+                (Some(at), _) => {
+                    self.now = self.now.max(at);
+                    if let Some((_, act)) = self.agenda.pop_first() {
+                        self.act(act)?;
+                    }
+                }
+            }
+        }
+        Err(self.broken("the world does not come to rest"))
+    }
+
+    /// Nothing is left to happen: nothing may be left undone.
+    fn rest(&mut self) -> Result<(), Broken> {
+        if self.player.governor().live_runs() > 0 {
+            return Err(self.broken("a run lives for ever"));
+        }
+        if self.player.is_at_rest() { Ok(()) } else { Err(self.broken("an effect was never reported on")) }
+    }
+
+    fn broken(&self, why: &str) -> Broken {
+        Broken { step: self.steps.len().saturating_sub(1), why: why.to_owned() }
+    }
+
+    /// The driver wakes at a deadline, sometimes late.
+    fn wake(&mut self, at: u64) -> Result<(), Broken> {
+        let late = if self.dice.chance(20) { self.dice.below(5_000) } else { 0 };
+        self.now = self.now.max(at) + late;
+        self.event(Event::ClockTurned)
+    }
+
+    fn moment(&self) -> Moment {
+        let wall = 1_767_225_600_000 + i64::try_from(self.now).unwrap_or(i64::MAX / 2) + self.wall_ahead;
+        Moment { ledger: LedgerTime::from_millis(self.now), wall: Timestamp::from_millis(wall) }
+    }
+
+    fn later(&mut self, within: u64, act: Act) {
+        let at = self.now + self.dice.below(within);
+        self.acts += 1;
+        self.agenda.insert((at, self.acts), act);
+    }
+
+    fn step(&mut self, what: What) -> Result<Vec<Record>, Broken> {
+        let step = Step { at: self.moment(), what };
+        self.steps.push(step.clone());
+        self.player.step(&step).map_err(|why| self.broken(&why))
+    }
+
+    /// An event is decided on; now and then the holder dies before, in or after its commit.
+    fn event(&mut self, event: Event) -> Result<(), Broken> {
+        let busy = self.crashes_left > 0 && self.epoch > 0 && self.runs.len() + self.steps.len() > 8;
+        if busy && self.dice.chance(3) {
+            self.crashes_left -= 1;
+            let what = match self.dice.below(3) {
+                0 => What::Crash,
+                fate => What::LostCommit { events: vec![event], written: fate == 1 },
+            };
+            self.step(what)?;
+            return self.boot();
+        }
+        let records = self.step(What::Events(vec![event]))?;
+        for record in &records {
+            self.perform(record);
+        }
+        Ok(())
+    }
+
+    /// A new holder: whatever the old one had in hand is gone, but for what comes late.
+    fn boot(&mut self) -> Result<(), Broken> {
+        let dice = &mut self.dice;
+        self.agenda.retain(|_, act| match act {
+            Act::Advance { .. }
+            | Act::Killed { .. }
+            | Act::Forge { .. }
+            | Act::Signal { .. }
+            | Act::Reaped { .. } => dice.chance(10),
+            _ => true,
+        });
+        if self.dice.chance(30) {
+            self.now += self.dice.below(120_000);
+        }
+        self.epoch += 1;
+        let agents_at_once = u32::try_from(self.dice.between(1, 5)).expect("a few");
+        let records = self.step(What::Events(vec![Event::Booted {
+            epoch: self.epoch,
+            version: "sim".to_owned(),
+            agents_at_once,
+        }]))?;
+        for record in &records {
+            self.perform(record);
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, act: Act) -> Result<(), Broken> {
+        match act {
+            Act::Advance { agent, order, outcomes } if self.orders.get(&agent) == Some(&order) => {
+                self.event(Event::AgentAdvanced { agent, outcomes })
+            }
+            Act::Advance { .. } => Ok(()),
+            Act::Forge { agent, outcomes } => self.event(Event::AgentAdvanced { agent, outcomes }),
+            Act::Killed { agent, order } if self.orders.get(&agent) == Some(&order) => {
+                let phase = self.player.seen().agents.get(&agent).and_then(|seen| seen.phase);
+                let outcome = match phase {
+                    None => return Ok(()),
+                    Some(Phase::Execute) => actors::executed(&mut self.dice, Ended::Killed),
+                    Some(in_phase) => Outcome::Failed {
+                        in_phase,
+                        code: "EP0240".to_owned(),
+                        reason: "it was killed".to_owned(),
+                    },
+                };
+                self.event(Event::AgentAdvanced { agent, outcomes: vec![outcome] })
+            }
+            Act::Killed { .. } => Ok(()),
+            Act::Signal { agent } => {
+                let signal = actors::signal(&mut self.dice);
+                self.event(Event::AgentSignalled { agent, signal })
+            }
+            Act::Reaped { agent } => {
+                let killed = self.dice.chance(50);
+                self.event(Event::TreeProvenDead { agent, killed })
+            }
+            Act::Answer { gate } => {
+                let Some(gate) = self.player.seen().gates.get(&gate) else { return Ok(()) };
+                let answer = actors::answer(&mut self.dice, gate);
+                self.event(Event::GateAnswered(answer))
+            }
+            Act::Start => self.start(None),
+            Act::Repeat { run } => self.start(Some(run)),
+            Act::Stop => {
+                let Some(run) = (!self.runs.is_empty()).then(|| *self.dice.pick(&self.runs)) else {
+                    return Ok(());
+                };
+                let run = if self.dice.chance(95) { run } else { RunId::from_bits(999) };
+                let by = self.somebody();
+                self.event(Event::StopRequested { run, by, reason: "enough".to_owned() })
+            }
+            Act::Jump => {
+                let by_ms = i64::try_from(self.dice.below(7_200_000)).expect("hours") - 3_600_000;
+                self.wall_ahead += by_ms;
+                self.event(Event::ClockJumped { by_ms })
+            }
+        }
+    }
+
+    fn somebody(&mut self) -> Name {
+        let who = self.dice.pick(&["alice", "alice", "alice", "alice", "root", "frank", "dave", "mallory"]);
+        Name::new(who).expect("a word is a name")
+    }
+
+    fn start(&mut self, repeats: Option<RunId>) -> Result<(), Broken> {
+        let number = self.runs.len() as u128 + 1;
+        let fresh = if self.dice.chance(97) || self.runs.is_empty() {
+            RunId::from_bits(number)
+        } else {
+            *self.dice.pick(&self.runs)
+        };
+        let any = usize::try_from(self.dice.below(self.scores.len() as u64)).expect("a few");
+        let at = repeats.and_then(|run| self.scores_of.get(&run).copied()).unwrap_or(any);
+        let pipeline = self.scores[at].pipeline.clone();
+        let lineage = repeats.map(|run| {
+            let from = pipeline.stages
+                [usize::try_from(self.dice.below(pipeline.stages.len() as u64)).expect("a few")]
+            .name
+            .clone();
+            let completed =
+                pipeline.places().filter(|ix| self.player.seen().stage(run, *ix) == StageStatus::Completed);
+            let nothing = Kept { outputs: BTreeMap::new(), artifacts: Vec::new() };
+            let kept = completed.map(|ix| {
+                (
+                    pipeline.stage(ix).name.clone(),
+                    self.kept.get(&(run, ix)).cloned().unwrap_or_else(|| nothing.clone()),
+                )
+            });
+            Lineage { run, from, kept: kept.collect() }
+        });
+        let requester = self.somebody();
+        let request = RunRequest {
+            run: fresh,
+            pipeline: if self.dice.chance(98) { pipeline.digest() } else { Digest::of(b"nowhere") },
+            inputs: [("go".to_owned(), self.dice.chance(50).into())].into(),
+            env: BTreeMap::new(),
+            requester,
+            grant: self.dice.chance(20).then(|| *self.dice.pick(&Tier::ALL)),
+            root: "/project".to_owned(),
+            idempotency_key: self.dice.chance(20).then(|| format!("k{}", self.dice.below(3))),
+            lineage,
+        };
+        self.scores_of.entry(fresh).or_insert(at);
+        self.event(Event::RunRequested(Box::new(request)))
+    }
+}

@@ -1,0 +1,146 @@
+//! What a world does about a durable decision: people look at their gates, shells obey.
+
+use std::collections::BTreeMap;
+
+use eparch_domain::phase::AGENT_PHASES_ORDERED;
+use eparch_domain::{AgentId, Phase};
+use eparch_governor::{AttemptEnd, Effect, Fact, Kept, Record};
+
+use super::{Act, BUSY_STEPS, World};
+use crate::actors::{self, Temper};
+
+impl World {
+    /// Does what a durable decision asks for, and reacts to what it says.
+    pub(super) fn perform(&mut self, record: &Record) {
+        for fact in &record.decision.facts {
+            self.notice(fact);
+        }
+        for effect in &record.decision.effects {
+            self.obey(effect);
+        }
+    }
+
+    fn notice(&mut self, fact: &Fact) {
+        match fact {
+            Fact::RunSpawned(spawned) => self.runs.push(spawned.run),
+            Fact::RunChanged { run, status, .. }
+                if status.is_terminal() && self.steps.len() < BUSY_STEPS && self.dice.chance(25) =>
+            {
+                self.later(5_000, Act::Repeat { run: *run });
+            }
+            Fact::GateOpened(opened) => {
+                for _ in 0..self.dice.below(7) {
+                    let within = *self.dice.pick(&[500, 5_000, 60_000]);
+                    self.later(within, Act::Answer { gate: opened.gate });
+                }
+            }
+            Fact::GateClosed { gate, .. } if self.dice.chance(20) => {
+                self.later(500, Act::Answer { gate: *gate })
+            }
+            Fact::OutputSeen { agent, outputs, artifacts } => {
+                let nothing = || Kept { outputs: BTreeMap::new(), artifacts: Vec::new() };
+                let left = self.left.entry(*agent).or_insert_with(nothing);
+                left.outputs.extend(outputs.clone());
+                left.artifacts.extend(artifacts.clone());
+            }
+            Fact::AttemptEnded { agent, end: AttemptEnd::Completed } => {
+                if let (Some(left), Some(seen)) =
+                    (self.left.remove(agent), self.player.seen().agents.get(agent))
+                {
+                    self.kept.insert((seen.run, seen.stage), left);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn obey(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Prepare(spec) => {
+                let temper = Temper::random(&mut self.dice);
+                self.tempers.insert(spec.agent, temper);
+                if temper == Temper::Dishonest {
+                    self.forge(spec.agent);
+                }
+                self.work(spec.agent, Phase::Bootstrap, Phase::Plan);
+            }
+            Effect::Execute { agent } => {
+                let temper = self.tempers.get(agent).copied().unwrap_or(Temper::Diligent);
+                let noisy = temper == Temper::Noisy;
+                let (signals, within) = if noisy { (25, 2_000) } else { (self.dice.below(3), 20_000) };
+                for _ in 0..signals {
+                    self.later(within, Act::Signal { agent: *agent });
+                }
+                self.work(*agent, Phase::Execute, Phase::Execute);
+            }
+            Effect::Conclude { agent, from, .. } => self.work(*agent, *from, Phase::Exit),
+            Effect::Kill { agent, .. } => {
+                let order = self.order(*agent);
+                self.later(3_000, Act::Killed { agent: *agent, order });
+            }
+            Effect::Reap { agent, .. } => {
+                self.later(5_000, Act::Reaped { agent: *agent });
+                if self.dice.chance(10) {
+                    self.later(5_000, Act::Reaped { agent: *agent });
+                }
+            }
+            Effect::Release { .. } | Effect::Seal { .. } => {}
+        }
+    }
+
+    /// Something else is asked of an agent's shell: what it was told before is void.
+    fn order(&mut self, agent: AgentId) -> u64 {
+        let order = self.orders.entry(agent).or_default();
+        *order += 1;
+        *order
+    }
+
+    /// Carries an agent through some phases, in one report or several.
+    fn work(&mut self, agent: AgentId, from: Phase, to: Phase) {
+        let order = self.order(agent);
+        let temper = self.tempers.get(&agent).copied().unwrap_or(Temper::Diligent);
+        if temper == Temper::Stuck && from <= Phase::Execute && self.dice.chance(60) {
+            return;
+        }
+        let mut outcomes = Vec::new();
+        for phase in AGENT_PHASES_ORDERED.into_iter().filter(|phase| (from..=to).contains(phase)) {
+            let well = temper != Temper::Failing || self.dice.chance(60);
+            outcomes.push(actors::outcome(&mut self.dice, phase, well));
+        }
+        let within = *self.dice.pick(&[50, 1_000, 30_000]);
+        // A shell that reports phase by phase up to EXECUTE; afterwards it is asked again for what is left.
+        if self.dice.chance(30) && to <= Phase::Execute {
+            let mut at = within;
+            for outcome in outcomes {
+                self.acts += 1;
+                self.agenda.insert(
+                    (self.now + at, self.acts),
+                    Act::Advance { agent, order, outcomes: vec![outcome] },
+                );
+                at += self.dice.below(500);
+            }
+        } else {
+            let cut = if self.dice.chance(20) {
+                usize::try_from(self.dice.between(1, 4)).expect("a few")
+            } else {
+                usize::MAX
+            };
+            if to == Phase::Exit {
+                outcomes.truncate(cut);
+            }
+            self.later(within, Act::Advance { agent, order, outcomes });
+        }
+    }
+
+    fn forge(&mut self, agent: AgentId) {
+        for _ in 0..self.dice.between(1, 3) {
+            let mut outcomes = Vec::new();
+            for _ in 0..self.dice.below(3) {
+                let phase = *self.dice.pick(&AGENT_PHASES_ORDERED);
+                let well = self.dice.chance(80);
+                outcomes.push(actors::outcome(&mut self.dice, phase, well));
+            }
+            self.later(20_000, Act::Forge { agent, outcomes });
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Worlds by the thousand (F4). A failure prints how to play it again, and a short history that fails in the same way.
+
+use eparch_governor::Answer;
+use eparch_sim::{case, run, shrink};
+
+/// Plays the worlds of some seeds; the virtual time they lasted.
+fn play(seeds: std::ops::Range<u64>) -> u64 {
+    let mut millis = 0;
+    for seed in seeds {
+        let report = run(seed);
+        millis += report.millis;
+        if let Some(broken) = &report.broken {
+            let (short, why) = shrink::shrink(&report.case, broken);
+            panic!(
+                "seed {seed} fails at step {}: {}\nreplay: EPARCH_SIM_SEED={seed} cargo test -p eparch-sim --test it one_seed\n\nin short, after step {}: {}\n{}",
+                broken.step,
+                broken.why,
+                why.step,
+                why.why,
+                shrink::render(&short)
+            );
+        }
+    }
+    millis
+}
+
+/// How many seeds each shard plays; nights play more.
+fn seeds() -> u64 {
+    std::env::var("EPARCH_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000)
+}
+
+#[test]
+fn every_world_of_the_first_shard_holds() {
+    assert!(play(0..seeds()) > 0);
+}
+
+#[test]
+fn every_world_of_the_second_shard_holds() {
+    assert!(play(1_000_000..1_000_000 + seeds()) > 0);
+}
+
+#[test]
+fn one_seed() {
+    let seed = std::env::var("EPARCH_SIM_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(7);
+    play(seed..seed + 1);
+}
+
+#[test]
+fn g10_one_seed_is_one_history() {
+    for seed in 500..600 {
+        assert_eq!(run(seed).trace, run(seed).trace, "seed {seed}");
+    }
+}
+
+/// Worlds in which little happens prove little: together they reach nearly everything that can be recorded or refused.
+#[test]
+fn worlds_reach_what_can_happen() {
+    let mut reached = std::collections::BTreeSet::new();
+    for seed in 0..150 {
+        let case = run(seed).case;
+        let mut player = case::Player::new(&case.scores);
+        for step in &case.steps {
+            for record in player.step(step).expect("the world has held") {
+                for fact in &record.decision.facts {
+                    let fact = serde_json::to_value(fact).expect("a fact is plain data");
+                    let word = |key: &str| fact[key].as_str().unwrap_or_default().to_owned();
+                    reached.insert(
+                        format!("{} {}{}", word("type"), word("status"), word("outcome")).trim().to_owned(),
+                    );
+                    reached.insert(format!(
+                        "{} {}",
+                        word("type"),
+                        fact["end"]["end"].as_str().unwrap_or_default()
+                    ));
+                }
+                if let Answer::Refused(refusal) = &record.decision.answer {
+                    reached.insert(refusal.code().to_owned());
+                }
+            }
+        }
+    }
+    let expected = [
+        "run_changed COMPLETED",
+        "run_changed FAILED",
+        "run_changed STOPPED",
+        "run_changed TIMEOUT",
+        "stage_changed AWAITING_APPROVAL",
+        "stage_changed CANCELLED",
+        "stage_changed COMPLETED",
+        "stage_changed FAILED",
+        "stage_changed SKIPPED",
+        "stage_changed TIMED_OUT",
+        "stage_kept",
+        "stage_expired",
+        "backoff_over",
+        "condition_decided",
+        "violation_found",
+        "plan_clarified",
+        "attempt_cut_off",
+        "attempt_ended cancelled",
+        "attempt_ended completed",
+        "attempt_ended failed",
+        "attempt_ended interrupted",
+        "attempt_ended revoked",
+        "attempt_ended timed_out",
+        "gate_closed approved",
+        "gate_closed cancelled",
+        "gate_closed denied",
+        "gate_closed timed_out",
+        "EP0201",
+        "EP0202",
+        "EP0203",
+        "EP0204",
+        "EP0205",
+        "EP0206",
+        "EP0207",
+        "EP0208",
+        "EP0211",
+        "EP0302",
+        "EP0303",
+        "EP0304",
+        "EP0305",
+        "EP0306",
+        "EP0307",
+        "EP0308",
+        "EP0309",
+    ];
+    let missing: Vec<_> = expected.into_iter().filter(|word| !reached.contains(*word)).collect();
+    assert!(missing.is_empty(), "150 worlds never reach {missing:?}");
+}
