@@ -14,7 +14,7 @@ use crate::fact::Fact;
 use crate::graph::Graph;
 use crate::state::{Attempt, Doing, Run, StageState, State};
 use crate::timers::{Deadline, Timers};
-use crate::{agent, gate, operators, run};
+use crate::{agent, ending, gate, operators, request, run, waking};
 
 /// Timers that fire in one event at most, so that a decision stays small after a long sleep; the next event takes the
 /// rest.
@@ -166,12 +166,12 @@ impl Turn<'_> {
         // Whatever was in flight ended with its holder, before any deadline that passed since: nothing may begin under a
         // due timer only to be cut off by the boot that follows.
         if let Event::Booted { epoch, agents_at_once, .. } = event {
-            run::booted(self, *epoch, *agents_at_once);
+            waking::booted(self, *epoch, *agents_at_once);
         }
         // Time has passed up to `now`: what was due by then came before the event.
         for _ in 0..TIMERS_PER_TURN {
             match self.governor.timers.first() {
-                Some((at, timer)) if at <= self.now.ledger => run::timer_fired(self, timer),
+                Some((at, timer)) if at <= self.now.ledger => waking::timer_fired(self, timer),
                 _ => break,
             }
             self.settle();
@@ -183,8 +183,8 @@ impl Turn<'_> {
             Event::OperatorAdded { by, operator } => operators::add(self, by.as_ref(), operator),
             Event::OperatorRotated { by, name, key } => operators::rotate(self, by, name, key),
             Event::OperatorRemoved { by, name } => operators::remove(self, by, name),
-            Event::RunRequested(request) => run::requested(self, request),
-            Event::StopRequested { run, by, reason } => run::stop(self, *run, by, reason),
+            Event::RunRequested(request) => request::requested(self, request),
+            Event::StopRequested { run, by, reason } => ending::stop(self, *run, by, reason),
             Event::AgentAdvanced { agent, outcomes } => agent::advanced(self, *agent, outcomes),
             Event::AgentSignalled { agent, signal } => agent::signalled(self, *agent, signal),
             Event::TreeProvenDead { agent, .. } => agent::proven_dead(self, *agent),

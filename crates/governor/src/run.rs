@@ -1,152 +1,20 @@
 //! One execution of a pipeline: which stage may start, what an ended stage means for the others, and when it is over.
 
-use eparch_domain::{Name, RunId, RunStatus, Span, StageStatus, limits};
-use eparch_pipeline::{GateType, OnFailure, Parent, Runtime, StageIx, Work};
+use eparch_domain::{RunId, RunStatus, StageStatus};
+use eparch_pipeline::{OnFailure, Parent, StageIx, Work};
 
 use crate::agent;
-use crate::decision::{Answer, Refusal};
 use crate::effect::Effect;
-use crate::event::{AttemptEnd, RunRequest};
-use crate::fact::{Fact, GateOutcome, RunSpawned};
+use crate::ending::cancel_inside;
+use crate::fact::Fact;
 use crate::gate;
 use crate::governor::Turn;
 use crate::graph::Graph;
-use crate::operators;
 use crate::scope;
-use crate::state::{Doing, Run};
-use crate::timers::Timer;
-
-/// Runs alive at once in one tenant: what the governor keeps in memory is bounded by it.
-const LIVE_RUNS: usize = 100_000;
-
-/// Somebody asked for a run.
-pub(crate) fn requested(turn: &mut Turn<'_>, request: &RunRequest) {
-    match examine(turn, request) {
-        Ok(spawned) => start(turn, request, spawned),
-        Err(answer) => turn.decision.answer = answer,
-    }
-}
-
-/// Whether the request may become a run, and which.
-fn examine(turn: &mut Turn<'_>, request: &RunRequest) -> Result<RunSpawned, Answer> {
-    let refused = |refusal| Err(Answer::Refused(refusal));
-    let what = "start runs";
-    let Some(operator) = operators::require(turn, &request.requester, what, |known| known.role.may_run())
-    else {
-        return Err(turn.decision.answer.clone());
-    };
-    let state = &turn.governor.state;
-    let Some(graph) = turn.governor.definitions.get(&request.pipeline) else {
-        return refused(Refusal::UnknownPipeline { pipeline: request.pipeline });
-    };
-    let plan = eparch_pipeline::plan_id(&request.pipeline, &request.inputs);
-    if let Some((run, asked)) = request.idempotency_key.as_ref().and_then(|key| state.keys.get(key)) {
-        return if *asked == plan {
-            Err(Answer::Already { run: *run })
-        } else {
-            refused(Refusal::KeyReused { run: *run })
-        };
-    }
-    if state.runs.contains_key(&request.run) || state.ended_runs.get(&request.run).is_some() {
-        return refused(Refusal::RunExists { run: request.run });
-    }
-    if state.runs.len() >= LIVE_RUNS {
-        return refused(Refusal::TooManyRuns { limit: LIVE_RUNS });
-    }
-    let grant = request.grant.unwrap_or(operator.max_tier);
-    if grant > operator.max_tier {
-        return refused(Refusal::GrantTooHigh { asked: grant, max: operator.max_tier });
-    }
-    for stage in &graph.pipeline.stages {
-        match &stage.work {
-            Work::Agent(work) if work.tier > grant => {
-                return refused(Refusal::TierAboveGrant {
-                    stage: stage.name.clone(),
-                    tier: work.tier,
-                    grant,
-                });
-            }
-            Work::Agent(work) if work.runtime != Runtime::Process => {
-                let runtime = if work.runtime == Runtime::Planner { "planner" } else { "council" };
-                return refused(Refusal::RuntimeMissing {
-                    stage: stage.name.clone(),
-                    runtime: runtime.to_owned(),
-                });
-            }
-            Work::Gate(work) if work.gate_type == GateType::Consensus => {
-                return refused(Refusal::RuntimeMissing {
-                    stage: stage.name.clone(),
-                    runtime: "council".to_owned(),
-                });
-            }
-            _ => {}
-        }
-    }
-    if let Some(lineage) = &request.lineage {
-        let unknown = lineage
-            .kept
-            .keys()
-            .chain([&lineage.from])
-            .find(|name| graph.pipeline.find(name.as_str()).is_none());
-        if let Some(stage) = unknown {
-            return refused(Refusal::UnknownStage { stage: stage.clone() });
-        }
-    }
-    Ok(RunSpawned {
-        run: request.run,
-        pipeline: request.pipeline,
-        plan,
-        inputs: request.inputs.clone(),
-        env: request.env.clone(),
-        requester: request.requester.clone(),
-        grant,
-        root: request.root.clone(),
-        idempotency_key: request.idempotency_key.clone(),
-        repeats: request.lineage.as_ref().map(|lineage| (lineage.run, lineage.from.clone())),
-        deadline: turn.now.ledger.after(graph.pipeline.timeout),
-    })
-}
-
-fn start(turn: &mut Turn<'_>, request: &RunRequest, spawned: RunSpawned) {
-    let run = spawned.run;
-    turn.record(Fact::RunSpawned(Box::new(spawned)));
-    turn.record(Fact::RunChanged { run, status: RunStatus::Running, reason: String::new() });
-    let Some(graph) = turn.governor.run(run).map(|live| live.graph().clone()) else { return };
-    if let Some(lineage) = &request.lineage {
-        keep(turn, run, &graph, lineage);
-    }
-    start_list(turn, run, &graph.top);
-    over_if_done(turn, run, None);
-}
-
-/// Marks what an earlier run completed, unless it is, or comes after, the stage to repeat from.
-fn keep(turn: &mut Turn<'_>, run: RunId, graph: &Graph, lineage: &crate::event::Lineage) {
-    let Some(from) = graph.pipeline.find(lineage.from.as_str()) else { return };
-    let kept: Vec<StageIx> =
-        graph.pipeline.places().filter(|ix| is_kept(graph, lineage, from, *ix)).collect();
-    for stage in &kept {
-        let left = lineage.kept[&graph.pipeline.stage(*stage).name].clone();
-        turn.record(Fact::StageKept { run, stage: *stage, kept: left });
-    }
-    // What did not complete inside a stage that did, such as a branch that was not taken, is not begun now either.
-    for stage in kept {
-        mark_nested(turn, run, stage, StageStatus::Skipped, "what is around it was kept");
-    }
-}
-
-/// Whether a stage completed earlier and stands neither after the stage to repeat from nor around it. A stage inside
-/// another is kept with it or not at all: its list starts over otherwise.
-fn is_kept(graph: &Graph, lineage: &crate::event::Lineage, from: StageIx, ix: StageIx) -> bool {
-    let stage = graph.pipeline.stage(ix);
-    lineage.kept.contains_key(&stage.name)
-        && ix != from
-        && !graph.is_around(ix, from)
-        && !graph.before(ix).contains(&from)
-        && stage.parent.is_none_or(|parent| is_kept(graph, lineage, from, parent.stage))
-}
+use crate::state::Run;
 
 /// Starts every stage of a list whose requirements are met.
-fn start_list(turn: &mut Turn<'_>, run: RunId, list: &[StageIx]) {
+pub(crate) fn start_list(turn: &mut Turn<'_>, run: RunId, list: &[StageIx]) {
     for ix in list {
         start_if_ready(turn, run, *ix);
     }
@@ -256,7 +124,7 @@ fn skip(turn: &mut Turn<'_>, run: RunId, ix: StageIx, reason: &str) {
 }
 
 /// Ends every stage inside `ix` that has not begun, without telling neighbours: they are all in the same place.
-fn mark_nested(turn: &mut Turn<'_>, run: RunId, ix: StageIx, status: StageStatus, reason: &str) {
+pub(crate) fn mark_nested(turn: &mut Turn<'_>, run: RunId, ix: StageIx, status: StageStatus, reason: &str) {
     let Some(graph) = turn.governor.run(run).map(|live| live.graph().clone()) else { return };
     for list in 0..graph.lists(ix) {
         for nested in graph.list(ix, list) {
@@ -280,7 +148,7 @@ pub(crate) fn stage_over(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
 }
 
 /// Ends the stage around a list, or the run, when nothing in the list is left to do.
-fn over_if_done(turn: &mut Turn<'_>, run: RunId, parent: Option<Parent>) {
+pub(crate) fn over_if_done(turn: &mut Turn<'_>, run: RunId, parent: Option<Parent>) {
     let Some(live) = turn.governor.run(run) else { return };
     let graph = live.graph().clone();
     let Some(parent) = parent else {
@@ -318,7 +186,7 @@ fn over_if_done(turn: &mut Turn<'_>, run: RunId, parent: Option<Parent>) {
 }
 
 /// How a stage made of others ends: badly when one of them did, cancelled when one was, well otherwise.
-fn outcome_of(run: &Run, ix: StageIx) -> (StageStatus, String) {
+pub(crate) fn outcome_of(run: &Run, ix: StageIx) -> (StageStatus, String) {
     let graph = run.graph();
     let nested = || (0..graph.lists(ix)).flat_map(|list| graph.list(ix, list)).copied();
     let cancelled = nested().any(|nested| run.stage(nested).status == StageStatus::Cancelled);
@@ -374,82 +242,6 @@ pub(crate) fn start_next_queued(turn: &mut Turn<'_>) -> bool {
     true
 }
 
-/// Somebody asked a run to end. Asking twice is the same as asking once.
-pub(crate) fn stop(turn: &mut Turn<'_>, run: RunId, by: &Name, reason: &str) {
-    if operators::require(turn, by, "stop runs", |known| known.role.may_run()).is_none() {
-        return;
-    }
-    if turn.governor.run(run).is_none() {
-        return match turn.governor.state.ended_runs.get(&run) {
-            Some(RunStatus::Stopped) => turn.decision.answer = Answer::Already { run },
-            Some(status) => turn.refuse(Refusal::RunEnded { run, status: *status }),
-            None => turn.refuse(Refusal::UnknownRun { run }),
-        };
-    }
-    let reason: String = reason.chars().take(limits::RATIONALE_BYTES).collect();
-    end_run(turn, run, RunStatus::Stopped, &reason, Some(by.clone()));
-}
-
-/// Ends a run from outside: nothing new starts, everything live is cancelled, and the status is settled.
-fn end_run(turn: &mut Turn<'_>, run: RunId, status: RunStatus, reason: &str, by: Option<Name>) {
-    let Some(live) = turn.governor.run(run) else { return };
-    if live.ending.is_some() {
-        return;
-    }
-    let top = live.graph().top.clone();
-    turn.record(Fact::RunEnding { run, status, reason: reason.to_owned(), by });
-    for ix in &top {
-        cancel(turn, run, *ix, reason);
-    }
-    over_if_done(turn, run, None);
-}
-
-/// Cancels everything inside a stage.
-fn cancel_inside(turn: &mut Turn<'_>, run: RunId, ix: StageIx, reason: &str) {
-    let Some(graph) = turn.governor.run(run).map(|live| live.graph().clone()) else { return };
-    for list in 0..graph.lists(ix) {
-        for nested in graph.list(ix, list) {
-            cancel(turn, run, *nested, reason);
-        }
-    }
-}
-
-/// Cancels a stage: at once when nothing of it is alive, otherwise when its process tree is dead.
-fn cancel(turn: &mut Turn<'_>, run: RunId, ix: StageIx, reason: &str) {
-    let Some(live) = turn.governor.run(run) else { return };
-    let state = live.stage(ix);
-    if state.status.is_terminal() {
-        return;
-    }
-    match &state.doing {
-        Doing::Attempt(attempt) => {
-            let agent = attempt.agent;
-            agent::end(turn, agent, AttemptEnd::Cancelled { reason: reason.to_owned() });
-        }
-        Doing::Gate(open) => {
-            let gate = open.opened.gate;
-            turn.record(Fact::GateClosed { gate, outcome: GateOutcome::Cancelled });
-            end_stage(turn, run, ix, StageStatus::Cancelled, reason);
-        }
-        Doing::Nothing if state.status == StageStatus::Running => {
-            cancel_inside(turn, run, ix, reason);
-            let Some(live) = turn.governor.run(run) else { return };
-            let graph = live.graph().clone();
-            let mut nested = (0..graph.lists(ix)).flat_map(|list| graph.list(ix, list));
-            if nested.all(|nested| live.stage(*nested).status.is_terminal()) {
-                // The same whether the last of it ends now or, being killed, later.
-                let (status, why) = outcome_of(live, ix);
-                let reason = if status == StageStatus::Cancelled { reason } else { &why };
-                end_stage(turn, run, ix, status, reason);
-            }
-        }
-        Doing::Nothing | Doing::Queued(_) | Doing::Backoff(_) => {
-            mark_nested(turn, run, ix, StageStatus::Cancelled, reason);
-            end_stage(turn, run, ix, StageStatus::Cancelled, reason);
-        }
-    }
-}
-
 /// Everything has ended: the run has, too.
 fn finish(turn: &mut Turn<'_>, run: RunId) {
     let Some(live) = turn.governor.run(run) else { return };
@@ -465,87 +257,4 @@ fn finish(turn: &mut Turn<'_>, run: RunId) {
     };
     turn.record(Fact::RunChanged { run, status, reason });
     turn.ask(Effect::Seal { run });
-}
-
-/// A holder took the home: whatever was in flight is cut off, and its tree has to be proven dead.
-pub(crate) fn booted(turn: &mut Turn<'_>, epoch: u64, agents_at_once: u32) {
-    turn.record(Fact::EpochBegan { epoch, agents_at_once });
-    let agents: Vec<_> = turn.governor.agents.keys().copied().collect();
-    for agent in agents {
-        let Some((_, _, attempt)) = turn.governor.attempt(agent) else { continue };
-        let (tree, known) = (attempt.tree.clone(), attempt.cut_off);
-        if !known {
-            turn.record(Fact::AttemptCutOff { agent });
-        }
-        turn.ask(Effect::Reap { agent, tree });
-    }
-}
-
-/// Time brought something.
-pub(crate) fn timer_fired(turn: &mut Turn<'_>, timer: Timer) {
-    // Every timer is cleared by the fact it leads to. One that led to none would fire for ever: it is cleared below.
-    let before = turn.decision.facts.len();
-    match timer {
-        Timer::Run(run) => {
-            let allowed = turn.governor.run(run).map_or(Span::ZERO, |live| live.graph().pipeline.timeout);
-            end_run(
-                turn,
-                run,
-                RunStatus::Timeout,
-                &format!("the pipeline timeout of {allowed} passed"),
-                None,
-            );
-        }
-        Timer::Stage(run, ix) => stage_timed_out(turn, run, ix),
-        Timer::Retry(run, ix) => {
-            if turn.governor.run(run).is_some_and(|live| matches!(live.stage(ix).doing, Doing::Backoff(_))) {
-                turn.record(Fact::BackoffOver { run, stage: ix });
-            }
-        }
-        Timer::Start(agent) => {
-            let allowed =
-                agent::work_of(turn, agent).map_or(limits::START_TIMEOUT, |work| work.start_timeout);
-            agent::end(turn, agent, AttemptEnd::TimedOut { limit: "start".to_owned(), allowed });
-        }
-        Timer::Execute(agent) => {
-            let allowed = agent::work_of(turn, agent)
-                .map_or(Span::ZERO, |work| work.attempt_timeout.unwrap_or(work.timeout));
-            agent::end(turn, agent, AttemptEnd::TimedOut { limit: "attempt".to_owned(), allowed });
-        }
-        Timer::Idle(agent) => {
-            let allowed = agent::work_of(turn, agent).and_then(|work| work.idle_timeout).unwrap_or_default();
-            agent::end(turn, agent, AttemptEnd::TimedOut { limit: "idle".to_owned(), allowed });
-        }
-        Timer::Gate(gate) => gate::timed_out(turn, gate),
-    }
-    if turn.decision.facts.len() == before {
-        turn.governor.timers.clear(timer);
-    }
-}
-
-/// A stage has taken too long, all attempts together: it is not tried again.
-fn stage_timed_out(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
-    let Some(live) = turn.governor.run(run) else { return };
-    let allowed = match &live.graph().pipeline.stage(ix).work {
-        Work::Agent(work) => work.timeout,
-        _ => Span::ZERO,
-    };
-    turn.record(Fact::StageExpired { run, stage: ix });
-    let Some(live) = turn.governor.run(run) else { return };
-    let end = AttemptEnd::TimedOut { limit: "stage".to_owned(), allowed };
-    match &live.stage(ix).doing {
-        Doing::Attempt(attempt) => {
-            let agent = attempt.agent;
-            agent::end(turn, agent, end);
-        }
-        Doing::Queued(_) | Doing::Backoff(_) => {
-            end_stage(turn, run, ix, StageStatus::TimedOut, &end.reason())
-        }
-        Doing::Gate(open) => {
-            let gate = open.opened.gate;
-            turn.record(Fact::GateClosed { gate, outcome: GateOutcome::TimedOut });
-            end_stage(turn, run, ix, StageStatus::TimedOut, &end.reason());
-        }
-        Doing::Nothing => {}
-    }
 }

@@ -1,0 +1,268 @@
+//! One turn of the loop, without threads and without a clock: what the simulator drives, too.
+
+use std::sync::Arc;
+
+use eparch_domain::{Digest, Moment, Name};
+use eparch_governor::{Effect, Event, Governor, RECORD_FORMAT, Record, Snapshot};
+use eparch_ledger::{Append, EffectRef, NewDocument, NewEntry};
+use eparch_pipeline::Pipeline;
+
+use crate::journal::{Journal, JournalError};
+
+/// The version of the engine that decides; recorded with every decision.
+pub const ENGINE: &str = env!("CARGO_PKG_VERSION");
+
+/// The kind under which definitions are kept.
+const DEFINITION: &str = "pipeline";
+
+/// Entries read at once during recovery.
+const RECOVERY_PAGE: usize = 4_096;
+
+/// One thing to decide on.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// What happened.
+    pub event: Event,
+    /// The definition it speaks of; kept in the ledger when the decision names it.
+    pub definition: Option<Arc<Pipeline>>,
+    /// Effects whose results it reports.
+    pub acknowledges: Vec<EffectRef>,
+}
+
+impl From<Event> for Input {
+    fn from(event: Event) -> Input {
+        Input { event, definition: None, acknowledges: Vec::new() }
+    }
+}
+
+/// One decision that is durable.
+#[derive(Debug, Clone)]
+pub struct Done {
+    /// Its place in the ledger.
+    pub seq: u64,
+    /// What was decided.
+    pub record: Arc<Record>,
+}
+
+impl Done {
+    /// The effects to perform, each with the name its result acknowledges, if it has one.
+    pub fn effects(&self) -> impl Iterator<Item = (Option<EffectRef>, &Effect)> {
+        let mut next = 0u16;
+        self.record.decision.effects.iter().map(move |effect| {
+            let at = effect.has_result().then(|| {
+                let at = EffectRef { seq: self.seq, idx: next };
+                next += 1;
+                at
+            });
+            (at, effect)
+        })
+    }
+}
+
+/// Why a home's state could not be rebuilt.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The journal cannot be read.
+    #[error("cannot read the journal")]
+    Journal(#[source] JournalError),
+    /// An entry is not a record.
+    #[error("entry {seq} of the journal is not a record of this version")]
+    Record {
+        /// Which.
+        seq: u64,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A definition that a run needs is missing or unreadable.
+    #[error("the definition {digest} is missing from the journal, or unreadable")]
+    Definition {
+        /// Which.
+        digest: Digest,
+    },
+}
+
+/// The governor with its journal: what decides, and what it has written.
+#[derive(Debug)]
+pub struct Core<J> {
+    journal: J,
+    tenant: Name,
+    epoch: u64,
+    governor: Governor,
+    seq: u64,
+    last: Moment,
+}
+
+impl<J: Journal> Core<J> {
+    /// Rebuilds the state of `tenant`: the last snapshot that can be used, and the facts recorded after it.
+    pub fn recover(journal: J, tenant: Name, epoch: u64) -> Result<Core<J>, RecoverError> {
+        let mut core =
+            Core { journal, tenant, epoch, governor: Governor::new(), seq: 0, last: Moment::default() };
+        core.restore_snapshot()?;
+        loop {
+            let page = core
+                .journal
+                .entries(&core.tenant, core.seq + 1, RECOVERY_PAGE)
+                .map_err(RecoverError::Journal)?;
+            if page.is_empty() {
+                return Ok(core);
+            }
+            for entry in page {
+                let record = Record::from_bytes(&entry.body)
+                    .map_err(|source| RecoverError::Record { seq: entry.seq, source })?;
+                for digest in record.definitions() {
+                    core.learn(digest)?;
+                }
+                for fact in &record.decision.facts {
+                    core.governor.apply(fact, record.at);
+                }
+                core.seq = entry.seq;
+                core.last = record.at;
+            }
+        }
+    }
+
+    /// A snapshot that cannot be read is as good as none: everything is in the journal.
+    fn restore_snapshot(&mut self) -> Result<(), RecoverError> {
+        let Some(saved) = self.journal.snapshot(&self.tenant).map_err(RecoverError::Journal)? else {
+            return Ok(());
+        };
+        let Ok(saved_state) = SavedState::from_bytes(&saved.body) else { return Ok(()) };
+        for digest in saved_state.snapshot.definitions() {
+            self.learn(digest)?;
+        }
+        if self.governor.restore(saved_state.snapshot).is_ok() {
+            self.seq = saved.seq;
+            self.last = saved_state.at;
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, digest: Digest) -> Result<(), RecoverError> {
+        if self.governor.knows(&digest) {
+            return Ok(());
+        }
+        let found = self.journal.document(&self.tenant, &digest).map_err(RecoverError::Journal)?;
+        let pipeline = found.and_then(|document| Pipeline::from_bytes(&document.bytes).ok());
+        let pipeline = pipeline.ok_or(RecoverError::Definition { digest })?;
+        self.governor.learn_as(digest, Arc::new(pipeline));
+        Ok(())
+    }
+
+    /// Decides on everything waiting and writes it down in one commit. When that fails, nothing was decided: the caller
+    /// throws this core away and recovers.
+    pub fn turn(&mut self, inputs: &[Input], now: Moment) -> Result<Vec<Done>, JournalError> {
+        let now = Moment { ledger: now.ledger.max(self.last.ledger), wall: now.wall };
+        let mut done = Vec::with_capacity(inputs.len());
+        let mut entries = Vec::with_capacity(inputs.len());
+        for (input, seq) in inputs.iter().zip(self.seq + 1..) {
+            let record = self.decide(input, now);
+            entries.push(self.entry(input, &record));
+            done.push(Done { seq, record: Arc::new(record) });
+        }
+        if entries.is_empty() {
+            return Ok(done);
+        }
+        let request = Append { tenant: self.tenant.clone(), after: self.seq, entries };
+        let appended = self.journal.append(request)?;
+        self.seq = appended.last_seq;
+        self.last = now;
+        Ok(done)
+    }
+
+    fn decide(&mut self, input: &Input, now: Moment) -> Record {
+        if let (Event::RunRequested(request), Some(definition)) = (&input.event, &input.definition) {
+            self.governor.learn_as(request.pipeline, definition.clone());
+        }
+        let decision = self.governor.handle(&input.event, now);
+        Record {
+            v: RECORD_FORMAT,
+            engine: ENGINE.to_owned(),
+            epoch: self.epoch,
+            at: now,
+            policy: None,
+            event: input.event.clone(),
+            decision,
+        }
+    }
+
+    fn entry(&self, input: &Input, record: &Record) -> NewEntry {
+        let due = record.decision.effects.iter().filter(|effect| effect.has_result()).count();
+        let document = |digest: Digest| {
+            let bytes = input.definition.as_ref()?.to_bytes();
+            Some(NewDocument { digest, kind: DEFINITION.to_owned(), bytes })
+        };
+        NewEntry {
+            body: record.to_bytes(),
+            effects_due: u16::try_from(due).expect("one decision has far fewer effects"),
+            acknowledges: input.acknowledges.clone(),
+            documents: record.definitions().filter_map(document).collect(),
+        }
+    }
+
+    /// The event that begins an epoch. It acknowledges every effect still due: what is to be done about them is decided
+    /// anew.
+    pub fn boot(&self, agents_at_once: u32) -> Result<Input, JournalError> {
+        let event = Event::Booted { epoch: self.epoch, version: ENGINE.to_owned(), agents_at_once };
+        Ok(Input { event, definition: None, acknowledges: self.journal.due(&self.tenant)? })
+    }
+
+    /// The governor, to look at.
+    pub fn governor(&self) -> &Governor {
+        &self.governor
+    }
+
+    /// Whose it is.
+    pub fn tenant(&self) -> &Name {
+        &self.tenant
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> &J {
+        &self.journal
+    }
+
+    /// The last entry's place; 0 when there is none.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The moment of the last entry.
+    pub fn last(&self) -> Moment {
+        self.last
+    }
+
+    /// The state now, to be saved under [`Core::seq`]: a copy of pointers.
+    pub fn state(&self) -> SavedState {
+        SavedState { at: self.last, snapshot: self.governor.snapshot() }
+    }
+
+    /// Gives the journal back.
+    pub fn into_journal(self) -> J {
+        self.journal
+    }
+}
+
+/// A snapshot with the moment it is of.
+#[derive(Debug, Clone)]
+pub struct SavedState {
+    at: Moment,
+    snapshot: Snapshot,
+}
+
+impl SavedState {
+    /// The bytes to save: a line with the moment, then the snapshot.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec(&self.at).expect("a moment is plain data");
+        bytes.push(b'\n');
+        bytes.extend(self.snapshot.to_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<SavedState, ()> {
+        let line = bytes.iter().position(|byte| *byte == b'\n').ok_or(())?;
+        let at = serde_json::from_slice(&bytes[..line]).map_err(|_| ())?;
+        let snapshot = Snapshot::from_bytes(&bytes[line + 1..]).map_err(|_| ())?;
+        Ok(SavedState { at, snapshot })
+    }
+}

@@ -1,0 +1,134 @@
+//! Making an agent ready: BOOTSTRAP, PREFLIGHT and PLAN. No program has run when this is done.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use eparch_domain::{Digest, Phase};
+use eparch_governor::{AgentSpec, Check, Outcome};
+use eparch_ledger::EffectRef;
+use eparch_sandbox::Cage;
+
+use super::{Job, failed, log_name};
+use crate::agents::capture::Log;
+use crate::agents::listener::{self, Door};
+use crate::agents::live::Live;
+use crate::agents::{packet, prepare, spec};
+use crate::home::make_folder;
+
+impl Job {
+    pub(super) fn prepare(&self, at: Option<EffectRef>, spec: AgentSpec) {
+        let agent = spec.agent;
+        let first_seq = at.map_or(0, |at| at.seq);
+        match self.make_ready(spec, first_seq) {
+            Ok((live, outcomes)) => {
+                let go = self.tools.agents.add(live.clone());
+                if go {
+                    self.advanced(at, agent, outcomes);
+                } else {
+                    self.advanced(
+                        at,
+                        agent,
+                        vec![failed(Phase::Bootstrap, "EP0240", "it was ended before it was ready")],
+                    );
+                }
+            }
+            Err(outcomes) => self.advanced(at, agent, outcomes),
+        }
+    }
+
+    /// BOOTSTRAP, PREFLIGHT and PLAN. On failure the outcomes say what was reached, and nothing is left.
+    fn make_ready(&self, spec: AgentSpec, first_seq: u64) -> Result<(Arc<Live>, Vec<Outcome>), Vec<Outcome>> {
+        let tools = &self.tools;
+        let cannot = |code: &str, reason: String| vec![failed(Phase::Bootstrap, code, &reason)];
+        let token = token(&tools.secret, &spec);
+        let token_hash = Digest::of(token.as_bytes());
+        let packet = packet::write(&spec, tools.clock.now(), &tools.signing);
+        let packet_digest = Digest::of(&packet.0);
+        let identity = |tree| Outcome::Bootstrap { token: token_hash, packet: packet_digest, tree };
+        let pipeline = self.definition(&spec.pipeline).map_err(|reason| cannot("EP0241", reason))?;
+
+        let view = spec::view(&spec, tools.home.root(), &tools.expose);
+        if !view.inventory.ok {
+            let preflight = Outcome::Preflight { checks: vec![view.inventory], confinement: Vec::new() };
+            return Err(vec![identity(None), preflight]);
+        }
+        let cage = Cage::open(&view.cage, &tools.launcher).map_err(|problem| {
+            let (check, confinement) = prepare::refused(&problem);
+            vec![
+                identity(None),
+                Outcome::Preflight { checks: vec![check, view.inventory.clone()], confinement },
+            ]
+        })?;
+        prepare::furnish(&cage, &spec, &pipeline, &tools.artifacts, &packet)
+            .map_err(|reason| cannot("EP0242", reason))?;
+        let env = prepare::environment(&spec, cage.port(), &token, &tools.expose);
+        let confinement = prepare::record(cage.measures());
+        let held = confinement.iter().filter(|measure| measure.in_force).count();
+        let sandbox = Check {
+            name: "sandbox".to_owned(),
+            ok: true,
+            detail: format!("{held} of {} measures in force", confinement.len()),
+        };
+        let checks = vec![sandbox, view.inventory, prepare::dependencies(&cage, &spec, &env)];
+        let tree = serde_json::to_value(cage.tree()).ok();
+        let mut outcomes = vec![
+            identity(tree),
+            Outcome::Preflight { checks: checks.clone(), confinement: confinement.clone() },
+        ];
+        if checks.iter().any(|check| !check.ok) {
+            return Err(outcomes);
+        }
+        let (plan_digest, plan) =
+            prepare::plan(&spec, &tools.artifacts).map_err(|reason| cannot("EP0243", reason))?;
+        outcomes.push(plan);
+        let log = self
+            .open_log(&spec, &token)
+            .map_err(|problem| cannot("EP0244", format!("its log cannot be opened: {problem}")))?;
+        let live = Arc::new(Live {
+            spec,
+            cage,
+            log,
+            env,
+            first_seq,
+            packet: packet_digest,
+            plan: plan_digest,
+            confinement,
+            listener: Mutex::new(None),
+            doomed: false.into(),
+            executed: Mutex::new(None),
+        });
+        self.listen(&live, token_hash)
+            .map_err(|problem| cannot("EP0245", format!("its listener cannot be served: {problem}")))?;
+        Ok((live, outcomes))
+    }
+
+    fn open_log(&self, spec: &AgentSpec, token: &str) -> io::Result<Log> {
+        let folder = self.tools.home.logs().join(spec.run.to_string());
+        make_folder(&folder).map_err(io::Error::other)?;
+        Log::create(folder.join(log_name(&spec.name, spec.attempt)), token.to_owned())
+    }
+
+    fn listen(&self, live: &Arc<Live>, token_hash: Digest) -> io::Result<()> {
+        let tools = &self.tools;
+        let listener = live.cage.listener().try_clone()?;
+        listener.set_nonblocking(true)?;
+        let _inside = tools.runtime.enter();
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let door =
+            Door::new(live, token_hash, self.driver.clone(), tools.clock.clone(), tools.broadcast.clone());
+        let routes = listener::routes(Arc::new(door));
+        let task = tools.runtime.spawn(async move {
+            // It ends with its agent, by being aborted.
+            let _ = axum::serve(listener, routes).await;
+        });
+        *live.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
+        Ok(())
+    }
+}
+
+/// An agent's token: derived, so that issuing it twice issues the same one, and hashed twice with the secret in front,
+/// so that nobody can go on from a hash they have seen.
+fn token(secret: &[u8], spec: &AgentSpec) -> String {
+    let inner = Digest::of_parts(&[secret, b"agent-token", &spec.agent.bits().to_be_bytes()]);
+    format!("ept_{}", Digest::of_parts(&[secret, inner.as_bytes()]).hex())
+}

@@ -1,0 +1,98 @@
+//! What wakes the governor without anybody asking: a boot, and time.
+
+use eparch_domain::{RunId, RunStatus, Span, StageStatus, limits};
+use eparch_pipeline::{StageIx, Work};
+
+use crate::agent;
+use crate::effect::Effect;
+use crate::ending::end_run;
+use crate::event::AttemptEnd;
+use crate::fact::{Fact, GateOutcome};
+use crate::gate;
+use crate::governor::Turn;
+use crate::run::end_stage;
+use crate::state::Doing;
+use crate::timers::Timer;
+
+/// A holder took the home: whatever was in flight is cut off, and its tree has to be proven dead.
+pub(crate) fn booted(turn: &mut Turn<'_>, epoch: u64, agents_at_once: u32) {
+    turn.record(Fact::EpochBegan { epoch, agents_at_once });
+    let agents: Vec<_> = turn.governor.agents.keys().copied().collect();
+    for agent in agents {
+        let Some((_, _, attempt)) = turn.governor.attempt(agent) else { continue };
+        let (tree, known) = (attempt.tree.clone(), attempt.cut_off);
+        if !known {
+            turn.record(Fact::AttemptCutOff { agent });
+        }
+        turn.ask(Effect::Reap { agent, tree });
+    }
+}
+
+/// Time brought something.
+pub(crate) fn timer_fired(turn: &mut Turn<'_>, timer: Timer) {
+    // Every timer is cleared by the fact it leads to. One that led to none would fire for ever: it is cleared below.
+    let before = turn.decision.facts.len();
+    match timer {
+        Timer::Run(run) => {
+            let allowed = turn.governor.run(run).map_or(Span::ZERO, |live| live.graph().pipeline.timeout);
+            end_run(
+                turn,
+                run,
+                RunStatus::Timeout,
+                &format!("the pipeline timeout of {allowed} passed"),
+                None,
+            );
+        }
+        Timer::Stage(run, ix) => stage_timed_out(turn, run, ix),
+        Timer::Retry(run, ix) => {
+            if turn.governor.run(run).is_some_and(|live| matches!(live.stage(ix).doing, Doing::Backoff(_))) {
+                turn.record(Fact::BackoffOver { run, stage: ix });
+            }
+        }
+        Timer::Start(agent) => {
+            let allowed =
+                agent::work_of(turn, agent).map_or(limits::START_TIMEOUT, |work| work.start_timeout);
+            agent::end(turn, agent, AttemptEnd::TimedOut { limit: "start".to_owned(), allowed });
+        }
+        Timer::Execute(agent) => {
+            let allowed = agent::work_of(turn, agent)
+                .map_or(Span::ZERO, |work| work.attempt_timeout.unwrap_or(work.timeout));
+            agent::end(turn, agent, AttemptEnd::TimedOut { limit: "attempt".to_owned(), allowed });
+        }
+        Timer::Idle(agent) => {
+            let allowed = agent::work_of(turn, agent).and_then(|work| work.idle_timeout).unwrap_or_default();
+            agent::end(turn, agent, AttemptEnd::TimedOut { limit: "idle".to_owned(), allowed });
+        }
+        Timer::Gate(gate) => gate::timed_out(turn, gate),
+    }
+    if turn.decision.facts.len() == before {
+        turn.governor.timers.clear(timer);
+    }
+}
+
+/// A stage has taken too long, all attempts together: it is not tried again.
+fn stage_timed_out(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
+    let Some(live) = turn.governor.run(run) else { return };
+    let allowed = match &live.graph().pipeline.stage(ix).work {
+        Work::Agent(work) => work.timeout,
+        _ => Span::ZERO,
+    };
+    turn.record(Fact::StageExpired { run, stage: ix });
+    let Some(live) = turn.governor.run(run) else { return };
+    let end = AttemptEnd::TimedOut { limit: "stage".to_owned(), allowed };
+    match &live.stage(ix).doing {
+        Doing::Attempt(attempt) => {
+            let agent = attempt.agent;
+            agent::end(turn, agent, end);
+        }
+        Doing::Queued(_) | Doing::Backoff(_) => {
+            end_stage(turn, run, ix, StageStatus::TimedOut, &end.reason())
+        }
+        Doing::Gate(open) => {
+            let gate = open.opened.gate;
+            turn.record(Fact::GateClosed { gate, outcome: GateOutcome::TimedOut });
+            end_stage(turn, run, ix, StageStatus::TimedOut, &end.reason());
+        }
+        Doing::Nothing => {}
+    }
+}
