@@ -40,8 +40,12 @@ pub enum SubmitError {
     Gone,
 }
 
+/// Why a stopped tenant refuses.
+const STOPPED: &str = "it has failed, and state cannot be rebuilt from it yet";
+
 type Reply = Box<dyn FnOnce(Result<Done, SubmitError>) + Send>;
-type Look = Box<dyn FnOnce(&Governor) + Send>;
+/// Given nothing when the tenant is stopped and could not be rebuilt.
+type Look = Box<dyn FnOnce(Option<&Governor>) + Send>;
 
 enum Message {
     Decide(Box<Input>, Reply),
@@ -104,13 +108,14 @@ impl Handle {
         let (to, from) = tokio::sync::oneshot::channel();
         let to_driver = self.to.clone();
         let message = Message::Look(Box::new(move |governor| {
-            let _ = to.send(look(governor));
+            let _ = to.send(governor.map(look));
         }));
         let sent = tokio::task::spawn_blocking(move || to_driver.send(message).is_ok());
         if !sent.await.unwrap_or(false) {
             return Err(SubmitError::Gone);
         }
-        from.await.map_err(|_| SubmitError::Gone)
+        let seen = from.await.map_err(|_| SubmitError::Gone)?;
+        seen.ok_or_else(|| SubmitError::Ledger(STOPPED.to_owned()))
     }
 
     /// Ends the driver once everything handed in before is decided.
@@ -190,9 +195,8 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
             Message::Decide(input, reply) => batch.push((*input, Some(reply))),
             // A look sees what is durable: what waits in this batch is not decided yet.
             Message::Look(look) => {
-                if let Some(core) = &self.core {
-                    look(core.governor());
-                }
+                self.try_again();
+                look(self.core.as_ref().map(Core::governor));
             }
             Message::Stop => return false,
         }
@@ -203,10 +207,15 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         if batch.is_empty() {
             return;
         }
-        if let Some(journal) = self.stopped.take() {
+        self.try_again();
+        if let Err(journal) = self.commit(batch) {
             self.rebuild(journal);
         }
-        if let Err(journal) = self.commit(batch) {
+    }
+
+    /// A stopped tenant is tried again whenever somebody wants something of it.
+    fn try_again(&mut self) {
+        if let Some(journal) = self.stopped.take() {
             self.rebuild(journal);
         }
     }
@@ -216,7 +225,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
     fn commit(&mut self, batch: Vec<(Input, Option<Reply>)>) -> Result<(), J> {
         let (mut inputs, replies): (Vec<Input>, Vec<Option<Reply>>) = batch.into_iter().unzip();
         let Some(mut core) = self.core.take() else {
-            refuse(replies, "it has failed before");
+            refuse(replies, STOPPED);
             return Ok(());
         };
         let now = self.clock.now();

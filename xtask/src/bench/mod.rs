@@ -52,6 +52,10 @@ fn measure(tree: &Tree, program: &Program, commit: &str) -> Result<Value, Proble
     process::output(
         process::cargo(&[&["build", "--quiet"], target.as_slice()].concat()).current_dir(tree.root()),
     )?;
+    if let Some(binary) = program.binary {
+        let target = ["build", "--quiet", "--release", "--package", program.package, "--bin", binary];
+        process::output(process::cargo(&target).current_dir(tree.root()))?;
+    }
     let floor = machine::fsync_floor(&std::env::temp_dir())?;
     let words = [&["run", "--quiet"], target.as_slice(), &["--"], program.words].concat();
     let mut command = process::cargo(&words);

@@ -12,10 +12,21 @@ pub(super) struct Program {
     pub(super) example: &'static str,
     /// The words it is given.
     pub(super) words: &'static [&'static str],
+    /// A binary it measures, of the same crate, which has to be built before.
+    pub(super) binary: Option<&'static str>,
 }
 
-pub(super) const PROGRAMS: &[Program] =
-    &[Program { name: "ledger", package: "eparch-ledger", example: "append", words: &[] }];
+const fn program(name: &'static str, package: &'static str, example: &'static str) -> Program {
+    Program { name, package, example, words: &[], binary: None }
+}
+
+pub(super) const PROGRAMS: &[Program] = &[
+    program("ledger", "eparch-ledger", "append"),
+    program("handle", "eparch-sim", "handle"),
+    program("snapshot", "eparch-sim", "snapshot"),
+    program("steps", "eparch-daemon", "steps"),
+    Program { binary: Some("eparch"), ..program("start", "eparch-cli", "start") },
+];
 
 /// A row of the page.
 pub(super) struct Row {
@@ -48,6 +59,15 @@ pub(super) struct Figure {
 pub(super) struct Pick {
     pub(super) wanted: &'static [(&'static str, &'static str)],
     pub(super) field: &'static str,
+}
+
+const fn figure(
+    label: &'static str,
+    wanted: &'static [(&'static str, &'static str)],
+    field: &'static str,
+    unit: &'static str,
+) -> Figure {
+    Figure { label, pick: Pick { wanted, field }, unit, floor: None }
 }
 
 /// Commits of one tiny row, one after the other, on the same disk with the same settings.
@@ -105,5 +125,110 @@ pub(super) const ROWS: &[Row] = &[
         ],
         now: "≥ 500,000 entries/s; a proof ≤ 1 KB",
         aim: "≥ 2 million entries/s",
+    },
+    Row {
+        what: "governor.handle, policy excluded, on one core",
+        program: "handle",
+        figures: &[
+            figure("p50 with 10 live runs", &[("measured", "handle"), ("live_runs", "10")], "p50_ns", "ns"),
+            figure(
+                "p50 with 10,000 live runs",
+                &[("measured", "handle"), ("live_runs", "10000")],
+                "p50_ns",
+                "ns",
+            ),
+            figure(
+                "p99.9 with 10,000 live runs",
+                &[("measured", "handle"), ("live_runs", "10000")],
+                "p999_ns",
+                "ns",
+            ),
+        ],
+        now: "≤ 3 µs p50, flat to 1 million entries",
+        aim: "flat to 100 million entries, memory flat",
+    },
+    Row {
+        what: "durable pipeline steps, 10 steps a run, through governor, driver and ledger; agents that do nothing",
+        program: "steps",
+        figures: &[
+            Figure {
+                label: "alone",
+                pick: Pick { wanted: &[("what", "steps"), ("at_once", "1")], field: "steps_per_s" },
+                unit: "steps/s",
+                floor: Some((
+                    "as many bare commits",
+                    Pick { wanted: &[("what", "steps"), ("at_once", "1")], field: "floor_steps_per_s" },
+                )),
+            },
+            figure("commits a step, alone", &[("what", "steps"), ("at_once", "1")], "commits_per_step", ""),
+            figure("64 runs at once", &[("what", "steps"), ("at_once", "64")], "steps_per_s", "steps/s"),
+            figure(
+                "commits a step, 64 at once",
+                &[("what", "steps"), ("at_once", "64")],
+                "commits_per_step",
+                "",
+            ),
+        ],
+        now: "≥ 2,000 alone, ≥ 20,000 at 64",
+        aim: "≥ 3,500 alone, ≥ 60,000 at 64",
+    },
+    Row {
+        what: "a run of two real agents, all eight phases, confined; the whole command, with its client",
+        program: "start",
+        figures: &[figure("a run", &[("what", "run of two real agents, whole command")], "ms", "ms")],
+        now: "reported",
+        aim: "reported",
+    },
+    Row {
+        what: "snapshots of 10,000 live runs, written while handling goes on",
+        program: "snapshot",
+        figures: &[
+            figure("handling p99.9 without", &[("measured", "without snapshots")], "p999_ns", "ns"),
+            figure(
+                "handling p99.9 with",
+                &[("measured", "with a snapshot of every 10,000 entries")],
+                "p999_ns",
+                "ns",
+            ),
+            figure(
+                "taking one",
+                &[("measured", "with a snapshot of every 10,000 entries")],
+                "median_taking_ns",
+                "ns",
+            ),
+        ],
+        now: "handling p99.9 unchanged",
+        aim: "handling p99.9 unchanged",
+    },
+    Row {
+        what: "recovery with 10,000 runs in flight: a snapshot and 10,000 entries after it",
+        program: "snapshot",
+        figures: &[figure("recovery", &[("measured", "recovery")], "all_ms", "ms")],
+        now: "serving in ≤ 2 s",
+        aim: "≤ 0.5 s",
+    },
+    Row {
+        what: "cold start: from starting the holder to its first answer",
+        program: "start",
+        figures: &[
+            figure("empty home", &[("what", "start, empty home")], "ms", "ms"),
+            figure("some 600 entries", &[("what", "start, some history")], "ms", "ms"),
+        ],
+        now: "≤ 50 ms with an empty home, ≤ 300 ms with 1 million entries (not measured yet)",
+        aim: "the same",
+    },
+    Row {
+        what: "memory of an idle holder",
+        program: "start",
+        figures: &[figure("resident", &[("what", "start, some history")], "idle_rss_mb", "MB")],
+        now: "≤ 40 MB idle",
+        aim: "the same",
+    },
+    Row {
+        what: "the binary",
+        program: "start",
+        figures: &[figure("size", &[("what", "binary")], "mb", "MB")],
+        now: "≤ 40 MB",
+        aim: "the same",
     },
 ];

@@ -186,6 +186,28 @@ fn error_at(rule: &str) {
     home.nothing_left();
 }
 
+/// Fills the disk of the home, and frees it again. While it is full nothing happens that is not written down; afterwards
+/// everything goes on, with the same holder.
+pub(crate) fn full_disk() {
+    let Some(home) = DrillHome::on_a_small_disk() else {
+        return println!("not run, because only root can mount a small disk");
+    };
+    home.write("p.yaml", STRAIGHT.pipeline);
+    home.expect(&["run", "p.yaml"]);
+    let filler = home.root().join("filler");
+    // The disk is full when this fails.
+    let _ = std::fs::write(&filler, vec![b'x'; 8 << 20]);
+    let full = home.output(&["run", "p.yaml"]);
+    assert!(!full.status.success(), "{}", shown(&full));
+    let said = String::from_utf8_lossy(&full.stderr).into_owned();
+    assert!(said.contains("EP0"), "{said}");
+    std::fs::remove_file(&filler).unwrap();
+    wait_until("runs complete again", || home.output(&["run", "p.yaml"]).status.success());
+    let records = verified(&home, "full disk");
+    within_the_record(&home, STRAIGHT.counted, &records, "full disk");
+    home.nothing_left();
+}
+
 /// Kills the holder at random moments while runs are under way, with agents that try to outlive it.
 pub(crate) fn kills_under_load(kills: usize) {
     let home = DrillHome::new();

@@ -19,13 +19,32 @@ pub(crate) fn can_inject() -> bool {
 /// A home of its own, with a project folder beside it.
 pub(crate) struct DrillHome {
     dir: tempfile::TempDir,
+    /// Whether the home is a small disk of its own, to be unmounted.
+    mounted: bool,
 }
 
 impl DrillHome {
     /// A fresh home whose owner is whoever runs this, with an approver `grace`.
     pub(crate) fn new() -> DrillHome {
-        let home = DrillHome { dir: tempfile::tempdir().unwrap() };
+        DrillHome::on(false)
+    }
+
+    /// The same, on a disk of eight megabytes; `None` where disks cannot be mounted.
+    pub(crate) fn on_a_small_disk() -> Option<DrillHome> {
+        rustix::process::geteuid().is_root().then(|| DrillHome::on(true))
+    }
+
+    fn on(mounted: bool) -> DrillHome {
+        let home = DrillHome { dir: tempfile::tempdir().unwrap(), mounted };
         fs::create_dir(home.project()).unwrap();
+        if mounted {
+            fs::create_dir(home.root()).unwrap();
+            let status = Command::new("mount")
+                .args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"])
+                .arg(home.root())
+                .status();
+            assert!(status.unwrap().success(), "the small disk cannot be mounted");
+        }
         home.expect(&["init"]);
         home.expect(&["operator", "add", "grace", "--role", "approver"]);
         home.stop_holder();
@@ -140,6 +159,9 @@ impl DrillHome {
 impl Drop for DrillHome {
     fn drop(&mut self) {
         self.kill_holder();
+        if self.mounted {
+            let _ = Command::new("umount").arg(self.root()).status();
+        }
     }
 }
 

@@ -78,6 +78,11 @@ fn g1_nothing_happens_that_is_not_written_when_the_disk_fails_for_good() {
 }
 
 #[test]
+fn g1_a_full_disk_stops_everything_and_a_freed_one_lets_it_go_on() {
+    drills::full_disk();
+}
+
+#[test]
 fn g7_killed_a_hundred_times_under_load() {
     drills::kills_under_load(100);
 }
