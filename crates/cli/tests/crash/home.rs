@@ -138,6 +138,12 @@ impl DrillHome {
         })
     }
 
+    fn unmount(&self) {
+        if self.mounted {
+            let _ = Command::new("umount").arg(self.root()).stderr(Stdio::null()).status();
+        }
+    }
+
     /// How often something happened: agents append a line to a file of the project.
     pub(crate) fn count(&self, name: &str) -> usize {
         fs::read_to_string(self.project().join("count").join(name)).map_or(0, |text| text.lines().count())
@@ -146,6 +152,8 @@ impl DrillHome {
     /// Nothing of this home's agents is alive: no process but our own has its folders mounted or named.
     pub(crate) fn nothing_left(&self) {
         self.stop_holder();
+        // The host sees the small disk as well.
+        self.unmount();
         let marker = self.dir.path().file_name().unwrap().to_str().unwrap().to_owned();
         wait_until("no process of this home is alive", || {
             fs::read_dir("/proc").unwrap().flatten().all(|entry| {
@@ -159,9 +167,7 @@ impl DrillHome {
 impl Drop for DrillHome {
     fn drop(&mut self) {
         self.kill_holder();
-        if self.mounted {
-            let _ = Command::new("umount").arg(self.root()).status();
-        }
+        self.unmount();
     }
 }
 
