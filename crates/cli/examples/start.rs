@@ -75,15 +75,13 @@ fn starts(binary: &Path, home: &Path) -> (Vec<f64>, u64) {
     let mut rss = 0;
     wait_gone(home);
     for _ in 0..STARTS {
-        let begun = Instant::now();
-        let mut holder = Command::new(binary)
-            .args(["__hold", "--home"])
-            .arg(home)
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("a holder");
+        let (mut begun, mut holder) = hold(binary, home);
         while !ready(home) {
             assert!(begun.elapsed() < Duration::from_secs(10), "the holder does not answer");
+            // The one before may still be letting go of its lock.
+            if matches!(holder.try_wait(), Ok(Some(_))) {
+                (begun, holder) = hold(binary, home);
+            }
         }
         times.push((begun.elapsed().as_secs_f64() * 1e4).round() / 10.0);
         rss = resident(&holder);
@@ -91,6 +89,13 @@ fn starts(binary: &Path, home: &Path) -> (Vec<f64>, u64) {
     }
     times.sort_by(f64::total_cmp);
     (times, rss)
+}
+
+fn hold(binary: &Path, home: &Path) -> (Instant, Child) {
+    let begun = Instant::now();
+    let mut command = Command::new(binary);
+    command.args(["__hold", "--home"]).arg(home).stdin(Stdio::null()).stderr(Stdio::null());
+    (begun, command.spawn().expect("a holder"))
 }
 
 fn ready(home: &Path) -> bool {

@@ -77,13 +77,14 @@ fn measure(home: &std::path::Path, at_once: usize) -> (f64, u64) {
     core.turn(&[boot, known.into()], clock.now()).expect("a healthy disk");
 
     let pipeline = pipeline();
+    let digest = pipeline.digest();
     let mut waiting: VecDeque<Input> = VecDeque::new();
     let (mut started, mut commits) = (0, 0);
     let begun = Instant::now();
     while started * STAGES < STEPS || core.governor().live_runs() > 0 {
         while core.governor().live_runs() + pending_starts(&waiting) < at_once && started * STAGES < STEPS {
             started += 1;
-            waiting.push_back(start(&pipeline, started));
+            waiting.push_back(start(&pipeline, digest, started));
         }
         let batch: Vec<Input> = waiting.drain(..).collect();
         let done = core.turn(&batch, clock.now()).expect("a healthy disk");
@@ -101,10 +102,10 @@ fn pending_starts(waiting: &VecDeque<Input>) -> usize {
     waiting.iter().filter(|input| matches!(input.event, Event::RunRequested(_))).count()
 }
 
-fn start(pipeline: &Arc<Pipeline>, number: usize) -> Input {
+fn start(pipeline: &Arc<Pipeline>, digest: Digest, number: usize) -> Input {
     let request = RunRequest {
         run: RunId::from_bits(number as u128),
-        pipeline: pipeline.digest(),
+        pipeline: digest,
         inputs: Default::default(),
         env: Default::default(),
         requester: Name::new("bench").expect("a word"),

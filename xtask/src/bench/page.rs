@@ -47,6 +47,13 @@ pub(super) fn draw(raw: &BTreeMap<String, (String, Value)>) -> String {
             raw.get(row.program).map_or_else(|| "not measured yet".to_owned(), |(_, raw)| measured(row, raw));
         page.push_str(&format!("| {} | {measured} | {} | {} |\n", row.what, row.now, row.aim));
     }
+    let noted: Vec<&Row> = ROWS.iter().filter(|row| !row.note.is_empty()).collect();
+    if !noted.is_empty() {
+        page.push_str("\n## What has to be said\n\n");
+        for row in noted {
+            page.push_str(&format!("- **{}**: {}\n", row.what, row.note));
+        }
+    }
     page.push_str("\n## Where the figures come from\n\n");
     for program in PROGRAMS {
         let Some((path, raw)) = raw.get(program.name) else { continue };

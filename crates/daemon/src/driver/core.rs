@@ -1,5 +1,6 @@
 //! One turn of the loop, without threads and without a clock: what the simulator drives, too.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use eparch_domain::{Digest, Moment, Name};
@@ -91,13 +92,18 @@ pub struct Core<J> {
     governor: Governor,
     seq: u64,
     last: Moment,
+    /// Definitions this core has seen kept: asking for the same pipeline again does not write it out again.
+    kept: BTreeSet<Digest>,
 }
+
+/// Definitions remembered as kept; forgetting one costs writing it out once more.
+const KEPT: usize = 1_024;
 
 impl<J: Journal> Core<J> {
     /// Rebuilds the state of `tenant`: the last snapshot that can be used, and the facts recorded after it.
     pub fn recover(journal: J, tenant: Name, epoch: u64) -> Result<Core<J>, RecoverError> {
-        let mut core =
-            Core { journal, tenant, epoch, governor: Governor::new(), seq: 0, last: Moment::default() };
+        let (governor, last, kept) = (Governor::new(), Moment::default(), BTreeSet::new());
+        let mut core = Core { journal, tenant, epoch, governor, seq: 0, last, kept };
         core.restore_snapshot()?;
         loop {
             let page = core
@@ -165,6 +171,7 @@ impl<J: Journal> Core<J> {
         }
         let request = Append { tenant: self.tenant.clone(), after: self.seq, entries };
         let appended = self.journal.append(request)?;
+        self.remember_kept(&done);
         self.seq = appended.last_seq;
         self.last = now;
         Ok(done)
@@ -196,8 +203,19 @@ impl<J: Journal> Core<J> {
             body: record.to_bytes(),
             effects_due: u16::try_from(due).expect("one decision has far fewer effects"),
             acknowledges: input.acknowledges.clone(),
-            documents: record.definitions().filter_map(document).collect(),
+            documents: record
+                .definitions()
+                .filter(|digest| !self.kept.contains(digest))
+                .filter_map(document)
+                .collect(),
         }
+    }
+
+    fn remember_kept(&mut self, done: &[Done]) {
+        if self.kept.len() > KEPT {
+            self.kept.clear();
+        }
+        self.kept.extend(done.iter().flat_map(|done| done.record.definitions().collect::<Vec<_>>()));
     }
 
     /// The event that begins an epoch. It acknowledges every effect still due: what is to be done about them is decided
