@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::home::{DrillHome, can_inject, kill, shown, wait_until, was_killed};
+use crate::home::{DrillHome, can_inject, kill, not_injected, not_run, shown, wait_until, was_killed};
 
 /// Something to run while it is being killed.
 pub(crate) struct Workflow {
@@ -146,7 +146,7 @@ pub(crate) enum Fault {
 /// is not in the ledger, and with a healthy disk again the ledger is clean.
 pub(crate) fn errors(fault: &Fault) {
     if !can_inject() {
-        return println!("not run, because strace is not installed");
+        return not_injected("disk errors");
     }
     let kinds = [
         ("pwrite64", "EIO"),
@@ -190,7 +190,7 @@ fn error_at(rule: &str) {
 /// everything goes on, with the same holder.
 pub(crate) fn full_disk() {
     let Some(home) = DrillHome::on_a_small_disk() else {
-        return println!("not run, because only root can mount a small disk");
+        return not_run("full disk", "only root can mount a small disk");
     };
     home.write("p.yaml", STRAIGHT.pipeline);
     home.expect(&["run", "p.yaml"]);

@@ -1,6 +1,7 @@
 //! One home for one drill: its holder, its runs, what is left of it.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -14,6 +15,21 @@ const EPARCH: &str = env!("CARGO_BIN_EXE_eparch");
 pub(crate) fn can_inject() -> bool {
     let version = Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
     version.is_ok_and(|status| status.success())
+}
+
+/// Says that a drill was not run, where the summary of the tests finds it: a drill that did nothing has proved nothing.
+pub(crate) fn not_run(drill: &str, why: &str) {
+    println!("not run, because {why}");
+    if let Some(path) = std::env::var_os("EPARCH_NOT_RUN") {
+        let mut notes = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        writeln!(notes, "{drill}: {why}").unwrap();
+    }
+}
+
+/// What injects is installed by the tests' own command, so CI has no excuse for doing without.
+pub(crate) fn not_injected(drill: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{drill} has to run in CI, but strace is not installed");
+    not_run(drill, "strace is not installed");
 }
 
 /// A home of its own, with a project folder beside it.

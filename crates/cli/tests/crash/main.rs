@@ -14,7 +14,7 @@ use drills::{Fault, Workflow};
 /// least `least` such points.
 fn exhaust(workflow: &Workflow, least: usize) {
     if !home::can_inject() {
-        return println!("not run, because strace is not installed");
+        return home::not_injected(workflow.name);
     }
     if let Ok(point) = std::env::var("EPARCH_CRASH_POINT") {
         return replay(workflow, &point);
