@@ -19,6 +19,10 @@ use clap::Parser as _;
 use args::Cli;
 use context::Context;
 
+/// Snapshots are written, and freed, beside the thread that decides: their allocator must not make it wait.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let called = words.next();

@@ -23,6 +23,10 @@ use eparch_pipeline::{Catalogue, Known, Pipeline, check};
 const STEPS: usize = 5_000;
 const STAGES: usize = 10;
 
+/// The binary's, so that what is measured is what runs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let folder =
         std::env::args().nth(1).map_or_else(|| std::env::temp_dir().join("eparch-steps"), PathBuf::from);

@@ -5,6 +5,7 @@ mod core;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use eparch_domain::{Clock, Moment, Name, limits};
@@ -135,6 +136,8 @@ pub struct Driver<J, S> {
     shell: S,
     from: Receiver<Message>,
     saved_at: u64,
+    /// The snapshot that is being written.
+    saving: Option<JoinHandle<()>>,
 }
 
 impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
@@ -150,7 +153,17 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         let shell = shell(handle.clone());
         let (tenant, saved_at) = (core.tenant().clone(), core.seq());
         (
-            Driver { core: Some(core), tenant, stopped: None, agents_at_once, clock, shell, from, saved_at },
+            Driver {
+                core: Some(core),
+                tenant,
+                stopped: None,
+                agents_at_once,
+                clock,
+                shell,
+                from,
+                saved_at,
+                saving: None,
+            },
             handle,
         )
     }
@@ -282,18 +295,27 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
 
     fn save_if_due(&mut self) {
         let due = self.core.as_ref().is_some_and(|core| core.seq() >= self.saved_at + SNAPSHOT_EVERY);
-        if due && let Some(core) = &self.core {
+        // One at a time: on a disk that is slower than the journal grows, the next one waits instead of piling up.
+        let free = self.saving.as_ref().is_none_or(JoinHandle::is_finished);
+        if due
+            && free
+            && let Some(core) = &self.core
+        {
             self.saved_at = core.seq();
             let (state, seq, journal, tenant) =
                 (core.state(), core.seq(), core.journal().clone(), self.tenant.clone());
             // Writing it out is slow and may fail: the journal has everything, the next snapshot tries again.
-            std::thread::spawn(move || {
+            self.saving = Some(std::thread::spawn(move || {
                 let _ = journal.save_snapshot(&tenant, seq, state.to_bytes());
-            });
+            }));
         }
     }
 
     fn save(&mut self) {
+        if let Some(saving) = self.saving.take() {
+            // A snapshot that could not be written is not missed: the journal has everything.
+            let _ = saving.join();
+        }
         if let Some(core) = &self.core
             && core.seq() > self.saved_at
         {

@@ -198,13 +198,13 @@ fn with_attempt(governor: &mut Governor, agent: AgentId, change: impl FnOnce(&mu
 
 fn spawn(governor: &mut Governor, spawned: &RunSpawned) {
     let Some(graph) = governor.definitions.get(&spawned.pipeline).cloned() else { return };
-    let stages = vec![StageState::new(); graph.pipeline.stages.len()];
+    let stages = graph.pipeline.stages.iter().map(|_| Arc::new(StageState::new())).collect();
     if let Some(key) = &spawned.idempotency_key {
         governor.state.keys.put(key.clone(), (spawned.run, spawned.plan));
     }
     governor.timers.set(Timer::Run(spawned.run), spawned.deadline);
     let run = Run {
-        spawned: spawned.clone(),
+        spawned: Arc::new(spawned.clone()),
         status: RunStatus::Spawned,
         ending: None,
         stages,

@@ -119,7 +119,8 @@ impl Governor {
     }
 
     pub(crate) fn stage_mut(&mut self, run: RunId, ix: StageIx) -> Option<&mut StageState> {
-        self.state.runs.get_mut(&run).and_then(|run| Arc::make_mut(run).stages.get_mut(ix.at()))
+        let run = self.state.runs.get_mut(&run)?;
+        Arc::make_mut(run).stages.get_mut(ix.at()).map(Arc::make_mut)
     }
 
     pub(crate) fn attempt(&self, agent: AgentId) -> Option<(RunId, StageIx, &Attempt)> {

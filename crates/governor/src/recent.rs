@@ -1,20 +1,19 @@
 //! A memory that forgets: the last so many things, and no more, so that state never grows with history.
 
-use std::collections::{BTreeMap, VecDeque};
-
+use imbl::{OrdMap, Vector};
 use serde::{Deserialize, Serialize};
 
-/// The last `limit` keys that were put in, with their values.
+/// The last `limit` keys that were put in, with their values. Copying it copies a pointer, as snapshots need.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Recent<K: Ord, V> {
+pub(crate) struct Recent<K: Ord + Clone, V: Clone> {
     limit: usize,
-    order: VecDeque<K>,
-    values: BTreeMap<K, V>,
+    order: Vector<K>,
+    values: OrdMap<K, V>,
 }
 
-impl<K: Ord + Clone, V> Recent<K, V> {
+impl<K: Ord + Clone, V: Clone> Recent<K, V> {
     pub(crate) fn keeping(limit: usize) -> Recent<K, V> {
-        Recent { limit, order: VecDeque::new(), values: BTreeMap::new() }
+        Recent { limit, order: Vector::new(), values: OrdMap::new() }
     }
 
     pub(crate) fn put(&mut self, key: K, value: V) {

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use eparch_domain::{Digest, Phase};
+use eparch_domain::{Digest, Phase, RunId};
 use serde::{Deserialize, Serialize};
 
 use crate::governor::Governor;
-use crate::state::{Doing, State};
+use crate::state::{Doing, Run, State};
 use crate::timers::{Timer, Timers};
 
 /// The format a snapshot is written in; another one is refused, and the journal is read from an older snapshot or from
@@ -98,13 +98,13 @@ impl Governor {
     /// missing.
     pub fn restore(&mut self, snapshot: Snapshot) -> Result<(), RestoreError> {
         let mut state = snapshot.0;
-        for run in state.runs.values_mut() {
-            let graph = self
-                .definitions
-                .get(&run.spawned.pipeline)
-                .ok_or(RestoreError::Definition(run.spawned.pipeline))?;
-            Arc::make_mut(run).graph = Some(graph.clone());
-        }
+        let link = |(id, mut run): (RunId, Arc<Run>)| {
+            let pipeline = run.spawned.pipeline;
+            let graph = self.definitions.get(&pipeline).ok_or(RestoreError::Definition(pipeline))?;
+            Arc::make_mut(&mut run).graph = Some(graph.clone());
+            Ok((id, run))
+        };
+        state.runs = state.runs.into_iter().map(link).collect::<Result<_, RestoreError>>()?;
         let mut restored =
             Governor { state, definitions: std::mem::take(&mut self.definitions), ..Governor::default() };
         restored.build_indexes();

@@ -7,6 +7,7 @@ use eparch_domain::{
     AgentId, Artifact, Digest, ErrorBudget, GateId, LedgerTime, Name, Phase, RunId, RunStatus, StageStatus,
 };
 use eparch_pipeline::StageIx;
+use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -24,8 +25,9 @@ pub(crate) struct State {
     pub(crate) epoch: u64,
     pub(crate) agents_at_once: u32,
     pub(crate) operators: BTreeMap<Name, Operator>,
-    /// Shared, so that a snapshot is a copy of pointers and handling goes on while it is written.
-    pub(crate) runs: BTreeMap<RunId, Arc<Run>>,
+    /// Shares its structure with the snapshots taken of it: taking one copies a pointer, and only what is changed while
+    /// it is written is copied, a stage at a time.
+    pub(crate) runs: OrdMap<RunId, Arc<Run>>,
     pub(crate) ended_runs: Recent<RunId, RunStatus>,
     pub(crate) closed_gates: Recent<GateId, GateOutcome>,
     /// Idempotency keys: the run that came of it and the digest of what was asked.
@@ -40,7 +42,7 @@ impl Default for State {
             epoch: 0,
             agents_at_once: u32::try_from(eparch_domain::limits::AGENTS_AT_ONCE).expect("a small number"),
             operators: BTreeMap::new(),
-            runs: BTreeMap::new(),
+            runs: OrdMap::new(),
             ended_runs: Recent::keeping(REMEMBERED),
             closed_gates: Recent::keeping(REMEMBERED),
             keys: Recent::keeping(REMEMBERED),
@@ -51,11 +53,11 @@ impl Default for State {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Run {
-    pub(crate) spawned: RunSpawned,
+    pub(crate) spawned: Arc<RunSpawned>,
     pub(crate) status: RunStatus,
     /// How it will have ended, once that is settled from outside.
     pub(crate) ending: Option<(RunStatus, String)>,
-    pub(crate) stages: Vec<StageState>,
+    pub(crate) stages: Vec<Arc<StageState>>,
     /// Found again by its digest when a snapshot is restored.
     #[serde(skip)]
     pub(crate) graph: Option<Arc<Graph>>,

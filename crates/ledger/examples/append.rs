@@ -11,6 +11,10 @@ use eparch_ledger::{Append, Ledger, LedgerKey, NewEntry, Settings, Verify};
 /// Bytes of an entry's body: a small event with its facts and effects.
 const BODY: usize = 400;
 
+/// The binary's, so that what is measured is what runs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let entries: u64 = std::env::args().nth(1).map_or(Ok(200_000), |text| text.parse())?;
     let dir = tempfile::tempdir()?;

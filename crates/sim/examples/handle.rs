@@ -10,6 +10,10 @@ use std::time::Instant;
 use mill::{Mill, peak, percentiles, resident};
 use serde_json::json;
 
+/// The binary's, so that what is measured is what runs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     for runs in [10, 10_000] {
         let mut mill = Mill::with_runs(runs);
