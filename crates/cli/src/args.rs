@@ -150,7 +150,7 @@ pub(crate) struct Request {
     /// An input of the pipeline; may be given several times
     #[arg(short, long = "input", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) inputs: Vec<(String, String)>,
-    /// The highest tier to grant [default: all that you may grant]
+    /// The highest tier to grant [default: what you may grant, at most 2]
     #[arg(long, value_name = "N")]
     pub(crate) tier: Option<Tier>,
     /// A shorter timeout for the whole run, such as 10m
@@ -221,7 +221,7 @@ pub(crate) enum Pipeline {
         /// The plan, as `pipeline plan --save` printed it
         #[arg(long, value_name = "PLAN_ID")]
         plan: Digest,
-        /// The highest tier to grant
+        /// The highest tier to grant [default: what you may grant, at most 2]
         #[arg(long, value_name = "N")]
         tier: Option<Tier>,
     },

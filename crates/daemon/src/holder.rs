@@ -184,12 +184,13 @@ async fn know_owner(home: &Home, handle: &Handle) -> Result<(), HoldError> {
     if nobody {
         let name = home.owner()?;
         let hash = Digest::of(home.operator_key(&name)?.as_bytes());
-        // T2 for a start: more is given by somebody who says so (safe by default).
+        // Whoever made the home may grant everything in it, when they say so: a run that asks for nothing is granted
+        // `limits::GRANT_UNASKED` at most. Nobody else could be given more than its first operator has.
         let operator = Operator {
             name,
             role: OperatorRole::Admin,
             groups: Vec::new(),
-            max_tier: Tier::T2,
+            max_tier: Tier::T4,
             key: Key::Home { hash },
         };
         handle.ask(Event::OperatorAdded { by: None, operator }.into()).await.map_err(HoldError::Owner)?;

@@ -2,6 +2,13 @@
 //! elsewhere spells one out.
 
 use crate::span::Span;
+use crate::tier::Tier;
+
+// ── authority ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// What a run is granted at most when nobody says `--tier`: enough to change what it is given (1.3-a), not to deploy it.
+/// Past that, somebody who may has to say so.
+pub const GRANT_UNASKED: Tier = Tier::T2;
 
 // ── time ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 

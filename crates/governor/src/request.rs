@@ -1,6 +1,6 @@
 //! Asking for a run: whether it may be one, and what it begins with.
 
-use eparch_domain::{RunId, RunStatus, StageStatus};
+use eparch_domain::{RunId, RunStatus, StageStatus, limits};
 use eparch_pipeline::{GateType, Runtime, StageIx, Work};
 
 use crate::decision::{Answer, Refusal};
@@ -48,7 +48,7 @@ fn examine(turn: &mut Turn<'_>, request: &RunRequest) -> Result<RunSpawned, Answ
     if state.runs.len() >= LIVE_RUNS {
         return refused(Refusal::TooManyRuns { limit: LIVE_RUNS });
     }
-    let grant = request.grant.unwrap_or(operator.max_tier);
+    let grant = request.grant.unwrap_or(operator.max_tier.min(limits::GRANT_UNASKED));
     if grant > operator.max_tier {
         return refused(Refusal::GrantTooHigh { asked: grant, max: operator.max_tier });
     }

@@ -241,7 +241,7 @@ async fn plan(context: &Context, file: &Path, request: &Request, save: bool) -> 
     }
     let given = given(request)?;
     let inputs = bind(&pipeline, &given)?;
-    let plan = Plan::of(&pipeline, &inputs, request.tier.unwrap_or(Tier::T4));
+    let plan = Plan::of(&pipeline, &inputs, request.tier.unwrap_or(limits::GRANT_UNASKED));
     if save {
         if request.timeout.is_some() {
             return Err(Failure::new("EP0701", "a kept plan has the pipeline's own timeout")

@@ -17,7 +17,7 @@ pub struct StartRun {
     /// Its inputs, as text; each is read as its declared type.
     #[serde(default)]
     pub inputs: BTreeMap<String, String>,
-    /// The highest tier to grant; the caller's own maximum when absent.
+    /// The highest tier to grant; what the caller may grant, at most `limits::GRANT_UNASKED`, when absent.
     #[serde(default)]
     pub tier: Option<Tier>,
     /// A shorter timeout for the whole run, such as `10m`.

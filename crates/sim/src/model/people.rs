@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use eparch_domain::{LedgerTime, Name, RunId, RunStatus, StageStatus, limits};
+use eparch_domain::{LedgerTime, Name, RunId, RunStatus, StageStatus, Tier, limits};
 use eparch_governor::{
     GateAnswer, GateDecision, GatePurpose, Key, Lineage, OperatorRole, RunRequest, Separation,
 };
@@ -36,7 +36,7 @@ impl Model {
         if self.runs.contains_key(&request.run) || self.ended.contains_key(&request.run) {
             refusals.insert("EP0201");
         }
-        let grant = request.grant.unwrap_or(max);
+        let grant = request.grant.unwrap_or(max.min(Tier::T2));
         if grant > max {
             refusals.insert("EP0206");
         }
