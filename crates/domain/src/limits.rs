@@ -101,8 +101,10 @@ pub const EXPRESSION_MACROS: usize = 2;
 /// How many operators, selections and brackets of an expression may nest in one another: the expression library overflows
 /// a thread's stack, which nothing can catch, from about fifty on.
 pub const EXPRESSION_DEPTH: usize = 96;
-/// Nodes that the loops of one evaluation may visit: about half a second.
+/// Nodes that the loops of one evaluation, or of several that share their fuel, may visit: about half a second.
 pub const EXPRESSION_WORK: u64 = 500_000;
+/// Bytes of a value that are compared, searched or copied in the time of one such node; a number counts as sixteen.
+pub const EXPRESSION_NODE_BYTES: u64 = 256;
 /// Bytes that one evaluation may bring into being on its way to a value of at most [`VALUE_BYTES`].
 pub const EXPRESSION_MADE_BYTES: u64 = 4 << 20;
 /// Words of one command.

@@ -2,10 +2,12 @@
 
 mod check;
 mod fault;
+mod fuel;
 mod guard;
 mod scan;
 mod scope;
 mod value;
+mod wanted;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,7 +21,10 @@ use serde_json::Value;
 
 pub(crate) use self::check::Reference;
 pub use self::fault::{EvalError, ExprError};
+pub use self::fuel::Fuel;
+use self::fuel::Tank;
 pub use self::scope::{Scope, StageScope};
+use self::wanted::Wanted;
 
 /// A checked expression.
 ///
@@ -44,6 +49,8 @@ struct Parsed {
     /// The same with its work counted; what is evaluated.
     guarded: IdedExpr,
     references: Vec<Reference>,
+    /// What of a scope it reads.
+    wanted: Wanted,
     stage_names: BTreeSet<String>,
     input_names: BTreeSet<String>,
     env_names: BTreeSet<String>,
@@ -93,6 +100,7 @@ impl Expr {
             stage_names: names("stages"),
             input_names: names("inputs"),
             env_names: names("env"),
+            wanted: Wanted::of(&references),
             references,
             program,
         })))
@@ -141,9 +149,21 @@ impl Expr {
     /// When something it names is not there, when types do not fit, or when it takes more work or yields a larger
     /// value than allowed (`limits::EXPRESSION_WORK`, `limits::VALUE_BYTES`).
     pub fn eval(&self, scope: &Scope) -> Result<Value, EvalError> {
-        let fuel = guard::Fuel::default();
-        let outcome = apart(|| self.resolve(scope, &fuel));
+        self.eval_with(scope, &mut Fuel::default())
+    }
+
+    /// As [`Expr::eval`], with fuel that other evaluations take from too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Expr::eval`]; and always once the fuel is spent.
+    pub fn eval_with(&self, scope: &Scope, fuel: &mut Fuel) -> Result<Value, EvalError> {
         if fuel.is_spent() {
+            return Err(EvalError::TooMuchWork);
+        }
+        let tank = fuel.tank();
+        let outcome = apart(|| self.resolve(scope, &tank));
+        if tank.is_spent() {
             return Err(EvalError::TooMuchWork);
         }
         match outcome {
@@ -159,21 +179,27 @@ impl Expr {
     ///
     /// As [`Expr::eval`], and when it yields something else.
     pub fn eval_bool(&self, scope: &Scope) -> Result<bool, EvalError> {
-        match self.eval(scope)? {
+        self.eval_bool_with(scope, &mut Fuel::default())
+    }
+
+    /// As [`Expr::eval_bool`], with fuel that other evaluations take from too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Expr::eval_bool`]; and always once the fuel is spent.
+    pub fn eval_bool_with(&self, scope: &Scope, fuel: &mut Fuel) -> Result<bool, EvalError> {
+        match self.eval_with(scope, fuel)? {
             Value::Bool(truth) => Ok(truth),
             other => Err(EvalError::NotBoolean(value::kind(&other))),
         }
     }
 
-    fn resolve(&self, scope: &Scope, fuel: &guard::Fuel) -> Result<cel::Value, ExecutionError> {
+    fn resolve(&self, scope: &Scope, tank: &Tank) -> Result<cel::Value, ExecutionError> {
         let mut context = cel::Context::with_env(Arc::clone(&ENVIRONMENT));
-        fuel.add_to(&mut context);
-        for root in ["inputs", "stages", "run", "env"] {
-            let used = self.0.references.iter().filter(|reference| reference.path[0] == root);
-            let names: Option<BTreeSet<&str>> =
-                used.map(|reference| reference.path.get(1).map(String::as_str)).collect();
-            if names.as_ref().is_none_or(|names| !names.is_empty()) {
-                context.add_variable_from_value(root, scope.variable(root, names.as_ref()));
+        guard::add_to(&mut context, tank);
+        for root in check::ROOTS {
+            if let Some(wanted) = self.0.wanted.entry(root) {
+                context.add_variable_from_value(root, scope.variable(root, wanted, tank)?);
             }
         }
         cel::Value::resolve(&self.0.guarded, &context)

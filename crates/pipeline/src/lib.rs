@@ -25,7 +25,7 @@ mod render;
 
 pub use check::{Checked, Known, check, check_bytes};
 pub use diagnostic::{Diagnostic, Level};
-pub use expr::{EvalError, Expr, Scope, StageScope};
+pub use expr::{EvalError, Expr, Fuel, Scope, StageScope};
 pub use inputs::InputProblem;
 pub use model::{
     AgentWork, Branch, Budget, ConditionWork, GateType, GateWork, InputSpec, InputType, OnFailure,

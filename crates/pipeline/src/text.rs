@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::expr::{EvalError, Expr, ExprError, Scope};
+use crate::expr::{EvalError, Expr, ExprError, Fuel, Scope};
 
 /// A text whose `${{ … }}` are filled in when a run gets there. `$${{` stands for `${{` itself.
 ///
@@ -116,17 +116,26 @@ impl Text {
     }
 
     /// Its text with the expressions filled in: texts as they are, numbers and booleans as the language prints them,
-    /// everything else as compact JSON.
+    /// everything else as compact JSON. All its expressions together may do the work of one.
     ///
     /// # Errors
     ///
     /// As [`Expr::eval`]; and when the result has a NUL character, or is larger than `limits::VALUE_BYTES`.
     pub fn render(&self, scope: &Scope) -> Result<String, EvalError> {
+        self.render_with(scope, &mut Fuel::default())
+    }
+
+    /// As [`Text::render`], with fuel that other evaluations take from too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Text::render`]; and when there is an expression in it and the fuel is spent.
+    pub fn render_with(&self, scope: &Scope, fuel: &mut Fuel) -> Result<String, EvalError> {
         let mut text = String::new();
         for part in &*self.parts {
             match part {
                 Part::Literal(literal) => text.push_str(literal),
-                Part::Hole(expr, _) => text.push_str(&printed(&expr.eval(scope)?)),
+                Part::Hole(expr, _) => text.push_str(&printed(&expr.eval_with(scope, fuel)?)),
             }
             if text.len() > eparch_domain::limits::VALUE_BYTES {
                 return Err(EvalError::TooLarge);

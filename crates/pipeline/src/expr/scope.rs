@@ -1,11 +1,14 @@
 //! What an expression can see.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use cel::ExecutionError;
 use eparch_domain::StageStatus;
 use serde_json::Value;
 
+use super::fuel::{Tank, weight_of_json};
 use super::value::{map, to_cel};
+use super::wanted::Wanted;
 
 /// What an expression can see when it is evaluated.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -32,42 +35,65 @@ pub struct StageScope {
 }
 
 impl Scope {
-    /// One of the four names, holding only the entries `wanted`, or all when it is `None`: a run with a thousand stages
-    /// is not copied for an expression that reads one of them.
-    pub(super) fn variable(&self, root: &str, wanted: Option<&BTreeSet<&str>>) -> cel::Value {
-        let wanted = |name: &str| wanted.is_none_or(|wanted| wanted.contains(name));
+    /// The part of one of the four names that is read, paid for: a run with a thousand stages is not copied for an
+    /// expression that reads one of them, and neither is all that a stage gave out for one of its outputs.
+    pub(super) fn variable(
+        &self,
+        root: &str,
+        wanted: &Wanted,
+        tank: &Tank,
+    ) -> Result<cel::Value, ExecutionError> {
         match root {
-            "inputs" => map(self
-                .inputs
-                .iter()
-                .filter(|(name, _)| wanted(name))
-                .map(|(name, value)| (name, to_cel(value)))),
-            "run" => map(self
-                .run
-                .iter()
-                .filter(|(name, _)| wanted(name))
-                .map(|(name, value)| (name, to_cel(value)))),
-            "env" => map(self
-                .env
-                .iter()
-                .filter(|(name, _)| wanted(name))
-                .map(|(name, value)| (name, value.as_str().into()))),
-            _ => map(self
-                .stages
-                .iter()
-                .filter(|(name, _)| wanted(name))
-                .map(|(name, stage)| (name, stage.to_cel()))),
+            "inputs" => read(&self.inputs, wanted, |value, wanted| part(value, wanted, tank)),
+            "run" => read(&self.run, wanted, |value, wanted| part(value, wanted, tank)),
+            "env" => read(&self.env, wanted, |value, _| {
+                tank.walk(value.len() as u64)?;
+                Ok(value.as_str().into())
+            }),
+            _ => read(&self.stages, wanted, |stage, wanted| stage.part(wanted, tank)),
         }
     }
 }
 
 impl StageScope {
-    fn to_cel(&self) -> cel::Value {
-        let artifacts: Vec<cel::Value> = self.artifacts.iter().map(|path| path.as_str().into()).collect();
-        map([
-            ("status", cel::Value::from(self.status.as_str())),
-            ("outputs", map(self.outputs.iter().map(|(name, value)| (name, to_cel(value))))),
-            ("artifacts", cel::Value::from(artifacts)),
-        ])
+    fn part(&self, wanted: &Wanted, tank: &Tank) -> Result<cel::Value, ExecutionError> {
+        let mut fields = Vec::new();
+        if wanted.entry("status").is_some() {
+            fields.push(("status", cel::Value::from(self.status.as_str())));
+        }
+        if let Some(wanted) = wanted.entry("outputs") {
+            let outputs = read(&self.outputs, wanted, |value, wanted| part(value, wanted, tank))?;
+            fields.push(("outputs", outputs));
+        }
+        if wanted.entry("artifacts").is_some() {
+            tank.walk(self.artifacts.iter().map(|path| path.len() as u64).sum())?;
+            let artifacts: Vec<cel::Value> = self.artifacts.iter().map(|path| path.as_str().into()).collect();
+            fields.push(("artifacts", artifacts.into()));
+        }
+        Ok(map(fields))
+    }
+}
+
+/// The entries that are read.
+fn read<'e, T: 'e>(
+    entries: impl IntoIterator<Item = (&'e String, &'e T)>,
+    wanted: &Wanted,
+    convert: impl Fn(&T, &Wanted) -> Result<cel::Value, ExecutionError>,
+) -> Result<cel::Value, ExecutionError> {
+    let read = entries.into_iter().filter_map(|(name, value)| Some((name, value, wanted.entry(name)?)));
+    let converted = read.map(|(name, value, wanted)| Ok((name, convert(value, wanted)?)));
+    Ok(map(converted.collect::<Result<Vec<_>, ExecutionError>>()?))
+}
+
+/// The part of a value that is read.
+fn part(value: &Value, wanted: &Wanted, tank: &Tank) -> Result<cel::Value, ExecutionError> {
+    match value {
+        Value::Object(entries) if !wanted.is_whole() => {
+            read(entries, wanted, |value, wanted| part(value, wanted, tank))
+        }
+        value => {
+            tank.walk(weight_of_json(value))?;
+            Ok(to_cel(value))
+        }
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use eparch_domain::StageStatus;
-use eparch_pipeline::expr::{EvalError, Expr, Scope, StageScope};
+use eparch_pipeline::Text;
+use eparch_pipeline::expr::{EvalError, Expr, Fuel, Scope, StageScope};
 use serde_json::{Value, json};
 
 pub(crate) fn scope() -> Scope {
@@ -191,6 +192,107 @@ fn r050_work_is_bounded() {
         Expr::parse("inputs.list.filter(x, x % 2 == 0).size()").unwrap().eval(&scope),
         Ok(json!(1000))
     );
+}
+
+/// Two outputs as large as a value may be, chosen by an agent, under a condition nobody would think twice about.
+#[test]
+fn r050_work_grows_with_the_operands() {
+    let mut scope = scope();
+    let numbers = json!((0..32_000).map(|number| number % 10).collect::<Vec<_>>());
+    scope.inputs.insert("x".into(), numbers.clone());
+    scope.inputs.insert("y".into(), numbers.clone());
+    scope.inputs.insert("pair".into(), json!([numbers, numbers]));
+    scope.inputs.insert("text".into(), json!("x".repeat(64_000)));
+    scope.inputs.insert("map".into(), json!({"a": 1}));
+    for body in [
+        "99 in inputs.y",
+        "inputs.x != inputs.y",
+        "[inputs.x] == [inputs.y] && false",
+        "inputs.pair in [inputs.x]",
+        "inputs.pair in inputs.map",
+        "inputs.pair.exists(i, false)",
+        "inputs.pair.all(i, i == [])  && false",
+        "inputs.text.contains('y')",
+        "inputs.text.size() == 1",
+        "size(inputs.text) == 1",
+        "inputs.text < inputs.text",
+        "'x'.startsWith(inputs.text)",
+        "inputs.text + inputs.text == ''",
+        "string(inputs.text) == ''",
+        "inputs.map[inputs.text] == ''",
+        "inputs.x + 1 == []",
+        "1 + inputs.x == 1",
+    ] {
+        let source = format!("inputs.x.exists(i, {body})");
+        let mut fuel = Fuel::default();
+        let outcome = Expr::parse(&source).unwrap().eval_with(&scope, &mut fuel);
+        assert_eq!(outcome, Err(EvalError::TooMuchWork), "{source}");
+    }
+    // The same once is nothing, and neither is what ends at once whatever the operands are.
+    for source in [
+        "99 in inputs.y",
+        "inputs.x == inputs.y",
+        "inputs.pair.exists(i, i == inputs.y)",
+        "inputs.x.exists(i, inputs.y == [])",
+        "inputs.x.exists(i, inputs.text == 'y')",
+        "inputs.x.exists(i, i in inputs.map)",
+        "inputs.x.exists(i, inputs.y[i] > 9)",
+        "inputs.x.exists(i, inputs.text.startsWith('y'))",
+    ] {
+        let mut fuel = Fuel::default();
+        let outcome = Expr::parse(source).unwrap().eval_with(&scope, &mut fuel);
+        assert!(outcome.is_ok_and(|value| value.is_boolean()) && fuel.left() > 0, "{source}: {fuel:?}");
+    }
+    // What only fails copies nothing into its error.
+    for source in ["inputs.x.exists(i, inputs.x * 2 == [])", "inputs.x.exists(i, inputs.y[0.5] == 1)"] {
+        let mut fuel = Fuel::default();
+        let outcome = Expr::parse(source).unwrap().eval_with(&scope, &mut fuel);
+        assert!(matches!(outcome, Err(EvalError::Failed(_))) && fuel.left() > 0, "{source}: {outcome:?}");
+    }
+}
+
+#[test]
+fn r050_fuel_is_shared_and_the_same_each_time() {
+    let mut scope = scope();
+    scope.inputs.insert("list".into(), json!((0..2_000).collect::<Vec<_>>()));
+    let expr = Expr::parse("inputs.list.exists(x, x > 2000)").unwrap();
+    let spend = || {
+        let mut fuel = Fuel::default();
+        let full = fuel.left();
+        let mut times = 0;
+        while expr.eval_with(&scope, &mut fuel).is_ok() {
+            times += 1;
+        }
+        assert_eq!(expr.eval_with(&scope, &mut fuel), Err(EvalError::TooMuchWork));
+        (full, times, fuel.left())
+    };
+    let (full, times, left) = spend();
+    assert!(times > 10 && full / times > 2_000, "{times} times from {full} to {left}");
+    assert_eq!(spend(), (full, times, left));
+    // The holes of one text share it as well.
+    let hole = "${{ inputs.list.exists(x, x > 2000) }}";
+    let text = |holes: u64| Text::parse(&hole.repeat(usize::try_from(holes).unwrap())).unwrap();
+    assert_eq!(text(times).render(&scope), Ok("false".repeat(usize::try_from(times).unwrap())));
+    assert_eq!(text(times + 1).render(&scope), Err(EvalError::TooMuchWork));
+}
+
+#[test]
+fn r050_what_is_not_read_costs_nothing() {
+    let mut scope = scope();
+    let plan = scope.stages.get_mut("plan").unwrap();
+    plan.outputs.insert("large".into(), json!((0..32_000).collect::<Vec<_>>()));
+    plan.outputs.insert("nested".into(), json!({"small": 1, "large": "x".repeat(60_000)}));
+    let work = |source: &str| {
+        let mut fuel = Fuel::default();
+        let full = fuel.left();
+        let outcome = Expr::parse(source).unwrap().eval_with(&scope, &mut fuel);
+        assert_eq!(outcome, Ok(json!(true)), "{source}");
+        full - fuel.left()
+    };
+    assert_eq!(work("stages.plan.outputs.risk == 'high' && stages.plan.status == 'COMPLETED'"), 0);
+    assert_eq!(work("stages.plan.outputs.nested.small == 1 && has(stages.plan.outputs['nested'].small)"), 0);
+    assert!(work("size(stages.plan.outputs.large) > 0") > 1_000);
+    assert!(work("size(stages['plan'].outputs) > 2") > 1_000);
 }
 
 #[test]
