@@ -123,3 +123,74 @@ impl Diagnostic {
         self.severity == Level::Warning
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::MOST_DIAGNOSTICS;
+    use crate::syntax::PLACES;
+
+    /// The diagnostics of a file, and how many places its checks walked to.
+    fn counted(text: &str) -> (Vec<Diagnostic>, usize) {
+        PLACES.set(0);
+        let checked = check("pipeline.yaml", text, &Catalogue::default(), &Known::default());
+        (checked.diagnostics, PLACES.get())
+    }
+
+    fn stage(inputs: &str, config: &str) -> String {
+        format!("name: a\ninputs: {{{inputs}}}\nstages:\n- {{name: b, type: agent, config: {{{config}}}}}\n")
+    }
+
+    /// As many warnings as a file can hold.
+    #[test]
+    fn r041_warnings_are_looked_for_as_long_as_they_are_told() {
+        let holes = format!("${{{{ {} }}}}", vec!["inputs.e == 'z'"; 200].join(" && ")).repeat(270);
+        let constants =
+            stage("e: {default: x, enum: [x, y]}", &format!("command: [c], objective: \"{holes}\""));
+        let holes = "${{ inputs.x }}".repeat(4_000);
+        let splices = stage("x: {default: y}", &format!("command: [sh, -c, \"{holes}\"]"));
+        for (text, code) in [(constants, codes::CONSTANT), (splices, codes::SHELL_SPLICE)] {
+            let (diagnostics, places) = counted(&text);
+            assert!(diagnostics.iter().all(|one| one.code == code), "{:?}", diagnostics.first());
+            assert_eq!((diagnostics.len(), places), (MOST_DIAGNOSTICS, MOST_DIAGNOSTICS));
+        }
+    }
+
+    /// A warning must not be able to hide an error.
+    #[test]
+    fn r041_errors_are_told_before_warnings() {
+        let (known, unknown) = ("${{ inputs.x }}".repeat(300), "${{ inputs.y }}".repeat(300));
+        let text = stage("x: {default: y}", &format!("command: [sh, -c, \"{known}{unknown}\"]"));
+        let (diagnostics, places) = counted(&text);
+        assert_eq!(diagnostics.len(), MOST_DIAGNOSTICS);
+        assert!(diagnostics.iter().all(Diagnostic::is_error));
+        assert!(places <= 2 * MOST_DIAGNOSTICS, "{places}");
+    }
+
+    /// The longest name an input could have, in a file that misspells it again and again.
+    #[test]
+    fn r041_an_endless_name_stands_in_no_message() {
+        let name = "q".repeat(900_000);
+        let uses: String = (0..60).map(|at| format!("${{{{ inputs.q{at}{} }}}}", "z".repeat(60))).collect();
+        let text = stage(&format!("{name}: {{default: y}}"), &format!("command: [c, \"{uses}\"]"));
+        let (diagnostics, _) = counted(&text);
+        assert_eq!(diagnostics.len(), 61);
+        assert_eq!(diagnostics[0].code, codes::BAD_FORMAT);
+        let length = |one: &Diagnostic| one.message.len() + one.hint.as_ref().map_or(0, String::len);
+        let longest = diagnostics.iter().map(length).max();
+        assert!(longest < Some(300), "{longest:?}");
+    }
+
+    /// Each of them may do the work of one condition; together they may not do more.
+    #[test]
+    fn constant_conditions_share_their_fuel() {
+        let list = format!("[{}]", vec!["1"; 150].join(","));
+        let condition = format!("{list}.all(x, {list}.all(y, x == y))");
+        let stages: String = (0..20)
+            .map(|at| format!("- {{name: c{at}, type: condition, if: '{condition}', then: []}}\n"))
+            .collect();
+        let (diagnostics, _) = counted(&format!("name: a\nstages:\n{stages}"));
+        let constant = diagnostics.iter().filter(|one| one.code == codes::CONSTANT).count();
+        assert!((1..20).contains(&constant), "{constant} of 20 were worked out");
+    }
+}

@@ -169,11 +169,14 @@ pub mod codes {
     }
 }
 
-/// Gathers diagnostics, at most [`MOST_DIAGNOSTICS`].
+/// Gathers diagnostics, at most [`MOST_DIAGNOSTICS`] of each level.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     found: Vec<Diagnostic>,
     errors: usize,
+    warnings: usize,
+    /// The last one that was too many.
+    dropped: Option<Diagnostic>,
 }
 
 /// A place in a file, in bytes; what the checks pass around.
@@ -201,21 +204,32 @@ impl Problems {
     }
 
     fn add(&mut self, code: &'static str, severity: Level, range: Range, message: String) -> &mut Diagnostic {
-        self.errors += usize::from(severity == Level::Error);
-        self.found.push(Diagnostic {
-            code,
-            severity,
-            message,
-            span: unplaced(range),
-            hint: None,
-            related: Vec::new(),
-        });
+        let made =
+            Diagnostic { code, severity, message, span: unplaced(range), hint: None, related: Vec::new() };
+        if !self.takes(severity) {
+            return self.dropped.insert(made);
+        }
+        match severity {
+            Level::Error => self.errors += 1,
+            Level::Warning => self.warnings += 1,
+        }
+        self.found.push(made);
         self.found.last_mut().expect("one was just added")
     }
 
-    /// True when there are so many errors that no more are looked for: what one more costs is then bounded too.
+    /// True when there is room for one more of this level. Whoever has to walk through a file to say where something is
+    /// asks first: what one more would cost is then bounded too.
+    pub(crate) fn takes(&self, level: Level) -> bool {
+        let already = match level {
+            Level::Error => self.errors,
+            Level::Warning => self.warnings,
+        };
+        already < MOST_DIAGNOSTICS
+    }
+
+    /// True when there are so many errors that no more are looked for.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.errors >= MOST_DIAGNOSTICS
+        !self.takes(Level::Error)
     }
 
     /// True when there is an error among them.

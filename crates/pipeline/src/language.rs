@@ -1,5 +1,6 @@
 //! The fields of a pipeline file and of a template, each with what it may hold and what it is for.
 
+use eparch_domain::name::NAME_MAX;
 use eparch_domain::{Name, Profile, Span, limits};
 
 use crate::shape::{Field, Form, Object, Shape, Variants};
@@ -48,14 +49,15 @@ fn written_span(text: &str) -> bool {
 }
 
 static INPUT_NAME: Form = Form {
-    what: "a name of letters, digits, `_` and `-`, beginning with a letter or `_`",
-    pattern: "^[A-Za-z_][A-Za-z0-9_-]*$",
+    what: "a name of letters, digits, `_` and `-`, beginning with a letter or `_`, at most 64 long",
+    pattern: "^[A-Za-z_][A-Za-z0-9_-]{0,63}$",
     fits: |text| {
-        word(
-            text,
-            |c| c.is_ascii_alphabetic() || c == '_',
-            |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'),
-        )
+        text.len() <= NAME_MAX
+            && word(
+                text,
+                |c| c.is_ascii_alphabetic() || c == '_',
+                |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'),
+            )
     },
 };
 static VARIABLE: Form = Form {

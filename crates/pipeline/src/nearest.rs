@@ -1,15 +1,26 @@
 //! "Did you mean": the known word closest to one that is not known.
 
+/// Neither word is longer than this; whoever slips in a longer one sees it without help.
+const LONGEST: usize = 64;
+/// The most changes that still are a slip.
+const MOST_CHANGES: usize = 3;
+
 /// The word nearest to `word`, when it is near enough to be a slip: one edit for short words, a third of the letters for
 /// longer ones.
 pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    // A hostile word must not cost more than a look.
-    if word.len() > 64 {
-        return None;
-    }
-    let allowed = (word.chars().count() / 3).clamp(1, 3);
-    let found = known.into_iter().map(|candidate| (distance(word, candidate), candidate));
+    let allowed = (word.chars().count().min(LONGEST) / 3).clamp(1, MOST_CHANGES);
+    let near = known.into_iter().filter(|candidate| is_comparable(word, candidate));
+    let found = near.map(|candidate| (distance(word, candidate), candidate));
     found.filter(|(distance, _)| *distance <= allowed).min().map(|(_, candidate)| candidate)
+}
+
+/// A comparison takes the product of both lengths, and a file chooses both: those that cannot be near, or are longer than
+/// anybody's word, are told apart by their lengths alone.
+fn is_comparable(word: &str, candidate: &str) -> bool {
+    word.len() <= LONGEST && candidate.len() <= LONGEST && {
+        let (letters, others) = (word.chars().count(), candidate.chars().count());
+        letters.abs_diff(others) <= MOST_CHANGES
+    }
 }
 
 /// How many single-letter changes lead from one word to the other; swapping two neighbours counts as one, upper and lower
@@ -48,5 +59,16 @@ mod tests {
         assert_eq!(nearest("nmae", known), Some("name"));
         assert_eq!(nearest("banana", known), None);
         assert_eq!(nearest("", known), None);
+    }
+
+    #[test]
+    fn a_comparison_is_never_larger_than_two_words() {
+        assert!(is_comparable("timout", "timeout"));
+        // Whichever of the two a file makes long, nothing is compared.
+        let long = "timeout".repeat(100_000);
+        assert!(!is_comparable("timeout", &long) && !is_comparable(&long, "timeout"));
+        assert!(!is_comparable(&long, &long));
+        assert!(!is_comparable("ten", "tenletters"));
+        assert_eq!(nearest(&"a".repeat(64), [&*"a".repeat(63), &*long]), Some(&*"a".repeat(63)));
     }
 }

@@ -86,28 +86,42 @@ impl Scalar {
     /// Where byte `offset` of the value stands in `raw`, the scalar as it is in the file, `indent` bytes into its line.
     /// `None` where folding makes that uncertain.
     pub(crate) fn place_in(&self, raw: &str, indent: usize, offset: usize) -> Option<usize> {
+        // A lone carriage return breaks a line for YAML, and for nobody who counts lines here.
+        if raw.contains('\r') && raw.replace("\r\n", "").contains('\r') {
+            return None;
+        }
         match self.style {
             Style::Plain => (!raw.contains('\n') && offset <= raw.len()).then_some(offset),
-            Style::Single => unquoted(raw, offset, |rest| rest.starts_with("''").then_some((2, 1))),
-            Style::Double => unquoted(raw, offset, escape),
+            Style::Single => unquoted(raw, offset, '\'', |rest| rest.starts_with("''").then_some((2, 1))),
+            Style::Double => unquoted(raw, offset, '\\', escape),
             Style::Literal => literal(raw, &self.written, offset, indent),
             Style::Folded => None,
         }
     }
 }
 
-/// Walks over a quoted scalar on one line; `escape` says how many bytes of it stand for how many of the value.
-fn unquoted(raw: &str, offset: usize, escape: impl Fn(&str) -> Option<(usize, usize)>) -> Option<usize> {
+/// Walks over a quoted scalar on one line, from one `mark` to the next; behind each, `escape` says how many bytes stand for
+/// how many of the value.
+fn unquoted(
+    raw: &str,
+    offset: usize,
+    mark: char,
+    escape: impl Fn(&str) -> Option<(usize, usize)>,
+) -> Option<usize> {
     if raw.contains('\n') {
         return None;
     }
     let (mut at, mut value) = (1, 0);
     while value < offset {
         let rest = raw.get(at..)?;
-        let next = rest.chars().next()?.len_utf8();
-        let (taken, made) = escape(rest).unwrap_or((next, next));
-        at += taken;
-        value += made;
+        let plain = rest.find(mark).unwrap_or(rest.len()).min(offset - value);
+        at += plain;
+        value += plain;
+        if value < offset {
+            let (taken, made) = escape(raw.get(at..)?)?;
+            at += taken;
+            value += made;
+        }
     }
     (at < raw.len()).then_some(at)
 }

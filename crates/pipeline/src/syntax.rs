@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use eparch_domain::limits;
 use saphyr_parser::{Event, Parser, ScanError, Span as Marks, StrInput};
 
-use crate::diagnostic::{Problems, Range, codes};
+use crate::diagnostic::{MOST_DIAGNOSTICS, Problems, Range, codes};
 use crate::scalar::{Scalar, Style, quoted_length};
 
 /// A node of the tree.
@@ -79,7 +79,11 @@ impl Node {
     }
 
     /// The place of a byte of its value, for problems inside a text; the whole node when that cannot be told exactly.
+    ///
+    /// It walks through the text: ask for no more places than are told ([`Problems::takes`]).
     pub(crate) fn inside(&self, source: &str, offset: usize) -> Range {
+        #[cfg(test)]
+        PLACES.set(PLACES.get() + 1);
         let raw = source.get(self.range.clone());
         let line =
             source.get(..self.range.start).and_then(|before| before.rfind('\n')).map_or(0, |found| found + 1);
@@ -90,6 +94,12 @@ impl Node {
             None => self.range.clone(),
         }
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many places were walked to, for tests of what bounds that.
+    pub(crate) static PLACES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// Reads one document. `None` when there is no tree worth looking at; `problems` then says why.
@@ -233,10 +243,18 @@ impl<'t> Reader<'t> {
     }
 
     fn problem(&mut self, code: &'static str, range: Range, message: impl Into<String>) {
-        self.problems.push((code, range, message.into(), None));
+        self.add((code, range, message.into(), None));
+    }
+
+    fn add(&mut self, found: Found) {
+        if self.problems.len() < MOST_DIAGNOSTICS {
+            self.problems.push(found);
+        }
     }
 
     fn stop<T>(&mut self, code: &'static str, range: Range, message: impl Into<String>) -> Result<T, Stop> {
+        // The one that ended it is not the one to leave out.
+        self.problems.truncate(MOST_DIAGNOSTICS - 1);
         self.problem(code, range, message);
         Err(Stop::Reported)
     }
@@ -356,7 +374,7 @@ impl<'t> Reader<'t> {
             match places.get(&key) {
                 Some(first) => {
                     let related = Some((Range::clone(first), "it is given here first".to_owned()));
-                    self.problems.push((
+                    self.add((
                         codes::DUPLICATE_KEY,
                         key_range,
                         format!("`{}` is given twice", shown(&key)),

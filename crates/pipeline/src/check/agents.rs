@@ -8,7 +8,7 @@ use super::config::{self, Config, Set};
 use super::names::Surroundings;
 use super::shell;
 use super::stages::Draft;
-use crate::diagnostic::{Problems, Range, codes};
+use crate::diagnostic::{Level, Problems, Range, codes};
 use crate::model::{AgentWork, Budget, OnInterrupt, Retries, Runtime, SandboxMode};
 use crate::nearest::nearest;
 use crate::syntax::{Node, shown};
@@ -225,6 +225,9 @@ impl Agent<'_, '_> {
             && set.own
         {
             for (expr, start) in script.placed() {
+                if !problems.takes(Level::Warning) {
+                    break;
+                }
                 if let Some(name) = shell::untrusted(expr, self.around.inputs) {
                     let message =
                         format!("`{name}` becomes part of a program; whoever sets it can run anything here");

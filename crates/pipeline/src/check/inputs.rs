@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use eparch_domain::limits;
+use eparch_domain::name::NAME_MAX;
 use serde_json::Value;
 
 use crate::diagnostic::{Problems, codes};
@@ -16,7 +17,9 @@ pub(super) fn inputs(node: Option<&Node>, problems: &mut Problems) -> BTreeMap<S
         let message = format!("a pipeline has at most {} inputs", limits::PIPELINE_INPUTS);
         problems.error(codes::TOO_MANY, first.key_range.clone(), message);
     }
-    let specs = entries.iter().take(limits::PIPELINE_INPUTS);
+    // One with a name of any length was told already, and would stand in every message that lists the inputs.
+    let named = entries.iter().filter(|entry| entry.key.len() <= NAME_MAX);
+    let specs = named.take(limits::PIPELINE_INPUTS);
     specs.map(|entry| (entry.key.clone(), input(&entry.key, &entry.value, problems))).collect()
 }
 

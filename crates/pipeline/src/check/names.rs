@@ -1,5 +1,6 @@
 //! Texts and expressions of a stage: can they be read, do they name what there is, has it ended by then, do types fit.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use eparch_domain::{Name, Span};
@@ -8,8 +9,8 @@ use super::config::Set;
 use super::order::{Before, some};
 use super::stages::Draft;
 use super::types::{self, Type};
-use crate::diagnostic::{Problems, Range, codes};
-use crate::expr::{Expr, Reference, Scope};
+use crate::diagnostic::{Level, Problems, Range, codes};
+use crate::expr::{Expr, Fuel, Reference, Scope};
 use crate::model::InputSpec;
 use crate::nearest::nearest;
 use crate::syntax::Node;
@@ -22,6 +23,8 @@ pub(super) struct Surroundings<'a, 'n> {
     pub(super) drafts: &'a [Draft<'n>],
     pub(super) before: &'a Before,
     pub(super) timeout: Option<Span>,
+    /// What all conditions of the file together may take to be found constant.
+    pub(super) fuel: RefCell<Fuel>,
 }
 
 /// Where an expression stands: maps its bytes to the file.
@@ -90,7 +93,10 @@ impl Surroundings<'_, '_> {
 
     /// The value of a condition that does not depend on anything.
     pub(super) fn constant(&self, expr: &Expr) -> Option<bool> {
-        if expr.references().is_empty() { expr.eval_bool(&Scope::default()).ok() } else { None }
+        if !expr.references().is_empty() {
+            return None;
+        }
+        expr.eval_bool_with(&Scope::default(), &mut self.fuel.borrow_mut()).ok()
     }
 
     fn expression(&self, draft: &Draft<'_>, expr: &Expr, place: Locate<'_>, problems: &mut Problems) -> Type {
@@ -105,11 +111,14 @@ impl Surroundings<'_, '_> {
             }
         }
         types::check(expr, self.inputs, &mut |offset, code, message| {
-            if code == codes::CONSTANT {
-                problems.warning(code, place(offset), message);
-            } else {
-                problems.error(code, place(offset), message);
+            let level = if code == codes::CONSTANT { Level::Warning } else { Level::Error };
+            if !problems.takes(level) {
+                return;
             }
+            match level {
+                Level::Warning => problems.warning(code, place(offset), message),
+                Level::Error => problems.error(code, place(offset), message),
+            };
         })
     }
 

@@ -97,7 +97,7 @@ pub(super) fn some(words: &[&str]) -> String {
     }
 }
 
-/// Tells every circle once and cuts it, so that later checks end.
+/// Tells every circle once, as long as there is room, and cuts it, so that later checks end.
 fn circles(drafts: &mut [Draft<'_>], problems: &mut Problems) {
     // 0 not seen, 1 on the path, 2 done. Iterative: a chain may be as long as a pipeline.
     let mut state = vec![0u8; drafts.len()];
@@ -121,9 +121,11 @@ fn circles(drafts: &mut [Draft<'_>], problems: &mut Problems) {
                     path.push((required.at(), 0));
                 }
                 1 => {
-                    let begin = path.iter().position(|(on, _)| *on == required.at()).unwrap_or(0);
-                    let circle: Vec<usize> = path[begin..].iter().map(|(on, _)| *on).collect();
-                    tell(drafts, &circle, problems);
+                    if !problems.is_crowded() {
+                        let begin = path.iter().position(|(on, _)| *on == required.at()).unwrap_or(0);
+                        let circle: Vec<usize> = path[begin..].iter().map(|(on, _)| *on).collect();
+                        tell(drafts, &circle, problems);
+                    }
                     drafts[at].requires.retain(|other| *other != required);
                     if let Some((_, next)) = path.last_mut() {
                         *next -= 1;

@@ -1,5 +1,6 @@
 //! Stages: found in every list, named once, put in order, and then looked at one by one.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use eparch_domain::{Name, Span, StageKind, limits};
@@ -50,7 +51,8 @@ pub(super) fn stages(
     names(&drafts, problems);
     order::requirements(&mut drafts, problems);
     let before = Before::of(&drafts);
-    let around = Surroundings { text, inputs, drafts: &drafts, before: &before, timeout };
+    let fuel = RefCell::default();
+    let around = Surroundings { text, inputs, drafts: &drafts, before: &before, timeout, fuel };
     let work: Vec<Option<Work>> = drafts
         .iter()
         .map(|draft| match draft.kind? {

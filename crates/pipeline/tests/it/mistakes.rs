@@ -123,10 +123,5 @@ fn r058_mistakes_are_told_in_words_that_help() {
         assert!(!checked.diagnostics.is_empty(), "{what}");
         told.push_str(&checked.to_text());
     }
-    let expected = include_str!("../fixtures/mistakes.txt");
-    if told != expected {
-        let made = std::env::temp_dir().join("eparch-mistakes.txt");
-        std::fs::write(&made, &told).unwrap();
-        panic!("tests/fixtures/mistakes.txt differs; what was made is in {}", made.display());
-    }
+    insta::assert_snapshot!("mistakes", told);
 }

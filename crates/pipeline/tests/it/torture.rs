@@ -21,9 +21,12 @@ fn examine(text: &str) -> bool {
         let span = one.span;
         assert!(span.start <= span.end && span.end <= text.len(), "{one:?} in {} bytes", text.len());
         assert!(text.is_char_boundary(span.start) && text.is_char_boundary(span.end), "{one:?}");
-        let before = &text[..span.start];
-        assert_eq!(span.line, before.matches('\n').count() + 1, "{one:?}");
-        let line = &before[before.rfind('\n').map_or(0, |found| found + 1)..];
+        let bytes = text.as_bytes();
+        let ends =
+            |at: &usize| bytes[*at] == b'\n' || (bytes[*at] == b'\r' && bytes.get(at + 1) != Some(&b'\n'));
+        let breaks: Vec<usize> = (0..span.start).filter(ends).collect();
+        assert_eq!(span.line, breaks.len() + 1, "{one:?}");
+        let line = &text[breaks.last().map_or(0, |last| last + 1)..span.start];
         assert_eq!(span.column, line.chars().filter(|c| *c != '\u{feff}').count() + 1, "{one:?}");
         assert!(!one.message.is_empty() && one.message.len() < 2_000, "{one:?}");
     }
