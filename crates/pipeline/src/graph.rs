@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use eparch_domain::harmless;
+
 use crate::model::{GateType, Pipeline, Stage, StageIx, Work};
 
 impl Pipeline {
@@ -140,12 +142,11 @@ fn line(out: &mut String, depth: usize, text: &str) {
 /// Mermaid reads HTML entities in a quoted label, and everything else as it is.
 fn escaped_mermaid(text: &str) -> String {
     let mut safe = String::new();
-    for letter in text.chars() {
+    for letter in harmless(text).chars() {
         match letter {
             '"' | '<' | '>' | '&' | '#' | '`' | '\\' | ';' | '%' => {
                 write!(safe, "#{};", u32::from(letter)).expect("writing to text cannot fail");
             }
-            letter if letter.is_control() => safe.push(' '),
             letter => safe.push(letter),
         }
     }
@@ -153,9 +154,5 @@ fn escaped_mermaid(text: &str) -> String {
 }
 
 fn escaped_dot(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect::<String>()
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
+    harmless(text).replace('\\', "\\\\").replace('"', "\\\"")
 }

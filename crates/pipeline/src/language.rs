@@ -67,6 +67,18 @@ static VARIABLE: Form = Form {
         word(text, |c| c.is_ascii_alphabetic() || c == '_', |c| c.is_ascii_alphanumeric() || c == '_')
     },
 };
+static VERSION: Form = Form {
+    what: "a version of letters, digits, `.`, `_`, `+` and `-`, at most 64 long",
+    pattern: "^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$",
+    fits: |text| {
+        text.len() <= NAME_MAX
+            && word(
+                text,
+                |c| c.is_ascii_alphanumeric(),
+                |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '+' | '-'),
+            )
+    },
+};
 static TEMPLATE_NAME: Form = Form {
     what: "a template's name, or name@version",
     pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[A-Za-z0-9][A-Za-z0-9._-]{0,63})?$",
@@ -137,7 +149,7 @@ pub(crate) static PIPELINE: Object = Object {
     name: "a pipeline",
     fields: &[
         required("name", Shape::Form(&PIPELINE_NAME), "What the pipeline is called."),
-        field("version", Shape::Text, "Its author's version; 1.0 when left out."),
+        field("version", Shape::Written(&VERSION), "Its author's version; 1.0 when left out."),
         field("description", Shape::Text, "What it is for."),
         field("timeout", Shape::Form(&DURATION), "How long a run may take; 24h when left out."),
         field(
@@ -362,7 +374,7 @@ pub(crate) static TEMPLATE: Object = Object {
     name: "a template",
     fields: &[
         required("name", Shape::Form(&NAME), "What the template is called."),
-        field("version", Shape::Text, "Its version; 1.0 when left out."),
+        field("version", Shape::Written(&VERSION), "Its version; 1.0 when left out."),
         field("description", Shape::Text, "What it is for."),
         field("tier", Shape::Tier, "The lowest tier a stage made from it works at; 0 when left out."),
         field("tools", Shape::List(&Shape::Form(&TOOL), 0), "Tools it may ask for."),

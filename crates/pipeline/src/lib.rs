@@ -20,6 +20,7 @@ pub mod inputs;
 pub mod model;
 pub mod plan;
 // how it is shown
+mod cells;
 mod graph;
 mod render;
 

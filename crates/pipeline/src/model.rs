@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::{Digest, Name, Profile, Span, StageKind, Tier};
+use eparch_domain::{Digest, Name, Profile, Span, StageKind, Tier, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::expr::Expr;
@@ -204,6 +204,25 @@ pub struct Retries {
     pub backoff: Span,
 }
 
+impl Retries {
+    /// The part of a wait that may come on top of it, so that stages that failed together do not come back together.
+    const JITTER: u64 = 4;
+
+    /// How long to wait before attempt `next` (from 2): the backoff, doubled for each attempt after the second. Up to a
+    /// quarter more may come on top ([`Retries::longest_wait`]).
+    pub fn wait(&self, next: u32) -> Span {
+        let doublings = next.saturating_sub(2).min(32);
+        let doubled = self.backoff.millis().saturating_mul(1 << doublings);
+        Span::from_millis(doubled.min(limits::RETRY_BACKOFF_MAX.millis()))
+    }
+
+    /// The longest wait there can be before attempt `next`.
+    pub fn longest_wait(&self, next: u32) -> Span {
+        let wait = self.wait(next).millis();
+        Span::from_millis(wait + wait / Self::JITTER)
+    }
+}
+
 /// What happens to an attempt whose end nobody saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -214,6 +233,13 @@ pub enum OnInterrupt {
     Fail,
     /// A person decides.
     Ask,
+}
+
+impl OnInterrupt {
+    /// What happens at a tier when nobody says (G7).
+    pub fn unasked(tier: Tier) -> OnInterrupt {
+        if tier <= Tier::T1 { OnInterrupt::Retry } else { OnInterrupt::Ask }
+    }
 }
 
 /// Whether an agent may work when part of its confinement is missing.
@@ -385,6 +411,6 @@ impl AgentWork {
 
     /// What happens to an attempt that was cut off, the tier's default applied (G7).
     pub fn on_interrupt(&self) -> OnInterrupt {
-        self.on_interrupt.unwrap_or(if self.tier <= Tier::T1 { OnInterrupt::Retry } else { OnInterrupt::Ask })
+        self.on_interrupt.unwrap_or(OnInterrupt::unasked(self.tier))
     }
 }

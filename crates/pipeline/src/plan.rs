@@ -2,15 +2,17 @@
 
 mod render;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use eparch_domain::{Digest, Name, Profile, Span, StageKind, Tier, limits};
+use eparch_domain::{Digest, Name, Profile, Span, StageKind, Tier};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::diagnostic::codes;
+use crate::expr::{Fuel, Scope};
 use crate::model::{
-    AgentWork, GateType, GateWork, OnFailure, OnInterrupt, OnTimeout, Pipeline, Runtime, SandboxMode,
+    AgentWork, Budget, GateType, GateWork, OnFailure, OnInterrupt, OnTimeout, Pipeline, Runtime, SandboxMode,
     StageIx, Work, plan_id,
 };
 use crate::text::Text;
@@ -34,6 +36,8 @@ pub struct Plan {
     pub tier: Tier,
     /// How long the run may take.
     pub timeout: Span,
+    /// What the run may spend.
+    pub budget: Budget,
     /// The longest it could take if every attempt, retry and wait took as long as it may; never more than `timeout`.
     pub worst_case: Span,
     /// The stages at the top, in waves: those of one wave can start once those of the waves before have ended.
@@ -110,6 +114,12 @@ pub struct AgentStep {
     /// Its command, as its objective.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
+    /// Its own environment variables, as its objective.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Files its template puts into the workspace.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
     /// What it may read.
     pub read: Vec<String>,
     /// What it may write besides its own workspace.
@@ -131,10 +141,22 @@ pub struct AgentStep {
     pub on_interrupt: OnInterrupt,
     /// How long all attempts may take.
     pub timeout: Span,
+    /// How long one attempt may take; `None` is as long as all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt_timeout: Option<Span>,
+    /// How long an attempt may take to be ready.
+    pub start_timeout: Span,
+    /// How long it may go without progress; `None` is as long as it likes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Span>,
+    /// What it may spend.
+    pub budget: Budget,
     /// Files it must leave.
     pub artifacts: Vec<String>,
-    /// How many commands check its result.
-    pub verified_by: usize,
+    /// Commands that check its result, as its objective.
+    pub verify: Vec<Vec<String>>,
+    /// Whether the run goes on as if it had completed when it fails.
+    pub continue_on_error: bool,
     /// Whether missing confinement refuses.
     pub sandbox: SandboxMode,
 }
@@ -176,7 +198,8 @@ impl Plan {
     /// Plans a run with inputs that fit ([`Pipeline::bind`]), under a grant of at most `grant`.
     pub fn of(pipeline: &Pipeline, inputs: &BTreeMap<String, Value>, grant: Tier) -> Plan {
         let definition = pipeline.digest();
-        let planner = Planner { pipeline, inputs };
+        let scope = Scope { inputs: inputs.clone(), ..Scope::default() };
+        let planner = Planner { pipeline, scope, fuel: RefCell::default() };
         let top: Vec<StageIx> = pipeline.top().collect();
         let tiers = pipeline.stages.iter().filter_map(|stage| match &stage.work {
             Work::Agent(agent) => Some(agent.tier),
@@ -191,6 +214,7 @@ impl Plan {
             inputs: inputs.clone(),
             tier: tiers.max().unwrap_or_default(),
             timeout: pipeline.timeout,
+            budget: pipeline.budget,
             worst_case: planner.longest(&top).min(pipeline.timeout),
             waves: planner.waves(&top),
             findings: planner.findings(grant),
@@ -205,7 +229,10 @@ impl Plan {
 
 struct Planner<'p> {
     pipeline: &'p Pipeline,
-    inputs: &'p BTreeMap<String, Value>,
+    /// What is known before a run.
+    scope: Scope,
+    /// What all texts of a plan together may take to be filled in.
+    fuel: RefCell<Fuel>,
 }
 
 impl Planner<'_> {
@@ -271,13 +298,15 @@ impl Planner<'_> {
     }
 
     fn agent(&self, agent: &AgentWork) -> AgentStep {
-        let shown = |texts: &[Text]| texts.iter().map(|text| self.filled(text)).collect();
+        let shown = |texts: &[Text]| texts.iter().map(|text| self.filled(text)).collect::<Vec<_>>();
         AgentStep {
             template: agent.template.clone(),
             runtime: agent.runtime,
             tier: agent.tier,
             objective: agent.objective.as_ref().map(|objective| self.filled(objective)),
             command: shown(&agent.command),
+            env: agent.env.iter().map(|(name, text)| (name.clone(), self.filled(text))).collect(),
+            files: agent.files.keys().cloned().collect(),
             read: shown(&agent.read),
             write: shown(&agent.write),
             tools: agent.tools.clone(),
@@ -288,8 +317,13 @@ impl Planner<'_> {
             backoff: agent.retries.backoff,
             on_interrupt: agent.on_interrupt(),
             timeout: agent.timeout,
+            attempt_timeout: agent.attempt_timeout,
+            start_timeout: agent.start_timeout,
+            idle_timeout: agent.idle_timeout,
+            budget: agent.budget,
             artifacts: shown(&agent.artifacts),
-            verified_by: agent.verify.len(),
+            verify: agent.verify.iter().map(|command| shown(command)).collect(),
+            continue_on_error: agent.continue_on_error,
             sandbox: agent.sandbox,
         }
     }
@@ -307,8 +341,8 @@ impl Planner<'_> {
 
     /// A text with what is known before a run filled in; as written when it depends on more.
     fn filled(&self, text: &Text) -> String {
-        let scope = crate::expr::Scope { inputs: self.inputs.clone(), ..Default::default() };
-        text.render(&scope).unwrap_or_else(|_| text.source().to_owned())
+        let rendered = text.render_with(&self.scope, &mut self.fuel.borrow_mut());
+        rendered.unwrap_or_else(|_| text.source().to_owned())
     }
 
     /// The longest a list can take.
@@ -376,11 +410,7 @@ impl Planner<'_> {
 fn attempts(agent: &AgentWork) -> Span {
     let each =
         agent.attempt_timeout.unwrap_or(agent.timeout).millis().saturating_add(agent.start_timeout.millis());
-    let mut total = each;
-    let mut wait = agent.retries.backoff.millis();
-    for _ in 0..agent.retries.max {
-        total = total.saturating_add(wait).saturating_add(each);
-        wait = wait.saturating_mul(2).min(limits::RETRY_BACKOFF_MAX.millis());
-    }
-    Span::from_millis(total).min(agent.timeout)
+    let again = (2..=agent.retries.max.saturating_add(1))
+        .map(|next| agent.retries.longest_wait(next).millis().saturating_add(each));
+    Span::from_millis(again.fold(each, u64::saturating_add)).min(agent.timeout)
 }

@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
+use eparch_domain::harmless;
 use serde_json::{Value, json};
 
+use crate::cells::cells;
 use crate::check::Checked;
 use crate::diagnostic::{Diagnostic, Level, Place, codes};
 use crate::source::Source;
@@ -28,16 +30,16 @@ impl Checked {
         let gutter = " ".repeat(last.to_string().len());
         put(
             out,
-            format_args!("{}[{}]: {}", diagnostic.severity, diagnostic.code, visible(&diagnostic.message)),
+            format_args!("{}[{}]: {}", diagnostic.severity, diagnostic.code, harmless(&diagnostic.message)),
         );
-        put(out, format_args!("{gutter}--> {}:{line}:{column}", visible(&self.file)));
+        put(out, format_args!("{gutter}--> {}:{line}:{column}", harmless(&self.file)));
         excerpt(source, diagnostic.span, '^', "", &gutter, out);
         for (span, text) in &diagnostic.related {
-            put(out, format_args!("{gutter}::: {}:{}:{}", visible(&self.file), span.line, span.column));
+            put(out, format_args!("{gutter}::: {}:{}:{}", harmless(&self.file), span.line, span.column));
             excerpt(source, *span, '-', text, &gutter, out);
         }
         if let Some(hint) = &diagnostic.hint {
-            put(out, format_args!("{gutter} = help: {}", visible(hint)));
+            put(out, format_args!("{gutter} = help: {}", harmless(hint)));
         }
         out.push('\n');
     }
@@ -139,29 +141,29 @@ fn uri(path: &str) -> String {
 
 /// The line of a place with marks under it. A long line is cut around the place.
 fn excerpt(source: &Source<'_>, span: Place, mark: char, text: &str, gutter: &str, out: &mut String) {
-    let line: Vec<char> =
-        source.line(span.line).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let from = (span.column - 1).saturating_sub(SHOWN_COLUMNS / 2).min(line.len());
-    let from = if line.len() <= SHOWN_COLUMNS { 0 } else { from };
-    let shown: String = line.iter().skip(from).take(SHOWN_COLUMNS).collect();
-    let covered = source.text().get(span.start..span.end).unwrap_or("");
+    let line = source.line(span.line);
+    let from = match line.char_indices().nth(SHOWN_COLUMNS) {
+        Some(_) => (span.column - 1).saturating_sub(SHOWN_COLUMNS / 2),
+        None => 0,
+    };
+    let letters = |skipped: usize, most: usize| {
+        harmless(&line.chars().skip(skipped).take(most).collect::<String>()).into_owned()
+    };
+    let shown = letters(from, SHOWN_COLUMNS);
+    let before = letters(from, (span.column - 1 - from).min(SHOWN_COLUMNS));
     // A place of several lines is marked on its first.
-    let width = covered.split('\n').next().unwrap_or("").trim_end().chars().count().max(1);
-    let before = span.column - 1 - from;
-    let width = width.min(SHOWN_COLUMNS.saturating_sub(before)).max(1);
-    let marks = mark.to_string().repeat(width);
+    let covered =
+        source.text().get(span.start..span.end).unwrap_or("").split(['\n', '\r']).next().unwrap_or("");
+    let covered: String =
+        covered.chars().take(SHOWN_COLUMNS.saturating_sub(span.column - 1 - from)).collect();
+    let marks = mark.to_string().repeat(cells(&harmless(covered.trim_end())).max(1));
     put(out, format_args!("{gutter} |"));
     put(out, format_args!("{:>width$} | {}", span.line, shown.trim_end(), width = gutter.len()));
-    put(out, format_args!("{gutter} | {}{marks} {}", " ".repeat(before), visible(text)));
+    put(out, format_args!("{gutter} | {}{marks} {}", " ".repeat(cells(&before)), harmless(text)));
 }
 
 fn put(out: &mut String, line: std::fmt::Arguments<'_>) {
     let line = line.to_string();
     out.push_str(line.trim_end());
     out.push('\n');
-}
-
-/// A file's own words must not move the cursor of whoever reads about them.
-fn visible(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -26,6 +26,7 @@ fn shape(shape: &Shape, definitions: &mut Map<String, Value>) -> Value {
     match shape {
         Shape::Text | Shape::Scalar => json!({"type": ["string", "number", "boolean"]}),
         Shape::Form(form) => json!({"type": "string", "pattern": form.pattern}),
+        Shape::Written(form) => json!({"type": ["string", "number"], "pattern": form.pattern}),
         Shape::Word(words) => json!({"type": "string", "enum": words}),
         Shape::Boolean => json!({"type": "boolean"}),
         Shape::Integer(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),

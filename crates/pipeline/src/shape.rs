@@ -12,6 +12,8 @@ pub(crate) enum Shape {
     Text,
     /// Text of a certain form.
     Form(&'static Form),
+    /// The same, where a number is taken as it is written: `version: 1.0`.
+    Written(&'static Form),
     /// One of these words.
     Word(&'static [&'static str]),
     /// `true` or `false`.
@@ -77,7 +79,7 @@ impl Shape {
     fn what(&self) -> String {
         match self {
             Shape::Text | Shape::Scalar => "text".into(),
-            Shape::Form(form) => form.what.into(),
+            Shape::Form(form) | Shape::Written(form) => form.what.into(),
             Shape::Word(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
             Shape::Boolean => "true or false".into(),
             Shape::Integer(..) => "a whole number".into(),
@@ -213,7 +215,8 @@ fn scalar(node: &Node, shape: &Shape, label: &str, problems: &mut Problems) {
     match shape {
         Shape::Text | Shape::Scalar => {}
         Shape::Boolean if value.is_boolean() => {}
-        Shape::Form(form) => match value.as_str() {
+        Shape::Written(_) if value.is_number() => {}
+        Shape::Form(form) | Shape::Written(form) => match value.as_str() {
             Some(text) if (form.fits)(text) => {}
             Some(text) => {
                 let message = format!("{label} must be {}, not `{}`", form.what, shown(text));

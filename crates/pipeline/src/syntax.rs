@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use eparch_domain::limits;
+use eparch_domain::{harmless, limits};
 use saphyr_parser::{Event, Parser, ScanError, Span as Marks, StrInput};
 
 use crate::diagnostic::{MOST_DIAGNOSTICS, Problems, Range, codes};
@@ -418,7 +418,7 @@ impl<'t> Reader<'t> {
 
 /// A word of the file for a message, cut so that it cannot flood it.
 pub(crate) fn shown(word: &str) -> String {
-    let clean = word.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let short: String = clean.take(40).collect();
-    if short.len() < word.len() { format!("{short}…") } else { short }
+    let end = word.char_indices().nth(40).map_or(word.len(), |(at, _)| at);
+    let short = harmless(&word[..end]);
+    if end < word.len() { format!("{short}…") } else { short.into_owned() }
 }

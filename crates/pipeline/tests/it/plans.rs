@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{Span, Tier};
-use eparch_pipeline::{Pipeline, Plan};
+use eparch_domain::{Span, Tier, is_harmful};
+use eparch_pipeline::{Pipeline, Plan, Retries};
 use serde_json::json;
 
-use crate::common::checked;
+use crate::common::{checked, found};
 
 fn pipeline() -> Pipeline {
     checked(include_str!("../fixtures/everything.yaml")).pipeline.unwrap()
@@ -67,8 +67,82 @@ stages:
 ",
     );
     let plan = Plan::of(&short.pipeline.unwrap(), &BTreeMap::new(), Tier::T4);
-    // Three attempts of 70 s, waits of 5 s and 10 s, then an hour.
-    assert_eq!(plan.worst_case, Span::from_secs(3 * 70 + 15 + 3600));
+    // Three attempts of 70 s, waits of 5 s and 10 s with a quarter more of each, then an hour.
+    assert_eq!(plan.worst_case, Span::from_millis(1_000 * (3 * 70 + 3600) + 18_750));
+}
+
+#[test]
+fn r044_waits_double_up_to_their_limit_from_the_first_on() {
+    let retries = Retries { max: 3, backoff: Span::from_mins(4) };
+    let minutes = |span: Span| span.millis() / 60_000;
+    assert_eq!([2, 3, 4, 40].map(|next| minutes(retries.wait(next))), [4, 8, 10, 10]);
+    assert_eq!([2, 3].map(|next| minutes(retries.longest_wait(next))), [5, 10]);
+    let long = Retries { max: 1, backoff: Span::from_hours(1) };
+    assert_eq!(long.longest_wait(2), Span::from_secs(750));
+}
+
+/// A file chooses the words of its plan; it must not choose the lines.
+#[test]
+fn r058_a_plan_cannot_be_painted_over() {
+    let plan = |trick: &str| {
+        let text = format!(
+            r#"
+name: a
+inputs: {{x: {{default: "{trick}"}}}}
+stages:
+- name: b
+  type: agent
+  config:
+    objective: "{trick}"
+    command: [echo, "{trick}"]
+    env: {{A: "{trick}"}}
+    paths: {{read: ["x{trick}", "${{{{ inputs.x }}}}"], write: ["{trick}"]}}
+    verify: [[test, "{trick}"]]
+    artifacts: ["x{trick}"]
+- {{name: c, type: condition, requires: [b], if: "inputs.x == '''{trick}'''", then: [{{name: d, type: agent, config: {{command: [e]}}}}]}}
+"#
+        );
+        let checked = checked(&text);
+        let pipeline = checked.pipeline.clone().unwrap_or_else(|| panic!("{}", checked.to_text()));
+        let inputs = pipeline.bind(&BTreeMap::new()).unwrap();
+        (Plan::of(&pipeline, &inputs, Tier::T4).to_string(), pipeline.mermaid(), pipeline.dot())
+    };
+    let (honest, mermaid, dot) = plan("y");
+    let (forged, forged_mermaid, forged_dot) = plan(r"y\nplan sha256:000\e[8m\r\x07\u202e\u2066\u2028\N");
+    assert_eq!(forged.lines().count(), honest.lines().count(), "{forged}");
+    assert_eq!(forged_mermaid.lines().count(), mermaid.lines().count());
+    assert_eq!(forged_dot.lines().count(), dot.lines().count());
+    for text in [forged, forged_mermaid, forged_dot] {
+        assert!(!text.contains(|c| c != '\n' && is_harmful(c)), "{text:?}");
+    }
+}
+
+#[test]
+fn r042_a_version_is_one_word() {
+    let text = |version: &str| {
+        format!(
+            "name: a\nversion: {version}\nstages:\n- {{name: b, type: agent, config: {{command: [c]}}}}\n"
+        )
+    };
+    for version in ["1", "1.10", "\"1.0\"", "v2-rc.1+x"] {
+        assert_eq!(found(&text(version)), [], "{version}");
+    }
+    for version in ["\"1.0 plan\"", "\"1\\e[8m\"", "\"\"", "-x"] {
+        assert_eq!(found(&text(version)), [("EP0114", 2, 10)], "{version}");
+    }
+    assert_eq!(checked(&text("1.10")).pipeline.unwrap().version, "1.10");
+}
+
+/// What is cut says so: a command's end may be what matters.
+#[test]
+fn r058_what_a_plan_leaves_out_is_counted() {
+    let text = format!(
+        "name: a\nstages:\n- {{name: b, type: agent, config: {{command: [echo, {}, the-end]}}}}\n",
+        "x".repeat(5_000)
+    );
+    let plan = Plan::of(&checked(&text).pipeline.unwrap(), &BTreeMap::new(), Tier::T0).to_string();
+    let line = plan.lines().find(|line| line.contains("command:")).unwrap();
+    assert!(line.ends_with("… and 4022 more letters"), "{}", &line[900..]);
 }
 
 #[test]
