@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::UnknownWord;
 
-/// A privilege tier (requirements 1.8). A number 0–4 on the wire; `T1`, `operator` and the seeds' aliases are
-/// accepted where text is read (X20).
+/// A privilege tier (requirements 1.8). A number 0–4 on the wire; `1`, `T1`, `operator` and the seeds' aliases are accepted
+/// on the command line (X20). A pipeline file writes the number or `T1`: one spelling less to know when one is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Tier {
     /// Reads inside allowed paths, writes only its own workspace.
@@ -65,13 +65,12 @@ impl fmt::Display for Tier {
 impl FromStr for Tier {
     type Err = UnknownWord;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let number = text.strip_prefix(['T', 't']).unwrap_or(text);
-        match number {
-            "0" | "observer" => Ok(Tier::T0),
-            "1" | "operator" | "executor" => Ok(Tier::T1),
-            "2" | "builder" | "admin" => Ok(Tier::T2),
-            "3" | "steward" => Ok(Tier::T3),
-            "4" | "architect" => Ok(Tier::T4),
+        match text {
+            "0" | "T0" | "t0" | "observer" => Ok(Tier::T0),
+            "1" | "T1" | "t1" | "operator" | "executor" => Ok(Tier::T1),
+            "2" | "T2" | "t2" | "builder" | "admin" => Ok(Tier::T2),
+            "3" | "T3" | "t3" | "steward" => Ok(Tier::T3),
+            "4" | "T4" | "t4" | "architect" => Ok(Tier::T4),
             _ => Err(UnknownWord::new("tier", text)),
         }
     }
@@ -115,7 +114,9 @@ mod tests {
         }
         assert_eq!("executor".parse::<Tier>().unwrap(), Tier::T1);
         assert!("5".parse::<Tier>().is_err());
-        assert!("TT1".parse::<Tier>().is_err());
+        for unknown in ["TT1", "toperator", "Tadmin", "T", "t5"] {
+            assert!(unknown.parse::<Tier>().is_err(), "{unknown}");
+        }
         assert!(serde_json::from_str::<Tier>("5").is_err());
         assert!(Tier::T0 < Tier::T4);
     }

@@ -19,7 +19,7 @@ use cel::{Env, ExecutionError, Program};
 use eparch_domain::limits;
 use serde_json::Value;
 
-pub(crate) use self::check::Reference;
+pub(crate) use self::check::{Reference, TYPES};
 pub use self::fault::{EvalError, ExprError};
 pub use self::fuel::Fuel;
 use self::fuel::Tank;

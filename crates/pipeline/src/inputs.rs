@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::limits;
+use eparch_domain::{harmless, limits};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::diagnostic::codes;
 use crate::model::{InputSpec, InputType, Pipeline};
 use crate::nearest::nearest;
+use crate::scalar::whole;
 
 /// One thing that is wrong with what a run was given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -103,7 +104,7 @@ fn undeclared(name: &str, declared: &BTreeMap<String, InputSpec>) -> InputProble
         None if names.is_empty() => "the pipeline has no inputs".to_owned(),
         None => format!("there are {}", names.into_iter().take(8).collect::<Vec<_>>().join(", ")),
     };
-    let name: String = name.chars().take(64).collect();
+    let name: String = harmless(name).chars().take(64).collect();
     let message = format!("the pipeline has no input `{name}`");
     InputProblem { code: codes::INPUT_UNDECLARED, name, message, hint: Some(hint) }
 }
@@ -123,39 +124,61 @@ fn choices(spec: &InputSpec) -> Option<String> {
 }
 
 fn fitted(name: &str, value: &Value, spec: &InputSpec) -> Result<Value, InputProblem> {
-    let problem = |code, message: String, hint| InputProblem { code, name: name.to_owned(), message, hint };
-    let fits = match spec.kind {
-        InputType::String => value.as_str().map(|_| value.clone()),
-        // JSON has one kind of number: 3.0 is a whole one.
-        InputType::Integer => value.as_i64().or_else(|| whole(value.as_f64()?)).map(Value::from),
-        InputType::Number => value.is_number().then(|| value.clone()),
-        InputType::Boolean => value.is_boolean().then(|| value.clone()),
-    };
-    let Some(value) = fits else {
-        let message = format!("the input `{name}` must be {}", spec.kind.noun());
-        return Err(problem(codes::INPUT_TYPE, message, None));
-    };
-    if value.as_str().is_some_and(|text| text.len() > limits::VALUE_BYTES) {
-        let message = format!("the input `{name}` is larger than {} bytes", limits::VALUE_BYTES);
-        return Err(problem(codes::INPUT_TYPE, message, None));
-    }
-    if !spec.choices.is_empty() && !spec.choices.iter().any(|choice| same(choice, &value)) {
-        let message = format!("the input `{name}` must be one of {}", choices(spec).unwrap_or_default());
-        let words = spec.choices.iter().filter_map(Value::as_str);
-        let near = value
-            .as_str()
-            .and_then(|word| nearest(word, words))
-            .map(|near| format!("did you mean `{near}`?"));
-        return Err(problem(codes::INPUT_CHOICE, message, near));
-    }
-    Ok(value)
+    spec.fit(value).map_err(|misfit| {
+        let (code, message, hint) = match misfit {
+            Misfit::Type => (codes::INPUT_TYPE, format!("must be {}", spec.kind.noun()), None),
+            Misfit::Long => {
+                (codes::INPUT_TYPE, format!("is larger than {} bytes", limits::VALUE_BYTES), None)
+            }
+            Misfit::Choice(near) => {
+                let message = format!("must be one of {}", choices(spec).unwrap_or_default());
+                (codes::INPUT_CHOICE, message, near.map(|near| format!("did you mean `{near}`?")))
+            }
+        };
+        InputProblem { code, name: name.to_owned(), message: format!("the input `{name}` {message}"), hint }
+    })
 }
 
-fn whole(float: f64) -> Option<i64> {
-    (float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_992.0)
-        .then(|| format!("{float:.0}").parse().ok())?
+/// Why a value is not one of an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Misfit {
+    /// It has another type.
+    Type,
+    /// It is larger than `limits::VALUE_BYTES`.
+    Long,
+    /// It is none of the choices; this one is near.
+    Choice(Option<String>),
 }
 
+impl InputType {
+    /// The value as one of this type; `None` when it is of another.
+    pub(crate) fn fit(self, value: &Value) -> Option<Value> {
+        match self {
+            InputType::String => value.is_string().then(|| value.clone()),
+            InputType::Integer => value.as_number().and_then(whole).map(Value::from),
+            InputType::Number => value.is_number().then(|| value.clone()),
+            InputType::Boolean => value.is_boolean().then(|| value.clone()),
+        }
+    }
+}
+
+impl InputSpec {
+    /// The value as the input takes it, given by a run as by the file itself.
+    pub(crate) fn fit(&self, value: &Value) -> Result<Value, Misfit> {
+        let value = self.kind.fit(value).ok_or(Misfit::Type)?;
+        if value.as_str().is_some_and(|text| text.len() > limits::VALUE_BYTES) {
+            return Err(Misfit::Long);
+        }
+        if !self.choices.is_empty() && !self.choices.iter().any(|choice| same(choice, &value)) {
+            let words = self.choices.iter().filter_map(Value::as_str);
+            let near = value.as_str().and_then(|word| nearest(word, words)).map(str::to_owned);
+            return Err(Misfit::Choice(near));
+        }
+        Ok(value)
+    }
+}
+
+/// Numbers are the same when they are equal: `1` is `1.0`.
 fn same(a: &Value, b: &Value) -> bool {
     a == b || matches!((a.as_f64(), b.as_f64()), (Some(a), Some(b)) if a == b)
 }

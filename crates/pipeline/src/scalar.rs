@@ -64,12 +64,7 @@ impl Scalar {
     /// A whole number; `3.0` is one, as it is in JSON Schema.
     pub(crate) fn as_integer(&self) -> Option<i64> {
         match &self.value {
-            Value::Number(number) => number.as_i64().or_else(|| {
-                let float = number.as_f64()?;
-                // Between -2^53 and 2^53 every whole number is exact.
-                (float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_992.0)
-                    .then(|| format!("{float:.0}").parse().ok())?
-            }),
+            Value::Number(number) => whole(number),
             _ => None,
         }
     }
@@ -98,6 +93,16 @@ impl Scalar {
             Style::Folded => None,
         }
     }
+}
+
+/// A whole number, however it is written: JSON has one kind of number, and `3.0` is a whole one.
+pub(crate) fn whole(number: &Number) -> Option<i64> {
+    number.as_i64().or_else(|| {
+        let float = number.as_f64()?;
+        // Between -2^53 and 2^53 every whole number is exact.
+        (float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_992.0)
+            .then(|| format!("{float:.0}").parse().ok())?
+    })
 }
 
 /// Walks over a quoted scalar on one line, from one `mark` to the next; behind each, `escape` says how many bytes stand for

@@ -7,6 +7,7 @@ use eparch_domain::name::NAME_MAX;
 use serde_json::Value;
 
 use crate::diagnostic::{Problems, codes};
+use crate::inputs::Misfit;
 use crate::model::{InputSpec, InputType};
 use crate::syntax::{Node, shown};
 
@@ -32,7 +33,7 @@ fn input(name: &str, node: &Node, problems: &mut Problems) -> InputSpec {
     };
     let mut choices = Vec::new();
     for choice in node.get("enum").map_or(&[][..], Node::items) {
-        match value(choice, kind) {
+        match value(choice, kind).and_then(|value| kind.fit(&value)) {
             Some(value) => choices.push(value),
             None if choice.scalar().is_some_and(|scalar| !scalar.is_null()) => {
                 let message = format!("`{}` is not {}", shown(choice.text().unwrap_or("")), kind.noun());
@@ -41,33 +42,39 @@ fn input(name: &str, node: &Node, problems: &mut Problems) -> InputSpec {
             None => {}
         }
     }
-    let default = node.get("default").and_then(|default| {
-        let written = shown(default.text()?);
-        let Some(value) = value(default, kind) else {
-            let message =
-                format!("the default of `{}` is `{written}`, which is not {}", shown(name), kind.noun());
-            problems.error(codes::BAD_DEFAULT, default.range.clone(), message);
-            return None;
-        };
-        if !choices.is_empty() && !choices.contains(&value) {
-            let message =
-                format!("the default of `{}` is `{written}`, which is not one of its choices", shown(name));
-            let words: Vec<&str> = choices.iter().filter_map(Value::as_str).collect();
-            problems.error(codes::BAD_DEFAULT, default.range.clone(), message).did_you_mean(&written, words);
-        }
-        Some(value)
-    });
     let description = node.get("description").and_then(Node::text).unwrap_or("").trim().to_owned();
-    InputSpec { kind, choices, default, description }
+    let mut spec = InputSpec { kind, choices, default: None, description };
+    let written = node.get("default").and_then(|default| Some((default, value(default, kind)?)));
+    if let Some((default, value)) = written {
+        match spec.fit(&value) {
+            Ok(value) => spec.default = Some(value),
+            Err(misfit) => unfit(name, default, kind, misfit, problems),
+        }
+    }
+    spec
 }
 
-/// The value of a scalar as an input's type has it. Text is taken as it is written.
+/// Tells why a default does not fit.
+fn unfit(name: &str, default: &Node, kind: InputType, misfit: Misfit, problems: &mut Problems) {
+    let (name, written) = (shown(name), shown(default.text().unwrap_or("")));
+    let message = match &misfit {
+        Misfit::Type => format!("the default of `{name}` is `{written}`, which is not {}", kind.noun()),
+        Misfit::Long => format!("the default of `{name}` is larger than {} bytes", limits::VALUE_BYTES),
+        Misfit::Choice(_) => {
+            format!("the default of `{name}` is `{written}`, which is not one of its choices")
+        }
+    };
+    let problem = problems.error(codes::BAD_DEFAULT, default.range.clone(), message);
+    if let Misfit::Choice(Some(near)) = misfit {
+        problem.hint(format!("did you mean `{near}`?"));
+    }
+}
+
+/// The value of a scalar; of a text input the text, as it is written.
 fn value(node: &Node, kind: InputType) -> Option<Value> {
-    let scalar = node.scalar()?;
+    let scalar = node.scalar().filter(|scalar| !scalar.is_null())?;
     match kind {
         InputType::String => scalar.as_text().map(Value::from),
-        InputType::Integer => scalar.as_integer().map(Value::from),
-        InputType::Number => Some(scalar.value()).filter(|value| value.is_number()).cloned(),
-        InputType::Boolean => Some(scalar.value()).filter(|value| value.is_boolean()).cloned(),
+        _ => Some(scalar.value().clone()),
     }
 }

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use cel::common::ast::{CallExpr, Expr as Tree, IdedExpr, LiteralValue, operators};
+use cel::common::ast::{CallExpr, EntryExpr, Expr as Tree, IdedExpr, LiteralValue, operators};
 use eparch_domain::StageStatus;
 
 use crate::diagnostic::codes;
-use crate::expr::Expr;
+use crate::expr::{Expr, TYPES};
 use crate::model::{InputSpec, InputType};
 use crate::nearest::nearest;
 
@@ -66,13 +66,15 @@ pub(super) type Report<'r> = &'r mut dyn FnMut(usize, &'static str, String);
 
 /// Checks an expression; yields its own type.
 pub(super) fn check(expr: &Expr, inputs: &BTreeMap<String, InputSpec>, report: Report<'_>) -> Type {
-    Checker { expr, inputs, report }.node(expr.tree())
+    Checker { expr, inputs, report, bound: Vec::new() }.node(expr.tree())
 }
 
 struct Checker<'a, 'r> {
     expr: &'a Expr,
     inputs: &'a BTreeMap<String, InputSpec>,
     report: Report<'r>,
+    /// Variables of the macros around, innermost last.
+    bound: Vec<String>,
 }
 
 impl Checker<'_, '_> {
@@ -97,7 +99,15 @@ impl Checker<'_, '_> {
                 });
                 Type::List
             }
-            Tree::Map(_) => Type::Map,
+            Tree::Map(map) => {
+                for entry in &map.entries {
+                    if let EntryExpr::MapEntry(entry) = &entry.expr {
+                        self.node(&entry.key);
+                        self.node(&entry.value);
+                    }
+                }
+                Type::Map
+            }
             Tree::Select(select) if select.test => Type::Bool,
             Tree::Select(select) => match self.path(node) {
                 Some(known) => known,
@@ -110,19 +120,19 @@ impl Checker<'_, '_> {
                 }
             },
             Tree::Ident(name) if matches!(name.as_str(), "inputs" | "run") => Type::Map,
-            Tree::Ident(name) => {
-                // Names of types; everything else is a macro's variable.
-                let types =
-                    ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"];
-                if types.contains(&name.as_str()) { Type::Meta } else { Type::Dyn }
-            }
+            // A macro's variable may have the name of a type.
+            Tree::Ident(name) if self.bound.contains(name) => Type::Dyn,
+            Tree::Ident(name) if TYPES.contains(&name.as_str()) => Type::Meta,
+            Tree::Ident(_) => Type::Dyn,
             Tree::Call(call) => self.call(node, call),
             Tree::Comprehension(made) => {
                 let range = self.node(&made.iter_range);
                 if !matches!(range, Type::Dyn | Type::List | Type::Map) {
                     self.misfit(&made.iter_range, format!("expected a list, found {range}"));
                 }
+                self.bound.push(made.iter_var.clone());
                 self.node(&made.loop_step);
+                self.bound.pop();
                 match &made.accu_init.expr {
                     Tree::List(_) => Type::List,
                     _ => Type::Bool,

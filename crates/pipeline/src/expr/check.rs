@@ -28,7 +28,7 @@ const FUNCTIONS: [&str; 12] = [
 ];
 const MACROS: [&str; 6] = ["has", "all", "exists", "exists_one", "map", "filter"];
 /// Names of types, which compare with what `type()` yields.
-const TYPES: [&str; 10] =
+pub(crate) const TYPES: [&str; 10] =
     ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"];
 
 /// A name as it stands in an expression: `stages.plan.outputs.risk` is four parts.

@@ -277,6 +277,33 @@ fn r050_fuel_is_shared_and_the_same_each_time() {
 }
 
 #[test]
+fn r050_types_are_known_inside_maps_and_beside_a_macros_variable() {
+    let found = |condition: &str| {
+        crate::common::found(&format!(
+            "name: a\ninputs: {{t: {{default: x}}}}\nstages:\n- {{name: r, type: condition, if: \"{condition}\", then: []}}\n"
+        ))
+        .into_iter()
+        .filter(|(code, ..)| *code != "EP0129" && *code != "EP0136")
+        .map(|(code, ..)| code)
+        .collect::<Vec<_>>()
+    };
+    for misfit in
+        ["{'a': 1 + 'b'}.size() > 0", "{1 + 'b': 2}.size() > 0", "[{'a': {'b': -inputs.t}}].size() > 0"]
+    {
+        assert_eq!(found(misfit), ["EP0134"], "{misfit}");
+    }
+    // A variable that is called like a type is a value; elsewhere the word is the type still.
+    for sound in [
+        "[inputs.t].exists(type, type == 'x')",
+        "[inputs.t].exists(type, type == 'x') && type(inputs.t) == string",
+        "{'a': inputs.t}.all(map, map == 'a')",
+    ] {
+        assert_eq!(found(sound), [""; 0], "{sound}");
+    }
+    assert_eq!(found("[1].exists(type, true) && type == 'x'"), ["EP0134"]);
+}
+
+#[test]
 fn r050_what_is_not_read_costs_nothing() {
     let mut scope = scope();
     let plan = scope.stages.get_mut("plan").unwrap();

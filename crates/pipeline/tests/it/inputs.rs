@@ -51,6 +51,36 @@ fn r059_every_problem_is_told() {
     assert_eq!(problems[3].hint.as_deref(), Some("did you mean `production`?"));
 }
 
+/// What a file gives an input itself is held to what a run may give it.
+#[test]
+fn r059_a_default_fits_as_a_runs_value_does() {
+    let text = |input: &str| {
+        format!(
+            "name: a\ninputs: {{n: {input}}}\nstages:\n- {{name: b, type: agent, config: {{command: [c, \"${{{{ inputs.n }}}}\"]}}}}\n"
+        )
+    };
+    let long = "x".repeat(eparch_domain::limits::VALUE_BYTES + 1);
+    for (input, fits) in [
+        ("{type: number, enum: [1, 2], default: 1.0}", true),
+        ("{type: integer, enum: [1.0, 2], default: 2.0}", true),
+        ("{type: number, enum: [1, 2], default: 1.5}", false),
+        ("{type: integer, default: 1.5}", false),
+        ("{type: boolean, default: \"true\"}", false),
+        ("{enum: [a, b], default: c}", false),
+        (&format!("{{default: {}}}", &long[1..]), true),
+        (&format!("{{default: {long}}}"), false),
+    ] {
+        let checked = checked(&text(input));
+        let codes: Vec<&str> = checked.diagnostics.iter().map(|one| one.code).collect();
+        assert_eq!(codes, if fits { &[][..] } else { &["EP0170"] }, "{}", &input[..input.len().min(60)]);
+        let Some(pipeline) = checked.pipeline else { continue };
+        // What is taken is what the same text of a run becomes.
+        let default = pipeline.inputs["n"].default.clone().unwrap();
+        let written = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+        assert_eq!(pipeline.bind(&texts(&[("n", &written)])).unwrap()["n"], default);
+    }
+}
+
 #[test]
 fn r059_values_of_a_request_are_held_to_the_same() {
     let given =
