@@ -1,5 +1,6 @@
 //! `eparch.toml`: what can be set, read strictly. Each part owns its section.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use eparch_domain::limits;
@@ -15,6 +16,8 @@ pub struct Settings {
     pub sandbox: SandboxSettings,
     /// The audit trail.
     pub ledger: LedgerSettings,
+    /// What pipelines may read of the shell they are started from.
+    pub environment: EnvironmentSettings,
 }
 
 /// How agents work.
@@ -46,6 +49,15 @@ pub struct SandboxSettings {
 pub struct LedgerSettings {
     /// Folders outside the home that every signed checkpoint is also written to.
     pub witness_dirs: Vec<PathBuf>,
+}
+
+/// What pipelines may read of the shell they are started from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct EnvironmentSettings {
+    /// Names of variables; nothing unless it is listed. What is read becomes part of the plan and of the ledger: a secret
+    /// has no place here.
+    pub allow: BTreeSet<String>,
 }
 
 /// Why settings could not be used.
@@ -95,6 +107,9 @@ impl Settings {
         if !(1..=4_096).contains(&self.agents.at_once) {
             return Err(format!("agents.at_once is {}; it must be between 1 and 4096", self.agents.at_once));
         }
+        if let Some(bad) = self.environment.allow.iter().find(|name| !is_variable(name)) {
+            return Err(format!("environment.allow lists {bad:?}, which is no name of a variable"));
+        }
         let relative =
             self.sandbox.expose.iter().chain(&self.ledger.witness_dirs).find(|path| !path.is_absolute());
         match relative {
@@ -102,6 +117,13 @@ impl Settings {
             None => Ok(()),
         }
     }
+}
+
+/// A letter or an underscore, then letters, digits and underscores (POSIX 8.1).
+fn is_variable(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.len() <= 128
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]
@@ -116,5 +138,8 @@ mod tests {
         assert!(problem.contains("at_onec") && problem.contains("line 2"), "{problem}");
         assert!(Settings::parse("[agents]\nat_once = 0\n").is_err());
         assert!(Settings::parse("[sandbox]\nexpose = [\"tools\"]\n").unwrap_err().contains("absolute"));
+        let listed = Settings::parse("[environment]\nallow = [\"TARGET\"]\n").unwrap();
+        assert!(listed.environment.allow.contains("TARGET"));
+        assert!(Settings::parse("[environment]\nallow = [\"A B\"]\n").unwrap_err().contains("A B"));
     }
 }

@@ -117,6 +117,7 @@ async fn serve(
         secret,
         launcher: options.launcher.clone(),
         expose: options.settings.sandbox.expose.clone(),
+        readable_env: options.settings.environment.allow.clone(),
         artifacts: Artifacts::at(home.artifacts()),
         ledger: ledger.clone(),
         clock: clock.clone(),

@@ -21,10 +21,14 @@ pub use api::wire;
 pub use artifacts::{Artifacts, Kept};
 pub use client::{CallError, Client, Lines};
 pub use clock::SystemClock;
-pub use config::{AgentSettings, ConfigError, LedgerSettings, SandboxSettings, Settings};
+pub use config::{
+    AgentSettings, ConfigError, EnvironmentSettings, LedgerSettings, SandboxSettings, Settings,
+};
 pub use holder::{HoldError, HoldOptions, TENANT, hold};
 pub use home::{Home, HomeError, LOCAL_HOME, random_bits};
 pub use live_events::{Broadcast, LiveEvent};
+
+use std::collections::BTreeSet;
 
 use eparch_domain::{Digest, GateId, Name};
 use eparch_governor::{GateDecision, Governor};
@@ -48,12 +52,12 @@ pub fn gate_statement(
 }
 
 /// Everybody a gate may list: operators, their groups, and roles.
-pub(crate) fn known_approvers(governor: &Governor) -> eparch_pipeline::Known {
-    let mut names: std::collections::BTreeSet<String> =
+pub(crate) fn known_approvers(governor: &Governor) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> =
         eparch_governor::OperatorRole::ALL.iter().map(|role| role.as_str().to_owned()).collect();
     for operator in governor.operators() {
         names.insert(operator.name.to_string());
         names.extend(operator.groups.iter().map(ToString::to_string));
     }
-    eparch_pipeline::Known { approvers: Some(names) }
+    names
 }

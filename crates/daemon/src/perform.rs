@@ -4,7 +4,7 @@ mod conclude;
 mod ready;
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -35,6 +35,8 @@ pub(crate) struct Tools {
     pub(crate) signing: SigningKey,
     pub(crate) launcher: Launcher,
     pub(crate) expose: Vec<PathBuf>,
+    /// Variables that expressions may read.
+    pub(crate) readable_env: BTreeSet<String>,
     pub(crate) artifacts: Artifacts,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) clock: Arc<dyn Clock>,

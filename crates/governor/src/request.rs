@@ -34,7 +34,7 @@ fn examine(turn: &mut Turn<'_>, request: &RunRequest) -> Result<RunSpawned, Answ
     let Some(graph) = turn.governor.definitions.get(&request.pipeline) else {
         return refused(Refusal::UnknownPipeline { pipeline: request.pipeline });
     };
-    let plan = eparch_pipeline::plan_id(&request.pipeline, &request.inputs);
+    let plan = eparch_pipeline::plan_id(&request.pipeline, &request.inputs, &request.env);
     if let Some((run, asked)) = request.idempotency_key.as_ref().and_then(|key| state.keys.get(key)) {
         return if *asked == plan {
             Err(Answer::Already { run: *run })

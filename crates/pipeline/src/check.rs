@@ -32,6 +32,8 @@ use crate::template::Catalogue;
 pub struct Known {
     /// Names of operators, groups and roles: who can be an approver.
     pub approvers: Option<BTreeSet<String>>,
+    /// Names of environment variables that expressions may read (interface.md 2).
+    pub env: Option<BTreeSet<String>>,
 }
 
 /// A file that was checked.

@@ -148,6 +148,7 @@ pub mod codes {
         UNKNOWN_TOOL = "EP0149" sense "Unknown tool";
         SECRET_AT_LOW_TIER = "EP0150" sense "A low tier asks for a secret";
         LONG_COMMAND = "EP0151" sense "A command is too long";
+        ENV_UNLISTED = "EP0152" sense "A variable is not in the list of the home";
 
         NO_APPROVERS = "EP0160" sense "Nobody may approve";
         LARGE_QUORUM = "EP0161" sense "More approvals are needed than approvers are listed";

@@ -390,10 +390,16 @@ impl Pipeline {
     }
 }
 
-/// What a person asks for, and approves: a definition and its inputs, under one digest (R061).
-pub fn plan_id(pipeline: &Digest, inputs: &BTreeMap<String, serde_json::Value>) -> Digest {
+/// What a person asks for, and approves: a definition, its inputs and what it reads of the environment, under one digest
+/// (R061).
+pub fn plan_id(
+    pipeline: &Digest,
+    inputs: &BTreeMap<String, serde_json::Value>,
+    env: &BTreeMap<String, String>,
+) -> Digest {
     let inputs = serde_json::to_vec(inputs).expect("inputs are plain data");
-    Digest::of_parts(&[b"plan", pipeline.as_bytes(), &inputs])
+    let env = serde_json::to_vec(env).expect("an environment is plain data");
+    Digest::of_parts(&[b"plan", pipeline.as_bytes(), &inputs, &env])
 }
 
 impl AgentWork {

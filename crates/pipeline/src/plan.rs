@@ -32,6 +32,9 @@ pub struct Plan {
     pub profile: Profile,
     /// The inputs it would run with.
     pub inputs: BTreeMap<String, Value>,
+    /// What it would read of the environment.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
     /// The highest tier any of its stages works at.
     pub tier: Tier,
     /// How long the run may take.
@@ -195,8 +198,14 @@ pub struct Finding {
 }
 
 impl Plan {
-    /// Plans a run with inputs that fit ([`Pipeline::bind`]), under a grant of at most `grant`.
-    pub fn of(pipeline: &Pipeline, inputs: &BTreeMap<String, Value>, grant: Tier) -> Plan {
+    /// Plans a run with inputs that fit ([`Pipeline::bind`]) and the variables it reads ([`Pipeline::env_names`]), under a
+    /// grant of at most `grant`.
+    pub fn of(
+        pipeline: &Pipeline,
+        inputs: &BTreeMap<String, Value>,
+        env: &BTreeMap<String, String>,
+        grant: Tier,
+    ) -> Plan {
         let definition = pipeline.digest();
         let scope = Scope { inputs: inputs.clone(), ..Scope::default() };
         let planner = Planner { pipeline, scope, fuel: RefCell::default() };
@@ -206,12 +215,13 @@ impl Plan {
             _ => None,
         });
         Plan {
-            plan_id: plan_id(&definition, inputs),
+            plan_id: plan_id(&definition, inputs, env),
             pipeline: pipeline.name.clone(),
             version: pipeline.version.clone(),
             definition,
             profile: pipeline.profile,
             inputs: inputs.clone(),
+            env: env.clone(),
             tier: tiers.max().unwrap_or_default(),
             timeout: pipeline.timeout,
             budget: pipeline.budget,

@@ -9,10 +9,11 @@ use eparch_ledger::Reader;
 use eparch_pipeline::Known;
 
 use crate::context::Context;
+use crate::failure::Failure;
 
 /// Everybody that a gate may list: operators, their groups, and roles. Asks the holder when there is one, else reads the
-/// ledger; where there is no home yet, there are roles only.
-pub(crate) async fn known(context: &Context) -> Known {
+/// ledger; where there is no home yet, there are roles only. The variables it may read are those of the settings.
+pub(crate) async fn known(context: &Context) -> Result<Known, Failure> {
     let mut names: BTreeSet<String> = OperatorRole::ALL.iter().map(|role| role.as_str().to_owned()).collect();
     if let Ok(home) = Home::open(&context.home_root()) {
         match from_holder(&home).await {
@@ -20,7 +21,8 @@ pub(crate) async fn known(context: &Context) -> Known {
             None => names.extend(from_ledger(&home)),
         }
     }
-    Known { approvers: Some(names) }
+    let settings = context.settings(&context.home_root())?;
+    Ok(Known { approvers: Some(names), env: Some(settings.environment.allow) })
 }
 
 async fn from_holder(home: &Home) -> Option<BTreeSet<String>> {

@@ -43,7 +43,7 @@ pub(crate) fn own_formats(command: &Command) -> &'static [Format] {
 }
 
 async fn validate(context: &Context, files: &[std::path::PathBuf]) -> Result<u8, Failure> {
-    let known = known(context).await;
+    let known = known(context).await?;
     let catalogue = Catalogue::built_in();
     let mut all = Vec::new();
     for file in files {
@@ -120,7 +120,7 @@ fn problems(file: &Checked, paint: Paint) -> String {
 
 /// Reads and checks a file that must be a pipeline; shows what is wrong and what is worth a look.
 pub(crate) async fn read_pipeline(context: &Context, path: &Path) -> Result<(Checked, Pipeline), Failure> {
-    let known = known(context).await;
+    let known = known(context).await?;
     let checked = read_and_check(path, &Catalogue::built_in(), &known)?;
     if context.is_json() && checked.pipeline.is_none() {
         let detail = checked.to_text();
@@ -241,7 +241,8 @@ async fn plan(context: &Context, file: &Path, request: &Request, save: bool) -> 
     }
     let given = given(request)?;
     let inputs = bind(&pipeline, &given)?;
-    let plan = Plan::of(&pipeline, &inputs, request.tier.unwrap_or(limits::GRANT_UNASKED));
+    let env = environment(&pipeline);
+    let plan = Plan::of(&pipeline, &inputs, &env, request.tier.unwrap_or(limits::GRANT_UNASKED));
     if save {
         if request.timeout.is_some() {
             return Err(Failure::new("EP0701", "a kept plan has the pipeline's own timeout")
@@ -255,6 +256,7 @@ async fn plan(context: &Context, file: &Path, request: &Request, save: bool) -> 
             file: checked.file,
             pipeline: checked.text,
             inputs: given,
+            env,
             root,
         };
         saved.save(&home)?;
@@ -317,19 +319,19 @@ async fn spawn(context: &Context, plan: &eparch_domain::Digest, tier: Option<Tie
     };
     let saved = SavedPlan::load(&home, plan)?;
     let checked =
-        eparch_pipeline::check(&saved.file, &saved.pipeline, &Catalogue::built_in(), &known(context).await);
+        eparch_pipeline::check(&saved.file, &saved.pipeline, &Catalogue::built_in(), &known(context).await?);
     let pipeline = checked
         .pipeline
         .as_ref()
         .ok_or_else(|| plans::changed(plan, "its pipeline is not valid any more"))?;
     let inputs = bind(pipeline, &saved.inputs)?;
     // Another build may read the same file, or a template of it, otherwise.
-    if plan_id(&pipeline.digest(), &inputs) != *plan {
+    if plan_id(&pipeline.digest(), &inputs, &saved.env) != *plan {
         return Err(plans::changed(plan, "this build makes another plan of it"));
     }
     let request = StartRun {
         file: saved.file,
-        env: environment(pipeline),
+        env: saved.env,
         pipeline: saved.pipeline,
         inputs: saved.inputs,
         tier,

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SavedPlan {
-    /// The digest of definition and inputs.
+    /// The digest of definition, inputs and environment.
     pub(crate) plan_id: Digest,
     /// What the pipeline's file is called.
     pub(crate) file: String,
@@ -23,6 +23,9 @@ pub(crate) struct SavedPlan {
     pub(crate) pipeline: String,
     /// The inputs, as they were given.
     pub(crate) inputs: BTreeMap<String, String>,
+    /// What it reads of the environment, as it was then.
+    #[serde(default)]
+    pub(crate) env: BTreeMap<String, String>,
     /// The project's folder.
     pub(crate) root: String,
 }

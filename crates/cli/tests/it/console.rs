@@ -59,7 +59,12 @@ impl Place {
 
     /// Carries a command out.
     pub(crate) fn say(&self, words: &[&str]) -> Said {
-        let output = self.command(words).output().unwrap();
+        self.say_with(&[], words)
+    }
+
+    /// Carries a command out with some variables in its environment.
+    pub(crate) fn say_with(&self, variables: &[(&str, &str)], words: &[&str]) -> Said {
+        let output = self.command(words).envs(variables.iter().copied()).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Said { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
     }

@@ -5,6 +5,7 @@
 mod agents;
 mod approvals;
 mod console;
+mod environment;
 mod examples;
 mod files;
 mod ledger;

@@ -8,11 +8,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use eparch_domain::redact::redact;
 use eparch_domain::{Name, RunId, RunStatus, StageStatus};
 use eparch_governor::{Answer, Event, Fact, Kept, Lineage, RunRequest};
 use eparch_ledger::views::{RunDetail, RunFilter, RunSummary};
-use eparch_pipeline::Pipeline;
+use eparch_pipeline::{Known, Pipeline};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::problem::Problem;
 use super::wire::{RetryRun, RunLogLine, StartRun, Started, StopRun};
@@ -44,7 +46,9 @@ async fn start(
         Problem::new(StatusCode::BAD_REQUEST, "EP0220", "the inputs do not fit").detail(&all.join("\n"))
     })?;
     let names = pipeline.env_names();
-    let env = asked.env.into_iter().filter(|(key, _)| names.contains(key)).collect();
+    let env: BTreeMap<String, String> =
+        asked.env.into_iter().filter(|(key, _)| names.contains(key)).collect();
+    no_secrets(&inputs, &env)?;
     let request = RunRequest {
         run: RunId::from_bits(random_bits()),
         pipeline: pipeline.digest(),
@@ -60,9 +64,27 @@ async fn start(
     started(&app, done).await
 }
 
+/// What a run is asked for with is written into the ledger, where no secret may be (G8).
+fn no_secrets(inputs: &BTreeMap<String, Value>, env: &BTreeMap<String, String>) -> Result<(), Problem> {
+    let inputs = inputs.iter().filter_map(|(name, value)| Some(("input", name, value.as_str()?)));
+    let env = env.iter().map(|(name, value)| ("variable", name, value.as_str()));
+    match inputs.chain(env).find(|(_, _, value)| redact(value, &[]) != **value) {
+        None => Ok(()),
+        Some((what, name, _)) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "EP0224",
+            &format!("the {what} {name} holds what looks like a secret"),
+        )
+        .hint("what a run is asked for with is recorded; a secret has no place in it")),
+    }
+}
+
 /// Checks the pipeline here as well: whoever sent it may be another version, or nobody's friend.
 async fn compile(app: &Arc<App>, asked: &StartRun) -> Result<Arc<Pipeline>, Problem> {
-    let known = app.driver.look(crate::known_approvers).await?;
+    let known = Known {
+        approvers: Some(app.driver.look(crate::known_approvers).await?),
+        env: Some(app.tools.readable_env.clone()),
+    };
     let checked =
         eparch_pipeline::check(&asked.file, &asked.pipeline, &eparch_pipeline::Catalogue::built_in(), &known);
     match checked.pipeline.clone() {

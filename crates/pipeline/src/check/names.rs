@@ -1,7 +1,7 @@
 //! Texts and expressions of a stage: can they be read, do they name what there is, has it ended by then, do types fit.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use eparch_domain::{Name, Span};
 
@@ -25,6 +25,8 @@ pub(super) struct Surroundings<'a, 'n> {
     pub(super) timeout: Option<Span>,
     /// What all conditions of the file together may take to be found constant.
     pub(super) fuel: RefCell<Fuel>,
+    /// The variables that may be read; `None` when nobody knows.
+    pub(super) env: Option<&'a BTreeSet<String>>,
 }
 
 /// Where an expression stands: maps its bytes to the file.
@@ -107,6 +109,7 @@ impl Surroundings<'_, '_> {
             match reference.path[0].as_str() {
                 "inputs" => self.input(reference, place, problems),
                 "stages" => self.stage(draft, reference, place, problems),
+                "env" => self.variable(reference, place, problems),
                 _ => {}
             }
         }
@@ -134,6 +137,20 @@ impl Surroundings<'_, '_> {
             None if known.is_empty() => problem.hint("declare it under `inputs`"),
             None => problem.hint(format!("there are {}", some(&known))),
         };
+    }
+
+    /// A pipeline reads nothing of the shell it is started from but what the home's settings list: it may be a stranger's.
+    fn variable(&self, reference: &Reference, place: Locate<'_>, problems: &mut Problems) {
+        let (Some(listed), Some(name)) = (self.env, reference.path.get(1)) else { return };
+        if !listed.contains(name) {
+            let range = widened(place(reference.offsets[1]), name);
+            let problem = problems.error(
+                codes::ENV_UNLISTED,
+                range,
+                format!("the settings do not let pipelines read the variable `{name}`"),
+            );
+            problem.hint("declare an input for it, or list it under `environment.allow` in eparch.toml");
+        }
     }
 
     fn stage(&self, draft: &Draft<'_>, reference: &Reference, place: Locate<'_>, problems: &mut Problems) {

@@ -51,8 +51,8 @@ pub(super) fn stages(
     names(&drafts, problems);
     order::requirements(&mut drafts, problems);
     let before = Before::of(&drafts);
-    let fuel = RefCell::default();
-    let around = Surroundings { text, inputs, drafts: &drafts, before: &before, timeout, fuel };
+    let (fuel, env) = (RefCell::default(), known.env.as_ref());
+    let around = Surroundings { text, inputs, drafts: &drafts, before: &before, timeout, fuel, env };
     let work: Vec<Option<Work>> = drafts
         .iter()
         .map(|draft| match draft.kind? {

@@ -23,6 +23,9 @@ impl Display for Plan {
         for (name, value) in &self.inputs {
             page.line("", &format!("input {name} = {value}"))?;
         }
+        for (name, value) in &self.env {
+            page.line("", &format!("environment {name} = {}", serde_json::Value::from(value.as_str())))?;
+        }
         page.waves(&self.waves, 0)?;
         for finding in &self.findings {
             let kind = if finding.refused { "refused" } else { "note" };

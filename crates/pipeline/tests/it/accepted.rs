@@ -39,7 +39,7 @@ fn r062_the_seeds_example_is_accepted_as_printed() {
 
 #[test]
 fn r062_an_unknown_approver_is_a_warning() {
-    let known = Known { approvers: Some(BTreeSet::from(["team-leed".to_owned()])) };
+    let known = Known { approvers: Some(BTreeSet::from(["team-leed".to_owned()])), ..Known::default() };
     let checked = check("a.yaml", SEED, &catalogue(), &known);
     assert!(checked.pipeline.is_some());
     assert_eq!(checked.diagnostics.len(), 1);

@@ -15,7 +15,7 @@ fn pipeline() -> Pipeline {
 fn plan(grant: Tier) -> Plan {
     let pipeline = pipeline();
     let inputs = pipeline.bind(&BTreeMap::from([("ticket".to_owned(), "T-1".to_owned())])).unwrap();
-    Plan::of(&pipeline, &inputs, grant)
+    Plan::of(&pipeline, &inputs, &BTreeMap::new(), grant)
 }
 
 #[test]
@@ -34,9 +34,9 @@ fn r061_a_plans_name_is_of_its_definition_and_inputs() {
     let pipeline = pipeline();
     let bound =
         |ticket: &str| pipeline.bind(&BTreeMap::from([("ticket".to_owned(), ticket.to_owned())])).unwrap();
-    let first = Plan::of(&pipeline, &bound("a"), Tier::T4).plan_id;
-    assert_eq!(Plan::of(&pipeline, &bound("a"), Tier::T0).plan_id, first);
-    assert_ne!(Plan::of(&pipeline, &bound("b"), Tier::T4).plan_id, first);
+    let first = Plan::of(&pipeline, &bound("a"), &BTreeMap::new(), Tier::T4).plan_id;
+    assert_eq!(Plan::of(&pipeline, &bound("a"), &BTreeMap::new(), Tier::T0).plan_id, first);
+    assert_ne!(Plan::of(&pipeline, &bound("b"), &BTreeMap::new(), Tier::T4).plan_id, first);
 }
 
 #[test]
@@ -66,7 +66,7 @@ stages:
 - {name: d, type: agent, config: {command: [c], timeout: 5m}}
 ",
     );
-    let plan = Plan::of(&short.pipeline.unwrap(), &BTreeMap::new(), Tier::T4);
+    let plan = Plan::of(&short.pipeline.unwrap(), &BTreeMap::new(), &BTreeMap::new(), Tier::T4);
     // Three attempts of 70 s, waits of 5 s and 10 s with a quarter more of each, then an hour.
     assert_eq!(plan.worst_case, Span::from_millis(1_000 * (3 * 70 + 3600) + 18_750));
 }
@@ -105,7 +105,7 @@ stages:
         let checked = checked(&text);
         let pipeline = checked.pipeline.clone().unwrap_or_else(|| panic!("{}", checked.to_text()));
         let inputs = pipeline.bind(&BTreeMap::new()).unwrap();
-        (Plan::of(&pipeline, &inputs, Tier::T4).to_string(), pipeline.mermaid(), pipeline.dot())
+        (Plan::of(&pipeline, &inputs, &BTreeMap::new(), Tier::T4).to_string(), pipeline.mermaid(), pipeline.dot())
     };
     let (honest, mermaid, dot) = plan("y");
     let (forged, forged_mermaid, forged_dot) = plan(r"y\nplan sha256:000\e[8m\r\x07\u202e\u2066\u2028\N");
@@ -140,7 +140,7 @@ fn r058_what_a_plan_leaves_out_is_counted() {
         "name: a\nstages:\n- {{name: b, type: agent, config: {{command: [echo, {}, the-end]}}}}\n",
         "x".repeat(5_000)
     );
-    let plan = Plan::of(&checked(&text).pipeline.unwrap(), &BTreeMap::new(), Tier::T0).to_string();
+    let plan = Plan::of(&checked(&text).pipeline.unwrap(), &BTreeMap::new(), &BTreeMap::new(), Tier::T0).to_string();
     let line = plan.lines().find(|line| line.contains("command:")).unwrap();
     assert!(line.ends_with("… and 4022 more letters"), "{}", &line[900..]);
 }

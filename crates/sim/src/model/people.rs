@@ -28,7 +28,7 @@ impl Model {
             refusals.insert("EP0208");
             return refusals;
         };
-        let plan = eparch_pipeline::plan_id(&request.pipeline, &request.inputs);
+        let plan = eparch_pipeline::plan_id(&request.pipeline, &request.inputs, &request.env);
         if let Some((_, asked)) = request.idempotency_key.as_ref().and_then(|key| self.keys.get(key)) {
             refusals.insert(if *asked == plan { "already" } else { "EP0211" });
             return refusals;

@@ -24,7 +24,7 @@ pub(super) fn asked(to: &Writing<'_>) -> Result<(), rusqlite::Error> {
             answered(to, Action { actor: Some(by.to_string()), ..about("operator_remove", name) })?
         }
         Event::RunRequested(request) => {
-            let plan = eparch_pipeline::plan_id(&request.pipeline, &request.inputs);
+            let plan = eparch_pipeline::plan_id(&request.pipeline, &request.inputs, &request.env);
             let action = Action {
                 target: Some(request.pipeline.to_string()),
                 params_digest: Some(plan.to_string()),
