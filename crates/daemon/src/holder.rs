@@ -1,5 +1,6 @@
 //! The holder of a home: the one process that decides for it. It leaves when nobody needs it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,10 +12,10 @@ use eparch_ledger::views::{Views, ViewsError};
 use eparch_ledger::{Ledger, OpenError, ReadError, Settings as LedgerSettings};
 use eparch_sandbox::Launcher;
 use tokio::net::UnixListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::agents::live::Agents;
-use crate::api::{self, App};
+use crate::api::{self, App, ReadModels};
 use crate::artifacts::Artifacts;
 use crate::clock::SystemClock;
 use crate::config::Settings;
@@ -128,6 +129,7 @@ async fn serve(
         head: watch::channel(core.seq()).0,
     });
     let views = Views::open(&home.views()).map_err(HoldError::Views)?;
+    let models = ReadModels { views, reader: ledger.reader().map_err(HoldError::Read)? };
     let at_once = options.settings.agents.at_once;
     let (driver, handle) = Driver::new(core, at_once, clock, |handle| Performer::new(tools.clone(), handle));
     let thread = std::thread::Builder::new()
@@ -135,7 +137,7 @@ async fn serve(
         .spawn(move || driver.run())
         .map_err(|source| HoldError::Io { what: "start the driver", source })?;
 
-    let result = open_doors(home, options, &tools, &handle, views).await;
+    let result = open_doors(home, options, &tools, &handle, models).await;
 
     // First the driver, then the agents: what becomes of an agent that its holder left is not a failure of its own. The
     // next holder finds it cut off.
@@ -150,22 +152,53 @@ async fn open_doors(
     options: &HoldOptions,
     tools: &Arc<Tools>,
     handle: &Handle,
-    views: Views,
+    models: ReadModels,
 ) -> Result<(), HoldError> {
     know_owner(home, handle).await?;
-    let app = App::new(tools.clone(), handle.clone(), views);
-    let listener =
-        bind(home).map_err(|source| HoldError::Io { what: "listen on the control socket", source })?;
-    let socket = home.socket();
-    let server = axum::serve(listener, api::routes(app.clone()));
-    let end = tokio::select! {
-        served = server.into_future() => served.map_err(|source| HoldError::Io { what: "serve the control socket", source }),
-        () = told_to_end() => Ok(()),
-        () = idle(app, options.leave_when_idle) => Ok(()),
-    };
-    // A caller that comes now finds nobody and holds the home itself.
-    let _ = std::fs::remove_file(socket);
-    end
+    settle_keys(home, handle).await?;
+    let app = App::new(tools.clone(), handle.clone(), models);
+    loop {
+        let listener =
+            bind(home).map_err(|source| HoldError::Io { what: "listen on the control socket", source })?;
+        let socket = home.socket();
+        let leaving = Arc::new(Notify::new());
+        let leave = leaving.clone();
+        let server = axum::serve(listener, api::routes(app.clone()))
+            .with_graceful_shutdown(async move { leave.notified().await })
+            .into_future();
+        tokio::pin!(server);
+        let told = tokio::select! {
+            served = &mut server => {
+                return served.map_err(|source| HoldError::Io { what: "serve the control socket", source });
+            }
+            () = told_to_end() => true,
+            () = idle(&app, options.leave_when_idle) => false,
+        };
+        // A caller that comes now finds nobody and holds the home itself.
+        let _ = std::fs::remove_file(socket);
+        if told {
+            return Ok(());
+        }
+        // Whoever was at the door already is answered; if something came of that, the holder stays.
+        leaving.notify_one();
+        let _ = server.await;
+        if !is_needed(&app).await {
+            return Ok(());
+        }
+    }
+}
+
+/// Settles which keys of operators are in force, should a crash have come between a decision and the file.
+async fn settle_keys(home: &Home, handle: &Handle) -> Result<(), HoldError> {
+    let known = handle.look(|governor| {
+        let hash = |operator: &Operator| match &operator.key {
+            Key::Home { hash } => Some((operator.name.clone(), *hash)),
+            Key::Remote { .. } => None,
+        };
+        governor.operators().filter_map(hash).collect::<BTreeMap<Name, Digest>>()
+    });
+    let known = known.await.map_err(HoldError::Owner)?;
+    Ok(home.settle_operator_keys(|name| known.get(name).copied())?)
 }
 
 /// Whoever holds the ledger's lock is alone: a socket that lies there is a dead holder's.
@@ -200,16 +233,19 @@ async fn know_owner(home: &Home, handle: &Handle) -> Result<(), HoldError> {
 }
 
 /// Waits until nothing lives and nobody calls.
-async fn idle(app: Arc<App>, leave: bool) {
+async fn idle(app: &App, leave: bool) {
     loop {
         tokio::time::sleep(IDLE_CHECK).await;
-        if leave && app.is_idle() {
-            let alive = app.driver.look(|governor| governor.live_runs()).await;
-            if alive.unwrap_or(0) == 0 && app.is_idle() {
-                return;
-            }
+        if leave && app.is_idle() && !is_needed(app).await && app.is_idle() {
+            return;
         }
     }
+}
+
+/// Whether some run lives, or nobody can say: what a stopped tenant holds is known only to its ledger, and whoever asks next
+/// would find its runs with nobody to go on with them.
+async fn is_needed(app: &App) -> bool {
+    app.driver.look(|governor| governor.live_runs()).await.map_or(true, |alive| alive > 0)
 }
 
 async fn told_to_end() {

@@ -2,10 +2,13 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use eparch_domain::{Digest, Name, limits};
+
+/// What the extension of a key begins with that is not in force yet.
+const DRAFT_KEY: &str = "draft-";
 
 /// The folder's name where it lies inside a project.
 pub const LOCAL_HOME: &str = ".eparch";
@@ -100,8 +103,10 @@ impl Home {
             return Err(HomeError::Exists(root.to_owned()));
         }
         make_folder(root)?;
+        // One that was there may be open to others; from now on it holds keys.
+        fs::set_permissions(root, fs::Permissions::from_mode(0o700)).map_err(io_error("close", root))?;
         let home = Home { root: root.canonicalize().map_err(io_error("find", root))? };
-        for folder in [home.logs(), home.artifacts(), home.given(), home.anchors(), home.runs()] {
+        for folder in [home.logs(), home.artifacts(), home.anchors(), home.runs()] {
             make_folder(&folder)?;
         }
         // The keys come last: a folder with keys is a home.
@@ -110,7 +115,10 @@ impl Home {
         write_secret(&keys.join("home.key"), &hex(&random_bytes()))?;
         write_secret(&keys.join("operators").join(format!("{owner}.key")), &new_operator_key())?;
         write_secret(&keys.join("owner"), owner.as_str())?;
-        fs::rename(&keys, home.keys()).map_err(io_error("make", &home.keys()))?;
+        sync_folder(&keys).map_err(io_error("write", &keys))?;
+        fs::rename(&keys, home.keys())
+            .and_then(|()| sync_folder(&home.root))
+            .map_err(io_error("make", &home.keys()))?;
         Ok(home)
     }
 
@@ -154,11 +162,6 @@ impl Home {
         self.root.join("logs")
     }
 
-    /// What agents are given to read: packets and earlier artifacts.
-    pub fn given(&self) -> PathBuf {
-        self.root.join("given")
-    }
-
     /// Artifacts by run, stage and name, for people.
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")
@@ -183,11 +186,31 @@ impl Home {
         }
     }
 
-    /// Makes a new bearer key for an operator and keeps it here; returns its hash, which is all the ledger gets.
-    pub fn make_operator_key(&self, name: &Name) -> Result<Digest, HomeError> {
+    /// Makes a new bearer key for an operator, beside the one they have. It counts once it is kept.
+    pub fn draft_operator_key(&self, name: &Name) -> Result<DraftKey, HomeError> {
         let key = new_operator_key();
-        write_secret(&self.operator_key_path(name), &key)?;
-        Ok(Digest::of(key.as_bytes()))
+        let hash = Digest::of(key.as_bytes());
+        let to = self.operator_key_path(name);
+        let draft = to.with_extension(format!("{DRAFT_KEY}{}", &hash.hex()[..16]));
+        write_secret(&draft, &key)?;
+        Ok(DraftKey { draft, to, hash })
+    }
+
+    /// Settles what a crash left between a decision about an operator's key and the file: a draft that is the key the
+    /// ledger knows (`known`) replaces the file, any other is forgotten.
+    pub fn settle_operator_keys(&self, known: impl Fn(&Name) -> Option<Digest>) -> Result<(), HomeError> {
+        let folder = self.keys().join("operators");
+        for entry in fs::read_dir(&folder).map_err(io_error("read", &folder))? {
+            let draft = entry.map_err(io_error("read", &folder))?.path();
+            let kind = draft.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
+            let name = draft.file_stem().and_then(|stem| Name::new(stem.to_str()?).ok());
+            let Some(name) = name.filter(|_| kind.starts_with(DRAFT_KEY)) else { continue };
+            let key = fs::read_to_string(&draft).map_err(io_error("read", &draft))?;
+            let hash = Digest::of(key.trim().as_bytes());
+            let found = DraftKey { draft, to: self.operator_key_path(&name), hash };
+            if known(&name) == Some(hash) { found.keep()? } else { found.forget() }
+        }
+        Ok(())
     }
 
     /// Forgets an operator's bearer key.
@@ -212,6 +235,35 @@ impl Home {
     }
 }
 
+/// A key that was made and is not in force yet.
+#[derive(Debug)]
+pub struct DraftKey {
+    draft: PathBuf,
+    to: PathBuf,
+    hash: Digest,
+}
+
+impl DraftKey {
+    /// The key's hash, which is all the ledger gets.
+    pub fn hash(&self) -> Digest {
+        self.hash
+    }
+
+    /// Puts it in the place of the one before, durably.
+    pub fn keep(self) -> Result<(), HomeError> {
+        let folder = self.to.parent().unwrap_or(Path::new("."));
+        fs::rename(&self.draft, &self.to)
+            .and_then(|()| sync_folder(folder))
+            .map_err(io_error("write", &self.to))
+    }
+
+    /// Lets go of it.
+    pub fn forget(self) {
+        // One that stays is settled when the home is held again.
+        let _ = fs::remove_file(&self.draft);
+    }
+}
+
 /// Makes a folder that only its owner may look into, and those above it.
 pub(crate) fn make_folder(path: &Path) -> Result<(), HomeError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("make", path))
@@ -226,9 +278,15 @@ fn write_secret(path: &Path, text: &str) -> Result<(), HomeError> {
         file.write_all(text.as_bytes())?;
         file.write_all(b"\n")?;
         file.sync_all()?;
-        fs::rename(&draft, path)
+        fs::rename(&draft, path)?;
+        path.parent().map_or(Ok(()), sync_folder)
     };
     write().map_err(io_error("write", path))
+}
+
+/// Makes the names in a folder durable: a file that is synced and has no name is lost all the same.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
 }
 
 /// 256 bits from the operating system.
@@ -257,8 +315,6 @@ fn new_operator_key() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
-
     #[test]
     fn a_home_is_private_and_made_once() {
         let dir = tempfile::tempdir().unwrap();
@@ -273,6 +329,31 @@ mod tests {
         for (path, mode) in [(home.root().to_owned(), 0o700), (home.keys().join("home.key"), 0o600)] {
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "{}", path.display());
         }
+    }
+
+    #[test]
+    fn a_key_is_replaced_only_once_it_is_decided_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ada, bob) = (Name::new("ada").unwrap(), Name::new("bob").unwrap());
+        let home = Home::create(&dir.path().join("home"), &ada).unwrap();
+        let first = home.operator_key(&ada).unwrap();
+        home.draft_operator_key(&ada).unwrap().forget();
+        assert_eq!(home.operator_key(&ada).unwrap(), first);
+        // Two drafts that a crash left behind: one was decided on, the other was not.
+        let decided = home.draft_operator_key(&ada).unwrap().hash();
+        home.draft_operator_key(&bob).unwrap();
+        home.settle_operator_keys(|name| (*name == ada).then_some(decided)).unwrap();
+        assert_eq!(Digest::of(home.operator_key(&ada).unwrap().as_bytes()), decided);
+        assert!(matches!(home.operator_key(&bob), Err(HomeError::NoKey(_))));
+        assert_eq!(fs::read_dir(home.keys().join("operators")).unwrap().count(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn a_folder_that_was_open_to_others_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        Home::create(dir.path(), &Name::new("ada").unwrap()).unwrap();
+        assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub use config::{
     AgentSettings, ConfigError, EnvironmentSettings, LedgerSettings, SandboxSettings, Settings,
 };
 pub use holder::{HoldError, HoldOptions, TENANT, hold};
-pub use home::{Home, HomeError, LOCAL_HOME, random_bits};
+pub use home::{DraftKey, Home, HomeError, LOCAL_HOME, random_bits};
 pub use live_events::{Broadcast, LiveEvent};
 
 use std::collections::BTreeSet;

@@ -128,3 +128,31 @@ fn operators_are_added_rotated_and_removed() {
     assert!(place.say(&["operator", "remove", "ada"]).err.contains("EP0402"));
     assert_eq!(place.say(&["operator", "add", "x", "--role", "king"]).code, 64);
 }
+
+#[test]
+fn a_refused_rotation_leaves_the_key_as_it_was() {
+    let place = Place::new();
+    place.ok(&["init", "--owner", "ada"]);
+    place.ok(&["operator", "add", "bob", "--role", "admin", "--max-tier", "1"]);
+    let said = place.say(&["operator", "rotate", "ada", "--as", "bob"]);
+    assert!(said.code == 1 && said.err.contains("EP0403"), "{said:?}");
+    assert_eq!(place.json(&["operator", "list", "--as", "ada"]).as_array().unwrap().len(), 2);
+    // Nor does adding somebody who is there already.
+    assert!(place.say(&["operator", "add", "bob", "--role", "viewer"]).err.contains("EP0401"));
+    place.ok(&["runs", "list", "--as", "bob"]);
+    let keys = std::fs::read_dir(place.home().join("keys/operators")).unwrap().count();
+    assert_eq!(keys, 2, "no draft is left");
+}
+
+#[test]
+fn a_viewer_looks_and_changes_nothing() {
+    let place = Place::new();
+    place.ok(&["init", "--owner", "ada"]);
+    place.ok(&["operator", "add", "vera", "--role", "viewer"]);
+    place.ok(&["runs", "list", "--as", "vera"]);
+    for words in [["ledger", "checkpoint"], ["ledger", "rebuild-views"]] {
+        let said = place.say(&[words[0], words[1], "--as", "vera"]);
+        assert!(said.code == 1 && said.err.contains("EP0205"), "{words:?}: {said:?}");
+        place.ok(&words);
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::problem::Problem;
 use super::wire::{Answer, Signed};
-use super::{App, Body, body, not_found};
+use super::{App, Body, Caller, body, not_found};
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -31,19 +31,17 @@ struct ListQuery {
 
 async fn list(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    _: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Vec<ApprovalView>>, Problem> {
-    app.caller(&headers).await?;
     app.read(move |views, tenant| views.approvals(tenant, !query.all)).await.map(Json)
 }
 
 async fn show(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    _: Caller,
     Path(gate): Path<GateId>,
 ) -> Result<Json<ApprovalView>, Problem> {
-    app.caller(&headers).await?;
     find(&app, gate).await.map(Json)
 }
 
@@ -56,11 +54,10 @@ async fn find(app: &Arc<App>, gate: GateId) -> Result<ApprovalView, Problem> {
 
 async fn answer(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    Caller(caller): Caller,
     Path(gate): Path<GateId>,
     asked: Body<Answer>,
 ) -> Result<Json<ApprovalView>, Problem> {
-    let caller = app.caller(&headers).await?;
     let asked = body(asked)?;
     let (by, separation) = match &asked.signed {
         None => (caller.name, Separation::SameHome),

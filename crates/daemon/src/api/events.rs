@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use eparch_domain::RunId;
@@ -15,8 +15,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::App;
 use super::problem::Problem;
+use super::{App, Caller};
 use crate::driver::Done;
 use crate::live_events::{LiveEvent, events_of};
 
@@ -42,10 +42,9 @@ struct EventQuery {
 
 async fn events(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    _: Caller,
     Query(query): Query<EventQuery>,
 ) -> Result<Response, Problem> {
-    app.caller(&headers).await?;
     let (to, from) = mpsc::channel::<Result<Bytes, std::convert::Infallible>>(WAITING);
     let in_use = app.begin_use();
     tokio::spawn(async move {
@@ -59,16 +58,19 @@ async fn events(
 
 type Sender = mpsc::Sender<Result<Bytes, std::convert::Infallible>>;
 
-/// The reader has gone.
+/// The reader has gone, or cannot be given everything.
 struct Gone;
 
 async fn send_all(app: &Arc<App>, query: &EventQuery, to: &Sender) -> Result<(), Gone> {
     let mut watch = app.tools.broadcast.watch();
     // Watching began before the head is read, so nothing falls between.
-    let mut sent = match query.since {
-        Some(since) => catch_up(app, query, to, since).await?,
-        None => *app.tools.head.borrow(),
+    let mut place = match query.since {
+        Some(since) => Place { entry: since, events: usize::MAX },
+        None => Place { entry: *app.tools.head.borrow(), events: usize::MAX },
     };
+    if query.since.is_some() {
+        catch_up(app, query, to, &mut place).await?;
+    }
     loop {
         let alive = tokio::time::sleep(std::time::Duration::from_secs(15));
         let event = tokio::select! {
@@ -77,34 +79,58 @@ async fn send_all(app: &Arc<App>, query: &EventQuery, to: &Sender) -> Result<(),
             () = alive => { to.send(Ok(Bytes::from_static(b"\n"))).await.map_err(|_| Gone)?; continue }
         };
         match event {
-            Ok(event) if event.kind == "log" || event.seq > sent => send(query, to, &event).await?,
-            Ok(_) => {}
+            Ok(event) if event.kind == "log" => send(query, to, &event).await?,
+            Ok(event) => {
+                if place.is_new(event.seq) {
+                    send(query, to, &event).await?;
+                }
+            }
             // The reader was too slow for the backlog: the ledger has it all, but for log lines.
-            Err(RecvError::Lagged(_)) => sent = catch_up(app, query, to, sent).await?,
+            Err(RecvError::Lagged(_)) => catch_up(app, query, to, &mut place).await?,
             Err(RecvError::Closed) => return Ok(()),
         }
     }
 }
 
-/// Sends what the ledger holds after `since`; returns the last entry sent.
-async fn catch_up(app: &Arc<App>, query: &EventQuery, to: &Sender, since: u64) -> Result<u64, Gone> {
-    let mut last = since;
+/// How far a reader is: which entry, and how many of its events they have. All of them once a later one came.
+struct Place {
+    entry: u64,
+    events: usize,
+}
+
+impl Place {
+    /// Whether the next event of an entry has not been sent; counts it.
+    fn is_new(&mut self, entry: u64) -> bool {
+        if entry < self.entry || entry == self.entry && self.events == usize::MAX {
+            return false;
+        }
+        if entry > self.entry {
+            *self = Place { entry, events: 0 };
+        }
+        self.events += 1;
+        true
+    }
+}
+
+/// Sends what the ledger holds after a place. What cannot be read ends the stream: a gap would not be seen.
+async fn catch_up(app: &Arc<App>, query: &EventQuery, to: &Sender, place: &mut Place) -> Result<(), Gone> {
+    let mut from = if place.events == usize::MAX { place.entry + 1 } else { place.entry };
     loop {
         let app = app.clone();
-        let page = tokio::task::spawn_blocking(move || {
-            app.tools.ledger.read().page(&app.tools.tenant, last + 1, PAGE)
-        });
-        let Ok(Ok(page)) = page.await else { return Ok(last) };
+        let page =
+            tokio::task::spawn_blocking(move || app.tools.ledger.read().page(&app.tools.tenant, from, PAGE));
+        let Ok(Ok(page)) = page.await else { return Err(Gone) };
         if page.is_empty() {
-            return Ok(last);
+            return Ok(());
         }
         for entry in page {
-            last = entry.seq;
-            if let Ok(record) = Record::from_bytes(&entry.body) {
-                for event in events_of(&Done { seq: entry.seq, record: Arc::new(record) }) {
-                    send(query, to, &event).await?;
-                }
+            from = entry.seq + 1;
+            let record = Record::from_bytes(&entry.body).map_err(|_| Gone)?;
+            let had = if entry.seq == place.entry { place.events } else { 0 };
+            for event in events_of(&Done { seq: entry.seq, record: Arc::new(record) }).into_iter().skip(had) {
+                send(query, to, &event).await?;
             }
+            *place = Place { entry: entry.seq, events: usize::MAX };
         }
     }
 }

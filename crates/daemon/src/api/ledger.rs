@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::App;
 use super::problem::Problem;
 use super::wire::Ready;
+use super::{App, Caller};
 use crate::agents::prepare::in_full;
 use crate::driver::ENGINE;
+use eparch_governor::OperatorRole;
+use eparch_ledger::AnchorHealth;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -34,16 +36,30 @@ async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Ready>) {
         seq: *app.tools.head.borrow(),
         live_runs: live_runs.unwrap_or_default(),
         ledger_failure: health.failure.map(|failure| failure.to_string()),
+        anchors_behind: health.anchors.iter().filter_map(behind).collect(),
     };
     (if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(ready))
 }
 
-async fn checkpoint(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
-    app.caller(&headers).await?;
+/// An anchor folder that does not have what it should, in a sentence.
+fn behind(anchor: &AnchorHealth) -> Option<String> {
+    let problem = anchor.last_error.as_ref()?;
+    Some(format!("{}: {problem}", anchor.dir.display()))
+}
+
+/// Who may do something to the ledger that changes no history: everybody but who only looks.
+fn may_keep(role: OperatorRole) -> bool {
+    role != OperatorRole::Viewer
+}
+
+async fn checkpoint(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, Problem> {
+    caller.who("sign checkpoints", may_keep)?;
     let tools = app.tools.clone();
     let signed = tokio::task::spawn_blocking(move || tools.ledger.checkpoint_now(&tools.tenant)).await;
     match signed {
-        Ok(Ok(anchored)) => Ok(Json(json!({ "size": anchored.size, "note": anchored.note }))),
+        Ok(Ok(anchored)) => Ok(Json(json!({
+            "size": anchored.size, "note": anchored.note, "missing": anchored.missing,
+        }))),
         Ok(Err(problem)) => {
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "EP0512", &in_full(&problem)).retryable())
         }
@@ -51,11 +67,11 @@ async fn checkpoint(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<J
     }
 }
 
-async fn rebuild(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
-    app.caller(&headers).await?;
+async fn rebuild(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, Problem> {
+    caller.who("rebuild the read models", may_keep)?;
     let task = tokio::task::spawn_blocking(move || {
-        let mut views = app.views.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        views.rebuild(&app.tools.ledger.read(), &app.tools.tenant)
+        let models = &mut *app.models();
+        models.views.rebuild(&models.reader, &app.tools.tenant)
     });
     match task.await {
         Ok(Ok(seq)) => Ok(Json(json!({ "seq": seq }))),

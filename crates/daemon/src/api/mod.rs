@@ -2,13 +2,15 @@
 //! event, renders the answer.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, FromRequestParts};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use eparch_domain::{Digest, LedgerTime, Name, limits};
-use eparch_governor::{Answer, Event, Key, Operator};
+use eparch_governor::{Answer, Event, Key, Operator, OperatorRole, Refusal};
+use eparch_ledger::Reader;
 use eparch_ledger::views::Views;
 
 use crate::driver::{Done, Handle, Input};
@@ -27,10 +29,16 @@ pub mod wire;
 pub(crate) struct App {
     pub(crate) tools: Arc<Tools>,
     pub(crate) driver: Handle,
-    views: Mutex<Views>,
+    models: Mutex<ReadModels>,
     /// Requests and streams under way, and when the last one ended, so that an idle holder can leave.
     busy: AtomicUsize,
     last_used: Mutex<LedgerTime>,
+}
+
+/// The read models, with a reader of their own: following a long journal holds nobody up who reads the ledger itself.
+pub(crate) struct ReadModels {
+    pub(crate) views: Views,
+    pub(crate) reader: Reader,
 }
 
 /// Counts one request while it is under way.
@@ -44,9 +52,9 @@ impl Drop for Use {
 }
 
 impl App {
-    pub(crate) fn new(tools: Arc<Tools>, driver: Handle, views: Views) -> Arc<App> {
+    pub(crate) fn new(tools: Arc<Tools>, driver: Handle, models: ReadModels) -> Arc<App> {
         let last_used = Mutex::new(tools.clock.now().ledger);
-        Arc::new(App { tools, driver, views: Mutex::new(views), busy: AtomicUsize::new(0), last_used })
+        Arc::new(App { tools, driver, models: Mutex::new(models), busy: AtomicUsize::new(0), last_used })
     }
 
     /// Notes that the holder is in use until the answer is dropped.
@@ -62,8 +70,8 @@ impl App {
             && self.tools.clock.now().ledger.since(last) >= limits::HOLDER_IDLE
     }
 
-    /// Who calls, as their key proves (interface.md 3: loopback is not an excuse).
-    async fn caller(&self, headers: &HeaderMap) -> Result<Operator, Problem> {
+    /// Whose key this is.
+    async fn owner_of(&self, headers: &HeaderMap) -> Result<Operator, Problem> {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some(key) = given.and_then(|value| value.strip_prefix("Bearer ")) else {
             return Err(Problem::new(StatusCode::UNAUTHORIZED, "EP0520", "no operator's key was given")
@@ -95,6 +103,11 @@ impl App {
         self.decide(event.into()).await
     }
 
+    /// The read models, for as long as nobody else has them.
+    fn models(&self) -> MutexGuard<'_, ReadModels> {
+        self.models.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reads the read models, which have seen everything durable by then.
     async fn read<T: Send + 'static>(
         self: &Arc<App>,
@@ -102,9 +115,9 @@ impl App {
     ) -> Result<T, Problem> {
         let app = self.clone();
         let task = tokio::task::spawn_blocking(move || {
-            let mut views = app.views.lock().unwrap_or_else(PoisonError::into_inner);
-            views.follow(&app.tools.ledger.read(), &app.tools.tenant)?;
-            read(&views, &app.tools.tenant)
+            let models = &mut *app.models();
+            models.views.follow(&models.reader, &app.tools.tenant)?;
+            read(&models.views, &app.tools.tenant)
         });
         let broken = |why: String| {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0530", &why)
@@ -115,6 +128,29 @@ impl App {
             Ok(Err(problem)) => Err(broken(crate::agents::prepare::in_full(&problem))),
             Err(problem) => Err(broken(problem.to_string())),
         }
+    }
+}
+
+/// Who calls, as their key proves (interface.md 3: loopback is not an excuse). Found before anything else of a request is
+/// looked at: a stranger's body is not read.
+pub(crate) struct Caller(pub(crate) Operator);
+
+impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Caller, Problem> {
+        app.owner_of(&parts.headers).await.map(Caller)
+    }
+}
+
+impl Caller {
+    /// The caller, if their role lets them do this.
+    fn who(self, what: &str, may: impl Fn(OperatorRole) -> bool) -> Result<Operator, Problem> {
+        if may(self.0.role) {
+            return Ok(self.0);
+        }
+        let (name, role) = (self.0.name, self.0.role.as_str().to_owned());
+        Err(Problem::from(&Refusal::RoleForbids { name, role, what: what.to_owned() }))
     }
 }
 

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use eparch_domain::{Digest, Name, Tier};
+use eparch_domain::{Digest, Name, limits};
 use eparch_governor::{Event, Key, Operator};
 
 use super::approvals::unhex;
 use super::problem::Problem;
 use super::wire::{AddOperator, OperatorView};
-use super::{App, Body, body};
+use super::{App, Body, Caller, body};
+use crate::home::DraftKey;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -36,22 +37,18 @@ pub(crate) fn view(operator: &Operator) -> OperatorView {
     }
 }
 
-async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Vec<OperatorView>>, Problem> {
-    app.caller(&headers).await?;
+async fn list(State(app): State<Arc<App>>, _: Caller) -> Result<Json<Vec<OperatorView>>, Problem> {
     let all = app.driver.look(|governor| governor.operators().map(view).collect());
     Ok(Json(all.await?))
 }
 
 async fn add(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    Caller(caller): Caller,
     asked: Body<AddOperator>,
 ) -> Result<(StatusCode, Json<OperatorView>), Problem> {
-    let caller = app.caller(&headers).await?;
     let asked = body(asked)?;
-    let name = asked.name.clone();
-    let exists =
-        app.driver.look(move |governor| governor.operators().any(|known| known.name == name)).await?;
+    let draft;
     let key = match asked.public_key {
         Some(public_key) => {
             let valid = unhex::<32>(&public_key)
@@ -63,59 +60,63 @@ async fn add(
                     "the public key is not an Ed25519 key of 64 hexadecimal digits",
                 ));
             }
+            draft = None;
             Key::Remote { public_key }
         }
-        // Somebody else's key must not be replaced by asking for a name that is taken.
-        None if exists => Key::Home { hash: Digest::of(b"") },
-        None => Key::Home { hash: app.tools.home.make_operator_key(&asked.name).map_err(home_problem)? },
+        None => {
+            let made = app.tools.home.draft_operator_key(&asked.name).map_err(home_problem)?;
+            let hash = made.hash();
+            draft = Some(made);
+            Key::Home { hash }
+        }
     };
     let operator = Operator {
         name: asked.name.clone(),
         role: asked.role,
         groups: asked.groups,
-        max_tier: asked.max_tier.unwrap_or(Tier::T2),
+        max_tier: asked.max_tier.unwrap_or(limits::GRANT_UNASKED),
         key,
     };
     let shown = view(&operator);
-    let result = app.decide_event(Event::OperatorAdded { by: Some(caller.name), operator }).await;
-    if result.is_err() && !exists {
-        let _ = app.tools.home.drop_operator_key(&asked.name);
+    decide_with_key(&app, Event::OperatorAdded { by: Some(caller.name), operator }, draft).await?;
+    Ok((StatusCode::CREATED, Json(shown)))
+}
+
+/// Has something about an operator decided whose new key is a draft so far: it replaces the old one once that is durable,
+/// and is forgotten when it is refused. What a crash leaves in between is settled when the home is held again.
+async fn decide_with_key(app: &App, event: Event, draft: Option<DraftKey>) -> Result<(), Problem> {
+    let decided = app.decide_event(event).await;
+    match (decided, draft) {
+        (Ok(_), Some(draft)) => draft.keep().map_err(home_problem),
+        (Ok(_), None) => Ok(()),
+        // A refusal is final. Whether anything else happened is known only to the ledger: the draft waits for it.
+        (Err(problem), Some(draft)) if problem.status < 500 => {
+            draft.forget();
+            Err(problem)
+        }
+        (Err(problem), _) => Err(problem),
     }
-    result.map(|_| (StatusCode::CREATED, Json(shown)))
 }
 
 async fn rotate(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    Caller(caller): Caller,
     Path(name): Path<Name>,
 ) -> Result<Json<OperatorView>, Problem> {
-    let caller = app.caller(&headers).await?;
     let asked = name.clone();
     let known = app
         .driver
         .look(move |governor| governor.operators().find(|known| known.name == asked).cloned())
         .await?;
-    match known.as_ref().map(|operator| &operator.key) {
-        Some(Key::Remote { .. }) => {
-            return Err(Problem::new(
-                StatusCode::CONFLICT,
-                "EP0411",
-                &format!("the key of {name} is kept elsewhere"),
-            )
+    if let Some(Key::Remote { .. }) = known.map(|operator| operator.key) {
+        let title = format!("the key of {name} is kept elsewhere");
+        return Err(Problem::new(StatusCode::CONFLICT, "EP0411", &title)
             .hint("remove the operator and add them again with the new public key"));
-        }
-        Some(Key::Home { .. }) if caller.name == name || caller.role.may_administer() => {}
-        _ => {}
     }
-    let allowed = known.is_some() && (caller.name == name || caller.role.may_administer());
-    // The key is replaced only for somebody who may; everybody else gets the governor's refusal.
-    let hash = if allowed {
-        app.tools.home.make_operator_key(&name).map_err(home_problem)?
-    } else {
-        Digest::of(b"")
-    };
-    app.decide_event(Event::OperatorRotated { by: caller.name, name: name.clone(), key: Key::Home { hash } })
-        .await?;
+    let draft = app.tools.home.draft_operator_key(&name).map_err(home_problem)?;
+    let key = Key::Home { hash: draft.hash() };
+    let event = Event::OperatorRotated { by: caller.name, name: name.clone(), key };
+    decide_with_key(&app, event, Some(draft)).await?;
     find(&app, name).await
 }
 
@@ -130,10 +131,9 @@ async fn find(app: &App, name: Name) -> Result<Json<OperatorView>, Problem> {
 
 async fn remove(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    Caller(caller): Caller,
     Path(name): Path<Name>,
 ) -> Result<Json<serde_json::Value>, Problem> {
-    let caller = app.caller(&headers).await?;
     app.decide_event(Event::OperatorRemoved { by: caller.name, name: name.clone() }).await?;
     app.tools.home.drop_operator_key(&name).map_err(home_problem)?;
     Ok(Json(serde_json::json!({ "removed": name })))

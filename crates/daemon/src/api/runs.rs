@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::problem::Problem;
 use super::wire::{RetryRun, RunLogLine, StartRun, Started, StopRun};
-use super::{App, Body, body, not_found};
+use super::{App, Body, Caller, body, not_found};
 use crate::agents::capture;
 use crate::driver::{Done, Input};
 use crate::home::random_bits;
@@ -35,12 +35,11 @@ pub(super) fn routes() -> Router<Arc<App>> {
 
 async fn start(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    Caller(caller): Caller,
     asked: Body<StartRun>,
 ) -> Result<Response, Problem> {
-    let caller = app.caller(&headers).await?;
     let asked = body(asked)?;
-    let pipeline = compile(&app, &asked).await?;
+    let (asked, pipeline) = compile(&app, asked).await?;
     let inputs = pipeline.bind(&asked.inputs).map_err(|problems| {
         let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
         Problem::new(StatusCode::BAD_REQUEST, "EP0220", "the inputs do not fit").detail(&all.join("\n"))
@@ -60,8 +59,9 @@ async fn start(
         idempotency_key: asked.idempotency_key,
         lineage: None,
     };
+    let name = pipeline.name.clone();
     let done = submit(&app, request, pipeline).await?;
-    started(&app, done).await
+    started(&app, done, name).await
 }
 
 /// What a run is asked for with is written into the ledger, where no secret may be (G8).
@@ -80,20 +80,27 @@ fn no_secrets(inputs: &BTreeMap<String, Value>, env: &BTreeMap<String, String>) 
 }
 
 /// Checks the pipeline here as well: whoever sent it may be another version, or nobody's friend.
-async fn compile(app: &Arc<App>, asked: &StartRun) -> Result<Arc<Pipeline>, Problem> {
+async fn compile(app: &Arc<App>, asked: StartRun) -> Result<(StartRun, Arc<Pipeline>), Problem> {
     let known = Known {
         approvers: Some(app.driver.look(crate::known_approvers).await?),
         env: Some(app.tools.readable_env.clone()),
     };
-    let checked =
-        eparch_pipeline::check(&asked.file, &asked.pipeline, &eparch_pipeline::Catalogue::built_in(), &known);
+    // As long as a large file may take, the other callers go on.
+    let task = tokio::task::spawn_blocking(move || {
+        let catalogue = eparch_pipeline::Catalogue::built_in();
+        let checked = eparch_pipeline::check(&asked.file, &asked.pipeline, &catalogue, &known);
+        (asked, checked)
+    });
+    let (asked, checked) = task
+        .await
+        .map_err(|problem| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0531", &problem.to_string()))?;
     match checked.pipeline.clone() {
         Some(mut pipeline) => {
             // A shorter time is a narrower request; a longer one than its author allowed is not to be had.
             if let Some(timeout) = asked.timeout {
                 pipeline.timeout = pipeline.timeout.min(timeout);
             }
-            Ok(Arc::new(pipeline))
+            Ok((asked, Arc::new(pipeline)))
         }
         None => Err(Problem::new(StatusCode::BAD_REQUEST, "EP0221", "the pipeline is not valid")
             .detail(&checked.to_text())
@@ -106,7 +113,8 @@ async fn submit(app: &Arc<App>, request: RunRequest, pipeline: Arc<Pipeline>) ->
     app.decide(Input { event, definition: Some(pipeline), acknowledges: Vec::new() }).await
 }
 
-async fn started(app: &Arc<App>, done: Done) -> Result<Response, Problem> {
+/// Answers from the decision: a run that has begun is not told to have failed because a read model is not well.
+async fn started(app: &Arc<App>, done: Done, name: Name) -> Result<Response, Problem> {
     if let Answer::Already { run } = done.record.decision.answer {
         let detail = find(app, run).await?;
         let summary = detail.summary;
@@ -127,7 +135,6 @@ async fn started(app: &Arc<App>, done: Done) -> Result<Response, Problem> {
     let spawned = spawned.ok_or_else(|| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0222", "the run was not started")
     })?;
-    let name = find(app, spawned.run).await?.summary.name;
     let fresh = Started {
         pipeline_id: spawned.run,
         name,
@@ -151,10 +158,9 @@ struct ListQuery {
 
 async fn list(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    _: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Vec<RunSummary>>, Problem> {
-    app.caller(&headers).await?;
     let filter = RunFilter {
         live_only: query.live,
         limit: query.limit.unwrap_or(50).min(1_000),
@@ -165,10 +171,9 @@ async fn list(
 
 async fn show(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    _: Caller,
     Path(id): Path<RunId>,
 ) -> Result<Json<RunDetail>, Problem> {
-    app.caller(&headers).await?;
     find(&app, id).await.map(Json)
 }
 
@@ -180,11 +185,10 @@ async fn find(app: &Arc<App>, id: RunId) -> Result<RunDetail, Problem> {
 
 async fn stop(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    Caller(caller): Caller,
     Path(id): Path<RunId>,
     asked: Body<StopRun>,
 ) -> Result<Json<RunDetail>, Problem> {
-    let caller = app.caller(&headers).await?;
     let reason = body(asked)?.reason;
     let reason = if reason.is_empty() { format!("stopped by {}", caller.name) } else { reason };
     app.decide_event(Event::StopRequested { run: id, by: caller.name, reason }).await?;
@@ -193,11 +197,10 @@ async fn stop(
 
 async fn retry(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    Caller(caller): Caller,
     Path(id): Path<RunId>,
     asked: Body<RetryRun>,
 ) -> Result<Response, Problem> {
-    let caller = app.caller(&headers).await?;
     let from = body(asked)?.from;
     let earlier = find(&app, id).await?;
     if !earlier.summary.status.is_terminal() {
@@ -231,8 +234,9 @@ async fn retry(
         idempotency_key: None,
         lineage: Some(Lineage { run: id, from, kept }),
     };
+    let name = pipeline.name.clone();
     let done = submit(&app, request, pipeline).await?;
-    started(&app, done).await
+    started(&app, done, name).await
 }
 
 #[derive(Deserialize)]
@@ -244,11 +248,10 @@ struct LogQuery {
 /// The captured lines of a run, stage by stage and attempt by attempt, each in its order.
 async fn logs(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    _: Caller,
     Path(id): Path<RunId>,
     Query(query): Query<LogQuery>,
 ) -> Result<Json<Vec<RunLogLine>>, Problem> {
-    app.caller(&headers).await?;
     let detail = find(&app, id).await?;
     let folder = app.tools.home.logs().join(id.to_string());
     let stages = detail

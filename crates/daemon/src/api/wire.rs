@@ -157,4 +157,7 @@ pub struct Ready {
     pub live_runs: usize,
     /// Why the ledger cannot be written, if it cannot.
     pub ledger_failure: Option<String>,
+    /// Folders for signed checkpoints that cannot be written to, and why.
+    #[serde(default)]
+    pub anchors_behind: Vec<String>,
 }
