@@ -42,6 +42,12 @@ pub(crate) struct Global {
     /// The settings [default: eparch.toml in the home]
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
+    /// The tenant; a home of this build has one, `default`
+    #[arg(long, value_name = "NAME", global = true, hide = true)]
+    pub(crate) tenant: Option<Name>,
+    /// The project; a home of this build has one, `default`
+    #[arg(long, value_name = "NAME", global = true, hide = true)]
+    pub(crate) project: Option<Name>,
     /// How answers are written; json is one document, or one a line where it streams
     #[arg(long, value_enum, default_value_t = Format::Text, global = true, value_name = "FORMAT")]
     pub(crate) format: Format,
@@ -271,6 +277,8 @@ pub(crate) enum Config {
     Show,
     /// Check the settings
     Check,
+    /// Print the JSON Schema of the settings
+    Schema,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

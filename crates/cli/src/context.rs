@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use eparch_daemon::{Home, Settings};
+use eparch_daemon::{Home, Settings, TENANT};
 use eparch_domain::Name;
 use serde::Serialize;
 
@@ -45,6 +45,23 @@ impl Context {
         )
         .hint("--format is text or json here")
         .exit(exit::USAGE))
+    }
+
+    /// Refuses a tenant or a project that a home of this build cannot have: acting on another one than was meant would be
+    /// worse than not acting.
+    pub(crate) fn check_tenant(&self) -> Result<(), Failure> {
+        let other = |name: &&Name| name.as_str() != TENANT;
+        let tenant = self.global.tenant.as_ref().filter(other).map(|name| ("tenant", name));
+        let project = self.global.project.as_ref().filter(other).map(|name| ("project", name));
+        match tenant.or(project) {
+            None => Ok(()),
+            Some((what, name)) => Err(Failure::new(
+                "EP0708",
+                format!("there is no {what} {name}: this build has one, `{TENANT}`"),
+            )
+            .hint(format!("leave --{what} out; a home with --home DIR keeps things apart today"))
+            .exit(exit::UNAVAILABLE)),
+        }
     }
 
     /// Whether progress is told.
@@ -105,13 +122,33 @@ impl Context {
 
 /// Prints a JSON document, readable by people as well.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value);
-    outln!(
-        "{}",
-        text.map_err(|problem| Failure::new(
-            "EP0706",
-            format!("cannot write the answer as JSON: {problem}")
-        ))?
-    );
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|problem| Failure::new("EP0706", format!("cannot write the answer as JSON: {problem}")))?;
+    outln!("{}", escaped(&text));
     Ok(())
+}
+
+/// The same JSON with the control characters escaped that JSON leaves as they are and terminals obey (U+007F to U+009F).
+pub(crate) fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\u{7f}'..='\u{9f}' => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escaped;
+
+    #[test]
+    fn what_terminals_obey_is_escaped_and_stays_the_same_json() {
+        let value = serde_json::json!("a\u{9b}31m\u{7f}ü\n");
+        let text = escaped(&value.to_string());
+        assert_eq!(text, "\"a\\u009b31m\\u007fü\\n\"");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+    }
 }

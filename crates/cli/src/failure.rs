@@ -89,12 +89,14 @@ impl Failure {
 
     /// Tells it in words on standard error.
     pub(crate) fn print(&self) {
-        errln!("{}: {}", paint::err().bad(&format!("error[{}]", self.code)), self.message);
+        // A message may quote what an agent, a file or a stranger's pipeline said.
+        let head = paint::err().bad(&format!("error[{}]", self.code));
+        errln!("{head}: {}", paint::harmless_lines(&self.message));
         for line in self.detail.lines() {
-            errln!("  {line}");
+            errln!("  {}", paint::harmless(line));
         }
         if !self.hint.is_empty() {
-            errln!("  = help: {}", self.hint);
+            errln!("  = help: {}", paint::harmless_lines(&self.hint));
         }
     }
 }

@@ -85,7 +85,7 @@ impl<'c> Desk<'c> {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, Failure> {
-        self.again(|| self.client.post(path, body), |problem| matches!(problem, CallError::Absent(_))).await
+        self.again(|| self.client.post(path, body), is_absent).await
     }
 
     /// Asks for something that may be asked twice.
@@ -99,7 +99,7 @@ impl<'c> Desk<'c> {
 
     /// Asks for something to be removed.
     pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.again(|| self.client.delete(path), |problem| matches!(problem, CallError::Absent(_))).await
+        self.again(|| self.client.delete(path), is_absent).await
     }
 
     /// Opens a stream of events.
@@ -118,6 +118,8 @@ impl<'c> Desk<'c> {
             match call().await {
                 Err(problem) if tries < 3 && worth_it(&problem) => {
                     tries += 1;
+                    // One that is leaving is not asked again at once.
+                    tokio::time::sleep(LOOK_AGAIN).await;
                     self.ensure_holder().await?;
                 }
                 result => return result.map_err(Failure::from),
@@ -182,8 +184,17 @@ impl<'c> Desk<'c> {
     }
 }
 
+/// Whether nothing was done for sure: nobody was there, or the holder said that it is leaving.
+fn is_absent(problem: &CallError) -> bool {
+    match problem {
+        CallError::Absent(_) => true,
+        CallError::Problem(problem) => problem.code == "EP0511",
+        _ => false,
+    }
+}
+
 fn is_away(problem: &CallError) -> bool {
-    matches!(problem, CallError::Absent(_) | CallError::Lost(_))
+    is_absent(problem) || matches!(problem, CallError::Lost(_))
 }
 
 fn no_holder(what: &str, words: &str) -> Failure {

@@ -18,6 +18,7 @@ use clap::Parser as _;
 
 use args::Cli;
 use context::Context;
+use failure::Failure;
 
 /// Snapshots are written, and freed, beside the thread that decides: their allocator must not make it wait.
 #[global_allocator]
@@ -40,8 +41,14 @@ fn main() -> ExitCode {
         Err(problem) => return failure::usage(&problem, wants_json),
     };
     let context = Context::new(cli.global);
-    match commands::carry_out(&context, cli.command) {
+    let ended = match commands::carry_out(&context, cli.command) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => failure.report(context.is_json()),
+    };
+    match output::settle() {
+        None => ended,
+        Some(problem) => Failure::new("EP0712", format!("cannot write the answer: {problem}"))
+            .hint("check that what standard output leads to is there and has room")
+            .report(false),
     }
 }

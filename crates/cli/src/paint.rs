@@ -139,6 +139,11 @@ pub(crate) fn harmless(text: &str) -> String {
         .collect()
 }
 
+/// [`harmless`], line by line.
+pub(crate) fn harmless_lines(text: &str) -> String {
+    text.lines().map(harmless).collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

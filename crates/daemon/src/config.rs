@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use eparch_domain::limits;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be set.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// How agents work.
@@ -21,7 +22,7 @@ pub struct Settings {
 }
 
 /// How agents work.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AgentSettings {
     /// How many work at once in this home; others wait.
@@ -35,7 +36,7 @@ impl Default for AgentSettings {
 }
 
 /// What agents see beside the system.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SandboxSettings {
     /// Folders that every agent sees, read-only, at the same place: tools outside the system folders. Each is searched
@@ -44,7 +45,7 @@ pub struct SandboxSettings {
 }
 
 /// The audit trail.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LedgerSettings {
     /// Folders outside the home that every signed checkpoint is also written to.
@@ -52,7 +53,7 @@ pub struct LedgerSettings {
 }
 
 /// What pipelines may read of the shell they are started from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EnvironmentSettings {
     /// Names of variables; nothing unless it is listed. What is read becomes part of the plan and of the ledger: a secret
@@ -101,6 +102,11 @@ impl Settings {
         let settings: Settings = toml::from_str(text).map_err(|problem| problem.to_string())?;
         settings.check()?;
         Ok(settings)
+    }
+
+    /// The JSON Schema of the settings, for editors: `eparch.toml` read as JSON.
+    pub fn schema() -> serde_json::Value {
+        schemars::schema_for!(Settings).to_value()
     }
 
     fn check(&self) -> Result<(), String> {

@@ -31,6 +31,7 @@ pub(crate) fn carry_out(context: &Context, command: &Config) -> Result<u8, Failu
         }
         Config::Check if found => outln!("{}: valid", file.display()),
         Config::Check => outln!("{}: not there; the defaults are in force", file.display()),
+        Config::Schema => print_json(&eparch_daemon::Settings::schema())?,
     }
     Ok(exit::DONE)
 }

@@ -25,6 +25,7 @@ use crate::holder;
 /// Carries a command out; returns the exit code.
 pub(crate) fn carry_out(context: &Context, command: Command) -> Result<u8, Failure> {
     context.check_format(pipeline::own_formats(&command))?;
+    context.check_tenant()?;
     match command {
         Command::Init(asked) => init::init(context, &asked),
         Command::Run(asked) => block_on(run::run(context, &asked)),
@@ -36,7 +37,9 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<u8, Failu
         Command::Config(command) => config::carry_out(context, &command),
         Command::Doctor => block_on(doctor::doctor(context)),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "eparch", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "eparch", &mut script);
+            crate::output::out(format_args!("{}", String::from_utf8_lossy(&script)));
             Ok(exit::DONE)
         }
         Command::Links { dir } => links::make(context, &dir),

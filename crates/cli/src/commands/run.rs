@@ -9,7 +9,7 @@ use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit};
 use crate::holder::Desk;
 use crate::output::outln;
-use crate::watch::{self, From};
+use crate::watch::{self, From, Interrupts};
 
 /// Runs a pipeline; returns its exit code.
 pub(crate) async fn run(context: &Context, asked: &Run) -> Result<u8, Failure> {
@@ -20,6 +20,7 @@ pub(crate) async fn run(context: &Context, asked: &Run) -> Result<u8, Failure> {
     pipeline::bind(&checked_pipeline, &request.inputs)?;
     let desk = Desk::of(context, init::home_or_new(context)?)?;
     check_approver(&desk, asked.watch.approve_as.as_ref())?;
+    let interrupts = Interrupts::listen()?;
     let started: Started = desk.post_again("/api/runs", &request).await?;
     if asked.watch.detach {
         tell_started(context, &started)?;
@@ -31,6 +32,7 @@ pub(crate) async fn run(context: &Context, asked: &Run) -> Result<u8, Failure> {
         started.pipeline_id,
         From::Start(started.seq),
         asked.watch.approve_as.as_ref(),
+        &interrupts,
     )
     .await
 }

@@ -1,8 +1,10 @@
 //! Runs: list, show, logs, stop, resume, retry.
 
-use eparch_daemon::LiveEvent;
+use std::collections::BTreeMap;
+
 use eparch_daemon::wire::{Ready, RetryRun, RunLogLine, Started, StopRun};
-use eparch_domain::{Name, RunId};
+use eparch_daemon::{CallError, LiveEvent};
+use eparch_domain::{Name, RunId, Timestamp};
 use eparch_ledger::views::{RunDetail, RunSummary};
 use serde_json::{Value, json};
 
@@ -13,7 +15,7 @@ use crate::failure::{Failure, exit};
 use crate::holder::Desk;
 use crate::output::outln;
 use crate::table::{Table, plain};
-use crate::watch::{self, From};
+use crate::watch::{self, From, Interrupts};
 use crate::{paint, when};
 
 /// `eparch runs …`.
@@ -27,11 +29,12 @@ pub(crate) async fn carry_out(context: &Context, asked: RunsArgs) -> Result<u8, 
         Runs::Resume { run, approve_as } => {
             check_approver(&desk, approve_as.as_ref())?;
             let run = find(&desk, &run).await?;
-            watch::watch(context, &desk, run, From::Now, approve_as.as_ref()).await
+            watch::watch(context, &desk, run, From::Now, approve_as.as_ref(), &Interrupts::listen()?).await
         }
         Runs::Retry { run, from, watch: how } => {
             check_approver(&desk, how.approve_as.as_ref())?;
             let run = find(&desk, &run).await?;
+            let interrupts = Interrupts::listen()?;
             let started: Started = desk.post(&format!("/api/runs/{run}/retry"), &RetryRun { from }).await?;
             if how.detach {
                 tell_started(context, &started)?;
@@ -43,6 +46,7 @@ pub(crate) async fn carry_out(context: &Context, asked: RunsArgs) -> Result<u8, 
                 started.pipeline_id,
                 From::Start(started.seq),
                 how.approve_as.as_ref(),
+                &interrupts,
             )
             .await
         }
@@ -121,7 +125,7 @@ async fn show(context: &Context, desk: &Desk<'_>, asked: &OneRun) -> Result<u8, 
     line("asked by", &format!("{}, {}", run.requester, when::ago(run.started_at)));
     line("tier", &format!("{} at most", run.tier));
     line("plan", &run.plan_id.to_string());
-    line("project", &detail.root);
+    line("project", &paint::harmless(&detail.root));
     if let Some(earlier) = run.repeats {
         line("repeats", &earlier.to_string());
     }
@@ -160,33 +164,75 @@ async fn logs(
     stage: Option<&Name>,
 ) -> Result<u8, Failure> {
     let id = find(desk, asked).await?;
-    // The stream is open before what there is already is read: a line may come twice, never not at all.
+    // The stream is open before what there is already is read: a line may come by both ways, never by neither.
     let since = desk.get::<Ready>("/readyz").await?.seq;
-    let mut stream = desk.stream(&format!("/api/events?pipeline_id={id}&since={since}")).await?;
+    let mut stream = desk.stream(&events_of(id, since)).await?;
+    let opened = when::now();
     let query = stage.map(|stage| format!("?stage={stage}")).unwrap_or_default();
-    let kept: Vec<RunLogLine> = desk.get(&format!("/api/runs/{id}/logs{query}")).await?;
-    for line in &kept {
-        print_line(context, &serde_json::to_value(line).unwrap_or_default());
+    let mut kept = desk.stream(&format!("/api/runs/{id}/logs{query}")).await?;
+    let mut both_ways = BothWays::default();
+    while crate::output::is_read()
+        && let Some(line) = kept.next::<RunLogLine>().await?
+    {
+        both_ways.note(&line, opened);
+        print_line(context, &serde_json::to_value(&line).unwrap_or_default());
     }
     let detail: RunDetail = desk.get(&format!("/api/runs/{id}")).await?;
-    if !follow || detail.summary.status.is_terminal() {
-        return Ok(exit::DONE);
-    }
-    let last = kept.last().map(|line| line.line.ts);
-    while let Some(event) = stream.next::<LiveEvent>().await.map_err(Failure::from)? {
-        if event.kind == "run_changed" && event.data.get("status").is_some_and(is_terminal) {
-            break;
-        }
-        let of_stage = event.data.get("stage").and_then(Value::as_str);
-        let wanted = event.kind == "log" && stage.is_none_or(|stage| of_stage == Some(stage.as_str()));
-        // What was printed from the file is not printed again.
-        if wanted && last.is_none_or(|last| event.ts > last) {
-            let mut line = event.data;
-            line["ts"] = json!(event.ts);
-            print_line(context, &line);
+    let mut over = !follow || detail.summary.status.is_terminal();
+    while !over && crate::output::is_read() {
+        match stream.next::<LiveEvent>().await {
+            Ok(Some(event)) => {
+                over = event.kind == "run_changed" && event.data.get("status").is_some_and(is_terminal);
+                let of_stage = event.data.get("stage").and_then(Value::as_str);
+                let wanted = stage.is_none_or(|stage| of_stage == Some(stage.as_str()));
+                if event.kind == "log" && wanted && !both_ways.had(&event) {
+                    let mut line = event.data;
+                    line["ts"] = json!(event.ts);
+                    print_line(context, &line);
+                }
+            }
+            // The holder went away, and its agents with it: what they print under the next one is followed there.
+            Ok(None) | Err(CallError::Lost(_) | CallError::Absent(_)) => {
+                stream = desk.stream(&events_of(id, since)).await?;
+                let detail: RunDetail = desk.get(&format!("/api/runs/{id}")).await?;
+                over = detail.summary.status.is_terminal();
+            }
+            Err(problem) => return Err(problem.into()),
         }
     }
     Ok(exit::DONE)
+}
+
+fn events_of(run: RunId, since: u64) -> String {
+    format!("/api/events?pipeline_id={run}&since={since}")
+}
+
+/// Lines that were read from the log so shortly before that they may come as events, too.
+#[derive(Default)]
+struct BothWays(BTreeMap<(String, i64, String), u32>);
+
+/// How much earlier than the stream was opened a line may have been captured and still come over it.
+const EARLIER: i64 = 5_000;
+
+impl BothWays {
+    fn note(&mut self, line: &RunLogLine, opened: Timestamp) {
+        if line.line.ts.millis() >= opened.millis() - EARLIER {
+            let key = (line.stage.to_string(), line.line.ts.millis(), line.line.line.clone());
+            *self.0.entry(key).or_default() += 1;
+        }
+    }
+
+    /// Whether this line was printed already; as often as it was, and no oftener.
+    fn had(&mut self, event: &LiveEvent) -> bool {
+        let text = |key: &str| event.data.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        match self.0.get_mut(&(text("stage"), event.ts.millis(), text("line"))) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 fn is_terminal(status: &Value) -> bool {

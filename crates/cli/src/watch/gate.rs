@@ -66,12 +66,18 @@ pub(crate) enum Step {
 }
 
 impl Conversation {
-    /// Shows what is to be approved, and asks.
-    pub(crate) async fn begin(desk: &Desk<'_>, gate: GateId, by: &Name) -> Result<Conversation, Failure> {
+    /// Shows what is to be approved, and asks. What was typed before the question is no answer to it.
+    pub(crate) async fn begin(
+        desk: &Desk<'_>,
+        gate: GateId,
+        by: &Name,
+        typed: &mut mpsc::UnboundedReceiver<String>,
+    ) -> Result<Conversation, Failure> {
         let view: ApprovalView = desk.get(&format!("/api/approvals/{gate}")).await?;
         let run: RunDetail = desk.get(&format!("/api/runs/{}", view.pipeline_id)).await?;
         crate::output::err(format_args!("{}", describe(&view, &run, desk, paint::err())));
         let conversation = Conversation { gate, view: Box::new(view), decision: None };
+        forget_typed(typed);
         conversation.ask(by);
         Ok(conversation)
     }
@@ -193,6 +199,13 @@ pub(crate) fn describe(view: &ApprovalView, run: &RunDetail, desk: &Desk<'_>, pa
     }
     line("expires", &when::until(view.expires_at));
     text
+}
+
+/// Forgets what was typed before now: lines that were read already, and what the terminal still holds.
+fn forget_typed(lines: &mut mpsc::UnboundedReceiver<String>) {
+    // A terminal that cannot be emptied holds nothing that could be read either.
+    let _ = rustix::termios::tcflush(stdin(), rustix::termios::QueueSelector::IFlush);
+    while lines.try_recv().is_ok() {}
 }
 
 /// Lines typed at the terminal, read by a thread of their own: a read cannot be given up.

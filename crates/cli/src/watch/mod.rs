@@ -2,6 +2,7 @@
 //! when one goes away, another is started and told where to go on.
 
 mod gate;
+mod interrupts;
 mod lines;
 mod model;
 mod summary;
@@ -16,7 +17,6 @@ use eparch_daemon::{CallError, Lines, LiveEvent};
 use eparch_domain::{GateId, Name, RunId, Timestamp};
 use eparch_governor::GatePurpose;
 use eparch_ledger::views::RunDetail;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::context::Context;
@@ -25,6 +25,7 @@ use crate::holder::Desk;
 use crate::output::{errln, outln};
 use gate::{Conversation, Step};
 pub(crate) use gate::{describe as describe_gate, give as give_answer};
+pub(crate) use interrupts::Interrupts;
 use model::{Model, News};
 pub(crate) use summary::{size as file_size, stages as stages_table};
 use tree::Tree;
@@ -52,9 +53,9 @@ pub(crate) async fn watch(
     run: RunId,
     from: From,
     approver: Option<&Name>,
+    interrupts: &Interrupts,
 ) -> Result<u8, Failure> {
-    let mut interrupts = signal(SignalKind::interrupt())
-        .map_err(|problem| Failure::new("EP0711", format!("cannot listen for Ctrl-C: {problem}")))?;
+    interrupts.are_about(run);
     let (since, first) = match from {
         From::Start(seq) if seq > 0 => (seq - 1, Some(seq)),
         _ => (desk.get::<Ready>("/readyz").await?.seq, None),
@@ -77,7 +78,7 @@ pub(crate) async fn watch(
     watcher.begin();
     let mut deaths: VecDeque<Instant> = VecDeque::new();
     while !watcher.model.has_ended() {
-        match watcher.follow(&mut stream, &mut place, &mut interrupts).await {
+        match watcher.follow(&mut stream, &mut place, interrupts).await {
             Ok(Over::Ended) => {}
             Ok(Over::HolderGone) => {
                 deaths.push_back(Instant::now());
@@ -164,7 +165,7 @@ impl Screen {
             Screen::Json
         } else if context.is_quiet() {
             Screen::Quiet
-        } else if stderr().is_terminal() && !dumb && !context.is_verbose() {
+        } else if stderr().is_terminal() && !dumb && !context.is_verbose() && tree::has_room() {
             Screen::Tree(Tree::default())
         } else {
             Screen::Lines { verbose: context.is_verbose() }
@@ -210,7 +211,7 @@ impl Watcher<'_> {
         &mut self,
         stream: &mut Lines,
         place: &mut Place,
-        interrupts: &mut Signal,
+        interrupts: &Interrupts,
     ) -> Result<Over, Failure> {
         let mut draw = tokio::time::interval(DRAW_EVERY);
         draw.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -228,7 +229,7 @@ impl Watcher<'_> {
                     Err(problem) => return Err(problem.into()),
                 },
                 _ = draw.tick() => self.draw(),
-                _ = interrupts.recv() => self.interrupt(interrupts).await?,
+                () = interrupts.first() => self.interrupt().await?,
                 line = next_line(&mut self.typed), if self.conversation.is_some() => self.typed_line(line).await,
             }
         }
@@ -289,8 +290,8 @@ impl Watcher<'_> {
             let open = self.model.gates.get(&gate);
             if open.is_some_and(|open| open.purpose == GatePurpose::Stage) {
                 self.screen.erase();
-                self.conversation = Some(Conversation::begin(self.desk, gate, by).await?);
-                self.typed.get_or_insert_with(gate::typed_lines);
+                let typed = self.typed.get_or_insert_with(gate::typed_lines);
+                self.conversation = Some(Conversation::begin(self.desk, gate, by, typed).await?);
                 break;
             }
         }
@@ -311,31 +312,18 @@ impl Watcher<'_> {
         }
     }
 
-    /// Ctrl-C: the first asks the run to end and goes on watching; the second leaves at once.
-    async fn interrupt(&mut self, interrupts: &mut Signal) -> Result<(), Failure> {
-        if self.interrupted {
-            self.leave();
-        }
+    /// The first Ctrl-C: asks the run to end and goes on watching.
+    async fn interrupt(&mut self) -> Result<(), Failure> {
         self.interrupted = true;
         self.conversation = None;
         self.aside("\nStopping the run; Ctrl-C again leaves at once.");
         let path = format!("/api/runs/{}/stop", self.model.run);
         let body = StopRun { reason: "interrupted at the terminal".to_owned() };
-        let stopped = tokio::select! {
-            stopped = self.desk.post_again::<RunDetail>(&path, &body) => stopped,
-            _ = interrupts.recv() => self.leave(),
-        };
-        match stopped {
+        match self.desk.post_again::<RunDetail>(&path, &body).await {
             // It ended by itself a moment before.
             Err(refused) if refused.code() != "EP0203" => Err(refused),
             _ => Ok(()),
         }
-    }
-
-    fn leave(&mut self) -> ! {
-        self.screen.erase();
-        errln!("Left. The run may still be ending: eparch runs show {}", self.model.run);
-        std::process::exit(exit::INTERRUPTED.into());
     }
 
     /// Tells how it ended.

@@ -15,6 +15,9 @@ use crate::when;
 /// Where a terminal does not say how large it is.
 const USUAL: (usize, usize) = (80, 24);
 
+/// Below this a tree says less than lines do.
+const LEAST: (usize, usize) = (30, 6);
+
 /// Names longer than this do not move the columns of all others.
 const NAME_WIDTH: usize = 32;
 
@@ -31,10 +34,10 @@ impl Tree {
     pub(crate) fn draw(&mut self, model: &Model) {
         let (columns, rows) = size();
         self.frame += 1;
-        let lines = fit(render(model, self.frame), rows.saturating_sub(1).max(4));
+        let lines = fit(render(model, self.frame), rows.saturating_sub(1));
         let mut text = self.erasure();
         for line in &lines {
-            text.push_str(&line.cut(columns.saturating_sub(1).max(20)));
+            text.push_str(&line.cut(columns.saturating_sub(1)));
             text.push('\n');
         }
         self.drawn = lines.len();
@@ -58,6 +61,12 @@ fn write(text: &str) {
     // A terminal that is gone has nobody to tell.
     let _ = stderr().write_all(text.as_bytes());
     let _ = stderr().flush();
+}
+
+/// Whether the terminal is large enough for a tree; lines do better on a smaller one.
+pub(crate) fn has_room() -> bool {
+    let (columns, rows) = size();
+    columns >= LEAST.0 && rows >= LEAST.1
 }
 
 fn size() -> (usize, usize) {
@@ -142,10 +151,12 @@ fn fit(lines: Vec<Line>, rows: usize) -> Vec<Line> {
             }
         }
     }
-    let count = left_out.iter().filter(|out| **out).count();
+    let all = lines.len();
     let mut kept: Vec<Line> =
         lines.into_iter().zip(left_out).filter(|(_, out)| !out).map(|(line, _)| line).collect();
-    kept.truncate(rows - 1);
+    // Where nothing gives way, what stands last is left out.
+    kept.truncate(rows.saturating_sub(1));
+    let count = all - kept.len();
     let mut note = Line::default();
     note.add(format!("  … and {count} more"), Ink::Faint);
     kept.push(note);
@@ -263,6 +274,9 @@ mod tests {
         assert_eq!(fit(all.clone(), 5).len(), 5);
         assert_eq!(texts(&fit(all.clone(), 4)), ["head", "done", "works", "  … and 2 more"]);
         assert_eq!(texts(&fit(all, 3)), ["head", "works", "  … and 3 more"]);
+        let busy = vec![line("head", 0), line("one", 0), line("two", 0), line("three", 0)];
+        assert_eq!(texts(&fit(busy.clone(), 3)), ["head", "one", "  … and 2 more"]);
+        assert_eq!(texts(&fit(busy, 1)), ["  … and 4 more"]);
     }
 
     #[test]

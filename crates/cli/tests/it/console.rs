@@ -50,7 +50,7 @@ impl Place {
         path.display().to_string()
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_eparch"));
         command.args(words).current_dir(self.dir.path()).stdin(Stdio::null());
         command.env("EPARCH_HOME", self.home()).env_remove("NO_COLOR");

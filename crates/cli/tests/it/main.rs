@@ -11,3 +11,4 @@ mod files;
 mod ledger;
 mod machine;
 mod runs;
+mod terminal;

@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write as _};
-use std::path::{Path, PathBuf};
+#[cfg(test)]
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -138,7 +140,8 @@ fn next_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
 }
 
 /// Reads a log file, from line `skip` on.
-pub(crate) fn read(path: &Path, skip: usize) -> io::Result<Vec<LogLine>> {
+#[cfg(test)]
+fn read(path: &Path, skip: usize) -> io::Result<Vec<LogLine>> {
     let file = BufReader::new(File::open(path)?);
     let mut found = Vec::new();
     for line in file.lines().skip(skip) {

@@ -20,6 +20,7 @@ use problem::Problem;
 mod approvals;
 mod events;
 mod ledger;
+mod logs;
 mod operators;
 pub(crate) mod problem;
 mod runs;
@@ -158,6 +159,7 @@ impl Caller {
 pub(crate) fn routes(app: Arc<App>) -> Router {
     Router::new()
         .merge(runs::routes())
+        .merge(logs::routes())
         .merge(approvals::routes())
         .merge(operators::routes())
         .merge(events::routes())

@@ -17,12 +17,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::problem::Problem;
-use super::wire::{RetryRun, RunLogLine, StartRun, Started, StopRun};
+use super::wire::{RetryRun, StartRun, Started, StopRun};
 use super::{App, Body, Caller, body, not_found};
-use crate::agents::capture;
 use crate::driver::{Done, Input};
 use crate::home::random_bits;
-use crate::perform::log_name;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -30,7 +28,6 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/api/runs/{id}", get(show))
         .route("/api/runs/{id}/stop", post(stop))
         .route("/api/runs/{id}/retry", post(retry))
-        .route("/api/runs/{id}/logs", get(logs))
 }
 
 async fn start(
@@ -177,7 +174,7 @@ async fn show(
     find(&app, id).await.map(Json)
 }
 
-async fn find(app: &Arc<App>, id: RunId) -> Result<RunDetail, Problem> {
+pub(super) async fn find(app: &Arc<App>, id: RunId) -> Result<RunDetail, Problem> {
     let found = app.read(move |views, tenant| views.run(tenant, id)).await?;
     found
         .ok_or_else(|| not_found(&format!("run {id}")).hint("`eparch runs list` shows the runs of this home"))
@@ -237,46 +234,4 @@ async fn retry(
     let name = pipeline.name.clone();
     let done = submit(&app, request, pipeline).await?;
     started(&app, done, name).await
-}
-
-#[derive(Deserialize)]
-struct LogQuery {
-    #[serde(default)]
-    stage: Option<Name>,
-}
-
-/// The captured lines of a run, stage by stage and attempt by attempt, each in its order.
-async fn logs(
-    State(app): State<Arc<App>>,
-    _: Caller,
-    Path(id): Path<RunId>,
-    Query(query): Query<LogQuery>,
-) -> Result<Json<Vec<RunLogLine>>, Problem> {
-    let detail = find(&app, id).await?;
-    let folder = app.tools.home.logs().join(id.to_string());
-    let stages = detail
-        .stages
-        .into_iter()
-        .filter(move |stage| query.stage.as_ref().is_none_or(|asked| *asked == stage.name));
-    let read = move || {
-        let mut lines = Vec::new();
-        for stage in stages {
-            for attempt in 1..=stage.attempts {
-                // A log that is not there belongs to an attempt that never printed.
-                let found =
-                    capture::read(&folder.join(log_name(&stage.name, attempt)), 0).unwrap_or_default();
-                lines.extend(found.into_iter().map(|line| RunLogLine {
-                    stage: stage.name.clone(),
-                    attempt,
-                    line,
-                }));
-            }
-        }
-        lines.sort_by_key(|line| line.line.ts);
-        lines
-    };
-    let lines = tokio::task::spawn_blocking(read).await;
-    lines
-        .map(Json)
-        .map_err(|problem| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0531", &problem.to_string()))
 }
