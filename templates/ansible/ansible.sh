@@ -5,7 +5,8 @@
 #   check  --syntax-check, then --check --diff: what would change. Leaves report.md, syntax.txt and check.txt
 #   run    the same, then runs it. Leaves run.txt too
 #
-# Only localhost and sandbox-* are ever addressed, whatever the inventory holds. Outputs: changed (true or false),
+# Plays are limited to localhost and sandbox-*, and every connection is local, whatever the inventory says. What a task
+# delegates elsewhere, or runs although it is a check, is stopped by the agent's sandbox alone. Outputs: changed (true or false),
 # changes (a number). A folder without a playbook is no fault: changed=false.
 set -eu
 
@@ -69,7 +70,7 @@ for candidate in inventory inventory.ini inventory.yml hosts hosts.yml; do
         break
     fi
 done
-play() { (cd -- "$folder" && ansible-playbook -i "$inventory" --connection local "$@" -- "$playbook") </dev/null; }
+play() { (cd -- "$folder" && ansible-playbook -i "$inventory" --connection local -e ansible_connection=local "$@" -- "$playbook") </dev/null; }
 allowed='localhost:sandbox-*'
 
 say "$(ansible-playbook --version | head -n 1), $playbook with the inventory $inventory." ""

@@ -73,6 +73,8 @@ sub isolate_git {
         GIT_ATTR_NOSYSTEM   => 1,
         GIT_OPTIONAL_LOCKS  => 0,
         GIT_NO_LAZY_FETCH   => 1,
+        GIT_ALLOW_PROTOCOL  => '',     # outranks what the checkout's configuration allows, and older gits know it
+        GIT_NO_REPLACE_OBJECTS => 1,   # a commit is what its id says
         GIT_TERMINAL_PROMPT => 0,
         GIT_PAGER           => 'cat',
     );

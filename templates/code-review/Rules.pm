@@ -51,6 +51,7 @@ my @TABLE = (
     ['EPR-D007', 'high',   'tls-check-disabled',       'Added code that switches certificate checks off.',    'Trust the right certificate instead of every one.'],
     ['EPR-D008', 'medium', 'world-writable',           'An added chmod that lets everybody write.',           'Grant what is needed to whom it is needed.'],
     ['EPR-D009', 'low',    'test-skipped',             'An added mark that skips a test.',                    'Give it a reason and a date, or fix the test.'],
+    ['EPR-D010', 'low',    'attributes-changed',       'The change touches .gitattributes.',                  'Make sure that no file is hidden from a diff that way.'],
     ['EPR-Z001', 'high',   'huge-file',                'A tracked file of more than 10 MiB.',                 'Keep it elsewhere; every clone carries it for ever.'],
     ['EPR-Z002', 'low',    'large-file',               'A tracked file of more than 1 MiB.',                  'Make sure that it belongs here.'],
     ['EPR-Z003', 'low',    'binary-file',              'A tracked program, archive or other build product.',  'Build it from source, or keep it elsewhere.'],

@@ -13,6 +13,9 @@ use Report;
 # A change beyond this is an import, not something anybody reviews line by line.
 use constant MAX_PATCH_BYTES => 64 << 20;
 
+# A line longer than this is generated, or hides something; the patterns below take their time on one.
+use constant MAX_LINE => 4_000;
+
 # A lock file's name and the manifests that may have changed it.
 my %MANIFEST = (
     'Cargo.lock' => ['Cargo.toml'], 'package-lock.json' => ['package.json'], 'npm-shrinkwrap.json' => ['package.json'],
@@ -109,6 +112,7 @@ sub judge {
     $tell->('EPR-D002', 'The change ' . {A => 'adds', D => 'deletes'}->{$change->{status}} . ' what CI runs.')
         if Checkout::Kinds::is_ci($path) && $change->{status} =~ /[AD]/;
     $change->{ci} = 1 if Checkout::Kinds::is_ci($path) && $change->{status} !~ /[AD]/;
+    $tell->('EPR-D010', 'The change alters how tools show and treat the files here.') if $path =~ m{(?:\A|/)\.gitattributes\z};
     $tell->('EPR-D004', 'This file became executable.') if $change->{before} eq '100644' && $change->{after} eq '100755';
 
     my ($folder, $name) = $path =~ m{\A(.*/)?([^/]+)\z}s;
@@ -134,11 +138,12 @@ sub manifest_changed {
     return 0;
 }
 
-# Walks one patch of everything. Its sections stand in the order of `changes`; a change of type takes two.
+# Walks one patch of everything, as text whatever attributes the change itself brings: a change does not decide how closely
+# it is looked at. Its sections stand in the order of `changes`; a change of type takes two.
 sub added_lines {
     my ($changes) = @_;
     my @sections = map { $_->{status} eq 'T' ? ($_, $_) : ($_) } @$changes;
-    my $patch = $checkout->stream('diff-tree', '-r', '-M', '-p', '-U0', '--no-commit-id', '--no-color', '--no-ext-diff', '--no-textconv',
+    my $patch = $checkout->stream('diff-tree', '-r', '-M', '-p', '-U0', '--no-commit-id', '--no-color', '--text', '--no-ext-diff', '--no-textconv',
         '--src-prefix=a/', '--dst-prefix=b/', '--submodule=short', '--ignore-submodules=none', $old, $new);
     my ($change, $row, $bytes, $reads) = (undef, 0, 0, 0);
     while (my $line = <$patch>) {
@@ -160,7 +165,7 @@ sub added_lines {
             next;
         }
         next if !$row || substr($line, 0, 1) ne '+';
-        added($change->{path}, $row, substr $line, 1) if $reads && $line =~ $PROMISING;
+        added($change->{path}, $row, substr $line, 1) if $reads && (length $line > MAX_LINE || $line =~ $PROMISING);
         $row++;
     }
     $checkout->ended($patch);
@@ -172,7 +177,7 @@ sub added_lines {
 sub added {
     my ($path, $row, $line) = @_;
     $line =~ s/\r?\n\z//;
-    return if length $line > 4_000;
+    if (length $line > MAX_LINE) { $checkout->{skipped}{'an added line of more than 4,000 bytes'}++; return }
     return if $line =~ m{\A\s*(?:\#(?!\[)|//|/\*|\*\s|--\s|;|<!--)};
     my %told;
     for my $rule (@ADDED) {
@@ -182,7 +187,7 @@ sub added {
         my $before = substr $line, 0, $-[0];
         utf8::decode($before);
         $report->finding(
-            rule => $id, path => $path, line => $row, column => 1 + length $before, evidence => $line, message => $message,
+            rule => $id, path => $path, line => $row, column => 1 + length $before, evidence => $message, message => $message,
             ($id eq 'EPR-D007' && Checkout::Kinds::is_test($path) ? (severity => 'low') : ()),
         );
     }

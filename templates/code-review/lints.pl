@@ -17,6 +17,9 @@ use constant MAX_SCRIPTS => 2_000;
 # Python files compiled by one python3.
 use constant MAX_PYTHON => 20_000;
 
+# A shell line longer than this is generated; the patterns for dangerous ones take their time on it.
+use constant MAX_LINE => 4_000;
+
 # JSON by name that is written with comments.
 my $RELAXED_JSON = qr{(?:\A|/)(?:[tj]sconfig[^/]*|devcontainer|\.?eslintrc|\.?babelrc|\.?swcrc|api-extractor|language-configuration|deno|turbo|nx|\.jshintrc|wrangler|renovate|biome)\.json\z|(?:\A|/)\.(?:vscode|devcontainer|zed)/}i;
 # Files that are broken on purpose.
@@ -90,7 +93,7 @@ sub marker_note {
 
 sub hidden_direction {
     my ($path, $content, $places) = @_;
-    return if $$content !~ /$HIDDEN/g;
+    return if $$content !~ $HIDDEN;
     my ($row, $column) = $places->find($-[0]);
     $report->finding(
         rule => 'EPR-L011', path => $path, line => $row, column => $column, evidence => 'direction',
@@ -149,11 +152,12 @@ sub dangerous_shell {
     for my $line (split /\n/, $$content, -1) {
         my $start = $offset;
         $offset += 1 + length $line;
+        if (length $line > MAX_LINE) { $checkout->{skipped}{'a shell line of more than 4,000 bytes'}++; next }
         next if $line =~ /\A\s*#/ || $line =~ /\A\s*(?:-\s+)?(?:echo|printf|say|log|info)\b/;
         my $tell = sub {
             my ($rule, $at, $message) = @_;
             my ($row, $column) = $places->find($start + $at);
-            $report->finding(rule => $rule, path => $path, line => $row, column => $column, evidence => $line, message => $message);
+            $report->finding(rule => $rule, path => $path, line => $row, column => $column, evidence => $message, message => $message);
         };
         $tell->('EPR-L008', $-[0], 'A download goes straight into a shell: whoever answers it decides what runs.')
             if $line =~ m{\b(?:curl|wget)\b[^|;#\n]*\|\s*(?:sudo\s+(?:-\S+\s+)*)?(?:\S*/)?(?:ba|da|z|k)?sh\b(?!\w)};
@@ -315,8 +319,12 @@ sub python_syntax {
     open my $names, '>:raw', $list or die "code-review: cannot write a temporary file: $!\n";
     print {$names} "$checkout->{root}/$_->{path}\0" for @python;
     close $names or die "code-review: cannot write a temporary file: $!\n";
-    my ($said) = ask('python3', '-I', '-S', '-B', '-c', $COMPILE, $list);
+    my ($said, $ended, $signal) = ask('python3', '-I', '-S', '-B', '-c', $COMPILE, $list);
     unlink $list;
+    if ($ended != 0 || $signal) {
+        $report->tool('python3', "$version, ended badly; " . @python . ' Python files were not compiled');
+        return;
+    }
     my @answers = split /\0/, $said;
     while (my ($full, $row, $message) = splice @answers, 0, 3) {
         last if !defined $message;

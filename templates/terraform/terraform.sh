@@ -27,6 +27,9 @@ fail() { # fail CODE SENTENCE
 absolute() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s/%s\n' "$(pwd)" "$1" ;; esac }
 
 printf '# Terraform: %s\n\n' "$mode" >"$report"
+case $mode in plan | apply) ;; *) fail 64 "MODE is plan or apply, not '$mode'" ;; esac
+# A name that begins with a dash is no option of anything below.
+case $folder in -*) folder=./$folder ;; esac
 [ -d "$folder" ] || fail 1 "cannot read the folder '$folder'; is it in the stage's paths.read?"
 
 count=$(find "$folder" -maxdepth 1 -type f \( -name '*.tf' -o -name '*.tf.json' \) | wc -l)
@@ -80,8 +83,6 @@ if [ "$mode" = apply ]; then
     echo "terraform: applied the plan $digest"
     exit 0
 fi
-[ "$mode" = plan ] || fail 64 "MODE is plan or apply, not '$mode'"
-
 if tf fmt -check -recursive -no-color >"$artifacts/fmt.txt" 2>&1; then
     say "- fmt: formatted"
     output formatted true

@@ -89,6 +89,27 @@ fn r055_the_findings_on_a_planted_repository_are_the_planted_ones() {
 }
 
 #[test]
+fn r055_a_checkout_that_resists_is_reviewed_and_starts_nothing() {
+    let place = Place::new();
+    let hard = place.path("hard");
+    std::fs::create_dir(&hard).unwrap();
+    let script = repository().join("examples/fixtures/make-torture.sh");
+    let made = Command::new("sh").arg(script).arg(hard.join("repo")).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let input = format!("repo={}", hard.join("repo").display());
+    let said = place.say(&["run", &example("code-review.yaml"), "--input", &input]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let findings = read_json(&artifact(&place, &last_run(&place), "package", "findings.json"));
+    let found = findings["findings"].as_array().unwrap().iter();
+    let mut rules: Vec<&str> = found.map(|one| one["rule"].as_str().unwrap()).collect();
+    // Its links lead nowhere on purpose.
+    rules.retain(|rule| *rule != "EPR-L006");
+    rules.sort_unstable();
+    assert_eq!(rules, ["EPR-L011", "EPR-S003"]);
+    assert!(!hard.join("ran").exists(), "a program of the checkout was started");
+}
+
+#[test]
 fn r056_the_infrastructure_example_completes_for_staging_without_anybody() {
     let place = Place::new();
     let folder = place.path("infra");
@@ -105,6 +126,16 @@ fn r057_the_analysis_example_completes() {
     place.file("tool.sh", "#!/bin/sh\necho hi\n");
     let said = place.say(&["run", &example("multi-agent-analysis.yaml")]);
     assert_eq!(said.code, 0, "{said:?}");
+    // A folder is the same with a slash at its end, and so are the names in it.
+    std::fs::create_dir_all(place.path("src/alpha")).unwrap();
+    place.file("src/alpha/one.py", "import os\n");
+    let said = place.say(&["run", &example("multi-agent-analysis.yaml"), "--input", "folder=src/"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    for stage in ["by-name", "by-content"] {
+        let answers = artifact(&place, &last_run(&place), stage, "answers.tsv");
+        let answers = std::fs::read_to_string(answers).unwrap();
+        assert_eq!(answers, "alpha/one.py\tPython\n", "{stage}");
+    }
 }
 
 #[test]
