@@ -9,11 +9,16 @@ use warnings;
 use lib __FILE__ =~ m{\A(.*)/}s ? $1 : '.';
 use Checkout;
 use Json;
+use Errno ();
 use POSIX ();
 use Report;
 
 # Shell scripts that are parsed by a shell, a process each.
 use constant MAX_SCRIPTS => 2_000;
+# How long one outside program may take. A thousand usual scripts take less.
+use constant PROGRAM_SECONDS => 60;
+# A script that shellcheck is not asked about: it takes more than linear time, and nobody writes so much by hand.
+use constant MAX_SHELLCHECK_BYTES => 128 << 10;
 # Python files compiled by one python3.
 use constant MAX_PYTHON => 20_000;
 
@@ -228,9 +233,19 @@ sub ask {
         POSIX::_exit(127);
     }
     binmode $output;
-    my $said = do { local $/; <$output> };
+    # A file can keep a parser busy for hours: each program has its time.
+    my $said = '';
+    my $late = 0;
+    local $SIG{ALRM} = sub { $late = 1; kill 'KILL', $child };
+    alarm PROGRAM_SECONDS;
+    while (!$late) {
+        my $got = sysread $output, $said, 65_536, length $said;
+        last if defined $got ? $got == 0 : !$!{EINTR};
+    }
+    alarm 0;
     close $output;
-    return (defined $said ? $said : '', $? >> 8, $? & 127);
+    return ('', 124, 0) if $late;
+    return ($said, $? >> 8, $? & 127);
 }
 
 sub installed {
@@ -262,7 +277,9 @@ sub shell_syntax {
             ) if !(Checkout::Kinds::is_test($path) && $path =~ $MEANT_BROKEN);
             next;
         }
-        shellcheck($path, $full) if $shellcheck;
+        next if !$shellcheck;
+        if ((-s $full || 0) > MAX_SHELLCHECK_BYTES) { $checkout->{skipped}{'a script too large for shellcheck'}++; next }
+        shellcheck($path, $full);
     }
     $report->tool('shell', join(', ', grep { $has{$_} } sort keys %has) . ", $parsed scripts parsed");
     $report->tool('shellcheck', $shellcheck ? 'took part (errors only)' : 'not installed');
