@@ -2,17 +2,19 @@
 //! simulator drives; [`Driver`] is the thread around it.
 
 mod core;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use eparch_domain::{Clock, Moment, Name, limits};
+use eparch_domain::{Clock, Moment, Name, Span, limits};
 use eparch_governor::{Effect, Event, Governor};
 use eparch_ledger::EffectRef;
 
-pub use self::core::{Core, Done, ENGINE, Input, RecoverError, SavedState};
+pub use self::core::{Core, Done, ENGINE, Input, RecoverError, SavedState, TurnError};
 use crate::journal::{Journal, JournalError};
 
 /// A snapshot is taken after so many entries: recovery reads at most that many, and a journal of a million holds a
@@ -36,6 +38,9 @@ pub enum SubmitError {
     /// The ledger could not be written, so nothing happened (G1).
     #[error("the ledger cannot be written, so nothing was done: {0}")]
     Ledger(String),
+    /// What was handed in could not have been read back from the ledger; nothing of it happened.
+    #[error("it cannot be written down: {0}")]
+    Unreadable(String),
     /// The driver has ended.
     #[error("the holder is shutting down")]
     Gone,
@@ -131,6 +136,8 @@ pub struct Driver<J, S> {
     tenant: Name,
     /// The journal of a tenant that could not be rebuilt yet.
     stopped: Option<J>,
+    /// How often it has failed since something was last decided.
+    failures: u32,
     agents_at_once: u32,
     clock: Arc<dyn Clock>,
     shell: S,
@@ -151,12 +158,13 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         let (to, from) = sync_channel(limits::DRIVER_QUEUE);
         let handle = Handle { to };
         let shell = shell(handle.clone());
-        let (tenant, saved_at) = (core.tenant().clone(), core.seq());
+        let (tenant, saved_at) = (core.tenant().clone(), core.saved());
         (
             Driver {
                 core: Some(core),
                 tenant,
                 stopped: None,
+                failures: 0,
                 agents_at_once,
                 clock,
                 shell,
@@ -168,7 +176,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         )
     }
 
-    /// Runs until it is told to stop or every handle is gone. Begins the epoch first. Returns the last state, saved.
+    /// Runs until it is told to stop or every handle is gone. Begins the epoch first, and saves the last state.
     pub fn run(mut self) {
         self.begin_epoch();
         let mut going = true;
@@ -176,6 +184,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
             let mut batch = Vec::new();
             match self.next() {
                 Ok(message) => going = self.take(message, &mut batch),
+                Err(RecvTimeoutError::Timeout) if self.stopped.is_some() => self.try_again(),
                 Err(RecvTimeoutError::Timeout) => batch.push((Event::ClockTurned.into(), None)),
                 Err(RecvTimeoutError::Disconnected) => going = false,
             }
@@ -191,8 +200,11 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         self.save();
     }
 
-    /// The next message, or a timeout when the governor wants to be woken.
+    /// The next message, or a timeout when the governor wants to be woken, or a stopped tenant is to be tried again.
     fn next(&self) -> Result<Message, RecvTimeoutError> {
+        if self.stopped.is_some() {
+            return self.from.recv_timeout(wait_after(self.failures).as_duration());
+        }
         let deadline = self.core.as_ref().and_then(|core| core.governor().next_deadline());
         match deadline {
             None => self.from.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -222,11 +234,17 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         }
         self.try_again();
         if let Err(journal) = self.commit(batch) {
-            self.rebuild(journal);
+            self.failures = self.failures.saturating_add(1);
+            // A journal that fails with everything it is given is given time, not another epoch.
+            if self.failures == 1 {
+                self.rebuild(journal);
+            } else {
+                self.stopped = Some(journal);
+            }
         }
     }
 
-    /// A stopped tenant is tried again whenever somebody wants something of it.
+    /// A stopped tenant is tried again whenever somebody wants something of it, and from time to time.
     fn try_again(&mut self) {
         if let Some(journal) = self.stopped.take() {
             self.rebuild(journal);
@@ -236,27 +254,42 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
     /// Decides on a batch, writes it down and sets it going. When it cannot be written, gives the journal back: nothing
     /// in memory counts any more.
     fn commit(&mut self, batch: Vec<(Input, Option<Reply>)>) -> Result<(), J> {
-        let (mut inputs, replies): (Vec<Input>, Vec<Option<Reply>>) = batch.into_iter().unzip();
+        let (mut inputs, mut replies): (Vec<Input>, Vec<Option<Reply>>) = batch.into_iter().unzip();
         let Some(mut core) = self.core.take() else {
             refuse(replies, STOPPED);
             return Ok(());
         };
         let now = self.clock.now();
-        let jump = clock_jump(core.last(), now);
-        if let Some(by_ms) = jump {
+        if let Some(by_ms) = clock_jump(core.last(), now) {
             inputs.insert(0, Event::ClockJumped { by_ms }.into());
+            replies.insert(0, None);
         }
-        let done = match core.turn(&inputs, now) {
-            Ok(done) => done,
-            Err(problem) => {
-                self.shell.stopped(&problem);
-                refuse(replies, &problem.to_string());
-                return Err(core.into_journal());
+        let done = loop {
+            match core.turn(&inputs, now) {
+                Ok(done) => break done,
+                // Nobody has to suffer for what another one handed in.
+                Err(TurnError::Unreadable { input, why }) if replies[input].is_some() => {
+                    inputs.remove(input);
+                    if let Some(reply) = replies.remove(input) {
+                        reply(Err(SubmitError::Unreadable(why)));
+                    }
+                }
+                Err(problem) => {
+                    let problem = match problem {
+                        TurnError::Journal(problem) => problem,
+                        unreadable @ TurnError::Unreadable { .. } => JournalError::of(&unreadable),
+                    };
+                    self.shell.stopped(&problem);
+                    refuse(replies, &problem.to_string());
+                    return Err(core.into_journal());
+                }
             }
         };
         self.core = Some(core);
-        let own = usize::from(jump.is_some());
-        let replies = std::iter::repeat_with(|| None).take(own).chain(replies);
+        // A boot alone says little: it is what a journal that fails with everything else is given again and again.
+        if !inputs.iter().any(|input| matches!(input.event, Event::Booted { .. })) {
+            self.failures = 0;
+        }
         for (done, reply) in done.iter().zip(replies) {
             self.shell.committed(done);
             if let Some(reply) = reply {
@@ -270,7 +303,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
     }
 
     /// Begins a new epoch on what the journal says: whether a failed commit happened is known only to it. When that
-    /// fails too, the tenant stays stopped, and every later request tries again.
+    /// fails too, the tenant stays stopped, and is tried again.
     fn rebuild(&mut self, journal: J) {
         let recovered = journal
             .reopen()
@@ -281,16 +314,24 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
                 self.core = Some(core);
                 self.begin_epoch();
             }
-            None => self.stopped = Some(journal),
+            None => self.stop(journal),
         }
     }
 
     fn begin_epoch(&mut self) {
         let Some(core) = &self.core else { return };
-        match core.boot(self.agents_at_once) {
-            Ok(boot) => self.stopped = self.commit(vec![(boot, None)]).err(),
-            Err(_) => self.stopped = self.core.take().map(Core::into_journal),
+        let begun = match core.boot(self.agents_at_once) {
+            Ok(boot) => self.commit(vec![(boot, None)]).err(),
+            Err(_) => self.core.take().map(Core::into_journal),
+        };
+        if let Some(journal) = begun {
+            self.stop(journal);
         }
+    }
+
+    fn stop(&mut self, journal: J) {
+        self.failures = self.failures.saturating_add(1);
+        self.stopped = Some(journal);
     }
 
     fn save_if_due(&mut self) {
@@ -322,6 +363,13 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
             let _ = core.journal().save_snapshot(&self.tenant, core.seq(), core.state().to_bytes());
         }
     }
+}
+
+/// How long a tenant that has failed so often is left alone.
+fn wait_after(failures: u32) -> Span {
+    let doublings = failures.saturating_sub(1).min(16);
+    let millis = limits::LEDGER_RETRY.millis().saturating_mul(1 << doublings);
+    Span::from_millis(millis.min(limits::LEDGER_RETRY_MAX.millis()))
 }
 
 fn refuse(replies: Vec<Option<Reply>>, why: &str) {

@@ -12,7 +12,7 @@ pub struct JournalError(pub String);
 
 impl JournalError {
     /// The whole chain of causes in one line.
-    fn of(error: &dyn std::error::Error) -> JournalError {
+    pub(crate) fn of(error: &dyn std::error::Error) -> JournalError {
         let mut text = error.to_string();
         let mut cause = error.source();
         while let Some(next) = cause {

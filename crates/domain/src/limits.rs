@@ -30,6 +30,10 @@ pub const ORCHESTRATION_TIMEOUT: Span = Span::from_secs(120);
 pub const CLOCK_SKEW: Span = Span::from_secs(2);
 /// A ledger that cannot be written for so long denies (G1).
 pub const LEDGER_WRITE_DEADLINE: Span = Span::from_secs(2);
+/// A ledger that failed is tried again after so long, and after twice as long each time…
+pub const LEDGER_RETRY: Span = Span::from_millis(250);
+/// … but at least so often: a disk that is well again is noticed before anybody has to say so.
+pub const LEDGER_RETRY_MAX: Span = Span::from_secs(5);
 /// A pipeline without a `timeout` of its own. The seeds' example uses 30 m; a day lets an unattended gate be answered
 /// by the next morning's shift.
 pub const PIPELINE_TIMEOUT: Span = Span::from_hours(24);
@@ -88,6 +92,9 @@ pub const PIPELINE_INPUTS: usize = 100;
 pub const PIPELINE_EXPRESSIONS: usize = 10_000;
 /// One input's or output's value, as text.
 pub const VALUE_BYTES: usize = 64 << 10;
+/// How deeply a value may nest: results for people and expressions stay far below, and a record that holds one can be read
+/// back, which a JSON reader does up to 127 levels.
+pub const VALUE_DEPTH: usize = 32;
 /// Outputs of one stage.
 pub const STAGE_OUTPUTS: usize = 256;
 /// Artifacts of one stage.

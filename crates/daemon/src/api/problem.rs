@@ -67,6 +67,10 @@ impl From<SubmitError> for Problem {
             SubmitError::Ledger(_) => {
                 ("EP0510", "nothing was done; free disk space or repair the disk of the home, then try again")
             }
+            SubmitError::Unreadable(_) => {
+                return Problem::new(StatusCode::BAD_REQUEST, "EP0519", &error.to_string())
+                    .hint("values nest too deeply, or are not plain data; make them simpler");
+            }
             SubmitError::Gone => ("EP0511", "try again; a new holder starts by itself"),
         };
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, &error.to_string()).hint(hint).retryable()

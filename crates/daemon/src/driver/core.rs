@@ -60,6 +60,23 @@ impl Done {
     }
 }
 
+/// Why nothing was decided.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TurnError {
+    /// The journal failed. The core counts no more: it is thrown away, and another one recovers.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The record of one input could not have been read back, and nobody could ever hold the home again. The core stands
+    /// where it stood before: without that input the others may be handed in again.
+    #[error("its record could not be read back: {why}")]
+    Unreadable {
+        /// Which input, from 0.
+        input: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
 /// Why a home's state could not be rebuilt.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
@@ -94,6 +111,10 @@ pub struct Core<J> {
     last: Moment,
     /// Definitions this core has seen kept: asking for the same pipeline again does not write it out again.
     kept: BTreeSet<Digest>,
+    /// Effects of this epoch that wait for their result; nothing is known of them before the epoch has begun.
+    due: Option<BTreeSet<EffectRef>>,
+    /// The entry of the last snapshot; 0 when there is none.
+    saved: u64,
 }
 
 /// Definitions remembered as kept; forgetting one costs writing it out once more.
@@ -103,27 +124,34 @@ impl<J: Journal> Core<J> {
     /// Rebuilds the state of `tenant`: the last snapshot that can be used, and the facts recorded after it.
     pub fn recover(journal: J, tenant: Name, epoch: u64) -> Result<Core<J>, RecoverError> {
         let (governor, last, kept) = (Governor::new(), Moment::default(), BTreeSet::new());
-        let mut core = Core { journal, tenant, epoch, governor, seq: 0, last, kept };
-        core.restore_snapshot()?;
+        let mut core = Core { journal, tenant, epoch, governor, seq: 0, last, kept, due: None, saved: 0 };
+        core.load()?;
+        Ok(core)
+    }
+
+    /// Becomes what the journal says, from nothing.
+    fn load(&mut self) -> Result<(), RecoverError> {
+        (self.governor, self.seq, self.last) = (Governor::new(), 0, Moment::default());
+        self.restore_snapshot()?;
         loop {
-            let page = core
+            let page = self
                 .journal
-                .entries(&core.tenant, core.seq + 1, RECOVERY_PAGE)
+                .entries(&self.tenant, self.seq + 1, RECOVERY_PAGE)
                 .map_err(RecoverError::Journal)?;
             if page.is_empty() {
-                return Ok(core);
+                return Ok(());
             }
             for entry in page {
                 let record = Record::from_bytes(&entry.body)
                     .map_err(|source| RecoverError::Record { seq: entry.seq, source })?;
                 for digest in record.definitions() {
-                    core.learn(digest)?;
+                    self.learn(digest)?;
                 }
                 for fact in &record.decision.facts {
-                    core.governor.apply(fact, record.at);
+                    self.governor.apply(fact, record.at);
                 }
-                core.seq = entry.seq;
-                core.last = record.at;
+                self.seq = entry.seq;
+                self.last = record.at;
             }
         }
     }
@@ -139,6 +167,7 @@ impl<J: Journal> Core<J> {
         }
         if self.governor.restore(saved_state.snapshot).is_ok() {
             self.seq = saved.seq;
+            self.saved = saved.seq;
             self.last = saved_state.at;
         }
         Ok(())
@@ -155,15 +184,24 @@ impl<J: Journal> Core<J> {
         Ok(())
     }
 
-    /// Decides on everything waiting and writes it down in one commit. When that fails, nothing was decided: the caller
-    /// throws this core away and recovers.
-    pub fn turn(&mut self, inputs: &[Input], now: Moment) -> Result<Vec<Done>, JournalError> {
+    /// Decides on everything waiting and writes it down in one commit. When that fails, nothing was decided.
+    pub fn turn(&mut self, inputs: &[Input], now: Moment) -> Result<Vec<Done>, TurnError> {
         let now = Moment { ledger: now.ledger.max(self.last.ledger), wall: now.wall };
         let mut done = Vec::with_capacity(inputs.len());
         let mut entries = Vec::with_capacity(inputs.len());
-        for (input, seq) in inputs.iter().zip(self.seq + 1..) {
+        let mut due = self.due.clone();
+        for (at, (input, seq)) in inputs.iter().zip(self.seq + 1..).enumerate() {
             let record = self.decide(input, now);
-            entries.push(self.entry(input, &record));
+            let entry = self.entry(input, &record, acknowledged(input, &mut due));
+            if let Err(problem) = Record::from_bytes(&entry.body) {
+                // The governor has moved on with what must not be written.
+                self.load().map_err(|problem| JournalError::of(&problem))?;
+                return Err(TurnError::Unreadable { input: at, why: problem.to_string() });
+            }
+            if let Some(due) = &mut due {
+                due.extend((0..entry.effects_due).map(|idx| EffectRef { seq, idx }));
+            }
+            entries.push(entry);
             done.push(Done { seq, record: Arc::new(record) });
         }
         if entries.is_empty() {
@@ -174,6 +212,7 @@ impl<J: Journal> Core<J> {
         self.remember_kept(&done);
         self.seq = appended.last_seq;
         self.last = now;
+        self.due = due;
         Ok(done)
     }
 
@@ -193,7 +232,7 @@ impl<J: Journal> Core<J> {
         }
     }
 
-    fn entry(&self, input: &Input, record: &Record) -> NewEntry {
+    fn entry(&self, input: &Input, record: &Record, acknowledges: Vec<EffectRef>) -> NewEntry {
         let due = record.decision.effects.iter().filter(|effect| effect.has_result()).count();
         let document = |digest: Digest| {
             let bytes = input.definition.as_ref()?.to_bytes();
@@ -202,7 +241,7 @@ impl<J: Journal> Core<J> {
         NewEntry {
             body: record.to_bytes(),
             effects_due: u16::try_from(due).expect("one decision has far fewer effects"),
-            acknowledges: input.acknowledges.clone(),
+            acknowledges,
             documents: record
                 .definitions()
                 .filter(|digest| !self.kept.contains(digest))
@@ -245,6 +284,11 @@ impl<J: Journal> Core<J> {
         self.seq
     }
 
+    /// The entry of the snapshot it was rebuilt from; 0 when there was none.
+    pub fn saved(&self) -> u64 {
+        self.saved
+    }
+
     /// The moment of the last entry.
     pub fn last(&self) -> Moment {
         self.last
@@ -259,6 +303,17 @@ impl<J: Journal> Core<J> {
     pub fn into_journal(self) -> J {
         self.journal
     }
+}
+
+/// What an input acknowledges of what is due. The boot that begins an epoch acknowledges everything before it; a report
+/// that comes later than the end of its epoch speaks of what is settled, and its acknowledgement is no more.
+fn acknowledged(input: &Input, due: &mut Option<BTreeSet<EffectRef>>) -> Vec<EffectRef> {
+    if matches!(input.event, Event::Booted { .. }) {
+        *due = Some(BTreeSet::new());
+        return input.acknowledges.clone();
+    }
+    let known = |effect: &EffectRef| due.as_mut().is_none_or(|due| due.remove(effect));
+    input.acknowledges.iter().copied().filter(known).collect()
 }
 
 /// A snapshot with the moment it is of.

@@ -1,0 +1,335 @@
+//! The driver over a journal that fails when it is told to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use eparch_domain::{Digest, ManualClock, Phase, RunId, Tier};
+use eparch_governor::{Answer, Key, Operator, OperatorRole, Outcome, RunRequest, Signal};
+use eparch_ledger::{Append, Appended, Document, Entry, Snapshot};
+use eparch_pipeline::{Catalogue, Known, Pipeline, check};
+
+use super::*;
+
+/// A journal in memory that is as strict as the ledger: what is acknowledged must be due.
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    entries: Vec<Entry>,
+    documents: BTreeMap<Digest, Document>,
+    due: BTreeSet<EffectRef>,
+    snapshot: Option<Snapshot>,
+    epoch: u64,
+    /// Appends until one fails.
+    fails_in: Option<u32>,
+    /// Reopenings that fail from now on.
+    stays_shut: u32,
+    read: usize,
+}
+
+impl Memory {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap()
+    }
+
+    fn boots(&self) -> usize {
+        let is_boot = |entry: &Entry| {
+            let record = eparch_governor::Record::from_bytes(&entry.body).unwrap();
+            matches!(record.event, Event::Booted { .. })
+        };
+        self.kept().entries.iter().filter(|entry| is_boot(entry)).count()
+    }
+}
+
+impl Journal for Memory {
+    fn append(&self, request: Append) -> Result<Appended, JournalError> {
+        let mut kept = self.kept();
+        if let Some(left) = kept.fails_in {
+            kept.fails_in = left.checked_sub(1);
+            if left == 0 {
+                return Err(JournalError("the disk failed once".to_owned()));
+            }
+        }
+        let first_seq = kept.entries.len() as u64 + 1;
+        assert_eq!(request.after + 1, first_seq, "the history has moved on");
+        let mut due = kept.due.clone();
+        for (entry, seq) in request.entries.iter().zip(first_seq..) {
+            if let Some(settled) = entry.acknowledges.iter().find(|effect| !due.remove(effect)) {
+                return Err(JournalError(format!("{settled:?} does not wait for a result")));
+            }
+            due.extend((0..entry.effects_due).map(|idx| EffectRef { seq, idx }));
+        }
+        kept.due = due;
+        for (entry, seq) in request.entries.into_iter().zip(first_seq..) {
+            kept.entries.push(Entry { seq, body: entry.body });
+            for new in entry.documents {
+                kept.documents.insert(new.digest, Document { kind: new.kind, seq, bytes: new.bytes });
+            }
+        }
+        Ok(Appended { first_seq, last_seq: kept.entries.len() as u64 })
+    }
+
+    fn entries(&self, _: &Name, from: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        let mut kept = self.kept();
+        let from = usize::try_from(from - 1).unwrap();
+        let found: Vec<_> = kept.entries.iter().skip(from).take(limit).cloned().collect();
+        kept.read += found.len();
+        Ok(found)
+    }
+
+    fn document(&self, _: &Name, digest: &Digest) -> Result<Option<Document>, JournalError> {
+        Ok(self.kept().documents.get(digest).cloned())
+    }
+
+    fn due(&self, _: &Name) -> Result<Vec<EffectRef>, JournalError> {
+        Ok(self.kept().due.iter().copied().collect())
+    }
+
+    fn snapshot(&self, _: &Name) -> Result<Option<Snapshot>, JournalError> {
+        Ok(self.kept().snapshot.clone())
+    }
+
+    fn save_snapshot(&self, _: &Name, seq: u64, body: Vec<u8>) -> Result<(), JournalError> {
+        self.kept().snapshot = Some(Snapshot { seq, body });
+        Ok(())
+    }
+
+    fn reopen(&self) -> Result<u64, JournalError> {
+        let mut kept = self.kept();
+        if kept.stays_shut > 0 {
+            kept.stays_shut -= 1;
+            return Err(JournalError("the disk is still full".to_owned()));
+        }
+        kept.epoch += 1;
+        Ok(kept.epoch)
+    }
+}
+
+/// What the driver told of.
+#[derive(Debug)]
+enum Told {
+    Began(u64),
+    Do(Option<EffectRef>, Effect),
+    Stopped,
+}
+
+struct Ear(Sender<Told>);
+
+impl Shell for Ear {
+    fn committed(&mut self, done: &Done) {
+        if let Event::Booted { epoch, .. } = done.record.event {
+            let _ = self.0.send(Told::Began(epoch));
+        }
+    }
+
+    fn perform(&mut self, at: Option<EffectRef>, effect: &Effect) {
+        let _ = self.0.send(Told::Do(at, effect.clone()));
+    }
+
+    fn stopped(&mut self, _: &JournalError) {
+        let _ = self.0.send(Told::Stopped);
+    }
+}
+
+struct Driven {
+    journal: Memory,
+    handle: Handle,
+    told: Receiver<Told>,
+    thread: JoinHandle<()>,
+}
+
+fn core(journal: &Memory) -> Core<Memory> {
+    let epoch = journal.reopen().unwrap();
+    Core::recover(journal.clone(), Name::new("t").unwrap(), epoch).unwrap()
+}
+
+fn drive(journal: Memory) -> Driven {
+    let (to, told) = channel();
+    let clock = Arc::new(ManualClock::default());
+    let (driver, handle) = Driver::new(core(&journal), 8, clock, |_| Ear(to));
+    let thread = std::thread::spawn(move || driver.run());
+    Driven { journal, handle, told, thread }
+}
+
+impl Driven {
+    fn end(self) -> Memory {
+        self.handle.stop();
+        self.thread.join().unwrap();
+        self.journal
+    }
+
+    /// The next thing of a kind that is told of.
+    fn next<T>(&self, wanted: impl Fn(Told) -> Option<T>) -> T {
+        loop {
+            if let Some(found) = wanted(self.told.recv().unwrap()) {
+                return found;
+            }
+        }
+    }
+
+    fn began(&self) -> u64 {
+        self.next(|told| if let Told::Began(epoch) = told { Some(epoch) } else { None })
+    }
+
+    /// Starts a run of some agents side by side; what each is to be prepared by.
+    fn agents(&self) -> Vec<(EffectRef, eparch_domain::AgentId)> {
+        let name = Name::new("ada").unwrap();
+        let operator = Operator {
+            name: name.clone(),
+            role: OperatorRole::Admin,
+            groups: Vec::new(),
+            max_tier: Tier::T1,
+            key: Key::Home { hash: Digest::of(b"ada") },
+        };
+        self.handle.decide(Event::OperatorAdded { by: None, operator }.into()).unwrap();
+        let pipeline = three();
+        let request = RunRequest {
+            run: RunId::from_bits(7),
+            pipeline: pipeline.digest(),
+            inputs: BTreeMap::new(),
+            env: BTreeMap::new(),
+            requester: name,
+            grant: None,
+            root: "/".to_owned(),
+            idempotency_key: None,
+            lineage: None,
+        };
+        let event = Event::RunRequested(Box::new(request));
+        let asked = Input { event, definition: Some(pipeline), acknowledges: Vec::new() };
+        assert_eq!(self.handle.decide(asked).unwrap().record.decision.answer, Answer::Taken);
+        (0..3)
+            .map(|_| {
+                self.next(|told| match told {
+                    Told::Do(at, Effect::Prepare(spec)) => Some((at.unwrap(), spec.agent)),
+                    _ => None,
+                })
+            })
+            .collect()
+    }
+}
+
+fn three() -> Arc<Pipeline> {
+    let mut text = "name: three\nstages:\n".to_owned();
+    for name in ["a", "b", "c"] {
+        text.push_str(&format!("  - {{name: {name}, type: agent, config: {{command: ['true']}}}}\n"));
+    }
+    let checked = check("three.yaml", &text, &Catalogue::built_in(), &Known::default());
+    Arc::new(checked.pipeline.unwrap())
+}
+
+fn failed(agent: eparch_domain::AgentId, at: EffectRef) -> Input {
+    let outcome = Outcome::Failed {
+        in_phase: Phase::Bootstrap,
+        code: "EP0240".to_owned(),
+        reason: "its epoch ended".to_owned(),
+    };
+    let event = Event::AgentAdvanced { agent, outcomes: vec![outcome] };
+    Input { event, definition: None, acknowledges: vec![at] }
+}
+
+#[test]
+fn g7_one_failed_commit_with_agents_in_flight_is_one_new_epoch() {
+    let driven = drive(Memory::default());
+    assert_eq!(driven.began(), 1);
+    let agents = driven.agents();
+    driven.journal.kept().fails_in = Some(0);
+    let (at, agent) = agents[0];
+    driven.handle.decide(failed(agent, at)).unwrap_err();
+    driven.next(|told| matches!(told, Told::Stopped).then_some(()));
+    assert_eq!(driven.began(), 2);
+    let reaps: Vec<_> = (0..3)
+        .map(|_| {
+            driven.next(|told| match told {
+                Told::Do(at, Effect::Reap { agent, .. }) => Some((at.unwrap(), agent)),
+                _ => None,
+            })
+        })
+        .collect();
+    // What was under way in the first epoch reports only now, and to nobody's harm.
+    for (at, agent) in &agents {
+        driven.handle.decide(failed(*agent, *at)).unwrap();
+    }
+    for (at, agent) in reaps {
+        let event = Event::TreeProvenDead { agent, killed: true };
+        let report = Input { event, definition: None, acknowledges: vec![at] };
+        // The same word twice settles it once.
+        driven.handle.decide(report.clone()).unwrap();
+        driven.handle.decide(report).unwrap();
+    }
+    let journal = driven.end();
+    assert_eq!((journal.boots(), journal.kept().epoch), (2, 2));
+}
+
+#[test]
+fn a_stopped_tenant_notices_by_itself_that_its_disk_is_well_again() {
+    let driven = drive(Memory::default());
+    driven.began();
+    {
+        let mut kept = driven.journal.kept();
+        (kept.fails_in, kept.stays_shut) = (Some(0), 2);
+    }
+    driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
+    // Nobody says anything from here on.
+    assert_eq!(driven.began(), 2);
+    assert_eq!(driven.end().boots(), 2);
+}
+
+#[test]
+fn a_journal_that_fails_with_everything_is_not_given_epoch_after_epoch() {
+    let driven = drive(Memory::default());
+    driven.began();
+    driven.journal.kept().fails_in = Some(0);
+    driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
+    assert_eq!(driven.began(), 2);
+    driven.journal.kept().fails_in = Some(0);
+    driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
+    // It is left alone now, until its time has come or somebody wants something.
+    assert_eq!(driven.end().boots(), 2);
+}
+
+/// A value that nests so deeply that no JSON reader takes it in a record.
+fn deep() -> serde_json::Value {
+    (0..130).fold(serde_json::Value::Null, |inner, _| vec![inner].into())
+}
+
+#[test]
+fn g7_what_could_not_be_read_back_is_refused_and_nobody_else_is_disturbed() {
+    let driven = drive(Memory::default());
+    driven.began();
+    let agents = driven.agents();
+    let signal = Signal::Output { name: "x".to_owned(), value: deep() };
+    let event = Event::AgentSignalled { agent: agents[0].1, signal };
+    let refused = driven.handle.decide(event.into()).unwrap_err();
+    assert!(matches!(refused, SubmitError::Unreadable(_)), "{refused}");
+    let (at, agent) = agents[1];
+    driven.handle.decide(failed(agent, at)).unwrap();
+    let journal = driven.end();
+    assert_eq!(journal.boots(), 1);
+    let again = core(&journal);
+    assert_eq!(again.governor().live_runs(), 1, "everything can be read back");
+}
+
+#[test]
+fn recovery_reads_no_more_than_a_snapshots_distance_however_often_a_holder_dies() {
+    let journal = Memory::default();
+    let mut read_most = 0;
+    for _ in 0..4 {
+        let mut core = core(&journal);
+        read_most = read_most.max(std::mem::take(&mut journal.kept().read));
+        let (to, _told) = channel();
+        let clock = Arc::new(ManualClock::default());
+        let boot = core.boot(8).unwrap();
+        core.turn(&[boot], Moment::default()).unwrap();
+        let (mut driver, _handle) = Driver::new(core, 8, clock, |_| Ear(to));
+        let inputs: Vec<Input> = vec![Event::ClockTurned.into(); 3_000];
+        driver.turn(inputs.into_iter().map(|input| (input, None)).collect());
+        driver.save_if_due();
+        // It dies: nothing is saved at the end, but what was begun is.
+        driver.saving.take().map(JoinHandle::join);
+    }
+    assert!(read_most <= 10_000 + 3_001, "{read_most} entries were read");
+    assert!(journal.kept().snapshot.is_some());
+}
