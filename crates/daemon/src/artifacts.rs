@@ -2,7 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use eparch_domain::Digest;
 use sha2::{Digest as _, Sha256};
@@ -14,6 +17,9 @@ use crate::home::make_folder;
 #[derive(Debug, Clone)]
 pub struct Artifacts {
     root: PathBuf,
+    /// Which folders are known to be durable themselves, by the first byte of what they hold. That a folder is there says
+    /// nothing: whoever made it may have died since, or may still be at it.
+    durable: Arc<[AtomicBool; 256]>,
 }
 
 /// A file that was kept.
@@ -28,7 +34,7 @@ pub struct Kept {
 impl Artifacts {
     /// The artifacts under `root`.
     pub fn at(root: PathBuf) -> Artifacts {
-        Artifacts { root }
+        Artifacts { root, durable: Arc::new([const { AtomicBool::new(false) }; 256]) }
     }
 
     /// Where the content of `digest` is.
@@ -61,9 +67,12 @@ impl Artifacts {
         draft.file.sync_all()?;
         let path = self.path(&digest);
         let folder = path.parent().expect("an artifact's path has a folder");
-        if !folder.is_dir() {
+        let durable = &self.durable[usize::from(digest.as_bytes()[0])];
+        if !durable.load(Ordering::SeqCst) {
             make_folder(folder).map_err(io::Error::other)?;
             sync_folder(&self.root)?;
+            self.root.parent().map_or(Ok(()), sync_folder)?;
+            durable.store(true, Ordering::SeqCst);
         }
         fs::rename(&draft.path, &path)?;
         draft.kept = true;
@@ -92,7 +101,8 @@ struct Draft {
 impl Draft {
     fn new(root: &Path) -> io::Result<Draft> {
         let path = root.join(format!(".draft-{:032x}", crate::home::random_bits()));
-        let file = File::create_new(&path)?;
+        // Names for people are links to this very file: nobody changes it by editing what they see.
+        let file = File::options().write(true).create_new(true).mode(0o400).open(&path)?;
         Ok(Draft { path, file, kept: false })
     }
 }
@@ -102,6 +112,18 @@ impl Drop for Draft {
         if !self.kept {
             // It is garbage either way; the next artifact has another name.
             let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The digest of what a reader yields, a piece at a time.
+pub(crate) fn digest_of(from: &mut dyn Read) -> io::Result<Digest> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0u8; 64 << 10];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(Digest::from_bytes(hash.finalize().into())),
+            count => hash.update(&buffer[..count]),
         }
     }
 }
@@ -121,6 +143,10 @@ mod tests {
         let kept = artifacts.keep_bytes(b"hello").unwrap();
         assert_eq!(kept, Kept { digest: Digest::of(b"hello"), size: 5 });
         assert_eq!(artifacts.keep_bytes(b"hello").unwrap(), kept);
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &fs::metadata(artifacts.path(&kept.digest)).unwrap().permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o400);
         let mut text = String::new();
         artifacts.open(&kept.digest).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "hello");

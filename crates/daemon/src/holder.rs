@@ -84,6 +84,7 @@ pub struct HoldOptions {
 
 /// Holds a home until it is idle, or told to end by SIGTERM or SIGINT. Blocks.
 pub fn hold(home: &Home, options: &HoldOptions) -> Result<(), HoldError> {
+    crate::descriptors::allow_many();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         // One thread for each agent that works, and some for reads.

@@ -6,6 +6,7 @@ mod artifacts;
 mod client;
 mod clock;
 mod config;
+mod descriptors;
 pub mod driver;
 mod holder;
 mod home;

@@ -1,7 +1,10 @@
 //! Doing what was decided and written down. Everything here touches the world; nothing here decides.
 
+mod collect;
 mod conclude;
+mod progress;
 mod ready;
+mod reap;
 mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,23 +12,20 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ed25519_dalek::SigningKey;
-use eparch_domain::{AgentId, Clock, Digest, Name, Phase, Span};
+use eparch_domain::{AgentId, Clock, Digest, Name, Phase, limits};
 use eparch_governor::{Effect, Ended, Event, Outcome, Usage};
 use eparch_ledger::{EffectRef, Ledger};
 use eparch_pipeline::Pipeline;
-use eparch_sandbox::{Launcher, TreeId};
+use eparch_sandbox::Launcher;
 use tokio::runtime::Handle as Runtime;
 
-use crate::agents::live::{Agents, Executed};
+use crate::agents::live::{Agents, CLOSE_DEADLINE, Executed, Live};
 use crate::agents::prepare;
 use crate::artifacts::Artifacts;
 use crate::driver::{Done, Handle, Input, Shell};
 use crate::home::Home;
 use crate::journal::JournalError;
 use crate::live_events::Broadcast;
-
-/// How long a dead cage may take to be gone; the kernel needs milliseconds.
-const CLOSE_DEADLINE: Span = Span::from_secs(10);
 
 /// What performing needs of the world.
 pub(crate) struct Tools {
@@ -61,7 +61,8 @@ impl Performer {
 
     /// Does something that blocks, away from the driver's thread.
     fn aside(&self, work: impl FnOnce(&Job) + Send + 'static) {
-        let job = Job { tools: self.tools.clone(), driver: self.driver.clone() };
+        let born = self.tools.agents.epoch();
+        let job = Job { tools: self.tools.clone(), driver: self.driver.clone(), born };
         self.tools.runtime.spawn_blocking(move || work(&job));
     }
 }
@@ -80,7 +81,11 @@ impl Shell for Performer {
                 self.aside(move |job| job.conclude(at, agent, from, failure))
             }
             Effect::Kill { agent, .. } => self.tools.agents.doom(agent),
-            Effect::Release { agent } => self.aside(move |job| job.release(agent)),
+            Effect::Release { agent } => self.aside(move |job| {
+                if let Some(live) = job.tools.agents.get(agent) {
+                    job.release(live, 0);
+                }
+            }),
             Effect::Reap { agent, tree } => self.aside(move |job| job.reap(at, agent, tree)),
             Effect::Seal { .. } => self.aside(|job| {
                 // A checkpoint that cannot be signed now is signed with the next one; health says so meanwhile.
@@ -90,21 +95,37 @@ impl Shell for Performer {
     }
 
     fn stopped(&mut self, _why: &JournalError) {
-        self.tools.agents.kill_all();
+        let ended = self.tools.agents.end_epoch();
+        // All of them at once, and none of them waited for here.
+        ended.iter().for_each(|live| live.kill());
+        for live in ended {
+            self.aside(move |job| job.release(live, 0));
+        }
     }
 }
 
 /// One effect being performed.
+#[derive(Clone)]
 struct Job {
     tools: Arc<Tools>,
     driver: Handle,
+    /// The epoch it was asked for in.
+    born: u64,
 }
 
 impl Job {
+    /// Whether the epoch it was asked for in is over. What it does then interests nobody: the next one decides anew.
+    fn is_over(&self) -> bool {
+        self.tools.agents.epoch() != self.born
+    }
+
     /// Reports what came of an effect. A report that cannot be written belongs to an epoch that is over: its agents are
     /// dead, and the next epoch decides anew.
-    fn report(&self, at: Option<EffectRef>, event: Event) {
-        let _ = self.driver.decide(Input { event, definition: None, acknowledges: at.into_iter().collect() });
+    fn report(&self, at: impl IntoIterator<Item = EffectRef>, event: Event) {
+        if !self.is_over() {
+            let acknowledges = at.into_iter().collect();
+            let _ = self.driver.decide(Input { event, definition: None, acknowledges });
+        }
     }
 
     fn advanced(&self, at: Option<EffectRef>, agent: AgentId, outcomes: Vec<Outcome>) {
@@ -135,34 +156,31 @@ impl Job {
         Ok(pipeline)
     }
 
-    fn release(&self, agent: AgentId) {
-        // Nothing waits for it: a tree that would not die is found by the next boot.
-        let _ = self.put_away(agent);
-    }
-
     /// Ends everything of an agent and proves it dead (R011).
-    fn put_away(&self, agent: AgentId) -> Result<(), String> {
-        let Some(live) = self.tools.agents.remove(agent) else { return Ok(()) };
-        live.doomed.store(true, std::sync::atomic::Ordering::SeqCst);
-        live.hang_up();
-        live.cage.kill_now();
-        live.cage.tree().kill_and_wait(CLOSE_DEADLINE).map_err(|problem| prepare::in_full(&problem))
+    fn put_away(&self, live: &Live) -> Result<(), String> {
+        live.put_away(CLOSE_DEADLINE).map_err(|problem| prepare::in_full(&problem))?;
+        self.tools.agents.gone(live.spec.agent);
+        Ok(())
     }
 
-    fn reap(&self, at: Option<EffectRef>, agent: AgentId, tree: Option<serde_json::Value>) {
-        // The epoch may be over without this process having ended: what it still holds goes first.
-        let _ = self.put_away(agent);
-        let tree: Option<TreeId> = tree.and_then(|tree| serde_json::from_value(tree).ok());
-        let mut killed = false;
-        if let Some(tree) = tree {
-            killed = !tree.is_dead().unwrap_or(false);
-            // Not proven is not decided: the attempt stays in doubt until it is.
-            if tree.kill_and_wait(CLOSE_DEADLINE).is_err() {
-                return;
-            }
+    /// Puts an agent away for which nobody waits; as often as it takes.
+    fn release(&self, live: Arc<Live>, failures: u32) {
+        if self.put_away(&live).is_ok() {
+            return;
         }
-        self.report(at, Event::TreeProvenDead { agent, killed });
+        let (job, wait) = (self.clone(), again_after(failures));
+        self.tools.runtime.spawn(async move {
+            tokio::time::sleep(wait).await;
+            let runtime = job.tools.runtime.clone();
+            runtime.spawn_blocking(move || job.release(live, failures.saturating_add(1)));
+        });
     }
+}
+
+/// How long to wait before a tree that would not die is killed again.
+fn again_after(failures: u32) -> std::time::Duration {
+    let millis = limits::RELEASE_RETRY.millis().saturating_mul(1 << failures.min(16));
+    std::time::Duration::from_millis(millis.min(limits::RELEASE_RETRY_MAX.millis()))
 }
 
 /// The log file of one attempt at a stage.
@@ -179,7 +197,7 @@ fn never_ran() -> Executed {
         ended: Ended::Killed,
         outputs: BTreeMap::new(),
         artifacts: Vec::new(),
-        missing: Vec::new(),
+        lost: Vec::new(),
         usage: Usage::default(),
         leftovers: 0,
         verified: Vec::new(),

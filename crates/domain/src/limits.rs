@@ -46,10 +46,17 @@ pub const START_TIMEOUT: Span = Span::from_secs(60);
 pub const GATE_TIMEOUT: Span = Span::from_hours(24);
 /// From SIGTERM to SIGKILL of an agent's process tree (R204: nothing is alive 2 s after a stop).
 pub const KILL_GRACE: Span = Span::from_millis(1_000);
+/// A tree that would not die is killed again after so long, and after twice as long each time…
+pub const RELEASE_RETRY: Span = Span::from_secs(1);
+/// … but at least so often.
+pub const RELEASE_RETRY_MAX: Span = Span::from_secs(60);
 /// The base of the backoff between two attempts, doubled each time.
 pub const RETRY_BACKOFF: Span = Span::from_secs(5);
 /// No backoff grows past this.
 pub const RETRY_BACKOFF_MAX: Span = Span::from_mins(10);
+/// How long a request to an agent's own listener may take to arrive and to be answered, headers and body each; whoever is
+/// slower holds a place that others want.
+pub const AGENT_REQUEST_TIMEOUT: Span = Span::from_secs(10);
 /// How long one `verify` command may take.
 pub const VERIFY_TIMEOUT: Span = Span::from_mins(5);
 /// A holder that nobody uses leaves after this long.
@@ -122,10 +129,16 @@ pub const COMMAND_BYTES: usize = 64 << 10;
 pub const LOG_LINE_BYTES: usize = 8 << 10;
 /// Captured lines of one attempt; later ones are counted, not kept.
 pub const LOG_LINES: usize = 100_000;
+/// Bytes of the log of one attempt, as it is kept; later lines are counted, not kept. The log of a large build has some ten
+/// megabytes, and a hundred agents at once must not fill a disk.
+pub const LOG_BYTES: u64 = 64 << 20;
 /// What an agent may append to `EPARCH_OUTPUT`.
 pub const OUTPUT_FILE_BYTES: u64 = 1 << 20;
 /// One artifact.
 pub const ARTIFACT_BYTES: u64 = 256 << 20;
+/// All artifacts of one attempt: as much as a workspace holds. Their lengths count, not what they take: a file with holes
+/// is long and takes nothing, until it is copied.
+pub const STAGE_ARTIFACTS_BYTES: u64 = WORKSPACE_BYTES;
 /// A process agent's workspace, held in memory by the kernel.
 pub const WORKSPACE_BYTES: u64 = 512 << 20;
 /// Files in a process agent's workspace.
@@ -134,6 +147,9 @@ pub const WORKSPACE_INODES: u64 = 65_536;
 pub const AGENT_PROCESSES: u64 = 512;
 /// Open files of one process of an agent.
 pub const AGENT_OPEN_FILES: u64 = 1_024;
+/// Connections an agent may have to its own listener at once: far more than one client needs, and few enough that all
+/// agents together leave the holder its own.
+pub const AGENT_CONNECTIONS: usize = 16;
 /// A request to an agent's own listener, or to the holder.
 pub const REQUEST_BYTES: usize = 1 << 20;
 /// A rationale.

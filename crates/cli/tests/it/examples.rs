@@ -40,12 +40,13 @@ fn the_review_of_this_repository_completes_unattended() {
     assert_eq!(said.code, 0, "{said:?}");
     let run = last_run(&place);
     assert_eq!(run["status"], "COMPLETED");
-    for name in ["review.md", "review.sarif", "findings.json", "evidence.json", "report.json"] {
+    for name in ["review.md", "review.sarif", "findings.json"] {
         assert!(artifact(&place, &run, "package", name).is_file(), "{name}");
     }
+    assert!(artifact(&place, &run, "_evidence/package", "report.json").is_file());
     let sarif = read_json(&artifact(&place, &run, "package", "review.sarif"));
     assert_eq!(sarif["version"], "2.1.0");
-    let evidence = read_json(&artifact(&place, &run, "package", "evidence.json"));
+    let evidence = read_json(&artifact(&place, &run, "_evidence/package", "evidence.json"));
     assert_eq!(evidence["ledger"].as_array().unwrap().len(), 2);
     assert!(
         evidence["artifacts"]

@@ -4,6 +4,7 @@
 
 mod agents;
 mod approvals;
+mod bounds;
 mod console;
 mod environment;
 mod examples;

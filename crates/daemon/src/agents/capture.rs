@@ -13,12 +13,14 @@ use eparch_domain::{Digest, Timestamp, limits};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::artifacts::digest_of;
+
 /// One captured line, as the log file holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
     /// When it was read.
     pub ts: Timestamp,
-    /// `stdout`, `stderr`, or `agent` for what came over its listener.
+    /// `stdout`, `stderr`, `agent` or `message` for what came over its listener, `eparch` for what it is told here.
     pub stream: String,
     /// The line, redacted.
     pub line: String,
@@ -27,26 +29,36 @@ pub struct LogLine {
 /// The log of one attempt.
 pub(crate) struct Log {
     path: PathBuf,
-    file: Mutex<BufWriter<File>>,
+    file: Mutex<Kept>,
     lines: AtomicU64,
     dropped: AtomicU64,
     /// What must not appear in it: the agent's own token.
     secret: String,
 }
 
+struct Kept {
+    to: BufWriter<File>,
+    bytes: u64,
+}
+
+/// Lines taken of one text that came over a listener.
+const TEXT_LINES: usize = 100;
+
 impl Log {
     pub(crate) fn create(path: PathBuf, secret: String) -> io::Result<Log> {
-        let file = Mutex::new(BufWriter::new(File::create(&path)?));
+        let file = Mutex::new(Kept { to: BufWriter::new(File::create(&path)?), bytes: 0 });
         Ok(Log { path, file, lines: AtomicU64::new(0), dropped: AtomicU64::new(0), secret })
     }
 
-    /// Reads a stream to its end. Every line is redacted, written, and shown to `watch`.
+    /// Reads a stream to its end. Every line is redacted, written, and shown to `watch`; `moved` is told of those, too,
+    /// that are not kept.
     pub(crate) fn follow(
         &self,
         stream: &str,
         from: impl Read,
         now: &dyn Fn() -> Timestamp,
         watch: &dyn Fn(&LogLine),
+        moved: &dyn Fn(),
     ) {
         let mut from = BufReader::new(from);
         let mut keys = PrivateKeyLines::default();
@@ -57,14 +69,23 @@ impl Log {
             }
             let text = String::from_utf8_lossy(&buffer);
             let line = keys.line(&text, &[&self.secret]).into_owned();
+            moved();
             self.write(LogLine { ts: now(), stream: stream.to_owned(), line }, watch);
         }
     }
 
-    /// Adds one line from elsewhere, redacted.
-    pub(crate) fn add(&self, line: LogLine, watch: &dyn Fn(&LogLine)) {
-        let redacted = eparch_domain::redact::redact(&line.line, &[&self.secret]).into_owned();
-        self.write(LogLine { line: redacted, ..line }, watch);
+    /// Adds a text from elsewhere, line by line, redacted: a private key may go over several.
+    pub(crate) fn add(&self, stream: &str, text: &str, ts: Timestamp, watch: &dyn Fn(&LogLine)) {
+        let mut keys = PrivateKeyLines::default();
+        let mut lines = text.lines();
+        for line in lines.by_ref().take(TEXT_LINES) {
+            let hidden = keys.line(line, &[&self.secret]);
+            let line = hidden.chars().take(limits::LOG_LINE_BYTES / 4).collect();
+            self.write(LogLine { ts, stream: stream.to_owned(), line }, watch);
+        }
+        let rest = lines.count() as u64;
+        self.lines.fetch_add(rest, Ordering::SeqCst);
+        self.dropped.fetch_add(rest, Ordering::SeqCst);
     }
 
     fn write(&self, line: LogLine, watch: &dyn Fn(&LogLine)) {
@@ -72,24 +93,40 @@ impl Log {
             self.dropped.fetch_add(1, Ordering::SeqCst);
             return;
         }
+        let mut bytes = serde_json::to_vec(&line).expect("a line is plain data");
+        bytes.push(b'\n');
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        // The first line that does not fit is the last: a log with holes would look whole.
+        file.bytes = file.bytes.saturating_add(bytes.len() as u64);
+        let fits = file.bytes <= limits::LOG_BYTES;
         // A log that cannot be written loses lines, not the run: the ledger is the record.
-        let written = serde_json::to_writer(&mut *file, &line)
-            .map_err(io::Error::from)
-            .and_then(|()| file.write_all(b"\n"));
-        if written.and_then(|()| file.flush()).is_err() {
+        if !fits || file.to.write_all(&bytes).and_then(|()| file.to.flush()).is_err() {
             self.dropped.fetch_add(1, Ordering::SeqCst);
         }
         drop(file);
-        watch(&line);
+        if fits {
+            watch(&line);
+        }
+    }
+
+    /// A text of the agent's without secrets: whatever it says becomes part of the ledger (G8).
+    pub(crate) fn hide_text(&self, text: &str) -> String {
+        eparch_domain::redact::redact(text, &[&self.secret]).into_owned()
+    }
+
+    /// Whether something that is a name, and useless when it is changed, holds a secret.
+    pub(crate) fn is_secret(&self, name: &str) -> bool {
+        self.hide_text(name) != name
     }
 
     /// A value without secrets: an output becomes part of the ledger (G8).
     pub(crate) fn hide(&self, value: Value) -> Value {
         match value {
-            Value::String(text) => eparch_domain::redact::redact(&text, &[&self.secret]).into_owned().into(),
+            Value::String(text) => self.hide_text(&text).into(),
             Value::Array(items) => items.into_iter().map(|item| self.hide(item)).collect(),
-            Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, self.hide(value))).collect(),
+            Value::Object(fields) => {
+                fields.into_iter().map(|(key, value)| (self.hide_text(&key), self.hide(value))).collect()
+            }
             plain => plain,
         }
     }
@@ -99,11 +136,12 @@ impl Log {
         (self.lines.load(Ordering::SeqCst), self.dropped.load(Ordering::SeqCst))
     }
 
-    /// The digest of what was kept.
+    /// The digest of what was kept, which is durable by then: evidence names it.
     pub(crate) fn digest(&self) -> io::Result<Digest> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner).flush()?;
-        // A log is bounded by its lines, so it fits.
-        Ok(Digest::of(&std::fs::read(&self.path)?))
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.to.flush()?;
+        file.to.get_ref().sync_all()?;
+        digest_of(&mut File::open(&self.path)?)
     }
 }
 
@@ -167,7 +205,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let log = Log::create(path.clone(), token()).unwrap();
-        log.follow("stdout", input, &Timestamp::default, &|_| {});
+        log.follow("stdout", input, &Timestamp::default, &|_| {}, &|| {});
         read(&path, 0).unwrap().into_iter().map(|line| line.line).collect()
     }
 
@@ -184,5 +222,48 @@ mod tests {
     #[test]
     fn what_is_not_text_does_not_stop_it() {
         assert_eq!(capture(b"\xff\xfe\nok\n").last().unwrap(), "ok");
+    }
+
+    #[test]
+    fn a_log_has_an_end_in_bytes_and_what_is_past_it_still_moves() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = Log::create(path.clone(), token()).unwrap();
+        // What is not text is written out sixfold.
+        let line = [vec![1u8; limits::LOG_LINE_BYTES], b"\n".to_vec()].concat();
+        let lines = 2_000;
+        let (shown, moved) = (AtomicU64::new(0), AtomicU64::new(0));
+        let count = |at: &AtomicU64| {
+            at.fetch_add(1, Ordering::SeqCst);
+        };
+        let all = line.repeat(lines);
+        log.follow("stdout", &all[..], &Timestamp::default, &|_| count(&shown), &|| count(&moved));
+        let size = std::fs::metadata(&path).unwrap().len();
+        assert!(size <= limits::LOG_BYTES && size > limits::LOG_BYTES / 2, "{size}");
+        assert_eq!(moved.into_inner(), lines as u64);
+        let (seen, dropped) = log.counts();
+        assert_eq!((seen, seen - dropped), (lines as u64, shown.into_inner()));
+        assert_eq!(log.digest().unwrap(), Digest::of(&std::fs::read(&path).unwrap()));
+    }
+
+    #[test]
+    fn g8_a_private_key_in_a_text_is_hidden_over_all_its_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = Log::create(path.clone(), token()).unwrap();
+        let (begin, end) = ("-----BEGIN ", "PRIVATE KEY-----");
+        let text = format!("see\n{begin}{end}\nMIIEow\n-----END {end}\nafter");
+        log.add("message", &text, Timestamp::default(), &|_| {});
+        let lines: Vec<_> = read(&path, 0).unwrap().into_iter().map(|line| line.line).collect();
+        assert_eq!(lines, ["see", "[redacted]", "[redacted]", "[redacted]", "after"]);
+    }
+
+    #[test]
+    fn g8_names_that_hold_a_secret_are_known_and_keys_are_hidden() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::create(dir.path().join("log"), token()).unwrap();
+        assert!(log.is_secret(&token()) && !log.is_secret("risk"));
+        let value = log.hide(serde_json::json!({ token(): [token()], "plain": 1 }));
+        assert_eq!(value, serde_json::json!({ "[redacted]": ["[redacted]"], "plain": 1 }));
     }
 }

@@ -1,19 +1,26 @@
 //! The one endpoint an agent can reach: its own listener, inside its own network. Heartbeat, output, message, log.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use eparch_domain::{Clock, Digest, LedgerTime, limits};
-use eparch_governor::{Event, Signal};
+use eparch_domain::{AgentId, Clock, Digest, LedgerTime, limits};
+use eparch_governor::{AgentSpec, Answer, Decision, Event, Fact, Signal};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
-use crate::agents::capture::LogLine;
+use crate::agents::capture::Log;
 use crate::agents::live::Live;
 use crate::agents::outputs;
 use crate::api::problem::Problem;
@@ -23,27 +30,37 @@ use crate::live_events::Broadcast;
 /// Heartbeats are recorded at most so often; more would fill the ledger without saying more.
 const HEARTBEAT_RECORDED_EVERY_MS: u64 = 10_000;
 
-/// What the listener of one agent knows.
+/// Whoever calls too often waits so long for each refusal: a flood of calls is not to be a flood of work.
+const REFUSED_AFTER: Duration = Duration::from_millis(500);
+
+/// When no connection could be taken, it is tried again after so long: descriptors come back as others end.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// What the listener of one agent knows. Not the agent itself: what answers here must not keep its cage.
 pub(crate) struct Door {
-    pub(crate) live: Weak<Live>,
-    pub(crate) token_hash: Digest,
-    pub(crate) driver: Handle,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) broadcast: Broadcast,
+    spec: Arc<AgentSpec>,
+    log: Arc<Log>,
+    doomed: Arc<AtomicBool>,
+    token_hash: Digest,
+    driver: Handle,
+    clock: Arc<dyn Clock>,
+    broadcast: Broadcast,
     calls: Mutex<Vec<LedgerTime>>,
     heartbeat_at: AtomicU64,
 }
 
 impl Door {
     pub(crate) fn new(
-        live: &Arc<Live>,
+        live: &Live,
         token_hash: Digest,
         driver: Handle,
         clock: Arc<dyn Clock>,
         broadcast: Broadcast,
     ) -> Door {
         Door {
-            live: Arc::downgrade(live),
+            spec: live.spec.clone(),
+            log: live.log.clone(),
+            doomed: live.doomed.clone(),
             token_hash,
             driver,
             clock,
@@ -53,15 +70,8 @@ impl Door {
         }
     }
 
-    /// Lets in the agent with its own token, and not too often (R083).
-    fn admit(&self, headers: &HeaderMap) -> Result<Arc<Live>, Problem> {
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-        // Comparing hashes tells nothing of the token by its timing.
-        if Digest::of(token.as_bytes()) != self.token_hash {
-            return Err(Problem::new(StatusCode::UNAUTHORIZED, "EP0601", "this is not the agent's token")
-                .hint("send `Authorization: Bearer $EPARCH_TOKEN`"));
-        }
+    /// Counts a call; every one counts, whatever it asks and whoever it says it is (R083).
+    fn count(&self) -> Result<(), Problem> {
         let now = self.clock.now().ledger;
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.retain(|at| now.since(*at).millis() < 60_000);
@@ -72,38 +82,131 @@ impl Door {
                 .retryable());
         }
         calls.push(now);
-        self.live.upgrade().ok_or_else(|| Problem::new(StatusCode::GONE, "EP0603", "the agent has ended"))
+        Ok(())
     }
 
-    async fn tell(&self, live: &Live, signal: Signal) -> Result<Response, Problem> {
-        let event = Event::AgentSignalled { agent: live.spec.agent, signal };
-        self.driver.ask(event.into()).await.map_err(Problem::from)?;
+    /// Lets in the agent with its own token.
+    fn admit(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        // Comparing hashes tells nothing of the token by its timing.
+        if Digest::of(token.as_bytes()) != self.token_hash {
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, "EP0601", "this is not the agent's token")
+                .hint("send `Authorization: Bearer $EPARCH_TOKEN`"));
+        }
+        if self.doomed.load(Ordering::SeqCst) {
+            return Err(Problem::new(StatusCode::GONE, "EP0603", "the agent has ended"));
+        }
+        Ok(())
+    }
+
+    /// Hands a signal in. What changes nothing was not heard, and whoever said it is told so.
+    async fn tell(&self, signal: Signal) -> Result<Response, Problem> {
+        let agent = self.spec.agent;
+        let event = Event::AgentSignalled { agent, signal: signal.clone() };
+        let done = self.driver.ask(event.into()).await.map_err(Problem::from)?;
+        if let Answer::Refused(refusal) = &done.record.decision.answer {
+            return Err(Problem::from(refusal));
+        }
+        if !is_heard(&done.record.decision, agent, &signal) {
+            let why = "the agent is ending, or has as many outputs as it may";
+            return Err(Problem::new(StatusCode::CONFLICT, "EP0607", "what was said does not count")
+                .detail(why)
+                .hint("say it while the program runs; large results belong into artifacts"));
+        }
         Ok(Json(json!({ "ok": true })).into_response())
     }
+
+    fn write_down(&self, stream: &str, text: &str) {
+        let show = |line: &_| self.broadcast.log(&self.spec, line);
+        self.log.add(stream, text, self.clock.now().wall, &show);
+    }
+}
+
+/// Whether a decision took a signal. A heartbeat is its own record.
+fn is_heard(decision: &Decision, of: AgentId, signal: &Signal) -> bool {
+    let hears = |fact: &Fact| match (signal, fact) {
+        (Signal::Output { name, .. }, Fact::OutputSeen { agent, outputs, .. }) => {
+            *agent == of && outputs.contains_key(name)
+        }
+        (Signal::Error { .. }, Fact::ErrorCounted { agent, .. })
+        | (Signal::Progress | Signal::Message { .. }, Fact::ProgressSeen { agent, .. }) => *agent == of,
+        _ => false,
+    };
+    matches!(signal, Signal::Heartbeat) || decision.facts.iter().any(hears)
+}
+
+/// Serves one agent until this is dropped. An agent holds few connections at once, and none for long without saying
+/// anything: what it could grow by connecting, everybody else would have to do without.
+pub(crate) async fn serve(listener: TcpListener, routes: Router) {
+    let places = Arc::new(Semaphore::new(limits::AGENT_CONNECTIONS));
+    let mut open = JoinSet::new();
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        while open.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let routes = routes.clone();
+                open.spawn(async move {
+                    let _place = place;
+                    converse(stream, routes).await;
+                });
+            }
+            Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, routes: Router) {
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits::AGENT_REQUEST_TIMEOUT.as_duration());
+    // However it ends, it has ended.
+    let _ = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)).await;
 }
 
 /// The routes of one agent's listener.
 pub(crate) fn routes(door: Arc<Door>) -> Router {
     Router::new()
-        .route("/healthz", get(|| async { "ok" }))
         .route("/api/agent/heartbeat", post(heartbeat))
         .route("/api/agent/output", post(output))
         .route("/api/agent/message", post(message))
         .route("/api/agent/log", post(log))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "EP0604", "an agent has no such route") })
+        .layer(from_fn_with_state(door.clone(), admitted))
+        .route("/healthz", get(|| async { "ok" }))
         .layer(DefaultBodyLimit::max(limits::REQUEST_BYTES))
+        .layer(from_fn_with_state(door.clone(), counted))
         .with_state(door)
 }
 
-async fn heartbeat(State(door): State<Arc<Door>>, headers: HeaderMap) -> Result<Response, Problem> {
-    let live = door.admit(&headers)?;
+/// Before anything of a call is read but its headers.
+async fn admitted(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    match door.admit(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn counted(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    if let Err(problem) = door.count() {
+        tokio::time::sleep(REFUSED_AFTER).await;
+        return problem.into_response();
+    }
+    let answer = tokio::time::timeout(limits::AGENT_REQUEST_TIMEOUT.as_duration(), next.run(request));
+    answer.await.unwrap_or_else(|_| {
+        let what = format!("the call took longer than {}", limits::AGENT_REQUEST_TIMEOUT);
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "EP0608", &what).retryable().into_response()
+    })
+}
+
+async fn heartbeat(State(door): State<Arc<Door>>) -> Result<Response, Problem> {
     let now = door.clock.now().ledger.millis();
     let before = door.heartbeat_at.load(Ordering::SeqCst);
     if before != 0 && now.saturating_sub(before) < HEARTBEAT_RECORDED_EVERY_MS {
         return Ok(Json(json!({ "ok": true })).into_response());
     }
     door.heartbeat_at.store(now.max(1), Ordering::SeqCst);
-    door.tell(&live, Signal::Heartbeat).await
+    door.tell(Signal::Heartbeat).await
 }
 
 #[derive(Deserialize)]
@@ -115,15 +218,16 @@ struct OutputBody {
 
 async fn output(
     State(door): State<Arc<Door>>,
-    headers: HeaderMap,
     body: Result<Json<OutputBody>, axum::extract::rejection::JsonRejection>,
 ) -> Result<Response, Problem> {
-    let live = door.admit(&headers)?;
     let Json(body) = body.map_err(bad_body)?;
     outputs::check(&body.name, &body.value)
         .map_err(|why| Problem::new(StatusCode::BAD_REQUEST, "EP0605", &why))?;
-    let value = live.log.hide(body.value);
-    door.tell(&live, Signal::Output { name: body.name, value }).await
+    if door.log.is_secret(&body.name) {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "EP0605", "the output's name holds a secret"));
+    }
+    let value = door.log.hide(body.value);
+    door.tell(Signal::Output { name: body.name, value }).await
 }
 
 #[derive(Deserialize)]
@@ -136,19 +240,17 @@ struct MessageBody {
 
 async fn message(
     State(door): State<Arc<Door>>,
-    headers: HeaderMap,
     body: Result<Json<MessageBody>, axum::extract::rejection::JsonRejection>,
 ) -> Result<Response, Problem> {
-    let live = door.admit(&headers)?;
     let Json(body) = body.map_err(bad_body)?;
-    let to = body.to.map(|to| to.chars().take(64).collect::<String>());
+    let to = body.to.map(|to| word(&door.log, &to));
     let content = Digest::of(body.content.as_bytes());
     let text = match &to {
         Some(to) => format!("to {to}: {}", body.content),
         None => body.content,
     };
-    door.write_down(&live, "message", &text);
-    door.tell(&live, Signal::Message { to, content }).await
+    door.write_down("message", &text);
+    door.tell(Signal::Message { to, content }).await
 }
 
 #[derive(Deserialize)]
@@ -164,27 +266,21 @@ struct LogBody {
 
 async fn log(
     State(door): State<Arc<Door>>,
-    headers: HeaderMap,
     body: Result<Json<LogBody>, axum::extract::rejection::JsonRejection>,
 ) -> Result<Response, Problem> {
-    let live = door.admit(&headers)?;
     let Json(body) = body.map_err(bad_body)?;
-    door.write_down(&live, "agent", &body.line);
+    door.write_down("agent", &body.line);
     if body.level.as_deref() == Some("error") {
-        let code = body.code.unwrap_or_else(|| "error".to_owned());
-        return door.tell(&live, Signal::Error { code }).await;
+        let code = body.code.map_or_else(|| "error".to_owned(), |code| word(&door.log, &code));
+        return door.tell(Signal::Error { code }).await;
     }
     Ok(Json(json!({ "ok": true })).into_response())
 }
 
-impl Door {
-    fn write_down(&self, live: &Live, stream: &str, text: &str) {
-        for line in text.lines().take(100) {
-            let cut: String = line.chars().take(limits::LOG_LINE_BYTES / 4).collect();
-            let line = LogLine { ts: self.clock.now().wall, stream: stream.to_owned(), line: cut };
-            live.log.add(line, &|line| self.broadcast.log(&live.spec, line));
-        }
-    }
+/// A word of an agent's own that becomes part of the ledger: without secrets, and at most 64 characters long (G8). Cut only
+/// after it is redacted, when no half of a secret can be left.
+fn word(log: &Log, text: &str) -> String {
+    log.hide_text(text).chars().take(64).collect()
 }
 
 fn bad_body(rejection: axum::extract::rejection::JsonRejection) -> Problem {

@@ -1,22 +1,26 @@
 //! An agent that is alive: its cage, its log, its listener.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use eparch_domain::{AgentId, Digest, limits};
+use eparch_domain::{AgentId, Digest, Span, limits};
 use eparch_governor::{AgentSpec, Check, Ended, Measure, Usage};
-use eparch_sandbox::Cage;
+use eparch_sandbox::{Cage, StillAlive, TreeId};
 use serde_json::Value;
 use tokio::task::AbortHandle;
 
 use crate::agents::capture::Log;
+use crate::agents::roster::Roster;
+
+/// How long a dead cage may take to be gone; the kernel needs milliseconds.
+pub(crate) const CLOSE_DEADLINE: Span = Span::from_secs(10);
 
 /// An agent whose cage is open.
 pub(crate) struct Live {
-    pub(crate) spec: AgentSpec,
+    pub(crate) spec: Arc<AgentSpec>,
     pub(crate) cage: Cage,
-    pub(crate) log: Log,
+    pub(crate) log: Arc<Log>,
     pub(crate) env: BTreeMap<String, String>,
     /// The place of the entry that began it, for its evidence.
     pub(crate) first_seq: u64,
@@ -25,7 +29,7 @@ pub(crate) struct Live {
     pub(crate) confinement: Vec<Measure>,
     pub(crate) listener: Mutex<Option<AbortHandle>>,
     /// Set when it has to end; whatever of it runs or would run next is over.
-    pub(crate) doomed: AtomicBool,
+    pub(crate) doomed: Arc<AtomicBool>,
     /// What EXECUTE came to, for the phases after it.
     pub(crate) executed: Mutex<Option<Executed>>,
 }
@@ -36,10 +40,20 @@ pub(crate) struct Executed {
     pub(crate) ended: Ended,
     pub(crate) outputs: BTreeMap<String, Value>,
     pub(crate) artifacts: Vec<eparch_domain::Artifact>,
-    pub(crate) missing: Vec<String>,
+    /// What it left and was not kept.
+    pub(crate) lost: Vec<Lost>,
     pub(crate) usage: Usage,
     pub(crate) leftovers: u32,
     pub(crate) verified: Vec<Check>,
+}
+
+/// A result that was not kept, or not wholly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// The check that fails for it: `outputs`, `artifacts`, or `artifact PATH` for a declared one.
+    pub(crate) check: String,
+    /// What of it was lost, and why.
+    pub(crate) why: String,
 }
 
 impl Live {
@@ -53,56 +67,54 @@ impl Live {
         self.doomed.load(Ordering::SeqCst)
     }
 
+    /// Kills everything of it. Returns at once, before it is dead.
+    pub(crate) fn kill(&self) {
+        self.doomed.store(true, Ordering::SeqCst);
+        self.hang_up();
+        self.cage.kill_now();
+    }
+
+    /// Kills everything of it and proves it dead (R011).
+    pub(crate) fn put_away(&self, deadline: Span) -> Result<(), StillAlive> {
+        self.kill();
+        prove_dead(self.cage.tree(), deadline)
+    }
+
     /// Closes its listener; nothing it says is heard any more.
-    pub(crate) fn hang_up(&self) {
+    fn hang_up(&self) {
         if let Some(listener) = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take() {
             listener.abort();
         }
     }
 }
 
-/// Every agent that is alive in this process.
-#[derive(Default)]
-pub(crate) struct Agents {
-    live: Mutex<BTreeMap<AgentId, Arc<Live>>>,
-    /// Agents that have to end and are not ready yet.
-    doomed: Mutex<BTreeSet<AgentId>>,
+/// Kills a tree and proves it dead. A folder of its own that the kernel does not let go of yet lives no more than it does.
+pub(crate) fn prove_dead(tree: &TreeId, deadline: Span) -> Result<(), StillAlive> {
+    match tree.kill_and_wait(deadline) {
+        Err(_) if tree.is_dead().unwrap_or(false) => Ok(()),
+        proven => proven,
+    }
 }
 
+/// Every agent that is alive in this process.
+pub(crate) type Agents = Roster<Live>;
+
 impl Agents {
-    pub(crate) fn get(&self, agent: AgentId) -> Option<Arc<Live>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).get(&agent).cloned()
-    }
-
-    /// Adds an agent whose cage has just opened; false when it has to end already.
-    pub(crate) fn add(&self, live: Arc<Live>) -> bool {
-        let agent = live.spec.agent;
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(agent, live);
-        !self.doomed.lock().unwrap_or_else(PoisonError::into_inner).remove(&agent)
-    }
-
-    pub(crate) fn remove(&self, agent: AgentId) -> Option<Arc<Live>> {
-        self.doomed.lock().unwrap_or_else(PoisonError::into_inner).remove(&agent);
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&agent)
-    }
-
     /// Ends an agent, also one that is not ready yet.
     pub(crate) fn doom(&self, agent: AgentId) {
-        // Noted before looking: an agent that becomes ready in between finds the note.
-        self.doomed.lock().unwrap_or_else(PoisonError::into_inner).insert(agent);
-        if let Some(live) = self.get(agent) {
-            self.doomed.lock().unwrap_or_else(PoisonError::into_inner).remove(&agent);
+        if let Some(live) = self.condemn(agent) {
             live.doom();
         }
     }
 
-    /// Kills everything at once: the epoch is over.
+    /// Kills everything, and waits until it is dead: the holder leaves.
     pub(crate) fn kill_all(&self) {
-        let all = std::mem::take(&mut *self.live.lock().unwrap_or_else(PoisonError::into_inner));
-        for live in all.into_values() {
-            live.doomed.store(true, Ordering::SeqCst);
-            live.hang_up();
-            live.cage.kill_now();
+        let all = self.end_epoch();
+        all.iter().for_each(|live| live.kill());
+        for live in all {
+            if live.put_away(limits::KILL_GRACE).is_ok() {
+                self.gone(live.spec.agent);
+            }
         }
     }
 }

@@ -7,4 +7,5 @@ pub(crate) mod live;
 pub(crate) mod outputs;
 pub(crate) mod packet;
 pub(crate) mod prepare;
+pub(crate) mod roster;
 pub(crate) mod spec;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use eparch_domain::limits;
 use serde_json::Value;
 
-/// Reads outputs. A later line wins over an earlier one of the same name. The second part says what was not taken, for
-/// the log: bad names, values that are too long, too many.
+/// Reads outputs. A later line wins over an earlier one of the same name. The second part says what was not taken:
+/// bad names, values that are too long or too deep, too many.
 pub(crate) fn parse(text: &str) -> (BTreeMap<String, Value>, Vec<String>) {
     let mut outputs = BTreeMap::new();
     let mut problems = Vec::new();
@@ -72,7 +72,19 @@ pub(crate) fn check(name: &str, value: &Value) -> Result<(), String> {
             limits::VALUE_BYTES
         ));
     }
+    if depth(value) > limits::VALUE_DEPTH {
+        return Err(format!("the value of {name} nests more than {} levels deep", limits::VALUE_DEPTH));
+    }
     Ok(())
+}
+
+/// How many lists and objects stand inside one another. What reads JSON bounds it, so this does not go deep either.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 #[cfg(test)]
@@ -95,5 +107,16 @@ mod tests {
         assert_eq!(problems.len(), 3);
         let (_, problems) = parse(&format!("big={}", "x".repeat(limits::VALUE_BYTES + 1)));
         assert!(problems[0].contains("big"));
+    }
+
+    #[test]
+    fn g7_a_value_that_nests_too_deeply_is_not_taken() {
+        let nested = |levels: usize| format!("{{\"x\": {}{}}}", "[".repeat(levels), "]".repeat(levels));
+        let (outputs, problems) = parse(&nested(limits::VALUE_DEPTH));
+        assert!(outputs.contains_key("x") && problems.is_empty(), "{problems:?}");
+        for levels in [limits::VALUE_DEPTH + 1, 124, 1_000] {
+            let (outputs, problems) = parse(&nested(levels));
+            assert!(outputs.is_empty() && problems.len() == 1, "{levels}: {problems:?}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use eparch_domain::Digest;
 use eparch_governor::{AgentSpec, Check, Measure, Outcome};
@@ -89,6 +90,9 @@ pub(crate) fn environment(
     env
 }
 
+/// Held by whoever copies an artifact into a workspace.
+static ONE_FILE: Mutex<()> = Mutex::new(());
+
 /// Puts into the workspace what the agent is given: its packet, its template's files, earlier artifacts.
 pub(crate) fn furnish(
     cage: &Cage,
@@ -117,6 +121,8 @@ pub(crate) fn furnish(
     }
     for (stage, files) in &spec.inputs_from {
         for file in files {
+            // Each is read whole: one at a time for all agents, or many that start at once would need the memory of all.
+            let _one = ONE_FILE.lock().unwrap_or_else(PoisonError::into_inner);
             let content = fs::read(artifacts.path(&file.digest))
                 .map_err(|problem| format!("{}: {problem}", file.path))?;
             if Digest::of(&content) != file.digest {

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use eparch_domain::{Name, Tier};
+use eparch_domain::{AgentId, Name, Tier};
 use eparch_governor::{AgentSpec, Check};
 use eparch_pipeline::SandboxMode;
 use eparch_sandbox::{Bind, CageSpec, Sandbox, WORKSPACE};
@@ -31,10 +31,14 @@ pub(crate) struct View {
     pub(crate) inventory: Check,
 }
 
+/// What an agent's cage is called, by whatever holder.
+pub(crate) fn cage_name(agent: AgentId) -> Name {
+    Name::new(&agent.to_string()).expect("an id is a name")
+}
+
 /// Works out what an agent sees. A path that is missing or forbidden fails the inventory, and the cage is not opened.
 pub(crate) fn view(spec: &AgentSpec, home: &Path, expose: &[PathBuf]) -> View {
-    let name = Name::new(&spec.agent.to_string()).expect("an id is a name");
-    let mut cage = CageSpec::new(name);
+    let mut cage = CageSpec::new(cage_name(spec.agent));
     cage.sandbox = match spec.sandbox {
         SandboxMode::Required => Sandbox::Required,
         SandboxMode::BestEffort => Sandbox::BestEffort,

@@ -12,6 +12,7 @@ use super::{Job, failed, log_name};
 use crate::agents::capture::Log;
 use crate::agents::listener::{self, Door};
 use crate::agents::live::Live;
+use crate::agents::roster::Go;
 use crate::agents::{packet, prepare, spec};
 use crate::home::make_folder;
 
@@ -19,20 +20,21 @@ impl Job {
     pub(super) fn prepare(&self, at: Option<EffectRef>, spec: AgentSpec) {
         let agent = spec.agent;
         let first_seq = at.map_or(0, |at| at.seq);
+        let Some(preparing) = self.tools.agents.prepare(agent, self.born) else { return };
         match self.make_ready(spec, first_seq) {
-            Ok((live, outcomes)) => {
-                let go = self.tools.agents.add(live.clone());
-                if go {
-                    self.advanced(at, agent, outcomes);
-                } else {
-                    self.advanced(
-                        at,
-                        agent,
-                        vec![failed(Phase::Bootstrap, "EP0240", "it was ended before it was ready")],
-                    );
+            Ok((live, outcomes)) => match preparing.ready(live.clone()) {
+                Go::On => self.advanced(at, agent, outcomes),
+                Go::Doomed => {
+                    let reason = "it was ended before it was ready";
+                    self.advanced(at, agent, vec![failed(Phase::Bootstrap, "EP0240", reason)]);
                 }
+                // Nobody will ask for it, nor for its end.
+                Go::Over => self.release(live, 0),
+            },
+            Err(outcomes) => {
+                drop(preparing);
+                self.advanced(at, agent, outcomes);
             }
-            Err(outcomes) => self.advanced(at, agent, outcomes),
         }
     }
 
@@ -85,16 +87,16 @@ impl Job {
             .open_log(&spec, &token)
             .map_err(|problem| cannot("EP0244", format!("its log cannot be opened: {problem}")))?;
         let live = Arc::new(Live {
-            spec,
+            spec: Arc::new(spec),
             cage,
-            log,
+            log: Arc::new(log),
             env,
             first_seq,
             packet: packet_digest,
             plan: plan_digest,
             confinement,
             listener: Mutex::new(None),
-            doomed: false.into(),
+            doomed: Arc::default(),
             executed: Mutex::new(None),
         });
         self.listen(&live, token_hash)
@@ -117,10 +119,8 @@ impl Job {
         let door =
             Door::new(live, token_hash, self.driver.clone(), tools.clock.clone(), tools.broadcast.clone());
         let routes = listener::routes(Arc::new(door));
-        let task = tools.runtime.spawn(async move {
-            // It ends with its agent, by being aborted.
-            let _ = axum::serve(listener, routes).await;
-        });
+        // It ends with its agent, by being aborted.
+        let task = tools.runtime.spawn(listener::serve(listener, routes));
         *live.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
         Ok(())
     }

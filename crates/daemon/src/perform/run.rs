@@ -1,17 +1,26 @@
-//! Running an agent's program, and collecting what it left.
+//! Running an agent's programs.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use eparch_domain::{AgentId, Artifact, Phase, limits};
+use eparch_domain::{AgentId, Phase, Span, limits};
 use eparch_governor::{Ended, Event, Outcome, Signal, Usage};
 use eparch_ledger::EffectRef;
-use eparch_sandbox::{Cause, Exit};
+use eparch_sandbox::{Cause, Exit, Program};
 
+use super::progress::Progress;
 use super::{Job, failed, never_ran};
 use crate::agents::live::{Executed, Live};
-use crate::agents::spec::{ARTIFACTS_FOLDER, OUTPUT_FILE};
-use crate::agents::{outputs, prepare};
+use crate::agents::prepare;
+
+/// What came of a program.
+pub(super) struct Ran {
+    pub(super) how: Ended,
+    /// It was ended by a timeout of its own.
+    pub(super) too_long: bool,
+    pub(super) leftovers: u32,
+    pub(super) usage: Usage,
+}
 
 impl Job {
     pub(super) fn execute(&self, at: Option<EffectRef>, agent: AgentId) {
@@ -21,9 +30,10 @@ impl Job {
         let outcome = if live.is_doomed() {
             execution(never_ran())
         } else {
-            match self.run_program(&live, &live.spec.command) {
-                Ok((ended, leftovers, usage)) => {
-                    let executed = self.collect(&live, ended, leftovers, usage);
+            let program = prepare::program(&live.spec.command, &live.env);
+            match self.run_program(&live, &program, live.spec.idle_timeout) {
+                Ok(ran) => {
+                    let executed = self.collect(&live, ran);
                     *live.executed.lock().unwrap_or_else(PoisonError::into_inner) = Some(executed.clone());
                     execution(executed)
                 }
@@ -33,28 +43,40 @@ impl Job {
         self.advanced(at, agent, vec![outcome]);
     }
 
-    /// Runs a program to its end; everything it started is dead when this returns.
+    /// Runs a program to its end; everything it started is dead when this returns. With an `idle` time, its progress is
+    /// told to the governor, which counts that time.
     pub(super) fn run_program(
         &self,
         live: &Arc<Live>,
-        command: &[String],
-    ) -> Result<(Ended, u32, Usage), String> {
-        let begun = self.tools.clock.now();
-        let mut running = live
-            .cage
-            .start(&prepare::program(command, &live.env))
-            .map_err(|problem| prepare::in_full(&problem))?;
+        program: &Program,
+        idle: Option<Span>,
+    ) -> Result<Ran, String> {
+        let tools = &self.tools;
+        let begun = tools.clock.now();
+        let mut running = live.cage.start(program).map_err(|problem| prepare::in_full(&problem))?;
         if live.is_doomed() {
             // It was ended between looking and starting.
             running.stop(limits::KILL_GRACE);
         }
         let streams = [("stdout", running.take_stdout()), ("stderr", running.take_stderr())];
+        let now = || tools.clock.now().ledger;
+        let tell = || {
+            let event = Event::AgentSignalled { agent: live.spec.agent, signal: Signal::Progress };
+            self.driver.submit(event.into(), |_| {});
+        };
+        let progress = idle.map(|idle| Progress::new(idle, &now, &tell));
         let ended = std::thread::scope(|scope| {
+            let progress = progress.as_ref();
             for (name, stream) in streams {
                 let Some(stream) = stream else { continue };
-                scope.spawn(move || self.follow(live, name, stream));
+                scope.spawn(move || self.follow(live, name, stream, progress));
             }
-            running.wait()
+            if let Some(progress) = progress {
+                scope.spawn(move || progress.watch(|| live.cage.cpu().ok()));
+            }
+            let ended = running.wait();
+            progress.inspect(|progress| progress.end());
+            ended
         });
         let ended = ended.map_err(|problem| prepare::in_full(&problem))?;
         let (lines, lines_dropped) = live.log.counts();
@@ -63,86 +85,25 @@ impl Job {
             max_rss_bytes: ended.max_rss_bytes,
             lines,
             lines_dropped,
-            wall_ms: self.tools.clock.now().ledger.since(begun.ledger).millis(),
+            wall_ms: tools.clock.now().ledger.since(begun.ledger).millis(),
         };
         let how = match (ended.cause, ended.exit) {
             (Cause::Stopped | Cause::Timeout, _) => Ended::Killed,
             (Cause::Itself, Exit::Code(code)) => Ended::Code { code },
             (Cause::Itself, Exit::Signal(signal)) => Ended::Signal { signal },
         };
-        Ok((how, ended.leftovers, usage))
+        let too_long = ended.cause == Cause::Timeout;
+        Ok(Ran { how, too_long, leftovers: ended.leftovers, usage })
     }
 
-    fn follow(&self, live: &Arc<Live>, name: &str, stream: impl io::Read) {
+    fn follow(&self, live: &Arc<Live>, name: &str, stream: impl io::Read, progress: Option<&Progress<'_>>) {
         let tools = &self.tools;
-        let told = Mutex::new(None);
-        live.log.follow(name, stream, &|| tools.clock.now().wall, &|line| {
-            tools.broadcast.log(&live.spec, line);
-            // A line is progress (2.C rule 3); a quarter of the time allowed is soon enough to say so.
-            if let Some(idle) = live.spec.idle_timeout {
-                let now = tools.clock.now().ledger;
-                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-                if told.is_none_or(|at| now.since(at).millis() * 4 >= idle.millis()) {
-                    *told = Some(now);
-                    let event = Event::AgentSignalled { agent: live.spec.agent, signal: Signal::Progress };
-                    self.driver.submit(event.into(), |_| {});
-                }
-            }
-        });
-    }
-
-    /// Collects what an ended program left: outputs and artifacts, durable before they are named.
-    fn collect(&self, live: &Live, ended: Ended, leftovers: u32, usage: Usage) -> Executed {
-        let workspace = live.cage.workspace();
-        let mut missing = Vec::new();
-        let text = match workspace.read_file(OUTPUT_FILE, limits::OUTPUT_FILE_BYTES) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(problem) => {
-                missing.push(format!("outputs: {}", prepare::in_full(&problem)));
-                String::new()
-            }
+        let watch = |line: &crate::agents::capture::LogLine| tools.broadcast.log(&live.spec, line);
+        // A line is progress (2.C rule 3), whether it is kept or not.
+        let moved = || {
+            progress.inspect(|progress| progress.moved());
         };
-        let (values, problems) = outputs::parse(&text);
-        let values = values.into_iter().map(|(name, value)| (name, live.log.hide(value))).collect();
-        missing.extend(problems);
-        let mut artifacts = Vec::new();
-        let mut keep = |path: &str, file: &str| match self.keep(live, path, file) {
-            Ok(artifact) => artifacts.push(artifact),
-            Err(problem) => missing.push(problem),
-        };
-        for path in &live.spec.artifacts {
-            keep(path, path);
-        }
-        match workspace.list(ARTIFACTS_FOLDER, limits::STAGE_ARTIFACTS) {
-            Ok(found) => {
-                for entry in found {
-                    let file = entry.path.display().to_string();
-                    let path = file
-                        .strip_prefix(ARTIFACTS_FOLDER)
-                        .unwrap_or(&file)
-                        .trim_start_matches('/')
-                        .to_owned();
-                    keep(&path, &file);
-                }
-            }
-            Err(problem) => missing.push(format!("artifacts: {}", prepare::in_full(&problem))),
-        }
-        Executed { ended, outputs: values, artifacts, missing, usage, leftovers, verified: Vec::new() }
-    }
-
-    fn keep(&self, live: &Live, path: &str, file: &str) -> Result<Artifact, String> {
-        let mut content = live
-            .cage
-            .workspace()
-            .open_file(file)
-            .map_err(|problem| format!("{path}: {}", prepare::in_full(&problem)))?;
-        let kept = self
-            .tools
-            .artifacts
-            .keep(&mut content, limits::ARTIFACT_BYTES)
-            .map_err(|problem| format!("{path}: {problem}"))?;
-        let grade = Phase::Execute.grade().expect("EXECUTE puts something out");
-        Ok(Artifact { path: path.to_owned(), digest: kept.digest, size: kept.size, grade })
+        live.log.follow(name, stream, &|| tools.clock.now().wall, &watch, &moved);
     }
 }
 
