@@ -193,7 +193,7 @@ impl<J: Journal> Core<J> {
         for (at, (input, seq)) in inputs.iter().zip(self.seq + 1..).enumerate() {
             let record = self.decide(input, now);
             let entry = self.entry(input, &record, acknowledged(input, &mut due));
-            if let Err(problem) = Record::from_bytes(&entry.body) {
+            if let Err(problem) = read_back(&entry.body) {
                 // The governor has moved on with what must not be written.
                 self.load().map_err(|problem| JournalError::of(&problem))?;
                 return Err(TurnError::Unreadable { input: at, why: problem.to_string() });
@@ -305,6 +305,35 @@ impl<J: Journal> Core<J> {
     }
 }
 
+/// A reader of JSON goes so deep, and no deeper.
+const JSON_DEPTH: usize = 127;
+
+/// Whether a record could be read back. What was written of it is valid, so only its depth can be too much for a reader: the
+/// reader itself is asked when that comes near.
+fn read_back(body: &[u8]) -> Result<(), serde_json::Error> {
+    if depth(body) < JSON_DEPTH / 2 { Ok(()) } else { Record::from_bytes(body).map(drop) }
+}
+
+/// How many lists and objects stand inside one another at most.
+fn depth(json: &[u8]) -> usize {
+    let (mut now, mut most) = (0usize, 0);
+    let (mut in_text, mut escaped) = (false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                now += 1;
+                most = most.max(now);
+            }
+            b']' | b'}' if !in_text => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
+}
+
 /// What an input acknowledges of what is due. The boot that begins an epoch acknowledges everything before it; a report
 /// that comes later than the end of its epoch speaks of what is settled, and its acknowledgement is no more.
 fn acknowledged(input: &Input, due: &mut Option<BTreeSet<EffectRef>>) -> Vec<EffectRef> {
@@ -337,5 +366,17 @@ impl SavedState {
         let at = serde_json::from_slice(&bytes[..line]).map_err(|_| ())?;
         let snapshot = Snapshot::from_bytes(&bytes[line + 1..]).map_err(|_| ())?;
         Ok(SavedState { at, snapshot })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_counts_what_stands_inside_one_another_and_not_what_is_text() {
+        assert_eq!(depth(b"1"), 0);
+        assert_eq!(depth(br#"{"a": [1, [2], [3]], "b": {}}"#), 3);
+        assert_eq!(depth(br#"["[[[[", "\"[[", "\\", [1]]"#), 2);
     }
 }
