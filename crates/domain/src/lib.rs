@@ -13,6 +13,7 @@ pub mod name;
 pub mod outcome;
 pub mod phase;
 pub mod redact;
+mod secret;
 pub mod span;
 pub mod status;
 pub mod tier;

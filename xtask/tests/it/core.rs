@@ -13,11 +13,19 @@ fn lint(folder: &Path) -> Output {
 
 /// A copy of the core alone: what other crates do is their own test's business.
 fn copy_of_the_core(to: &Path) {
-    let folder = Path::new("crates/domain/src");
+    copy_of(Path::new("crates/domain/src"), to);
+}
+
+fn copy_of(folder: &Path, to: &Path) {
     std::fs::create_dir_all(to.join(folder)).unwrap();
     for entry in std::fs::read_dir(repository().join(folder)).unwrap() {
         let entry = entry.unwrap();
-        std::fs::copy(entry.path(), to.join(folder).join(entry.file_name())).unwrap();
+        let path = folder.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_of(&path, to);
+        } else {
+            std::fs::copy(entry.path(), to.join(path)).unwrap();
+        }
     }
 }
 
