@@ -15,6 +15,7 @@ const TOOLS: &[(&str, &str, &str)] = &[
     ("strace", "strace", "killing a process at its n-th system call"),
     ("setpriv", "util-linux", "running the confinement tests as an ordinary user"),
     ("perl", "perl", "the code-review template"),
+    ("kill", "procps", "ending a holder as the system would"),
 ];
 
 /// Names the file to which a test that cannot run here appends `NAME: REASON`.
@@ -308,6 +309,27 @@ fn is_root() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A program that is missing where the tests run makes a drill that proves nothing.
+    #[test]
+    fn every_program_the_tests_start_is_installed_or_always_there() {
+        // In every Debian, or what the test itself makes.
+        let always = ["sh", "cat", "sleep", "mount", "umount", "apt-get", "/bin/sleep", "/proc/self/exe"];
+        let tree = Tree::here().unwrap();
+        let mut missing = Vec::new();
+        for file in tree.files().unwrap().iter().filter(|file| file.ends_with(".rs")) {
+            let code = tokens(&tree.read(file).unwrap());
+            for call in code.windows(6) {
+                let is_start = call[0].is("Command") && call[3].is("new") && call[4].marks('(');
+                let Some(program) = call[5].text().filter(|_| is_start) else { continue };
+                let name = program.rsplit('/').next().unwrap_or(program);
+                if !always.contains(&program) && !TOOLS.iter().any(|(tool, ..)| *tool == name) {
+                    missing.push(format!("{file}:{}: {program}", call[5].line));
+                }
+            }
+        }
+        assert_eq!(missing, [""; 0]);
+    }
 
     #[test]
     fn filters_and_packages_are_told_apart() {

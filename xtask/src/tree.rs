@@ -26,6 +26,12 @@ impl Tree {
         }
     }
 
+    /// A repository somewhere else.
+    #[cfg(test)]
+    pub(crate) fn at(root: &Path) -> Tree {
+        Tree { root: root.to_path_buf() }
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

@@ -75,18 +75,36 @@ fn core_faults(core: &Core, changelog: &str) -> Vec<String> {
     lines
 }
 
-/// The history may only grow: what the last commit says of earlier versions still stands.
+/// The history may only grow: every line that any commit ever had still stands. In CI the tree is the last commit itself,
+/// so that alone says nothing.
 fn earlier_history_changed(tree: &Tree, now: &Core) -> Result<Vec<String>, Problem> {
-    let mut git = Command::new("git");
-    let left = process::run(git.args(["show", &format!("HEAD:{CORE}")]).current_dir(tree.root()))?;
-    if !left.status.success() {
+    let git = |words: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(words).current_dir(tree.root());
+        process::output(&mut git)
+    };
+    if git(&["rev-parse", "--is-shallow-repository"])?.trim() == "true" {
+        let line =
+            format!("{CORE}: this clone lacks earlier commits to compare with; `git fetch --unshallow`");
+        return Ok(vec![line]);
+    }
+    // Before the first commit there is none to ask.
+    if git(&["rev-list", "--all", "--max-count=1"])?.trim().is_empty() {
         return Ok(Vec::new());
     }
-    let before = core(&tokens(&left.stdout))?;
-    let kept = now.history.starts_with(&before.history);
-    let line =
-        format!("{CORE}: an earlier line of the history was changed; add a line for a new version instead");
-    Ok(if kept { Vec::new() } else { vec![line] })
+    let mut lines = Vec::new();
+    for commit in git(&["rev-list", "HEAD", "--", CORE])?.lines() {
+        // A commit may be the one that took the file away.
+        let Ok(source) = git(&["show", &format!("{commit}:{CORE}")]) else { continue };
+        let before = core(&tokens(&source))?;
+        if !now.history.starts_with(&before.history) {
+            let short = commit.get(..12).unwrap_or(commit);
+            lines.push(format!(
+                "{CORE}: a line of the history was changed since {short}; add a line for a new version instead"
+            ));
+        }
+    }
+    Ok(lines)
 }
 
 fn has_heading(changelog: &str, begin: &str) -> bool {
@@ -116,5 +134,60 @@ mod tests {
         let core = core(&tokens(&SOURCE.replace("= \"1.1\"", "= \"1.2\""))).unwrap();
         let changelog = "## Core definitions 1.1 - 2026-12-01\n## Core definitions 1.0 - 2026-11-21\n";
         assert_eq!(core_faults(&core, changelog).len(), 1);
+    }
+
+    /// A repository whose commits hold these sources, and then the tree as it is now.
+    fn repository(commits: &[&str], now: &str) -> (tempfile::TempDir, Tree) {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = Tree::at(folder.path());
+        let git = |words: &[&str]| {
+            let mut git = Command::new("git");
+            git.args(["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]);
+            process::output(git.args(words).current_dir(folder.path())).unwrap();
+        };
+        git(&["init", "--quiet"]);
+        for source in commits {
+            tree.write(CORE, source).unwrap();
+            git(&["add", "--all"]);
+            git(&["commit", "--quiet", "--allow-empty", "--message", "x"]);
+        }
+        tree.write(CORE, now).unwrap();
+        (folder, tree)
+    }
+
+    #[test]
+    fn r040_an_earlier_line_cannot_be_changed_even_once_it_is_committed() {
+        let first = SOURCE.replace(", (\"1.1\", \"2026-12-01\", \"more\")", "");
+        let edited = SOURCE.replace("first", "other");
+        let count = |commits: &[&str], now: &str| {
+            let (_folder, tree) = repository(commits, now);
+            let now = core(&tokens(now)).unwrap();
+            earlier_history_changed(&tree, &now).unwrap().len()
+        };
+        assert_eq!(count(&[], SOURCE), 0);
+        assert_eq!(count(&[&first], SOURCE), 0);
+        assert_eq!(count(&[&first, SOURCE], SOURCE), 0);
+        // Not committed yet; committed, as CI meets it; and one commit later.
+        assert_eq!(count(&[&first, SOURCE], &edited), 2);
+        assert_eq!(count(&[SOURCE, &edited], &edited), 1);
+        assert_eq!(count(&[SOURCE, &edited, &edited], &edited), 1);
+        // A line that is gone is changed, too.
+        assert_eq!(count(&[SOURCE, &first], &first), 1);
+    }
+
+    #[test]
+    fn r040_a_clone_without_history_is_said_to_have_none() {
+        let (folder, _) = repository(&[SOURCE, SOURCE], SOURCE);
+        let clone = tempfile::tempdir().unwrap();
+        let from = format!("file://{}", folder.path().display());
+        let mut git = Command::new("git");
+        git.args(["clone", "--quiet", "--depth", "1", &from, "."]).current_dir(clone.path());
+        process::output(&mut git).unwrap();
+        let found =
+            earlier_history_changed(&Tree::at(clone.path()), &core(&tokens(SOURCE)).unwrap()).unwrap();
+        assert!(found.len() == 1 && found[0].contains("lacks earlier commits"), "{found:?}");
+        // No repository at all is a failure, not a pass.
+        let bare = tempfile::tempdir().unwrap();
+        assert!(earlier_history_changed(&Tree::at(bare.path()), &core(&tokens(SOURCE)).unwrap()).is_err());
     }
 }
