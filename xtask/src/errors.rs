@@ -1,7 +1,9 @@
-//! Every error code that people can meet has a page under `docs/errors`, and every page a code.
+//! Every error code that people can meet has a page under `docs/errors`, and every page a code. What pages send people to
+//! is there.
 
 use std::collections::BTreeMap;
 
+use crate::commands;
 use crate::rust_text::{code_only, tokens};
 use crate::steps::{self, Problem, StepResult};
 use crate::tree::{Tree, files_under, marked};
@@ -29,6 +31,7 @@ pub(crate) fn run(tree: &Tree, write: bool) -> StepResult {
     }
     let drawn: String =
         pages.iter().map(|(code, title)| format!("- [{code}]({code}.md): {title}\n")).collect();
+    lines.extend(commands::unknown(tree)?);
     let index = tree.read(INDEX)?;
     match marked(&index, "pages") {
         None => lines.push(format!("{INDEX} has no lines <!-- pages --> and <!-- /pages --> for the list")),

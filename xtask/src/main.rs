@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod commands;
 mod deny;
 mod errors;
 mod layers;
