@@ -1,10 +1,8 @@
 //! Which requirement rows have an automated test. A test names its rows: `r012_…` in its function's name, or `R012` in
-//! a comment beside it. A row that is demanded and has no test fails.
+//! the comment directly above it; a scenario in a remark. A row that is demanded and has no test fails.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
 
-use crate::rust_text::{test_regions, tokens};
 use crate::steps::{Problem, StepResult};
 use crate::tree::Tree;
 
@@ -91,16 +89,12 @@ fn parse(table: &str) -> Result<Vec<Row>, Problem> {
 fn rows_named(tree: &Tree) -> Result<BTreeMap<String, BTreeSet<String>>, Problem> {
     let mut named: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for file in tree.files()? {
-        let in_code = ["crates/", "xtask/", "tests/", "examples/", "templates/"]
-            .iter()
-            .any(|part| file.starts_with(part));
-        let is_test = file.split('/').any(|part| matches!(part, "tests" | "tests.rs"));
-        if !in_code || !(is_test || file.ends_with(".rs")) || file == SPEAKS_OF_ROWS {
-            continue;
-        }
-        // A fixture may be a database; it names nothing.
-        let Ok(text) = std::fs::read_to_string(tree.path(&file)) else { continue };
-        let ids = if is_test { ids_in(&text) } else { ids_in_tests(&text) };
+        let ids = match file.rsplit_once('.') {
+            _ if file == SPEAKS_OF_ROWS => continue,
+            Some((_, "rs")) => ids_in_tests(&tree.read(&file)?),
+            Some((_, "scn")) => ids_in_scenario(&tree.read(&file)?),
+            _ => continue,
+        };
         for id in ids {
             named.entry(id).or_default().insert(file.clone());
         }
@@ -108,19 +102,41 @@ fn rows_named(tree: &Tree) -> Result<BTreeMap<String, BTreeSet<String>>, Problem
     Ok(named)
 }
 
-/// The rows named inside `#[cfg(test)]` items of a source, their comments included.
+/// The rows that the tests of a source name: in their names, and in the comments and attributes directly above them. What a
+/// module, a helper or a body says about rows proves none.
 fn ids_in_tests(source: &str) -> BTreeSet<String> {
-    let code = tokens(source);
-    let regions: Vec<RangeInclusive<usize>> = test_regions(&code)
-        .into_iter()
-        .filter(|region| !region.is_empty())
-        .map(|region| code[region.start].line..=code[region.end - 1].line)
-        .collect();
-    let inside = source
-        .lines()
-        .enumerate()
-        .filter(|(number, _)| regions.iter().any(|lines| lines.contains(&(number + 1))));
-    inside.flat_map(|(_, line)| ids_in(line)).collect()
+    let mut ids = BTreeSet::new();
+    let mut above: Vec<&str> = Vec::new();
+    for line in source.lines().map(str::trim) {
+        if line.starts_with("#[") || (line.starts_with("//") && !line.starts_with("//!")) {
+            above.push(line);
+            continue;
+        }
+        let is_test = above.iter().any(|line| is_test_attribute(line));
+        if let Some(name) = function(line).filter(|_| is_test) {
+            ids.extend(ids_in(name));
+            ids.extend(above.iter().filter(|line| line.starts_with("//")).flat_map(|line| ids_in(line)));
+        }
+        above.clear();
+    }
+    ids
+}
+
+/// `#[test]`, `#[tokio::test(…)]`.
+fn is_test_attribute(line: &str) -> bool {
+    let path = line.strip_prefix("#[").and_then(|rest| rest.split(['(', ']']).next());
+    path.is_some_and(|path| path.rsplit("::").next() == Some("test"))
+}
+
+/// The name of the function that begins in a line.
+fn function(line: &str) -> Option<&str> {
+    let rest = line.trim_start_matches("pub(crate) ").trim_start_matches("async ").strip_prefix("fn ")?;
+    Some(&rest[..rest.find(|c: char| !(c.is_alphanumeric() || c == '_'))?])
+}
+
+/// The rows that a scenario names in its remarks.
+fn ids_in_scenario(text: &str) -> BTreeSet<String> {
+    text.lines().filter(|line| line.starts_with('#')).flat_map(ids_in).collect()
 }
 
 /// Every `R012` or `r012` that stands for itself or between underscores.
@@ -151,9 +167,18 @@ mod tests {
 
     #[test]
     fn only_tests_count_in_a_source() {
-        let source =
-            "/// R900\nfn f() {}\n#[cfg(test)]\nmod tests {\n    // R901\n    fn r902_x() {}\n}\n// R903\n";
-        assert_eq!(ids_in_tests(source).into_iter().collect::<Vec<_>>(), ["R901", "R902"]);
+        let source = "//! R900\n/// R901\nfn f() {}\n\n#[cfg(test)]\nmod tests {\n    // R902\n\n    /// R903\n    #[test]\n    \
+            fn r904_r905_x() {\n        // R906\n        r907();\n    }\n\n    // R908\n    fn r909_helper() {}\n\n    \
+            #[tokio::test(flavor = \"x\")]\n    // R910\n    async fn y() {}\n}\n// R911\n";
+        let found: Vec<String> = ids_in_tests(source).into_iter().collect();
+        assert_eq!(found, ["R903", "R904", "R905", "R910"]);
+    }
+
+    #[test]
+    fn a_scenario_names_rows_in_its_remarks() {
+        let found: Vec<String> =
+            ids_in_scenario("# R900: it waits\nrun R901\n# r902\n").into_iter().collect();
+        assert_eq!(found, ["R900", "R902"]);
     }
 
     #[test]

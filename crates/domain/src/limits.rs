@@ -187,8 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn r028_r029_state_store_defaults() {
-        assert_eq!((DEFAULT_REDIS_HOST, DEFAULT_REDIS_PORT), ("127.0.0.1", 6379));
+    fn r029_there_is_no_default_password() {
         assert_eq!(DEFAULT_REDIS_PASSWORD, None);
     }
 }
