@@ -1,19 +1,11 @@
 //! Each opening for writing is a boot with a number of its own: whatever an earlier one had not finished is void.
 
-use std::path::Path;
-
 use eparch_domain::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::connection;
 use crate::seal;
 use crate::tree::Hash;
-
-/// Opens the journal for the writer.
-pub(crate) fn open(path: &Path) -> Result<Connection, rusqlite::Error> {
-    connection::open_writer(path)
-}
 
 /// Records a boot; returns its epoch and the chain over all boots. From now on a lock that others hold is an error at
 /// once: a batch that waits makes every caller late.

@@ -1,26 +1,20 @@
 //! How the journal's file is opened, for the one writer and for readers.
 
 use std::fs::OpenOptions;
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 /// While opening, somebody who merely verifies may be replaying the write-ahead log; that takes far less than this.
 const OPENING: Duration = Duration::from_secs(2);
 
 /// The writer's connection; the file is made (0600) when absent.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection, rusqlite::Error> {
-    let private = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    // SQLite would make it readable to all; when this fails, SQLite's own message about the path is the better one.
-    drop(private);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(OPENING)?;
-    harden(&connection)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let connection = open_private(path)?;
     // NORMAL may lose the newest commits when the power fails, and those were answered (G1).
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -30,6 +24,34 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, rusqlite::Error> {
     connection.pragma_update(None, "wal_autocheckpoint", 4_096)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// A connection that writes to a database with a write-ahead log; the file is made (0600) when absent.
+pub(crate) fn open_private(path: &Path) -> Result<Connection, rusqlite::Error> {
+    // SQLite would make it readable to all; when this fails, SQLite's own message about the path is the better one.
+    let _ = make_private(path);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(OPENING)?;
+    harden(&connection)?;
+    keep_a_log(&connection)?;
+    Ok(connection)
+}
+
+/// Where memory cannot be shared SQLite silently goes on without a log, and every reader would be in the writer's way.
+fn keep_a_log(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode == "wal" {
+        return Ok(());
+    }
+    let why = format!("no write-ahead log can be had here; SQLite offers {mode:?}");
+    Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), Some(why)))
+}
+
+/// Makes an empty file that only its owner may read. A file that is there is left alone and not even opened: closing
+/// any descriptor of a file drops every POSIX lock that this process has on it, and SQLite's locks are such.
+fn make_private(path: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(drop)
 }
 
 /// A connection that cannot write. It works beside a writer in another process, and on a file in a folder that cannot
@@ -84,4 +106,15 @@ fn percent(path: &Path) -> String {
         .iter()
         .map(|byte| if plain(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_without_a_write_ahead_log_is_refused() {
+        let refused = keep_a_log(&Connection::open_in_memory().unwrap()).unwrap_err().to_string();
+        assert!(refused.contains("write-ahead log") && refused.contains("memory"), "{refused}");
+    }
 }

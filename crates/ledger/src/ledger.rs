@@ -11,6 +11,7 @@ use eparch_domain::{Digest, Name, Timestamp, limits};
 use rusqlite::Connection;
 
 use crate::boot;
+use crate::connection;
 use crate::entry::{Append, Appended, Document, EffectRef, Snapshot};
 use crate::hold::{Hold, NotHeld};
 use crate::keeper::{AnchorHealth, Keeper};
@@ -116,7 +117,7 @@ impl Ledger {
         key.publish(&settings.keys_dir)?;
         let key = Arc::new(key);
         let sql = |source| OpenError::Sql { path: path.clone(), source };
-        let mut connection = boot::open(path).map_err(sql)?;
+        let mut connection = connection::open_writer(path).map_err(sql)?;
         JOURNAL.migrate(&mut connection)?;
         for dir in settings.anchors() {
             hold_to_anchors(&connection, dir, key.verifier())?;

@@ -10,6 +10,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::batch::{Batch, Signed, Tenant};
 use crate::boot;
+use crate::connection;
 use crate::entry::{Append, Appended, Snapshot};
 use crate::keeper::Keeper;
 use crate::key::LedgerKey;
@@ -276,7 +277,7 @@ impl Writer {
 
     fn open_again(&self, at: Timestamp) -> Result<(Connection, (u64, Hash)), OpenError> {
         let sql = |source| OpenError::Sql { path: self.path.clone(), source };
-        let connection = boot::open(&self.path).map_err(sql)?;
+        let connection = connection::open_writer(&self.path).map_err(sql)?;
         for keeper in self.keepers.iter() {
             hold_to_anchors(&connection, keeper.dir(), self.key.verifier())?;
         }

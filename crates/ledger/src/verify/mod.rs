@@ -76,7 +76,8 @@ impl Verify {
         });
 
         let unreadable = |source| VerifyError::Open { path: self.path.clone(), source };
-        std::fs::File::open(&self.path).map_err(unreadable)?;
+        // Looked at, not opened: closing it again would drop the locks of a writer in this process.
+        std::fs::metadata(&self.path).map_err(unreadable)?;
         let opened = connection::open_reader(&self.path).and_then(|connection| {
             connection.execute_batch("BEGIN")?;
             Ok(connection)

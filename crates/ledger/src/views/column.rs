@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::{ViewsError, sql};
+pub(super) use crate::entry::to_sql as count;
 
 /// A word that serde writes as text.
 pub(super) fn word(value: &impl Serialize) -> String {
@@ -21,11 +22,6 @@ pub(super) fn word(value: &impl Serialize) -> String {
 /// Anything, as JSON.
 pub(super) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("what the journal holds is plain data")
-}
-
-/// A count as SQLite stores it.
-pub(super) fn count(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// A row being read: columns by name, and an error that names the column.

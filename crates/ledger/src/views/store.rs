@@ -1,16 +1,14 @@
 //! The file of the views: how it is opened, and when it is made anew. It holds nothing that the journal does not say,
 //! so whatever is wrong with it is put right by throwing it away.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
 use super::error::{ViewsError, is_damage};
+use crate::connection;
 use crate::schema::{MigrateError, Migration, Schema};
 use crate::tree::Hash;
 
@@ -28,9 +26,6 @@ pub(super) const VIEWS: Schema = Schema {
 /// Up to this size the whole file is checked when it is opened; reading it takes some hundredths of a second. Damage in
 /// a larger one shows when it is met.
 const CHECKED_AT_OPEN: u64 = 16 << 20;
-
-/// Another process that is just leaving the home may still hold the file for a moment.
-const OPENING: Duration = Duration::from_secs(2);
 
 /// Opens the views, making them anew when the file is of no use; then why is told, too.
 pub(super) fn open(path: &Path) -> Result<(Connection, Option<String>), ViewsError> {
@@ -101,9 +96,6 @@ fn made_by(connection: &Connection) -> Result<Vec<Hash>, rusqlite::Error> {
 
 /// Makes a new file with the schema in it.
 pub(super) fn create(path: &Path) -> Result<Connection, ViewsError> {
-    let private = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    // SQLite would make it readable to all; when this fails, SQLite's own message about the path is the better one.
-    drop(private);
     let mut connection =
         connect(path).map_err(|source| ViewsError::Open { path: path.to_owned(), source })?;
     VIEWS.migrate(&mut connection).map_err(|source| ViewsError::Schema { path: path.to_owned(), source })?;
@@ -127,13 +119,7 @@ pub(super) fn discard(path: &Path) -> Result<(), ViewsError> {
 }
 
 fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(OPENING)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    connection.pragma_update(None, "cell_size_check", true)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let connection = connection::open_private(path)?;
     // A power failure may take the newest commits; the journal still has them, and the cursor says from where.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", true)?;

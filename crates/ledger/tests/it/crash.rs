@@ -59,6 +59,33 @@ fn r122_nothing_acknowledged_is_lost_in_a_crash() {
     assert_eq!(report.tenants[0].beyond_last_anchor, 0);
 }
 
+/// Whether this process holds a POSIX lock on a file, as other processes see it.
+fn is_locked(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let inode = format!(":{}", fs::metadata(path).unwrap().ino());
+    let locks = fs::read_to_string("/proc/locks").unwrap();
+    let me = std::process::id().to_string();
+    locks.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.get(1) == Some(&"POSIX") && words.get(4) == Some(&me.as_str()) && words[5].ends_with(&inode)
+    })
+}
+
+#[test]
+fn r122_the_journal_stays_locked_against_outsiders_who_would_fold_the_log_in_under_the_writer() {
+    let home = Home::with_history(40);
+    let ledger = home.open();
+    append(&ledger, 41..=42);
+    assert!(is_locked(home.path()), "an outsider who leaves sees that somebody is still there");
+    // Each of these opens and closes the file, and closing a descriptor lets go of every lock of the process on it.
+    ledger.reopen(eparch_domain::Timestamp::from_millis(0)).unwrap();
+    assert!(is_locked(home.path()), "after a reopening");
+    assert!(home.verify().is_clean());
+    assert!(is_locked(home.path()), "after verifying in the same process");
+    append(&ledger, 43..=50);
+    assert!(home.verify().is_clean());
+}
+
 #[test]
 fn r121_a_damaged_log_loses_nothing_that_was_anchored_unnoticed() {
     let home = Home::with_history(40);
