@@ -63,6 +63,8 @@ CREATE TABLE boot (
     at TEXT NOT NULL,
     pid INTEGER NOT NULL,
     version TEXT NOT NULL,
+    -- What was damaged of the work in progress and was made anew; empty when nothing was.
+    repaired TEXT NOT NULL,
     -- SHA-256 over the previous boot's chain and this row.
     chain BLOB NOT NULL
 ) STRICT;
@@ -83,7 +85,10 @@ CREATE TABLE snapshot (
     tenant INTEGER NOT NULL,
     seq INTEGER NOT NULL,
     body BLOB NOT NULL,
+    -- SHA-256 over this row.
     seal BLOB NOT NULL,
+    -- The ledger key's, over tenant, seq, seal and the root of the tree of the first seq entries.
+    signature BLOB NOT NULL,
     UNIQUE (tenant, seq)
 ) STRICT;
 

@@ -4,14 +4,18 @@
 //! that is behind (its disk was full, its folder was away, a crash came between) is brought up to date from there.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::key::sync_dir;
 
-/// How much of a file's end is read to find its last note. A note has at most some 600 bytes: a name of 64 twice, two
-/// numbers, four hashes and a signature.
-const TAIL: u64 = 4 << 10;
+/// More bytes than any note has. It has at most some 600: a name of 64 twice, two numbers, four hashes and a signature.
+/// What is longer is not the torn end of one.
+pub(crate) const NOTE_MAX: u64 = 4 << 10;
+
+/// How far back the last note is looked for behind bytes that are none. A disk may leave some pages of zeros after a
+/// power cut; a file that ends in more than a megabyte of something else is not one that we wrote.
+const TAIL_MAX: u64 = 1 << 20;
 
 /// The suffix of an anchor file; before it stands the tenant's name.
 pub(crate) const SUFFIX: &str = ".checkpoints";
@@ -36,34 +40,109 @@ pub(crate) fn tenants(dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// Opens a file for reading, provided that it is one: opening a pipe would wait for its other end. `None` when nothing
+/// is there; else the file and its length.
+pub(crate) fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Ok(file) if !file.is_file() => return Err(io::Error::other("not a regular file")),
+        other => other?,
+    };
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    Ok(Some((file, length)))
+}
+
 /// The end of an anchor file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tail {
     /// The last whole note.
     pub(crate) note: Option<String>,
-    /// Where the whole notes end; what follows was cut off in the middle of being written.
+    /// Where the whole notes end.
     pub(crate) whole: u64,
+    /// How many bytes follow: what was cut off in the middle of being written, or something that is no note.
+    pub(crate) rest: u64,
 }
 
 impl Tail {
     /// Reads the end of the file at `path`; nothing when there is no such file.
     pub(crate) fn read(path: &Path) -> io::Result<Tail> {
-        match fs::metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Tail::default()),
-            // Opening a pipe would wait for its other end.
-            Ok(file) if !file.is_file() => return Err(io::Error::other("not a regular file")),
-            other => other?,
-        };
-        let mut file = File::open(path)?;
-        let start = file.metadata()?.len().saturating_sub(TAIL);
-        file.seek(SeekFrom::Start(start))?;
-        let mut bytes = Vec::new();
-        file.take(TAIL).read_to_end(&mut bytes)?;
-        let (notes, rest) = split_notes(&bytes);
-        let whole = start + (bytes.len() - rest.len()) as u64;
-        let note = notes.last().and_then(|(_, note)| std::str::from_utf8(note).ok()).map(str::to_owned);
-        Ok(Tail { note, whole })
+        let Some((mut file, length)) = open(path)? else { return Ok(Tail::default()) };
+        let mut span = NOTE_MAX;
+        loop {
+            let start = length.saturating_sub(span);
+            file.seek(SeekFrom::Start(start))?;
+            let mut bytes = Vec::new();
+            (&mut file).take(length - start).read_to_end(&mut bytes)?;
+            let (notes, rest) = split_notes(&bytes);
+            let (end, rest) = (bytes.len() - rest.len(), rest.len() as u64);
+            match notes.last() {
+                // Where it begins with the window, it may be only the end of a note.
+                Some((_, note)) if start == 0 || note.len() + 1 < end => {
+                    let note = std::str::from_utf8(note).ok().map(str::to_owned);
+                    return Ok(Tail { note, whole: start + end as u64, rest });
+                }
+                _ if start == 0 => return Ok(Tail { note: None, whole: 0, rest: length }),
+                _ if span >= TAIL_MAX => return Err(io::Error::other("no checkpoint in its last megabyte")),
+                _ => span *= 16,
+            }
+        }
     }
+}
+
+/// The notes of a file from its beginning, one at a time.
+#[derive(Debug)]
+pub(crate) struct Notes {
+    input: io::Take<BufReader<File>>,
+    line: usize,
+}
+
+/// A part of an anchor file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// What should be a note, and the line it begins on (from 1).
+    Note(usize, Vec<u8>),
+    /// The end of the file in the middle of a note.
+    Torn,
+    /// Something from this line on that is longer than any note.
+    Garbage(usize),
+}
+
+impl Notes {
+    /// Reads the first `length` bytes of a file.
+    pub(crate) fn of(file: File, length: u64) -> Notes {
+        Notes { input: BufReader::new(file).take(length), line: 1 }
+    }
+
+    /// The next part; `None` at the end, which is also where garbage begins: nothing behind it can be told apart.
+    pub(crate) fn next(&mut self) -> io::Result<Option<Piece>> {
+        let begin = self.line;
+        let mut bytes = Vec::new();
+        let mut signed = false;
+        loop {
+            let known = bytes.len();
+            let room = NOTE_MAX + 1 - known as u64;
+            if (&mut self.input).take(room).read_until(b'\n', &mut bytes)? == 0 {
+                return Ok((known > 0).then_some(Piece::Torn));
+            }
+            let line = &bytes[known..];
+            self.line += usize::from(line.ends_with(b"\n"));
+            if line == b"\n" && signed {
+                bytes.pop();
+                return Ok(Some(Piece::Note(begin, bytes)));
+            }
+            signed = ends_note(line);
+            if bytes.len() as u64 > NOTE_MAX {
+                self.input.set_limit(0);
+                return Ok(Some(Piece::Garbage(begin)));
+            }
+        }
+    }
+}
+
+/// Whether a line is a signature, which an empty line has to follow.
+fn ends_note(line: &[u8]) -> bool {
+    line.ends_with(b"\n") && line.starts_with("\u{2014} ".as_bytes())
 }
 
 /// Cuts the content of an anchor file into notes, each with the line it begins on (from 1), and what is left over. Where
@@ -80,17 +159,29 @@ pub(crate) fn split_notes(bytes: &[u8]) -> (Vec<(usize, &[u8])>, &[u8]) {
             notes.push((line, &bytes[start..at - 1]));
             (start, line) = (at, lines_seen);
         }
-        signed = piece.ends_with(b"\n") && piece.starts_with("\u{2014} ".as_bytes());
+        signed = ends_note(piece);
     }
     (notes, &bytes[start..])
 }
 
 /// Adds notes to the file at `path` behind its first `whole` bytes, durably; returns the new length.
 pub(crate) fn append(path: &Path, whole: u64, notes: &[String]) -> io::Result<u64> {
+    append_and_sync(path, whole, notes, sync_dir)
+}
+
+fn append_and_sync(
+    path: &Path,
+    whole: u64,
+    notes: &[String],
+    sync: impl Fn(&Path) -> io::Result<()>,
+) -> io::Result<u64> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(dir)?;
-    let fresh = !path.exists();
-    let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    make_folder(dir, &sync)?;
+    let mut file = OpenOptions::new().write(true).create(whole == 0).truncate(false).open(path)?;
+    if file.metadata()?.len() < whole {
+        // Making it longer would fill the gap with zeros.
+        return Err(io::Error::other("it has become shorter"));
+    }
     // What stands behind the whole notes is the torn end of one that the database still has.
     file.set_len(whole)?;
     file.seek(SeekFrom::Start(whole))?;
@@ -101,10 +192,22 @@ pub(crate) fn append(path: &Path, whole: u64, notes: &[String]) -> io::Result<u6
     }
     file.write_all(text.as_bytes())?;
     file.sync_data()?;
-    if fresh {
-        sync_dir(dir)?;
+    // A name that an attempt before made, and that then failed, is as new as one that was made now.
+    if whole == 0 {
+        sync(dir)?;
     }
     Ok(whole + text.len() as u64)
+}
+
+/// Makes a folder and those around it, and makes their names durable.
+fn make_folder(dir: &Path, sync: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+    let named = |folder: &&Path| !folder.as_os_str().is_empty();
+    let missing: Vec<&Path> = dir.ancestors().filter(named).take_while(|folder| !folder.exists()).collect();
+    fs::create_dir_all(dir)?;
+    for made in missing {
+        sync(made.parent().filter(named).unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -124,7 +227,10 @@ mod tests {
             bytes.truncate(usize::try_from(whole).unwrap());
             bytes.extend_from_slice(&NOTE.as_bytes()[..torn]);
             fs::write(&path, bytes).unwrap();
-            assert_eq!(Tail::read(&path).unwrap(), Tail { note: Some(NOTE.to_owned()), whole }, "{torn}");
+            let rest = torn as u64;
+            let expected = Tail { note: Some(NOTE.to_owned()), whole, rest };
+            // The empty line behind it is missing, nothing else; and with it, it is whole.
+            assert_eq!(Tail::read(&path).unwrap(), expected, "{torn}");
         }
         append(&path, whole, &[NOTE.to_owned()]).unwrap();
         let bytes = fs::read(&path).unwrap();
@@ -132,5 +238,71 @@ mod tests {
         assert_eq!((notes.len(), rest.len()), (3, 0));
         assert_eq!(notes[1], (7, NOTE.as_bytes()));
         assert_eq!(tenants(dir.path()).unwrap(), ["acme"]);
+    }
+
+    fn all(path: &Path) -> Vec<Piece> {
+        let (file, length) = open(path).unwrap().unwrap();
+        let mut notes = Notes::of(file, length);
+        std::iter::from_fn(|| notes.next().unwrap()).collect()
+    }
+
+    #[test]
+    fn r121_notes_are_found_before_any_garbage_and_in_no_more_memory_than_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path(dir.path(), "acme");
+        let whole = append(&path, 0, &[NOTE.to_owned(), NOTE.to_owned()]).unwrap();
+        let notes = [Piece::Note(1, NOTE.into()), Piece::Note(7, NOTE.into())];
+        assert_eq!(all(&path), notes);
+        for garbage in [1, 600, 4_096, 5_000, 70_000, 1 << 19] {
+            let file = OpenOptions::new().write(true).open(&path).unwrap();
+            file.set_len(whole + garbage).unwrap();
+            let tail = Tail { note: Some(NOTE.to_owned()), whole, rest: garbage };
+            assert_eq!(Tail::read(&path).unwrap(), tail, "{garbage}");
+            let last = if garbage > NOTE_MAX { Piece::Garbage(13) } else { Piece::Torn };
+            assert_eq!(all(&path)[2..], [last], "{garbage}");
+        }
+        // As long as any file may be, and nothing is read but its ends.
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(100 << 30).unwrap();
+        assert!(Tail::read(&path).unwrap_err().to_string().contains("no checkpoint"));
+        assert_eq!(all(&path)[2..], [Piece::Garbage(13)]);
+        let empty = dir.path().join("zeta.checkpoints");
+        fs::write(&empty, vec![0; 5_000]).unwrap();
+        assert_eq!(Tail::read(&empty).unwrap(), Tail { note: None, whole: 0, rest: 5_000 });
+    }
+
+    #[test]
+    fn r121_a_file_that_became_shorter_is_not_filled_up_with_zeros() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path(dir.path(), "acme");
+        let whole = append(&path, 0, &[NOTE.to_owned()]).unwrap();
+        for length in [0, 1, whole - 1] {
+            OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+            assert!(append(&path, whole, &[NOTE.to_owned()]).is_err(), "{length}");
+            assert_eq!(fs::metadata(&path).unwrap().len(), length);
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(append(&path, whole, &[NOTE.to_owned()]).is_err());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn r121_a_name_that_was_not_made_durable_is_made_durable_by_the_next_attempt() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path(&dir.path().join("far").join("away"), "acme");
+        let synced = std::cell::RefCell::new(Vec::new());
+        let note = [NOTE.to_owned()];
+        let failing = append_and_sync(&path, 0, &note, |folder| {
+            synced.borrow_mut().push(folder.to_owned());
+            if folder == path.parent().unwrap() { Err(io::Error::other("no space")) } else { Ok(()) }
+        });
+        assert!(failing.is_err());
+        assert!(synced.borrow().contains(&dir.path().to_owned()), "the folders it made have names, too");
+        synced.borrow_mut().clear();
+        append_and_sync(&path, 0, &note, |folder| {
+            synced.borrow_mut().push(folder.to_owned());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(*synced.borrow(), [path.parent().unwrap().to_owned()]);
     }
 }

@@ -10,7 +10,9 @@ use crate::key::LedgerKey;
 use crate::note::Checkpoint;
 use crate::read::{self, ReadError};
 use crate::seal;
+use crate::snapshots;
 use crate::tree::{self, Frontier, Hash};
+use crate::vouch::SavedState;
 use crate::write_error::WriteError;
 
 /// Snapshots kept for each tenant: the newest, and one to fall back on.
@@ -37,6 +39,20 @@ pub(crate) struct Signed {
     pub(crate) note: String,
 }
 
+/// Why a transaction was not begun, or not ended.
+pub(crate) enum BatchError {
+    /// Another process writes to the journal.
+    Fenced { ours: u64, found: u64 },
+    /// The database; nothing of the batch can be relied on.
+    Sql(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for BatchError {
+    fn from(error: rusqlite::Error) -> BatchError {
+        BatchError::Sql(error)
+    }
+}
+
 /// Why a request was not carried out.
 pub(crate) enum Failure {
     /// The request itself; the others go on.
@@ -51,6 +67,11 @@ impl From<rusqlite::Error> for Failure {
             // What a value is at fault for concerns its request alone.
             Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig) => {
                 Failure::Request(WriteError::Refused(std::sync::Arc::new(error)))
+            }
+            // Nothing that SQLite says: a value was read that has another type or length than was written.
+            None => {
+                let unreadable = ReadError::Sql { doing: "read what is there", source: error };
+                Failure::Request(WriteError::Unreadable(std::sync::Arc::new(unreadable)))
             }
             _ => Failure::Batch(error),
         }
@@ -74,11 +95,20 @@ pub(crate) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
+    /// Begins a transaction; fails when boot `ours` is no longer the newest, which means that somebody else writes.
     pub(crate) fn begin(
         connection: &'a Connection,
         before: &'a HashMap<Name, Tenant>,
-    ) -> Result<Batch<'a>, rusqlite::Error> {
+        ours: u64,
+    ) -> Result<Batch<'a>, BatchError> {
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let found: Option<i64> =
+            connection.prepare_cached("SELECT max(epoch) FROM boot")?.query_row([], |row| row.get(0))?;
+        let found = found.unwrap_or(0).unsigned_abs();
+        if found != ours {
+            connection.prepare_cached("ROLLBACK")?.execute([])?;
+            return Err(BatchError::Fenced { ours, found });
+        }
         Ok(Batch { connection, before, changed: HashMap::new() })
     }
 
@@ -191,7 +221,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Saves a state and lets go of older ones.
-    pub(crate) fn save(&mut self, name: &Name, snapshot: &Snapshot) -> Result<(), Failure> {
+    pub(crate) fn save(&mut self, name: &Name, snapshot: &Snapshot, key: &LedgerKey) -> Result<(), Failure> {
         let mut tenant = self.known(name)?;
         let head = tenant.frontier.size();
         if snapshot.seq > head {
@@ -199,11 +229,18 @@ impl<'a> Batch<'a> {
         }
         let seq = to_sql(snapshot.seq);
         let seal = seal::snapshot(tenant.id, seq, &snapshot.body);
+        let root = if snapshot.seq == head {
+            tenant.frontier.root()
+        } else {
+            snapshots::root_at(self.connection, tenant.id, snapshot.seq)?
+        };
+        let signature =
+            SavedState { tenant: name.as_str(), seq: snapshot.seq, seal: &seal, root: &root }.sign(key);
         self.connection
             .prepare_cached(
-                "INSERT OR REPLACE INTO snapshot (tenant, seq, body, seal) VALUES (?1, ?2, ?3, ?4)",
+                "INSERT OR REPLACE INTO snapshot (tenant, seq, body, seal, signature) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
-            .execute(params![tenant.id, seq, snapshot.body, seal])?;
+            .execute(params![tenant.id, seq, snapshot.body, seal, signature])?;
         self.connection
             .prepare_cached(
                 "DELETE FROM snapshot WHERE tenant = ?1 AND seq NOT IN

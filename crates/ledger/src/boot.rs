@@ -1,37 +1,79 @@
 //! Each opening for writing is a boot with a number of its own: whatever an earlier one had not finished is void.
 
-use eparch_domain::Timestamp;
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use std::time::Duration;
 
+use eparch_domain::{Timestamp, limits};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+
+use crate::entry::to_sql;
+use crate::repair;
 use crate::seal;
 use crate::tree::Hash;
 
-/// Records a boot; returns its epoch and the chain over all boots. From now on a lock that others hold is an error at
-/// once: a batch that waits makes every caller late.
-pub(crate) fn record(
-    connection: &Connection,
-    at: Timestamp,
-    version: &str,
-) -> Result<(u64, Hash), rusqlite::Error> {
-    let last: Option<(i64, Hash)> = connection
+/// How long a batch waits for a write lock that others hold: a reader that finds the log's index half written takes it
+/// for microseconds, a backup tool for longer. An eighth of the time a batch has, so that the batch can still be written.
+const LOCKED: Duration = Duration::from_millis(limits::LEDGER_WRITE_DEADLINE.millis() / 8);
+
+/// A boot: its epoch, and the chain over all boots up to it.
+pub(crate) type Boot = (u64, Hash);
+
+/// The newest boot; epoch 0 when there was none.
+pub(crate) fn newest(connection: &Connection) -> Result<Boot, rusqlite::Error> {
+    let newest = connection
         .query_row("SELECT epoch, chain FROM boot ORDER BY epoch DESC LIMIT 1", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
+            Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?))
         })
         .optional()?;
-    let (before, chain) = last.unwrap_or((0, seal::START));
-    let (epoch, at, pid) = (before + 1, at.to_string(), i64::from(std::process::id()));
-    let chain = seal::boot(&chain, epoch, &at, pid, version);
-    connection.execute(
-        "INSERT INTO boot (epoch, at, pid, version, chain) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![epoch, at, pid, version, chain],
+    Ok(newest.unwrap_or((0, seal::START)))
+}
+
+/// Records a boot, having put right what is only work in progress. `agree` is told of the newest boot so far and of the
+/// one that would follow; when it does not agree nothing is done, and the newest boot comes back as the error. After a
+/// boot a write lock that others hold is waited for only shortly.
+pub(crate) fn record(
+    connection: &mut Connection,
+    at: Timestamp,
+    version: &str,
+    agree: impl FnOnce(Boot, Boot) -> bool,
+) -> Result<Result<(Boot, Vec<String>), Boot>, rusqlite::Error> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let before = newest(&transaction)?;
+    let repaired = repair::work_in_progress(&transaction)?;
+    let (epoch, at, pid) = (before.0 + 1, at.to_string(), i64::from(std::process::id()));
+    let told = repaired.join("; ");
+    let chain = seal::boot(&before.1, to_sql(epoch), &at, pid, version, &told);
+    if !agree(before, (epoch, chain)) {
+        return Ok(Err(before));
+    }
+    transaction.execute(
+        "INSERT INTO boot (epoch, at, pid, version, repaired, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![to_sql(epoch), at, pid, version, told, chain],
     )?;
-    connection.busy_timeout(std::time::Duration::ZERO)?;
-    Ok((epoch.unsigned_abs(), chain))
+    transaction.commit()?;
+    connection.busy_timeout(LOCKED)?;
+    Ok(Ok(((epoch, chain), repaired)))
 }
 
 /// Closes a connection that failed, leaving the log as it is for the next opening to read.
 pub(crate) fn abandon(connection: Connection) {
     let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     let _ = connection.close();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::JOURNAL;
+
+    #[test]
+    fn g01_a_batch_waits_for_a_lock_only_as_long_as_it_can_still_be_written() {
+        let mut connection = JOURNAL.fresh(JOURNAL.migrations.len()).unwrap();
+        record(&mut connection, Timestamp::from_millis(0), "test", |_, _| true).unwrap().unwrap();
+        let timeout: u64 = connection
+            .pragma_query_value(None, "busy_timeout", |row| row.get(0).map(i64::unsigned_abs))
+            .unwrap();
+        assert_eq!(timeout, 250);
+        assert!(timeout * 2 < limits::LEDGER_WRITE_DEADLINE.millis());
+    }
 }

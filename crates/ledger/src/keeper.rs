@@ -1,5 +1,6 @@
 //! One thread per anchor folder that copies notes from the database into it. A folder that fails or hangs holds up nobody:
-//! the journal goes on, the failure is counted and shown, and the notes follow when the folder is back.
+//! the journal goes on, the failure is counted and shown, and the notes follow when the folder is back. Nor does one
+//! tenant's file that cannot be continued hold up another's.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use eparch_domain::Name;
 use rusqlite::Connection;
 
 use crate::anchor::{self, Tail};
@@ -15,8 +17,11 @@ use crate::entry::to_sql;
 use crate::note::Checkpoint;
 use crate::note::VerifierKey;
 
-/// How long a folder that failed is left alone.
+/// How long a file that failed is left alone.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Notes copied at once, some 400 kilobytes: a folder may have missed months of them.
+const PAGE: i64 = 1_000;
 
 /// How an anchor folder is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +30,7 @@ pub struct AnchorHealth {
     pub dir: PathBuf,
     /// Attempts that failed since the ledger was opened.
     pub failures: u64,
-    /// What the last failure was; `None` once it has worked again.
+    /// What failed, for one of the tenants it failed for; `None` once it has worked again for all.
     pub last_error: Option<String>,
     /// How many tenants have notes that are not in the folder yet.
     pub behind: usize,
@@ -48,15 +53,42 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     /// Tenants with notes to copy, by row id.
-    due: BTreeMap<i64, String>,
+    due: BTreeMap<i64, Due>,
+    /// The tenant whose turn it was last.
+    last: i64,
     /// How far each tenant's file is: the size in its last note.
     kept: HashMap<i64, u64>,
-    failures: u64,
-    last_error: Option<String>,
-    /// No attempt before this.
-    rest_until: Option<Instant>,
+    /// Attempts that failed for each tenant, and what the last one failed of unless a later one did not.
+    failed: BTreeMap<i64, (u64, Option<String>)>,
     closing: bool,
     ended: bool,
+}
+
+/// A tenant with notes to copy.
+#[derive(Debug)]
+struct Due {
+    name: Name,
+    /// No attempt before this.
+    rest_until: Option<Instant>,
+}
+
+impl State {
+    /// The tenant whose turn it is, in rounds; else when to look again.
+    fn turn(&mut self, now: Instant) -> Result<(i64, Due), Option<Instant>> {
+        let ready = |due: &Due| self.closing || due.rest_until.is_none_or(|until| until <= now);
+        let after = self.due.range(self.last.saturating_add(1)..).chain(self.due.range(..=self.last));
+        let turn = after.filter(|(_, due)| ready(due)).map(|(tenant, _)| *tenant).next();
+        let Some(tenant) = turn else {
+            return Err(self.due.values().filter_map(|due| due.rest_until).min());
+        };
+        self.last = tenant;
+        let due = self.due.remove(&tenant).expect("it was found there");
+        Ok((tenant, due))
+    }
+
+    fn failures(&self, tenant: i64) -> u64 {
+        self.failed.get(&tenant).map_or(0, |(count, _)| *count)
+    }
 }
 
 impl Shared {
@@ -96,20 +128,21 @@ impl Keeper {
     }
 
     /// Says that a tenant has notes that are not in the folder.
-    pub(crate) fn wake(&self, tenant: i64, name: &str) {
-        self.shared.lock().due.insert(tenant, name.to_owned());
+    pub(crate) fn wake(&self, tenant: i64, name: &Name) {
+        let due = || Due { name: name.clone(), rest_until: None };
+        self.shared.lock().due.entry(tenant).or_insert_with(due);
         self.shared.changed.notify_all();
     }
 
-    /// Waits until the folder has the note of `size`; false when it has not by `deadline`, or failed.
+    /// Waits until the folder has the note of `size`; false when it has not by `deadline`, or failed for this tenant.
     pub(crate) fn wait(&self, tenant: i64, size: u64, deadline: Instant) -> bool {
         let mut state = self.shared.lock();
-        let failures = state.failures;
+        let failures = state.failures(tenant);
         loop {
             if state.kept.get(&tenant).is_some_and(|kept| *kept >= size) {
                 return true;
             }
-            if state.failures > failures || state.ended || Instant::now() >= deadline {
+            if state.failures(tenant) > failures || state.ended || Instant::now() >= deadline {
                 return false;
             }
             state = self.shared.wait(state, Some(deadline));
@@ -125,8 +158,8 @@ impl Keeper {
         let state = self.shared.lock();
         AnchorHealth {
             dir: self.shared.dir.clone(),
-            failures: state.failures,
-            last_error: state.last_error.clone(),
+            failures: state.failed.values().map(|(count, _)| count).sum(),
+            last_error: state.failed.values().find_map(|(_, what)| what.clone()),
             behind: state.due.len(),
         }
     }
@@ -163,33 +196,31 @@ fn keep(shared: &Shared, mut copier: Copier) {
     let _ended = Ended(shared);
     loop {
         let mut state = shared.lock();
-        let (tenant, name) = loop {
-            let resting = state.rest_until.filter(|until| *until > Instant::now());
-            match state.due.first_key_value() {
-                Some((tenant, name)) if resting.is_none() || state.closing => break (*tenant, name.clone()),
-                None if state.closing => return,
-                None => state = shared.wait(state, None),
-                Some(_) => state = shared.wait(state, resting),
+        let (tenant, due) = loop {
+            match state.turn(Instant::now()) {
+                Ok(turn) => break turn,
+                Err(_) if state.closing => return,
+                Err(until) => state = shared.wait(state, until),
             }
         };
-        state.due.remove(&tenant);
         let closing = state.closing;
         drop(state);
-        let copied = copier.copy(tenant, &name);
+        let copied = copier.copy(tenant, &due.name);
         let mut state = shared.lock();
         match copied {
             Ok(size) => {
                 state.kept.insert(tenant, size);
-                state.last_error = None;
-                state.rest_until = None;
+                if let Some((_, what)) = state.failed.get_mut(&tenant) {
+                    *what = None;
+                }
             }
             Err(error) => {
-                state.failures += 1;
-                state.last_error = Some(error);
-                state.rest_until = Some(Instant::now() + RETRY);
+                let failures = state.failures(tenant) + 1;
+                state.failed.insert(tenant, (failures, Some(error)));
                 // While closing, one attempt each is all.
                 if !closing {
-                    state.due.entry(tenant).or_insert(name);
+                    let rest_until = Some(Instant::now() + RETRY);
+                    state.due.insert(tenant, Due { name: due.name, rest_until });
                 }
             }
         }
@@ -209,7 +240,7 @@ struct Copier {
 
 impl Copier {
     /// Copies every note the file lacks; returns the size in its last one.
-    fn copy(&mut self, tenant: i64, name: &str) -> Result<u64, String> {
+    fn copy(&mut self, tenant: i64, name: &Name) -> Result<u64, String> {
         let copied = self.try_copy(tenant, name);
         if copied.is_err() {
             // What was known about the file may no longer be so.
@@ -219,38 +250,65 @@ impl Copier {
         copied
     }
 
-    fn try_copy(&mut self, tenant: i64, name: &str) -> Result<u64, String> {
-        let path = anchor::path(&self.dir, name);
+    fn try_copy(&mut self, tenant: i64, name: &Name) -> Result<u64, String> {
+        let path = anchor::path(&self.dir, name.as_str());
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let database = |error: rusqlite::Error| format!("cannot read checkpoints from the journal: {error}");
         let connection = match self.connection.take() {
             Some(connection) => self.connection.insert(connection),
             None => self.connection.insert(connection::open_reader(&self.journal).map_err(database)?),
         };
-        let (size, length) = match self.files.get(&tenant) {
+        // A file of another length was put there, cut or removed by somebody else, and is looked at anew.
+        let is_so = |length: u64| std::fs::metadata(&path).is_ok_and(|file| file.len() == length);
+        let mut cut = false;
+        let (mut size, mut length) = match self.files.get(&tenant).filter(|known| is_so(known.1)) {
             Some(known) => *known,
             None => {
                 let tail = Tail::read(&path).map_err(|error| failed(&error))?;
+                cut = tail.rest > 0;
                 (continued(connection, tenant, &tail, &self.key).map_err(|error| failed(&error))?, tail.whole)
             }
         };
-        let mut rows = connection
-            .prepare_cached("SELECT size, note FROM checkpoint WHERE tenant = ?1 AND size > ?2 ORDER BY size")
-            .map_err(database)?;
-        let rows = rows
-            .query_map([tenant, to_sql(size)], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
-            .map_err(database)?;
-        let rows: Vec<(i64, String)> = rows.collect::<Result<_, _>>().map_err(database)?;
-        let newest = rows.last().map_or(size, |(size, _)| size.unsigned_abs());
-        let notes: Vec<String> = rows.into_iter().map(|(_, note)| note).collect();
-        let length = if notes.is_empty() {
-            length
-        } else {
-            anchor::append(&path, length, &notes).map_err(|error| failed(&error))?
-        };
-        self.files.insert(tenant, (newest, length));
-        Ok(newest)
+        loop {
+            let notes = notes_after(connection, tenant, size)?;
+            if notes.is_empty() && !cut {
+                break;
+            }
+            cut = false;
+            size = notes.last().map_or(size, |(newest, _)| *newest);
+            let notes = notes.into_iter().map(|(size, note)| believed(&self.key, name, size, note));
+            let notes: Vec<String> = notes.collect::<Result<_, _>>()?;
+            length = anchor::append(&path, length, &notes).map_err(|error| failed(&error))?;
+        }
+        self.files.insert(tenant, (size, length));
+        Ok(size)
     }
+}
+
+/// A note that leaves the house is one that we signed: others are asked about it later.
+fn believed(key: &VerifierKey, name: &Name, size: u64, note: String) -> Result<String, String> {
+    match Checkpoint::verify(&note, std::slice::from_ref(key)) {
+        Ok(checkpoint) if checkpoint.size == size && checkpoint.origin == key.origin(name.as_str()) => {
+            Ok(note)
+        }
+        Ok(_) => Err(format!("checkpoint {size} in the journal is another's")),
+        Err(bad) => Err(format!("checkpoint {size} in the journal: {bad}")),
+    }
+}
+
+fn database(error: rusqlite::Error) -> String {
+    format!("cannot read checkpoints from the journal: {error}")
+}
+
+/// The next notes of a tenant, by their sizes.
+fn notes_after(connection: &Connection, tenant: i64, size: u64) -> Result<Vec<(u64, String)>, String> {
+    let query = "SELECT size, note FROM checkpoint WHERE tenant = ?1 AND size > ?2 ORDER BY size LIMIT ?3";
+    let mut rows = connection.prepare_cached(query).map_err(database)?;
+    let rows = rows
+        .query_map([tenant, to_sql(size), PAGE], |row| {
+            Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, String>(1)?))
+        })
+        .map_err(database)?;
+    rows.collect::<Result<_, _>>().map_err(database)
 }
 
 /// The size in a file's last note, provided the database has the same note.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signer as _, SigningKey};
 
 use crate::note::{Checkpoint, VerifierKey};
 
@@ -76,20 +76,32 @@ impl LedgerKey {
         replace(&fresh, 0o600, &format!("{}\n", BASE64.encode(seed))).map_err(io("write", &fresh))?;
         // A hard link refuses to replace an existing key, which a rename would do.
         fs::hard_link(&fresh, &secret).map_err(io("write", &secret))?;
-        fs::remove_file(&fresh).map_err(io("remove", &fresh))?;
         sync_dir(dir).map_err(io("sync", dir))?;
         key.publish(dir)?;
         Ok(key)
     }
 
-    /// Writes the public half where it is missing or another: a crash may have come between the two files.
+    /// Writes the public half where it is missing or another, and removes the draft of the secret one: a crash may have
+    /// come between any two of these. Whoever reads the public half meanwhile finds the whole of it.
     pub(crate) fn publish(&self, dir: &Path) -> Result<(), KeyError> {
+        let io = |doing, path: &Path| {
+            let path = path.to_owned();
+            move |source| KeyError::Io { doing, path, source }
+        };
+        let draft = dir.join(SECRET).with_extension("new");
+        match fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io("remove", &draft)(error)),
+            _ => {}
+        }
         let path = dir.join(PUBLIC);
         let line = format!("{}\n", self.verifier);
         if fs::read_to_string(&path).is_ok_and(|text| text == line) {
             return Ok(());
         }
-        replace(&path, 0o644, &line).map_err(|source| KeyError::Io { doing: "write", path, source })
+        let fresh = path.with_extension("pub.new");
+        replace(&fresh, 0o644, &line).map_err(io("write", &fresh))?;
+        fs::rename(&fresh, &path).map_err(io("write", &path))?;
+        sync_dir(dir).map_err(io("sync", dir))
     }
 
     /// Reads the key in `dir`.
@@ -127,6 +139,10 @@ impl LedgerKey {
 
     pub(crate) fn sign(&self, checkpoint: &Checkpoint) -> String {
         checkpoint.sign(&self.signing, &self.verifier)
+    }
+
+    pub(crate) fn sign_bytes(&self, bytes: &[u8]) -> [u8; 64] {
+        self.signing.sign(bytes).to_bytes()
     }
 
     fn from_seed(seed: &[u8; 32]) -> LedgerKey {
@@ -173,6 +189,14 @@ mod tests {
         fs::remove_file(keys.join(PUBLIC)).unwrap();
         LedgerKey::load(&keys).unwrap().publish(&keys).unwrap();
         assert_eq!(&LedgerKey::load_verifier(&keys).unwrap(), made.verifier());
+        // A crash after the link leaves the draft, and one before the rename half a public key.
+        fs::hard_link(keys.join(SECRET), keys.join("ledger.new")).unwrap();
+        fs::write(keys.join(PUBLIC), "eparch/").unwrap();
+        LedgerKey::load(&keys).unwrap().publish(&keys).unwrap();
+        assert_eq!(&LedgerKey::load_verifier(&keys).unwrap(), made.verifier());
+        let mut left: Vec<_> = fs::read_dir(&keys).unwrap().map(|file| file.unwrap().file_name()).collect();
+        left.sort_unstable();
+        assert_eq!(left, [SECRET, PUBLIC], "the secret lies in one file");
         assert!(!format!("{made:?}").contains(&fs::read_to_string(keys.join(SECRET)).unwrap()[..20]));
     }
 

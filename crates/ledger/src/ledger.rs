@@ -1,5 +1,6 @@
 //! The ledger as its one writer sees it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -11,6 +12,7 @@ use eparch_domain::{Digest, Name, Timestamp, limits};
 use rusqlite::Connection;
 
 use crate::boot;
+use crate::condition::Condition;
 use crate::connection;
 use crate::entry::{Append, Appended, Document, EffectRef, Snapshot};
 use crate::hold::{Hold, NotHeld};
@@ -23,7 +25,7 @@ use crate::read::{ReadError, Reader};
 use crate::schema::JOURNAL;
 use crate::settings::Settings;
 use crate::write_error::WriteError;
-use crate::writer::{Job, Writer};
+use crate::writer::{Ask, Job, Writer};
 
 /// Requests that may wait for the writer; a sender past this waits. Two full batches keep the writer busy.
 const QUEUE: usize = 2 * limits::COMMIT_BATCH;
@@ -35,8 +37,13 @@ pub struct Health {
     pub epoch: u64,
     /// Why nothing can be written until [`Ledger::reopen`]; `None` when all is well.
     pub failure: Option<WriteError>,
+    /// Tenants whose history grows while no checkpoint can be signed for it, and why not.
+    pub unsigned: BTreeMap<Name, WriteError>,
     /// Each anchor folder.
     pub anchors: Vec<AnchorHealth>,
+    /// What was met since the opening that is worth knowing and stops nothing: work in progress that was damaged and made
+    /// anew, snapshots that were passed over, anchor files that hold nothing to rely on.
+    pub notices: Vec<String>,
 }
 
 /// A checkpoint and where it is now.
@@ -57,14 +64,14 @@ pub struct Ledger {
     key: Arc<LedgerKey>,
     queue: Arc<Queue<Job>>,
     keepers: Arc<Vec<Keeper>>,
-    failure: Arc<Mutex<Option<WriteError>>>,
-    epoch: std::sync::atomic::AtomicU64,
+    condition: Arc<Condition>,
     reader: Mutex<Reader>,
-    thread: Option<JoinHandle<Option<Connection>>>,
-    /// The writer's connection after its end. It goes after the readers': the last to leave folds the log into the file,
-    /// which a reader cannot.
+    thread: Option<JoinHandle<()>>,
+    /// Where the writer's connection comes out at its end.
+    ended: Mutex<Receiver<Option<Connection>>>,
+    /// That connection. It goes after the readers': the last to leave folds the log into the file, which a reader cannot.
     last: Mutex<Option<Connection>>,
-    _hold: Hold,
+    hold: Option<Hold>,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -108,7 +115,12 @@ impl Ledger {
             NotHeld::By(pid) => OpenError::Held { path: path.clone(), pid },
             NotHeld::Io(source) => io_error("lock", &lock)(source),
         })?;
-        let fresh = fs::metadata(path).map_or(true, |file| file.len() == 0);
+        let fresh = match fs::metadata(path) {
+            Ok(file) => file.len() == 0,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+            // A journal that cannot be seen now may be an old one, whose key must not be drawn anew.
+            Err(error) => return Err(io_error("look at", path)(error)),
+        };
         let key = match LedgerKey::load(&settings.keys_dir) {
             // An old journal without its key is somebody's mistake; a new key would hide it.
             Err(KeyError::Missing { .. }) if fresh => LedgerKey::create(&settings.keys_dir)?,
@@ -119,10 +131,15 @@ impl Ledger {
         let sql = |source| OpenError::Sql { path: path.clone(), source };
         let mut connection = connection::open_writer(path).map_err(sql)?;
         JOURNAL.migrate(&mut connection)?;
+        let mut notices = Vec::new();
         for dir in settings.anchors() {
-            hold_to_anchors(&connection, dir, key.verifier())?;
+            notices.extend(hold_to_anchors(&connection, dir, key.verifier())?);
         }
-        let boots = boot::record(&connection, at, version).map_err(sql)?;
+        let recorded = boot::record(&mut connection, at, version, |_, _| true).map_err(sql)?;
+        let (boots, repaired) = recorded.expect("any boot before this one is agreed with");
+        let condition = Arc::new(Condition::new(boots.0));
+        notices.into_iter().for_each(|what| condition.notice(what));
+        condition.repaired(boots.0, &repaired);
         let reader = Reader::open(path)?;
 
         let mut keepers = Vec::new();
@@ -131,13 +148,13 @@ impl Ledger {
                 Keeper::start(dir, path, key.verifier()).map_err(io_error("keep anchors in", dir))?;
             keepers.push(keeper);
         }
-        let signed = signed_tenants(&connection).map_err(sql)?;
+        let signed = signed_tenants(&connection)?;
         for keeper in &keepers {
             signed.iter().for_each(|(id, name)| keeper.wake(*id, name));
         }
         let keepers = Arc::new(keepers);
         let queue = Arc::new(Queue::new(QUEUE));
-        let failure = Arc::new(Mutex::new(None));
+        let (leave, ended) = sync_channel(1);
         let writer = Writer {
             path: path.clone(),
             version: version.to_owned(),
@@ -145,24 +162,29 @@ impl Ledger {
             queue: Arc::clone(&queue),
             keepers: Arc::clone(&keepers),
             boots,
+            attempted: None,
             connection: Some(connection),
-            failure: Arc::clone(&failure),
+            condition: Arc::clone(&condition),
             tenants: std::collections::HashMap::new(),
             recent: std::collections::BTreeMap::new(),
         };
         let thread = std::thread::Builder::new().name("ledger-writer".to_owned());
-        let thread = thread.spawn(move || writer.run()).map_err(io_error("start the writer of", path))?;
+        let work = move || {
+            // Nobody waits any more when the writer took too long to end; then the process ends with the connection open.
+            let _ = leave.send(writer.run());
+        };
+        let thread = thread.spawn(work).map_err(io_error("start the writer of", path))?;
         Ok(Ledger {
             settings: settings.clone(),
             key,
             queue,
             keepers,
-            failure,
-            epoch: boots.0.into(),
+            condition,
             reader: Mutex::new(reader),
             thread: Some(thread),
+            ended: Mutex::new(ended),
             last: Mutex::new(None),
-            _hold: hold,
+            hold: Some(hold),
         })
     }
 
@@ -195,16 +217,16 @@ impl Ledger {
         answer: impl FnOnce(Result<Appended, WriteError>) + Send + 'static,
     ) {
         let deadline = Instant::now() + limits::LEDGER_WRITE_DEADLINE.as_duration();
-        let job = Job::Append { request, deadline: Some(deadline), answer: Box::new(answer) };
-        if let Err((Job::Append { answer, .. }, why)) = self.queue.send(job, deadline) {
-            answer(Err(unsent(&why)));
+        let job = Job { deadline, ask: Ask::Append { request, answer: Box::new(answer) } };
+        if let Err((job, why)) = self.queue.send(job, deadline) {
+            job.ask.refuse(unsent(&why));
         }
     }
 
     /// Saves a tenant's state after entry `snapshot.seq`; the two newest are kept.
     pub fn save_snapshot(&self, tenant: &Name, snapshot: Snapshot) -> Result<(), WriteError> {
         let tenant = tenant.clone();
-        self.ask(|answer| Job::Save { tenant, snapshot, answer })
+        self.ask(|answer| Ask::Save { tenant, snapshot, answer })
     }
 
     /// Signs a tenant's history as it is now, and waits for the anchor folders, at most for
@@ -212,7 +234,7 @@ impl Ledger {
     pub fn checkpoint_now(&self, tenant: &Name) -> Result<Anchored, WriteError> {
         let deadline = Instant::now() + limits::LEDGER_WRITE_DEADLINE.as_duration();
         let name = tenant.clone();
-        let signed = self.ask(|answer| Job::Sign { tenant: name, answer })?;
+        let signed = self.ask(|answer| Ask::Sign { tenant: name, answer })?;
         let missing = self.keepers.iter().filter(|keeper| !keeper.wait(signed.tenant, signed.size, deadline));
         let missing = missing.map(|keeper| keeper.dir().to_owned()).collect();
         Ok(Anchored { size: signed.size, note: signed.note, missing })
@@ -220,22 +242,24 @@ impl Ledger {
 
     /// After [`WriteError::Storage`]: lets go of the database and opens it again, as a new epoch, which is returned.
     /// Whether the failed batch was written is now settled; callers rebuild from what they read.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Fenced`] when another process has opened the ledger since, now and for ever.
     pub fn reopen(&self, at: Timestamp) -> Result<u64, WriteError> {
-        let epoch = self.ask(|answer| Job::Reopen { at, answer })?;
-        self.epoch.store(epoch, std::sync::atomic::Ordering::SeqCst);
-        Ok(epoch)
+        self.ask(|answer| Ask::Reopen { at, answer })
     }
 
     fn ask<T: Send + 'static>(
         &self,
-        job: impl FnOnce(crate::writer::Answer<T>) -> Job,
+        ask: impl FnOnce(crate::writer::Answer<T>) -> Ask,
     ) -> Result<T, WriteError> {
         let deadline = Instant::now() + limits::LEDGER_WRITE_DEADLINE.as_duration();
         let (tell, answer) = sync_channel(1);
-        let job = job(Box::new(move |outcome| {
+        let ask = ask(Box::new(move |outcome| {
             let _ = tell.send(outcome);
         }));
-        self.queue.send(job, deadline).map_err(|(_, why)| unsent(&why))?;
+        self.queue.send(Job { deadline, ask }, deadline).map_err(|(_, why)| unsent(&why))?;
         match answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(outcome) => outcome,
             Err(RecvTimeoutError::Timeout) => Err(WriteError::Late),
@@ -245,13 +269,18 @@ impl Ledger {
 
     /// The number of this boot.
     pub fn epoch(&self) -> u64 {
-        self.epoch.load(std::sync::atomic::Ordering::SeqCst)
+        self.condition.epoch()
     }
 
     /// How the ledger is doing.
     pub fn health(&self) -> Health {
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Health { epoch: self.epoch(), failure, anchors: self.keepers.iter().map(Keeper::health).collect() }
+        Health {
+            epoch: self.epoch(),
+            failure: self.condition.failure(),
+            unsigned: self.condition.unsigned(),
+            anchors: self.keepers.iter().map(Keeper::health).collect(),
+            notices: self.condition.notices(),
+        }
     }
 
     /// What it takes to verify this ledger.
@@ -285,9 +314,14 @@ impl Ledger {
         self.read().outbox(tenant)
     }
 
-    /// A tenant's newest saved state that is intact.
+    /// A tenant's newest saved state that can be believed; newer ones that cannot are told in [`Health::notices`].
     pub fn snapshot(&self, tenant: &Name) -> Result<Option<Snapshot>, ReadError> {
-        self.read().snapshot(tenant)
+        let (found, passed_over) = self.read().snapshot(tenant, self.key.verifier())?;
+        for seq in passed_over {
+            let what = format!("the snapshot of tenant {tenant} after entry {seq} is not what was saved");
+            self.condition.notice(format!("{what}; it was passed over"));
+        }
+        Ok(found)
     }
 
     /// A document of a tenant.
@@ -298,10 +332,21 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
+        let deadline = Instant::now() + limits::LEDGER_WRITE_DEADLINE.as_duration();
         self.queue.close();
-        if let Some(thread) = self.thread.take() {
-            // A panic of the writer was printed when it happened.
-            self.last = Mutex::new(thread.join().ok().flatten());
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.ended.get_mut().unwrap_or_else(PoisonError::into_inner).recv_timeout(left) {
+            Err(RecvTimeoutError::Timeout) => {
+                // The disk hangs. The thread ends with the process, and until then nobody else may write.
+                std::mem::forget(self.hold.take());
+            }
+            ended => {
+                if let Some(thread) = self.thread.take() {
+                    // A panic of the writer was printed when it happened.
+                    let _ = thread.join();
+                }
+                self.last = Mutex::new(ended.ok().flatten());
+            }
         }
         if let Some(keepers) = Arc::get_mut(&mut self.keepers) {
             let deadline = Instant::now() + limits::LEDGER_WRITE_DEADLINE.as_duration();

@@ -154,6 +154,12 @@ impl VerifierKey {
         format!("{}/{tenant}", self.name)
     }
 
+    /// Whether `signature` is this key's, over `bytes`.
+    pub(crate) fn has_signed(&self, bytes: &[u8], signature: &[u8]) -> bool {
+        Signature::from_slice(signature)
+            .is_ok_and(|signature| self.key.verify_strict(bytes, &signature).is_ok())
+    }
+
     fn id(&self) -> [u8; 4] {
         let digest = Sha256::new()
             .chain_update(&self.name)

@@ -88,22 +88,43 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-pub(crate) fn signed_tenants(connection: &Connection) -> Result<Vec<(i64, String)>, rusqlite::Error> {
-    let mut rows = connection
-        .prepare("SELECT DISTINCT t.id, t.name FROM tenant t JOIN checkpoint c ON c.tenant = t.id")?;
-    rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+/// The tenants that have checkpoints. Their names become names of files, so one that is no name is refused here.
+pub(crate) fn signed_tenants(connection: &Connection) -> Result<Vec<(i64, Name)>, OpenError> {
+    let doing = read::sql("list the tenants");
+    let query = "SELECT id, name FROM tenant t WHERE EXISTS (SELECT 1 FROM checkpoint c WHERE c.tenant = t.id) ORDER BY id";
+    let mut rows = connection.prepare(query).map_err(&doing)?;
+    let rows =
+        rows.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))).map_err(&doing)?;
+    rows.map(|row| {
+        let (id, name) = row.map_err(&doing)?;
+        let damage = || read::damaged(&format!("#{id}"), "the name", id.unsigned_abs());
+        Ok((id, Name::new(&name).map_err(|_| damage())?))
+    })
+    .collect()
 }
 
 /// Refuses to go on from a journal that has less, or other, history than the newest checkpoint in `dir` vouches for.
+/// Hands back what is worth knowing: files that should have vouched and could not be asked.
 pub(crate) fn hold_to_anchors(
     connection: &Connection,
     dir: &Path,
     key: &VerifierKey,
-) -> Result<(), OpenError> {
+) -> Result<Vec<String>, OpenError> {
+    let mut notices = Vec::new();
     // A folder that cannot be read now is the keeper's to report: it must not stop the journal.
     for tenant in anchor::tenants(dir).unwrap_or_default() {
         let path = anchor::path(dir, &tenant);
-        let Ok(Tail { note: Some(note), .. }) = Tail::read(&path) else { continue };
+        let note = match Tail::read(&path) {
+            Ok(Tail { note: Some(note), .. }) => note,
+            // A crash came before the end of the first note.
+            Ok(Tail { whole: 0, rest, .. }) if rest <= anchor::NOTE_MAX => continue,
+            unusable => {
+                let why =
+                    unusable.map_or_else(|error| error.to_string(), |_| "no checkpoint in it".to_owned());
+                notices.push(format!("{} vouches for nothing: {why}", path.display()));
+                continue;
+            }
+        };
         let forked = |why: String| OpenError::Forked { anchor: path.clone(), why };
         let checkpoint =
             Checkpoint::verify(&note, std::slice::from_ref(key)).map_err(|bad| forked(bad.to_string()))?;
@@ -137,5 +158,5 @@ pub(crate) fn hold_to_anchors(
             return Err(forked(format!("the first {anchored} entries have another root")));
         }
     }
-    Ok(())
+    Ok(notices)
 }

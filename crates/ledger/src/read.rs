@@ -6,7 +6,7 @@ use eparch_domain::{Digest, Name};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::connection;
-use crate::entry::{Document, EffectRef, Entry, SEQ_MAX, Snapshot, place, seq_of, to_sql};
+use crate::entry::{Document, EffectRef, Entry, SEQ_MAX, place, seq_of, to_sql};
 use crate::schema::{JOURNAL, MigrateError};
 use crate::seal;
 use crate::tree::{self, Hash};
@@ -189,28 +189,6 @@ impl Reader {
         }
     }
 
-    /// The newest saved state that is intact.
-    pub fn snapshot(&self, tenant: &Name) -> Result<Option<Snapshot>, ReadError> {
-        let Some(id) = self.id(tenant)? else { return Ok(None) };
-        let doing = sql("read a snapshot");
-        let head = head(&self.connection, id)?;
-        let mut rows = self
-            .connection
-            .prepare_cached("SELECT seq, body, seal FROM snapshot WHERE tenant = ?1 ORDER BY seq DESC")
-            .map_err(&doing)?;
-        let mut rows = rows.query([id]).map_err(&doing)?;
-        while let Some(row) = rows.next().map_err(&doing)? {
-            let seq: i64 = row.get(0).map_err(&doing)?;
-            let body: Vec<u8> = row.get(1).map_err(&doing)?;
-            let found: Hash = row.get(2).map_err(&doing)?;
-            // A snapshot saves time, nothing else: a damaged one is passed over, and recovery starts further back.
-            if seal::snapshot(id, seq, &body) == found && seq.unsigned_abs() <= head {
-                return Ok(Some(Snapshot { seq: seq.unsigned_abs(), body }));
-            }
-        }
-        Ok(None)
-    }
-
     /// A document of this tenant.
     pub fn document(&self, tenant: &Name, digest: &Digest) -> Result<Option<Document>, ReadError> {
         let Some(id) = self.id(tenant)? else { return Ok(None) };
@@ -244,7 +222,7 @@ impl Reader {
     }
 }
 
-fn damaged(tenant: &str, what: &'static str, seq: u64) -> ReadError {
+pub(crate) fn damaged(tenant: &str, what: &'static str, seq: u64) -> ReadError {
     ReadError::Damaged { tenant: tenant.to_owned(), what, seq }
 }
 

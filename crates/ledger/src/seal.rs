@@ -1,7 +1,9 @@
 //! What a row's other columns are held to: seals over single rows, chains over rows in order.
 //!
 //! The tree covers entries. The rows beside it carry a hash of their own, so that no byte of the file is without a
-//! witness; the chains are named in every checkpoint, so that nobody without the key can make them anew.
+//! witness. The chains are named in every checkpoint and a snapshot's seal is signed, so that nobody without the key can
+//! make them anew. The seals of outbox and tally anybody can make: they are there against accidents, and nothing that
+//! they hold is believed for longer than until the next boot.
 
 use eparch_domain::Digest;
 
@@ -26,8 +28,9 @@ pub(crate) fn document(before: &Hash, no: i64, seq: i64, digest: &Hash, kind: &s
     hash(&[b"document", before, &no.to_be_bytes(), &seq.to_be_bytes(), digest, kind.as_bytes()])
 }
 
-pub(crate) fn boot(before: &Hash, epoch: i64, at: &str, pid: i64, version: &str) -> Hash {
-    hash(&[b"boot", before, &epoch.to_be_bytes(), at.as_bytes(), &pid.to_be_bytes(), version.as_bytes()])
+pub(crate) fn boot(before: &Hash, epoch: i64, at: &str, pid: i64, version: &str, repaired: &str) -> Hash {
+    let (epoch, pid) = (epoch.to_be_bytes(), pid.to_be_bytes());
+    hash(&[b"boot", before, &epoch, at.as_bytes(), &pid, version.as_bytes(), repaired.as_bytes()])
 }
 
 /// Adds a seal to a sum over a set of rows, or takes it out again.

@@ -10,6 +10,7 @@ use crate::read::ReadError;
 
 /// Why a request to the writer was not carried out. Only after [`Late`](WriteError::Late), [`Storage`](WriteError::Storage)
 /// and [`Closed`](WriteError::Closed) is it open whether something was written; the journal knows.
+/// [`is_refusal`](WriteError::is_refusal) tells the others apart by whose fault they are.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum WriteError {
     /// The history has moved on since the caller looked.
@@ -61,6 +62,15 @@ pub enum WriteError {
     /// Another process holds SQLite's write lock; nothing was written.
     #[error("another process is writing to the journal")]
     Busy,
+    /// Another process has opened the ledger for writing since. This one has lost it for good, and wrote nothing:
+    /// reopening does not win it back.
+    #[error("another process has taken over the journal (boot {found} follows ours, {ours})")]
+    Fenced {
+        /// The newest boot that is ours.
+        ours: u64,
+        /// The newest there is.
+        found: u64,
+    },
     /// The disk or the database failed. Every later request fails the same way until the ledger is reopened.
     #[error("the journal cannot be written until it is reopened")]
     Storage(#[source] Arc<rusqlite::Error>),
@@ -70,4 +80,28 @@ pub enum WriteError {
     /// The ledger has been closed.
     #[error("the ledger is closed")]
     Closed,
+}
+
+impl WriteError {
+    /// Whether the fault lies with the request, or with its tenant's history, alone: nothing of it was written, nothing
+    /// is wrong with the journal, and other requests go on.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            WriteError::Conflict { .. }
+            | WriteError::Empty
+            | WriteError::Full
+            | WriteError::NotOutstanding { .. }
+            | WriteError::BadDocument { .. }
+            | WriteError::BeyondHead { .. }
+            | WriteError::NoTenant(_)
+            | WriteError::Refused(_)
+            | WriteError::Unreadable(_) => true,
+            WriteError::Late
+            | WriteError::Busy
+            | WriteError::Fenced { .. }
+            | WriteError::Storage(_)
+            | WriteError::Reopen(_)
+            | WriteError::Closed => false,
+        }
+    }
 }

@@ -2,65 +2,58 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eparch_domain::{Name, Timestamp, limits};
 use rusqlite::{Connection, ErrorCode};
 
-use crate::batch::{Batch, Signed, Tenant};
-use crate::boot;
+use crate::batch::{Batch, BatchError, Signed, Tenant};
+use crate::boot::{self, Boot};
+use crate::condition::Condition;
 use crate::connection;
 use crate::entry::{Append, Appended, Snapshot};
 use crate::keeper::Keeper;
 use crate::key::LedgerKey;
 use crate::open::{OpenError, hold_to_anchors};
 use crate::queue::{Queue, Taken};
-use crate::tree::Hash;
 use crate::write_error::WriteError;
 
 /// How a request is answered: once, from the writer's thread.
 pub(crate) type Answer<T> = Box<dyn FnOnce(Result<T, WriteError>) + Send>;
 
-/// A request to the writer.
-pub(crate) enum Job {
-    /// Carried out only if begun before the deadline: its caller has given up on it after that.
-    Append {
-        request: Append,
-        deadline: Option<Instant>,
-        answer: Answer<Appended>,
-    },
-    Save {
-        tenant: Name,
-        snapshot: Snapshot,
-        answer: Answer<()>,
-    },
-    Sign {
-        tenant: Name,
-        answer: Answer<Signed>,
-    },
-    Reopen {
-        at: Timestamp,
-        answer: Answer<u64>,
-    },
+/// A request to the writer. It is carried out only if begun before its deadline: its caller has given up on it after that.
+pub(crate) struct Job {
+    pub(crate) deadline: Instant,
+    pub(crate) ask: Ask,
+}
+
+/// What is asked of the writer.
+pub(crate) enum Ask {
+    Append { request: Append, answer: Answer<Appended> },
+    Save { tenant: Name, snapshot: Snapshot, answer: Answer<()> },
+    Sign { tenant: Name, answer: Answer<Signed> },
+    Reopen { at: Timestamp, answer: Answer<u64> },
 }
 
 impl Job {
     /// How much of a batch it fills, in entries. A reopening wants to be alone.
     pub(crate) fn weight(&self) -> usize {
-        match self {
-            Job::Append { request, .. } => request.entries.len(),
-            Job::Save { .. } | Job::Sign { .. } => 1,
-            Job::Reopen { .. } => limits::COMMIT_BATCH,
+        match &self.ask {
+            Ask::Append { request, .. } => request.entries.len(),
+            Ask::Save { .. } | Ask::Sign { .. } => 1,
+            Ask::Reopen { .. } => limits::COMMIT_BATCH,
         }
     }
+}
 
-    fn refuse(self, error: WriteError) {
+impl Ask {
+    pub(crate) fn refuse(self, error: WriteError) {
         match self {
-            Job::Append { answer, .. } => answer(Err(error)),
-            Job::Save { answer, .. } => answer(Err(error)),
-            Job::Sign { answer, .. } => answer(Err(error)),
-            Job::Reopen { answer, .. } => answer(Err(error)),
+            Ask::Append { answer, .. } => answer(Err(error)),
+            Ask::Save { answer, .. } => answer(Err(error)),
+            Ask::Sign { answer, .. } => answer(Err(error)),
+            Ask::Reopen { answer, .. } => answer(Err(error)),
         }
     }
 }
@@ -71,12 +64,14 @@ pub(crate) struct Writer {
     pub(crate) key: Arc<LedgerKey>,
     pub(crate) queue: Arc<Queue<Job>>,
     pub(crate) keepers: Arc<Vec<Keeper>>,
-    /// The newest boot's epoch and the chain over all boots.
-    pub(crate) boots: (u64, Hash),
+    /// Our newest boot.
+    pub(crate) boots: Boot,
+    /// The boot of a reopening that failed: whether it was written is open.
+    pub(crate) attempted: Option<Boot>,
     /// `None` after a failure of the disk: a database that failed to sync is not asked again as if nothing had been.
     pub(crate) connection: Option<Connection>,
-    /// Why there is no connection.
-    pub(crate) failure: Arc<Mutex<Option<WriteError>>>,
+    /// What the ledger shows of how it is doing.
+    pub(crate) condition: Arc<Condition>,
     pub(crate) tenants: HashMap<Name, Tenant>,
     /// Tenants that were written to lately.
     pub(crate) recent: BTreeMap<Name, Recent>,
@@ -97,7 +92,7 @@ impl Drop for CloseQueue {
     fn drop(&mut self) {
         self.0.close();
         while let Taken::Jobs(jobs) = self.0.take(Some(Duration::ZERO), usize::MAX, |_| 0) {
-            jobs.into_iter().for_each(|job| job.refuse(WriteError::Closed));
+            jobs.into_iter().for_each(|job| job.ask.refuse(WriteError::Closed));
         }
     }
 }
@@ -125,20 +120,28 @@ impl Writer {
 
     fn work(&mut self, jobs: Vec<Job>) {
         let mut writes = Vec::new();
-        for job in jobs {
-            match job {
-                Job::Reopen { at, answer } => {
+        let mut saves = Vec::new();
+        for Job { deadline, ask } in jobs {
+            if deadline <= Instant::now() {
+                ask.refuse(WriteError::Late);
+                continue;
+            }
+            match ask {
+                Ask::Reopen { at, answer } => {
                     self.write(std::mem::take(&mut writes));
                     answer(self.reopen(at));
                 }
-                job => writes.push(job),
+                // A state may be large; what came with it does not wait for it to be hashed and synced.
+                save @ Ask::Save { .. } => saves.push(save),
+                ask => writes.push(ask),
             }
         }
         self.write(writes);
+        saves.into_iter().for_each(|save| self.write(vec![save]));
     }
 
     /// Carries out requests and the checkpoints that are due in one transaction, then answers.
-    fn write(&mut self, jobs: Vec<Job>) {
+    fn write(&mut self, jobs: Vec<Ask>) {
         let now = Instant::now();
         self.recent.retain(|_, recent| recent.unsigned || recent.due > now);
         if jobs.is_empty() && self.recent.values().all(|recent| recent.due > now) {
@@ -146,8 +149,7 @@ impl Writer {
         }
         let Some(connection) = self.connection.take() else {
             self.recent.clear();
-            let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let error = failure.unwrap_or(WriteError::Closed);
+            let error = self.condition.failure().unwrap_or(WriteError::Closed);
             jobs.into_iter().for_each(|job| job.refuse(error.clone()));
             return;
         };
@@ -156,33 +158,36 @@ impl Writer {
                 self.connection = Some(connection);
                 self.settle(jobs, done, now);
             }
-            Err(source) => {
+            Err(BatchError::Fenced { ours, found }) => {
+                self.recent.clear();
+                boot::abandon(connection);
+                let error = self.stop(WriteError::Fenced { ours, found });
+                jobs.into_iter().for_each(|job| job.refuse(error.clone()));
+            }
+            Err(BatchError::Sql(source)) => {
                 let error = self.fail(connection, source);
                 jobs.into_iter().for_each(|job| job.refuse(error.clone()));
             }
         }
     }
 
-    fn transact(&self, connection: &Connection, jobs: &[Job], now: Instant) -> Result<Done, rusqlite::Error> {
-        let mut batch = Batch::begin(connection, &self.tenants)?;
+    fn transact(&self, connection: &Connection, jobs: &[Ask], now: Instant) -> Result<Done, BatchError> {
+        let mut batch = Batch::begin(connection, &self.tenants, self.boots.0)?;
         let mut outcomes = Vec::with_capacity(jobs.len());
-        let mut signed = Vec::new();
+        let (mut signed, mut unsigned) = (Vec::new(), Vec::new());
         for job in jobs {
             outcomes.push(match job {
-                Job::Append { deadline: Some(deadline), .. } if *deadline <= now => {
-                    Outcome::Refused(WriteError::Late)
-                }
-                Job::Append { request, .. } => match batch.alone(|batch| batch.append(request))? {
+                Ask::Append { request, .. } => match batch.alone(|batch| batch.append(request))? {
                     Ok(appended) => Outcome::Appended(appended),
                     Err(error) => Outcome::Refused(error),
                 },
-                Job::Save { tenant, snapshot, .. } => {
-                    match batch.alone(|batch| batch.save(tenant, snapshot))? {
+                Ask::Save { tenant, snapshot, .. } => {
+                    match batch.alone(|batch| batch.save(tenant, snapshot, &self.key))? {
                         Ok(()) => Outcome::Saved,
                         Err(error) => Outcome::Refused(error),
                     }
                 }
-                Job::Sign { tenant, .. } => {
+                Ask::Sign { tenant, .. } => {
                     match batch.alone(|batch| batch.sign(tenant, &self.key, self.boots))? {
                         Ok(made) => {
                             signed.push((tenant.clone(), made.tenant));
@@ -191,7 +196,7 @@ impl Writer {
                         Err(error) => Outcome::Refused(error),
                     }
                 }
-                Job::Reopen { .. } => Outcome::Refused(WriteError::Closed),
+                Ask::Reopen { .. } => Outcome::Refused(WriteError::Closed),
             });
         }
         // A tenant that was not written to lately gets a checkpoint with its first entries.
@@ -199,22 +204,29 @@ impl Writer {
         let late = self.recent.iter().filter(|(_, recent)| recent.due <= now).map(|(tenant, _)| tenant);
         let due: BTreeSet<&Name> = fresh.chain(late).collect();
         for tenant in due {
-            // A tenant that cannot be signed for is damaged, which its next append will be told.
-            if let Ok(made) = batch.alone(|batch| batch.sign(tenant, &self.key, self.boots))? {
-                signed.push((tenant.clone(), made.tenant));
+            match batch.alone(|batch| batch.sign(tenant, &self.key, self.boots))? {
+                Ok(made) => signed.push((tenant.clone(), made.tenant)),
+                Err(error) => unsigned.push((tenant.clone(), error)),
             }
         }
-        Ok(Done { tenants: batch.commit()?, outcomes, signed })
+        Ok(Done { tenants: batch.commit()?, outcomes, signed, unsigned })
     }
 
     /// After the commit: what was written is the state now, and everybody is told.
-    fn settle(&mut self, jobs: Vec<Job>, done: Done, now: Instant) {
+    fn settle(&mut self, jobs: Vec<Ask>, done: Done, now: Instant) {
         self.tenants.extend(done.tenants);
         self.recent.retain(|_, recent| recent.due > now);
         for (name, tenant) in &done.signed {
             let due = now + limits::CHECKPOINT_EVERY.as_duration();
             self.recent.insert(name.clone(), Recent { due, unsigned: self.has_unsigned(name) });
-            self.keepers.iter().for_each(|keeper| keeper.wake(*tenant, name.as_str()));
+            self.keepers.iter().for_each(|keeper| keeper.wake(*tenant, name));
+            self.condition.signed(name);
+        }
+        for (name, error) in done.unsigned {
+            // Nobody asked, so nobody is answered; what is wrong shows in the ledger's health until it has passed.
+            let due = now + limits::CHECKPOINT_EVERY.as_duration();
+            self.recent.insert(name.clone(), Recent { due, unsigned: self.has_unsigned(&name) });
+            self.condition.cannot_sign(name, error);
         }
         for name in written(&jobs, &done.outcomes) {
             let unsigned = self.has_unsigned(name);
@@ -222,9 +234,9 @@ impl Writer {
         }
         for (job, outcome) in jobs.into_iter().zip(done.outcomes) {
             match (job, outcome) {
-                (Job::Append { answer, .. }, Outcome::Appended(made)) => answer(Ok(made)),
-                (Job::Save { answer, .. }, Outcome::Saved) => answer(Ok(())),
-                (Job::Sign { answer, .. }, Outcome::Signed(made)) => answer(Ok(made)),
+                (Ask::Append { answer, .. }, Outcome::Appended(made)) => answer(Ok(made)),
+                (Ask::Save { answer, .. }, Outcome::Saved) => answer(Ok(())),
+                (Ask::Sign { answer, .. }, Outcome::Signed(made)) => answer(Ok(made)),
                 (job, Outcome::Refused(error)) => job.refuse(error),
                 (job, _) => job.refuse(WriteError::Closed),
             }
@@ -252,44 +264,64 @@ impl Writer {
 
     /// From now on every request is answered with `why`.
     fn stop(&self, why: WriteError) -> WriteError {
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
+        self.condition.fail(Some(why.clone()));
         why
     }
 
     /// Lets go of the connection and of all that is known, and begins a new epoch with what the file says; provided the
-    /// file still has what was vouched for.
+    /// file still has what was vouched for, and nobody else has begun one.
     fn reopen(&mut self, at: Timestamp) -> Result<u64, WriteError> {
+        if let Some(fenced @ WriteError::Fenced { .. }) = self.condition.failure() {
+            return Err(fenced);
+        }
         self.tenants.clear();
         self.recent.clear();
         if let Some(connection) = self.connection.take() {
             boot::abandon(connection);
         }
         match self.open_again(at) {
-            Ok((connection, boots)) => {
+            Ok(connection) => {
                 self.connection = Some(connection);
-                self.boots = boots;
-                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                Ok(boots.0)
+                self.condition.begin(self.boots.0);
+                Ok(self.boots.0)
             }
-            Err(error) => Err(self.stop(WriteError::Reopen(Arc::new(error)))),
+            Err(error) => Err(self.stop(error)),
         }
     }
 
-    fn open_again(&self, at: Timestamp) -> Result<(Connection, (u64, Hash)), OpenError> {
-        let sql = |source| OpenError::Sql { path: self.path.clone(), source };
-        let connection = connection::open_writer(&self.path).map_err(sql)?;
+    fn open_again(&mut self, at: Timestamp) -> Result<Connection, WriteError> {
+        let failed = |error| WriteError::Reopen(Arc::new(error));
+        let path = self.path.clone();
+        let sql = |source| failed(OpenError::Sql { path: path.clone(), source });
+        let mut connection = connection::open_writer(&self.path).map_err(sql)?;
         for keeper in self.keepers.iter() {
-            hold_to_anchors(&connection, keeper.dir(), self.key.verifier())?;
+            let notices = hold_to_anchors(&connection, keeper.dir(), self.key.verifier()).map_err(failed)?;
+            notices.into_iter().for_each(|what| self.condition.notice(what));
         }
-        let boots = boot::record(&connection, at, &self.version).map_err(sql)?;
-        Ok((connection, boots))
+        let (ours, attempted) = (self.boots, &mut self.attempted);
+        let recorded = boot::record(&mut connection, at, &self.version, |newest, next| {
+            // What an attempt of ours left behind is ours, too.
+            let agreed = newest == ours || Some(newest) == *attempted;
+            if agreed {
+                *attempted = Some(next);
+            }
+            agreed
+        });
+        match recorded.map_err(sql)? {
+            Ok((boots, repaired)) => {
+                self.boots = boots;
+                self.condition.repaired(boots.0, &repaired);
+                Ok(connection)
+            }
+            Err(newest) => Err(WriteError::Fenced { ours: ours.0, found: newest.0 }),
+        }
     }
 }
 
 /// The tenants that entries were added to.
-fn written<'a>(jobs: &'a [Job], outcomes: &'a [Outcome]) -> impl Iterator<Item = &'a Name> {
+fn written<'a>(jobs: &'a [Ask], outcomes: &'a [Outcome]) -> impl Iterator<Item = &'a Name> {
     jobs.iter().zip(outcomes).filter_map(|(job, outcome)| match (job, outcome) {
-        (Job::Append { request, .. }, Outcome::Appended(_)) => Some(&request.tenant),
+        (Ask::Append { request, .. }, Outcome::Appended(_)) => Some(&request.tenant),
         _ => None,
     })
 }
@@ -298,6 +330,8 @@ struct Done {
     tenants: HashMap<Name, Tenant>,
     outcomes: Vec<Outcome>,
     signed: Vec<(Name, i64)>,
+    /// Tenants whose checkpoint was due and could not be signed.
+    unsigned: Vec<(Name, WriteError)>,
 }
 
 enum Outcome {

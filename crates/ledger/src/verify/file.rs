@@ -6,12 +6,15 @@ use rusqlite::types::ValueRef;
 
 use super::report::{Finding, Report, Wrong};
 use crate::entry;
-use crate::schema::{JOURNAL, Schema};
+use crate::schema::{JOURNAL, MigrateError, Schema};
 use crate::seal;
 use crate::tree::Hash;
 
 /// Lines of SQLite's own check that are kept; it stops there.
 const LINES: u32 = 20;
+
+/// Repairs at a boot that are told one by one.
+const REPAIRS: usize = 10;
 
 /// Checks SQLite's pages, cells, keys and types. A sound file says `ok`.
 pub(crate) fn check_structure(connection: &Connection, report: &mut Report) {
@@ -35,17 +38,27 @@ pub(crate) fn check_structure(connection: &Connection, report: &mut Report) {
     }
 }
 
-/// Compares tables, triggers and migrations with what this build would make. False when the rest cannot be read by it.
-pub(crate) fn check_schema(connection: &Connection, report: &mut Report) -> bool {
+/// Whether this build can read the rest of a file.
+pub(crate) enum Readable {
+    Yes,
+    /// It cannot, which was reported.
+    No,
+    /// It cannot, and nothing need be wrong.
+    TooNew(MigrateError),
+}
+
+/// Compares tables, triggers and migrations with what this build would make.
+pub(crate) fn check_schema(connection: &Connection, report: &mut Report) -> Readable {
     let version = match JOURNAL.version(connection) {
         Ok(version) if version > 0 => version,
         Ok(_) => {
             report.file(Wrong::Schema, "the file has no schema");
-            return false;
+            return Readable::No;
         }
+        Err(error @ MigrateError::TooNew { .. }) => return Readable::TooNew(error),
         Err(error) => {
             report.file(Wrong::Schema, chain(&error));
-            return false;
+            return Readable::No;
         }
     };
     let fresh = JOURNAL.fresh(version).expect("this build's own schema applies");
@@ -62,7 +75,7 @@ pub(crate) fn check_schema(connection: &Connection, report: &mut Report) -> bool
         Err(error) => report.file(Wrong::File, format!("the schema cannot be read: {error}")),
     }
     check_migrations(connection, version, report);
-    true
+    Readable::Yes
 }
 
 fn check_migrations(connection: &Connection, version: usize, report: &mut Report) {
@@ -90,23 +103,32 @@ fn check_migrations(connection: &Connection, version: usize, report: &mut Report
 /// Recomputes the chain over boots; index 0 is the chain before the first.
 pub(crate) fn check_boots(connection: &Connection, report: &mut Report) -> Vec<Hash> {
     let mut chains = vec![seal::START];
-    let read = connection.prepare("SELECT epoch, at, pid, version, chain FROM boot ORDER BY epoch").and_then(
-        |mut rows| {
-            let mut rows = rows.query([])?;
-            while let Some(row) = rows.next()? {
-                let before = chains[chains.len() - 1];
-                let epoch: i64 = row.get(0)?;
-                let (at, version): (String, String) = (row.get(1)?, row.get(3)?);
-                let chain = seal::boot(&before, epoch, &at, row.get(2)?, &version);
-                if entry::to_sql(chains.len() as u64) != epoch || row.get::<_, Hash>(4)? != chain {
-                    report.file(Wrong::Boot, format!("boot {} is missing or was changed", chains.len()));
-                    return Ok(());
-                }
-                chains.push(chain);
+    let query = "SELECT epoch, at, pid, version, repaired, chain FROM boot ORDER BY epoch";
+    let mut repairs = 0;
+    let read = connection.prepare(query).and_then(|mut rows| {
+        let mut rows = rows.query([])?;
+        while let Some(row) = rows.next()? {
+            let before = chains[chains.len() - 1];
+            let epoch: i64 = row.get(0)?;
+            let (at, version, repaired): (String, String, String) = (row.get(1)?, row.get(3)?, row.get(4)?);
+            let chain = seal::boot(&before, epoch, &at, row.get(2)?, &version, &repaired);
+            if entry::to_sql(chains.len() as u64) != epoch || row.get::<_, Hash>(5)? != chain {
+                report.file(Wrong::Boot, format!("boot {} is missing or was changed", chains.len()));
+                return Ok(());
             }
-            Ok(())
-        },
-    );
+            chains.push(chain);
+            if !repaired.is_empty() {
+                repairs += 1;
+            }
+            if !repaired.is_empty() && repairs <= REPAIRS {
+                report.notices.push(format!("boot {epoch} found damaged and made anew: {repaired}"));
+            }
+        }
+        Ok(())
+    });
+    if repairs > REPAIRS {
+        report.notices.push(format!("{} later boots made something anew, too", repairs - REPAIRS));
+    }
     if let Err(error) = read {
         report.file(Wrong::Boot, format!("boot {} cannot be read: {error}", chains.len()));
     }
@@ -116,13 +138,13 @@ pub(crate) fn check_boots(connection: &Connection, report: &mut Report) -> Vec<H
 /// The tenants whose rows are sound, by name; and a finding for each row that belongs to none.
 pub(crate) fn check_tenants(connection: &Connection, report: &mut Report) -> Vec<(String, i64)> {
     let mut tenants = Vec::new();
-    let mut ids = Vec::new();
+    let mut ids = std::collections::HashSet::new();
     let read = connection.prepare("SELECT id, name, seal FROM tenant ORDER BY id").and_then(|mut rows| {
         let mut rows = rows.query([])?;
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
             let name: String = row.get(1)?;
-            ids.push(id);
+            ids.insert(id);
             if Name::new(&name).is_err() || row.get::<_, Hash>(2)? != seal::tenant(id, &name) {
                 let what = format!("tenant {id} was changed; its name now reads {name:?}");
                 report.add(Finding { wrong: Wrong::Tenant, tenant: None, seq: None, what });

@@ -1,18 +1,19 @@
 //! One tenant's history: every entry, the tree over them, and every claim about it, in one pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use eparch_domain::Digest;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::claims::{AnchorFile, Claim, read_note};
+use super::claims::{About, AnchorFile, Claim, Claimed, Claims, FileClaims};
 use super::report::{Finding, Report, TenantReport, Wrong};
 use crate::entry::{SEQ_MAX, place, seq_of, to_sql};
 use crate::note::VerifierKey;
 use crate::read;
 use crate::seal;
 use crate::tree::{self, Frontier, Hash};
+use crate::vouch::SavedState;
 
 /// One tenant being verified.
 pub(crate) struct History<'a> {
@@ -28,29 +29,35 @@ pub(crate) struct History<'a> {
 impl History<'_> {
     /// Reads everything and reports.
     pub(crate) fn verify(mut self, anchors: &[AnchorFile]) -> TenantReport {
-        let stored = self.checkpoints();
-        self.compare(&stored, anchors);
-        let mut claims: BTreeMap<u64, Vec<Claim>> = BTreeMap::new();
-        let outside = anchors.iter().flat_map(|file| &file.claims);
-        for (size, claim) in stored.iter().chain(outside) {
-            let known = claims.entry(*size).or_default();
-            if !known.contains(claim) {
-                known.push(*claim);
+        let documents = self.documents();
+        let mut pass = Pass::new(self.snapshots());
+        let about = About { tenant: self.tenant, keys: self.keys };
+        let files = anchors.iter().map(|file| FileClaims::open(about, file, self.report)).collect();
+        let connection = self.connection;
+        let query = "SELECT size, root, note FROM checkpoint WHERE tenant = ?1 ORDER BY size";
+        let mut stored = connection.prepare(query);
+        let stored = match &mut stored {
+            Ok(stored) => stored.query([self.id]),
+            Err(error) => Err(std::mem::replace(error, rusqlite::Error::InvalidQuery)),
+        };
+        let stored = match stored {
+            Ok(stored) => Some(stored),
+            Err(error) => {
+                self.found(Wrong::Checkpoint, None, format!("the checkpoints cannot be read: {error}"));
+                None
             }
-        }
-        let frontier = self.entries(&claims);
-        let documents = self.documents(frontier.size());
-        self.claims_beside(&claims, &documents);
-        self.work(frontier.size());
-        let anchored = anchors.iter().filter_map(|file| file.claims.last_key_value());
-        let anchored = anchored.map(|(size, _)| *size).max().unwrap_or(0);
+        };
+        let mut claims = Claims::new(about, stored, files, self.report);
+        self.entries(&mut pass, &mut claims, &documents);
+        self.work(&pass);
         TenantReport {
             tenant: self.tenant.to_owned(),
-            entries: frontier.size(),
-            root: Digest::from_bytes(frontier.root()),
-            checkpoints: claims.values().map(|claims| claims.len() as u64).sum(),
-            anchored,
-            beyond_last_anchor: frontier.size().saturating_sub(anchored),
+            entries: pass.bodies.size(),
+            root: Digest::from_bytes(pass.bodies.root()),
+            checkpoints: pass.checkpoints,
+            anchored: pass.anchored,
+            anchored_outside_home: pass.anchored_outside_home,
+            beyond_last_anchor: pass.bodies.size().saturating_sub(pass.anchored),
         }
     }
 
@@ -78,96 +85,53 @@ impl History<'_> {
         }
     }
 
-    /// The valid checkpoints in the database.
-    fn checkpoints(&mut self) -> BTreeMap<u64, Claim> {
-        let mut claims = BTreeMap::new();
-        let query = "SELECT size, root, note FROM checkpoint WHERE tenant = ?1 ORDER BY size";
-        self.rows(query, Wrong::Checkpoint, |this, row| {
-            let size = row.get::<_, i64>(0)?.unsigned_abs();
-            let read = match row.get_ref(2)? {
-                ValueRef::Text(note) => match std::str::from_utf8(note) {
-                    Ok(note) => read_note(this.tenant, note, this.keys),
-                    Err(_) => Err("its note is not text".to_owned()),
-                },
-                _ => Err("its note is not text".to_owned()),
-            };
-            match read {
-                Ok((noted, claim)) if noted == size && row.get::<_, Hash>(1)? == claim.root => {
-                    claims.insert(size, claim);
-                }
-                Ok(_) => {
-                    this.found(
-                        Wrong::Checkpoint,
-                        None,
-                        format!("checkpoint {size} does not say what its note says"),
-                    );
-                }
-                Err(why) => this.found(Wrong::Checkpoint, None, format!("checkpoint {size}: {why}")),
-            }
+    /// The seqs of saved states.
+    fn snapshots(&mut self) -> BTreeSet<u64> {
+        let mut seqs = BTreeSet::new();
+        self.rows("SELECT seq FROM snapshot WHERE tenant = ?1", Wrong::Snapshot, |_, row| {
+            seqs.insert(row.get::<_, i64>(0)?.unsigned_abs());
             Ok(())
         });
-        claims
-    }
-
-    /// The database and every anchor file must have the same notes; a file may merely be behind.
-    fn compare(&mut self, stored: &BTreeMap<u64, Claim>, anchors: &[AnchorFile]) {
-        for file in anchors {
-            let name = file.path.display();
-            for (size, claim) in &file.claims {
-                if stored.get(size).is_none_or(|known| known.note != claim.note) {
-                    let what = format!("{name} has a checkpoint of {size} entries that the journal lacks");
-                    self.found(Wrong::Checkpoint, None, what);
-                }
-            }
-            let last = file.claims.last_key_value().map_or(0, |(size, _)| *size);
-            for size in
-                stored.range(..last).map(|(size, _)| size).filter(|size| !file.claims.contains_key(size))
-            {
-                let what = format!("{name} lacks the checkpoint of {size} entries between others");
-                self.found(Wrong::Anchor, None, what);
-            }
-            let behind = stored.range(last + 1..).count();
-            if behind > 0 {
-                let notice = format!(
-                    "{name} is {behind} checkpoints behind the journal; an opening brings it up to date"
-                );
-                self.report.notices.push(notice);
-            }
-        }
+        seqs
     }
 
     /// Recomputes the tree from the entries' bodies and compares it with every claim on the way.
-    fn entries(&mut self, claims: &BTreeMap<u64, Vec<Claim>>) -> Frontier {
-        let mut pass =
-            Pass { bodies: Frontier::default(), leaves: None, good: 0, unsure: false, subtrees: 0 };
-        let mut due = claims.iter().peekable();
+    fn entries(&mut self, pass: &mut Pass, claims: &mut Claims<'_>, documents: &[Hash]) {
         let connection = self.connection;
         let query = "SELECT place, body, leaf FROM entry WHERE place BETWEEN ?1 AND ?2 ORDER BY place";
         let read = connection.prepare(query).and_then(|mut rows| {
             let mut rows = rows.query([place(self.id, 0), place(self.id, SEQ_MAX)])?;
+            pass.remember();
             while let Some(row) = rows.next()? {
-                self.entry(&mut pass, row)?;
-                let size = pass.bodies.size();
-                while let Some((_, claims)) = due.next_if(|(claimed, _)| **claimed <= size) {
-                    self.claimed(&mut pass, claims);
+                self.entry(pass, row)?;
+                pass.remember();
+                while claims.size().is_some_and(|claimed| claimed <= pass.bodies.size()) {
+                    let Some(claimed) = claims.next(self.report) else { break };
+                    self.claimed(pass, &claimed, documents);
                 }
             }
             Ok(())
         });
+        let size = pass.bodies.size();
         if let Err(error) = read {
-            let seq = pass.bodies.size() + 1;
+            let seq = size + 1;
             self.found(Wrong::File, Some(seq), format!("entry {seq} cannot be read: {error}"));
             pass.unsure = true;
-        } else if let Some((cut, _)) = claims.last_key_value().filter(|(size, _)| **size > pass.bodies.size())
-        {
-            let (size, good) = (pass.bodies.size(), pass.good);
+        }
+        let mut cut = None;
+        while let Some(claimed) = claims.next(self.report) {
+            cut = Some(claimed.size);
+            self.beside(pass, &claimed, documents);
+        }
+        // After a gap the entries are counted from there on, and the last one's number says nothing.
+        if let Some(cut) = cut.filter(|_| !pass.unsure) {
+            let good = pass.good;
             let what = format!(
                 "the history ends at entry {size}, but a signed checkpoint covers {cut}; the newest that still holds covers {good}"
             );
             self.found(Wrong::Cut, Some(size + 1), what);
         }
-        self.count_subtrees(&pass);
-        pass.bodies
+        self.count_subtrees(pass);
     }
 
     fn entry(&mut self, pass: &mut Pass, row: &Row<'_>) -> Result<(), rusqlite::Error> {
@@ -219,7 +183,8 @@ impl History<'_> {
         Ok(())
     }
 
-    fn claimed(&mut self, pass: &mut Pass, claims: &[Claim]) {
+    fn claimed(&mut self, pass: &mut Pass, claimed: &Claimed, documents: &[Hash]) {
+        self.beside(pass, claimed, documents);
         if pass.unsure {
             return;
         }
@@ -228,13 +193,43 @@ impl History<'_> {
         // Where the stored leaves still have the signed root, the entries that differ from theirs are named already.
         let explained = pass.leaves.as_ref().map(Frontier::root);
         let good = |claim: &Claim| claim.root == root || Some(claim.root) == explained;
-        if claims.iter().all(good) {
+        if claimed.claims.iter().all(good) {
             pass.good = size;
+            if claimed.outside {
+                pass.anchored = size;
+            }
+            if claimed.outside_home {
+                pass.anchored_outside_home = size;
+            }
         } else {
             let (from, to) = (pass.good + 1, size);
             let what = format!("entries from {from} to {to} are not those that were signed for");
             self.found(Wrong::Rewritten, Some(from), what);
             pass.unsure = true;
+        }
+    }
+
+    /// What checkpoints say beside the root: documents and boots. One that differs is told, and none after it.
+    fn beside(&mut self, pass: &mut Pass, claimed: &Claimed, documents: &[Hash]) {
+        let boots = self.boots;
+        let holds = |chains: &[Hash], (count, chain): (u64, Hash)| {
+            usize::try_from(count).is_ok_and(|count| chains.get(count) == Some(&chain))
+        };
+        let size = claimed.size;
+        pass.checkpoints += claimed.claims.len() as u64;
+        for claim in &claimed.claims {
+            let (wrong, count, what) = if !documents.is_empty() && !holds(documents, claim.documents) {
+                (Wrong::Document, claim.documents.0, "documents")
+            } else if !holds(boots, claim.boots) {
+                (Wrong::Boot, claim.boots.0, "boots")
+            } else {
+                continue;
+            };
+            if !std::mem::replace(&mut pass.differs_beside, true) {
+                let what =
+                    format!("the first {count} {what} are not those that checkpoint {size} was signed for");
+                self.found(wrong, None, what);
+            }
         }
     }
 
@@ -258,7 +253,9 @@ impl History<'_> {
     }
 
     /// Recomputes the chain over documents; index 0 is the chain before the first.
-    fn documents(&mut self, head: u64) -> Vec<Hash> {
+    fn documents(&mut self) -> Vec<Hash> {
+        // Where that cannot be read, the entries say so.
+        let head = read::head(self.connection, self.id).unwrap_or(u64::MAX);
         let mut chains = vec![seal::START];
         let mut broken = false;
         let query = "SELECT no, seq, digest, kind, bytes, chain FROM document WHERE tenant = ?1 ORDER BY no";
@@ -298,33 +295,9 @@ impl History<'_> {
         chains
     }
 
-    /// What checkpoints say beside the root: documents and boots.
-    fn claims_beside(&mut self, claims: &BTreeMap<u64, Vec<Claim>>, documents: &[Hash]) {
-        let boots = self.boots;
-        let holds = |chains: &[Hash], (count, chain): (u64, Hash)| {
-            usize::try_from(count).is_ok_and(|count| chains.get(count) == Some(&chain))
-        };
-        for (size, claim) in
-            claims.iter().flat_map(|(size, claims)| claims.iter().map(move |claim| (size, claim)))
-        {
-            if !documents.is_empty() && !holds(documents, claim.documents) {
-                let count = claim.documents.0;
-                let what = format!(
-                    "the first {count} documents are not those that checkpoint {size} was signed for"
-                );
-                return self.found(Wrong::Document, None, what);
-            }
-            if !holds(boots, claim.boots) {
-                let count = claim.boots.0;
-                let what =
-                    format!("the first {count} boots are not those that checkpoint {size} was signed for");
-                return self.found(Wrong::Boot, None, what);
-            }
-        }
-    }
-
     /// The outbox and the snapshots: not history, but nothing in the file goes unchecked.
-    fn work(&mut self, head: u64) {
+    fn work(&mut self, pass: &Pass) {
+        let head = pass.bodies.size();
         let (mut effects, mut snapshots) = (seal::NOTHING, seal::NOTHING);
         let query = "SELECT seq, idx, seal FROM outbox WHERE tenant = ?1 ORDER BY seq, idx";
         self.rows(query, Wrong::Outbox, |this, row| {
@@ -340,14 +313,16 @@ impl History<'_> {
             }
             Ok(())
         });
-        let query = "SELECT seq, body, seal FROM snapshot WHERE tenant = ?1 ORDER BY seq";
+        let query = "SELECT seq, body, seal, signature FROM snapshot WHERE tenant = ?1 ORDER BY seq";
         self.rows(query, Wrong::Snapshot, |this, row| {
             let seq: i64 = row.get(0)?;
             let seal = row.get::<_, Hash>(2)?;
             seal::toggle(&mut snapshots, &seal);
             let sealed =
                 matches!(row.get_ref(1)?, ValueRef::Blob(body) if seal::snapshot(this.id, seq, body) == seal);
-            if !sealed || !(0..=to_sql(head)).contains(&seq) {
+            let signed =
+                matches!(row.get_ref(3)?, ValueRef::Blob(bytes) if this.is_signed(pass, seq, &seal, bytes));
+            if !sealed || !signed || !(0..=to_sql(head)).contains(&seq) {
                 this.found(
                     Wrong::Snapshot,
                     None,
@@ -378,6 +353,17 @@ impl History<'_> {
     }
 }
 
+impl History<'_> {
+    /// Whether a saved state was signed for the entries before it; true where nothing can be said about those.
+    fn is_signed(&self, pass: &Pass, seq: i64, seal: &Hash, signature: &[u8]) -> bool {
+        let seq = seq.unsigned_abs();
+        let Some(roots) = pass.roots.get(&seq) else { return pass.unsure };
+        roots
+            .iter()
+            .any(|root| SavedState { tenant: self.tenant, seq, seal, root }.is_signed(signature, self.keys))
+    }
+}
+
 /// Where the pass over the entries stands.
 struct Pass {
     /// The tree of what the bodies hash to.
@@ -390,4 +376,42 @@ struct Pass {
     unsure: bool,
     /// Stored hashes that the entries explain.
     subtrees: u64,
+    /// Claims that were met.
+    checkpoints: u64,
+    /// The newest size at which a claim from outside the database held, and one from outside the home.
+    anchored: u64,
+    anchored_outside_home: u64,
+    /// Documents or boots are not what was signed for.
+    differs_beside: bool,
+    /// Sizes at which states were saved.
+    saved: BTreeSet<u64>,
+    /// The roots there: of the bodies, and of the stored leaves where they differ.
+    roots: BTreeMap<u64, Vec<Hash>>,
+}
+
+impl Pass {
+    fn new(saved: BTreeSet<u64>) -> Pass {
+        Pass {
+            bodies: Frontier::default(),
+            leaves: None,
+            good: 0,
+            unsure: false,
+            subtrees: 0,
+            checkpoints: 0,
+            anchored: 0,
+            anchored_outside_home: 0,
+            differs_beside: false,
+            saved,
+            roots: BTreeMap::new(),
+        }
+    }
+
+    /// Remembers the root where a state was saved.
+    fn remember(&mut self) {
+        let size = self.bodies.size();
+        if !self.unsure && self.saved.contains(&size) {
+            let roots = std::iter::once(self.bodies.root()).chain(self.leaves.as_ref().map(Frontier::root));
+            self.roots.insert(size, roots.collect());
+        }
+    }
 }

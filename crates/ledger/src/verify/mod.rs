@@ -13,7 +13,10 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::connection;
 use crate::note::VerifierKey;
+use crate::schema::MigrateError;
 use crate::settings::Settings;
+use claims::{About, FileClaims};
+use file::Readable;
 use history::History;
 pub use report::{Finding, Report, TenantReport, Wrong};
 
@@ -50,6 +53,15 @@ pub enum VerifyError {
         /// The journal.
         path: PathBuf,
     },
+    /// The file says that a newer version of this program wrote it.
+    #[error("the journal at {path} cannot be verified by this build")]
+    TooNew {
+        /// The journal.
+        path: PathBuf,
+        /// Which versions.
+        #[source]
+        source: MigrateError,
+    },
 }
 
 impl Verify {
@@ -69,12 +81,7 @@ impl Verify {
         let mut report = Report::default();
         // Anchors first: the writer commits before it writes them, so what they vouch for is in what is read next.
         let only = self.tenant.as_ref().map(Name::as_str);
-        let mut anchors = claims::read_anchors(&self.anchors, only, &self.keys, &mut report);
-        report.anchors_outside_home = anchors.values().flatten().any(|file| {
-            let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-            !file.claims.is_empty() && !real(&file.path).starts_with(real(&self.home))
-        });
-
+        let mut anchors = claims::find_anchors(&self.anchors, &self.home, only, &mut report);
         let unreadable = |source| VerifyError::Open { path: self.path.clone(), source };
         // Looked at, not opened: closing it again would drop the locks of a writer in this process.
         std::fs::metadata(&self.path).map_err(unreadable)?;
@@ -83,7 +90,7 @@ impl Verify {
             Ok(connection)
         });
         match opened {
-            Ok(connection) => self.read(&connection, &mut anchors, &mut report),
+            Ok(connection) => self.read(&connection, &mut anchors, &mut report)?,
             Err(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DatabaseBusy) => return Err(VerifyError::Locked { path: self.path.clone() }),
                 Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
@@ -94,13 +101,24 @@ impl Verify {
         }
         for (tenant, files) in anchors {
             // A tenant that only an anchor remembers.
-            for file in files.iter().filter(|file| !file.claims.is_empty()) {
-                let size = file.claims.last_key_value().map_or(0, |(size, _)| *size);
-                let what =
-                    format!("the history is missing; {} vouches for {size} entries", file.path.display());
-                report.add(Finding { wrong: Wrong::Cut, tenant: Some(tenant.clone()), seq: Some(1), what });
+            for file in &files {
+                let about = About { tenant: &tenant, keys: &self.keys };
+                let size = FileClaims::open(about, file, &mut report).last_size(&mut report);
+                if size > 0 {
+                    let what =
+                        format!("the history is missing; {} vouches for {size} entries", file.path.display());
+                    report.add(Finding {
+                        wrong: Wrong::Cut,
+                        tenant: Some(tenant.clone()),
+                        seq: Some(1),
+                        what,
+                    });
+                }
             }
         }
+        let mut histories = report.tenants.iter().filter(|tenant| tenant.entries > 0).peekable();
+        report.anchors_outside_home =
+            histories.peek().is_some() && histories.all(|tenant| tenant.anchored_outside_home > 0);
         Ok(report)
     }
 
@@ -110,10 +128,12 @@ impl Verify {
         connection: &Connection,
         anchors: &mut std::collections::BTreeMap<String, Vec<claims::AnchorFile>>,
         report: &mut Report,
-    ) {
+    ) -> Result<(), VerifyError> {
         file::check_structure(connection, report);
-        if !file::check_schema(connection, report) {
-            return;
+        match file::check_schema(connection, report) {
+            Readable::Yes => {}
+            Readable::No => return Ok(()),
+            Readable::TooNew(source) => return Err(VerifyError::TooNew { path: self.path.clone(), source }),
         }
         let boots = file::check_boots(connection, report);
         let tenants = file::check_tenants(connection, report);
@@ -124,5 +144,6 @@ impl Verify {
             let verified = history.verify(&files);
             report.tenants.push(verified);
         }
+        Ok(())
     }
 }

@@ -3,7 +3,8 @@
 use eparch_domain::Digest;
 use serde::Serialize;
 
-/// Findings kept in a report; later ones are only counted. The first is what matters, the rest shows the extent.
+/// Findings kept in a report; later ones are only counted, but for the one with the lowest place. That is what matters,
+/// the rest shows the extent.
 const KEPT: usize = 100;
 
 /// The outcome of a verification.
@@ -11,10 +12,10 @@ const KEPT: usize = 100;
 pub struct Report {
     /// Each tenant that was looked at, by name.
     pub tenants: Vec<TenantReport>,
-    /// True when a checkpoint that verifies was read from a folder outside the home: only such a one binds somebody who
-    /// controls the whole home.
+    /// True when a checkpoint from a folder outside the home holds for every tenant that has a history: only such a one
+    /// binds somebody who controls the whole home.
     pub anchors_outside_home: bool,
-    /// What is wrong, at most a hundred, in the order of finding.
+    /// What is wrong, at most a hundred, in the order of finding; the lowest place is always among them.
     pub findings: Vec<Finding>,
     /// Findings past those.
     pub more: u64,
@@ -33,8 +34,10 @@ pub struct TenantReport {
     pub root: Digest,
     /// Checkpoints checked, in the database and outside; the same note in two places counts once.
     pub checkpoints: u64,
-    /// How many entries the newest valid checkpoint outside the database covers.
+    /// How many entries the newest checkpoint outside the database covers that holds.
     pub anchored: u64,
+    /// How many entries the newest checkpoint outside the home covers that holds.
+    pub anchored_outside_home: u64,
     /// Entries that nothing outside the database vouches for.
     pub beyond_last_anchor: u64,
 }
@@ -101,13 +104,36 @@ impl Report {
     pub(crate) fn add(&mut self, finding: Finding) {
         if self.findings.len() < KEPT {
             self.findings.push(finding);
-        } else {
-            self.more += 1;
+            return;
+        }
+        self.more += 1;
+        let place = |finding: &Finding| finding.seq.map(|seq| (finding.tenant.clone(), seq));
+        let lowest = self.first_bad().and_then(place);
+        if place(&finding).is_some_and(|place| lowest.is_none_or(|lowest| place < lowest)) {
+            self.findings[KEPT - 1] = finding;
         }
     }
 
     /// Something about the file as a whole.
     pub(crate) fn file(&mut self, wrong: Wrong, what: impl Into<String>) {
         self.add(Finding { wrong, tenant: None, seq: None, what: what.into() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r121_the_lowest_place_is_kept_whatever_was_found_before_it() {
+        let mut report = Report::default();
+        let found =
+            |seq| Finding { wrong: Wrong::Entry, tenant: Some("acme".to_owned()), seq, what: String::new() };
+        (0..150).for_each(|_| report.add(found(None)));
+        for seq in [900, 40, 500, 17, 18] {
+            report.add(found(Some(seq)));
+        }
+        assert_eq!(report.first_bad().unwrap().seq, Some(17));
+        assert_eq!((report.findings.len(), report.more), (100, 55));
     }
 }

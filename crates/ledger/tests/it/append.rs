@@ -65,8 +65,15 @@ fn r124_a_tenant_sees_only_its_own() {
 fn r122_a_bad_request_does_not_sink_its_neighbours() {
     let home = Home::new();
     let ledger = home.open();
-    ledger.append(one("acme", 0)).unwrap();
-    // Sent together, they share a commit; the bad ones are of every kind.
+    // While the writer is busy with an answer the others gather, and share a commit; the bad ones are of every kind.
+    let (go_on, wait_here) = std::sync::mpsc::channel::<()>();
+    let (busy, is_busy) = std::sync::mpsc::channel();
+    ledger.append_then(one("acme", 0), move |outcome| {
+        busy.send(outcome.unwrap().last_seq).unwrap();
+        let _ = wait_here.recv();
+    });
+    assert_eq!(is_busy.recv().unwrap(), 1);
+    let commits = home.commits();
     let good = |tenant: &str, after| ledger.append_later(one(tenant, after));
     let first = good("acme", 1);
     let conflict = good("acme", 7);
@@ -93,6 +100,7 @@ fn r122_a_bad_request_does_not_sink_its_neighbours() {
     });
     let second = good("acme", 2);
     let other = good("zeta", 0);
+    go_on.send(()).unwrap();
     assert_eq!(wait(first).unwrap(), 2);
     assert!(matches!(wait(conflict), Err(WriteError::Conflict { expected: 7, found: 2 })));
     assert!(matches!(wait(empty), Err(WriteError::Empty)));
@@ -100,6 +108,7 @@ fn r122_a_bad_request_does_not_sink_its_neighbours() {
     assert!(matches!(wait(liar), Err(WriteError::BadDocument { .. })));
     assert_eq!(wait(second).unwrap(), 3);
     assert_eq!(wait(other).unwrap(), 1);
+    assert_eq!(home.commits() - commits, 1, "they were decided on together");
     assert_eq!(
         ledger.read().tenants().unwrap(),
         [name("acme"), name("zeta")],
@@ -193,6 +202,161 @@ fn g01_a_late_append_is_refused_and_not_carried_out_behind_its_callers_back() {
     go_on.send(()).unwrap();
     assert_eq!(ledger.append(one("zeta", 0)).unwrap().last_seq, 1);
     assert_eq!(ledger.head(&name("acme")).unwrap(), 1);
+}
+
+#[test]
+fn g01_a_writer_that_another_has_followed_writes_nothing_more_and_does_not_come_back() {
+    let home = Home::new();
+    let ledger = home.open();
+    ledger.append(one("acme", 0)).unwrap();
+    // As a cleanup of `*.lock` does it: the next one to open takes another file for the lock.
+    std::fs::remove_file(home.path().with_extension("db.lock")).unwrap();
+    let other = home.open();
+    assert_eq!(other.epoch(), 2);
+    let fenced =
+        |outcome: Result<u64, WriteError>| matches!(outcome, Err(WriteError::Fenced { ours: 1, found: 2 }));
+    assert!(fenced(ledger.append(one("acme", 1)).map(|appended| appended.last_seq)));
+    assert!(fenced(ledger.reopen(eparch_domain::Timestamp::from_millis(0))));
+    assert!(fenced(ledger.append(one("acme", 1)).map(|appended| appended.last_seq)));
+    assert!(fenced(ledger.checkpoint_now(&name("acme")).map(|signed| signed.size)));
+    assert!(ledger.health().failure.is_some());
+    assert_eq!(other.append(one("acme", 1)).unwrap().last_seq, 2);
+    drop(ledger);
+    assert_eq!(other.append(one("acme", 2)).unwrap().last_seq, 3);
+    drop(other);
+    assert!(home.verify().is_clean());
+}
+
+#[test]
+fn g01_a_writer_that_failed_does_not_come_back_over_another_that_came_meanwhile() {
+    let home = Home::new();
+    let ledger = home.open();
+    ledger.append(one("acme", 0)).unwrap();
+    let raw = home.raw();
+    raw.execute_batch("ALTER TABLE subtree RENAME TO hidden; ALTER TABLE entry RENAME TO gone").unwrap();
+    assert!(matches!(ledger.append(one("acme", 1)), Err(WriteError::Storage(_))));
+    raw.execute_batch("ALTER TABLE gone RENAME TO entry; ALTER TABLE hidden RENAME TO subtree").unwrap();
+    std::fs::remove_file(home.path().with_extension("db.lock")).unwrap();
+    let other = home.open();
+    let reopened = ledger.reopen(eparch_domain::Timestamp::from_millis(0));
+    assert!(matches!(reopened, Err(WriteError::Fenced { ours: 1, found: 2 })), "{reopened:?}");
+    assert_eq!(other.append(one("acme", 1)).unwrap().last_seq, 2);
+}
+
+#[test]
+fn r122_a_damaged_value_of_one_tenant_is_no_failure_of_the_journal() {
+    let home = Home::with_history(10);
+    let raw = home.raw();
+    raw.execute_batch(
+        "DROP TRIGGER entry_no_update; UPDATE entry SET leaf = zeroblob(31) WHERE tenant = 1 AND seq = 3;
+         DROP TRIGGER checkpoint_no_delete; DELETE FROM checkpoint WHERE tenant = 1",
+    )
+    .unwrap();
+    drop(raw);
+    std::fs::remove_file(home.anchor("acme")).unwrap();
+    std::fs::remove_file(home.witness("acme")).unwrap();
+    let ledger = home.open();
+    let (damaged, sound) = (ledger.append_later(one("acme", 10)), ledger.append_later(one("zeta", 10)));
+    let refused = wait(damaged).unwrap_err();
+    assert!(matches!(refused, WriteError::Unreadable(_)) && refused.is_refusal(), "{refused:?}");
+    assert_eq!(wait(sound).unwrap(), 11);
+    assert!(ledger.health().failure.is_none());
+}
+
+#[test]
+fn r121_a_tenant_that_cannot_be_signed_for_is_shown() {
+    let home = Home::with_history(10);
+    let raw = home.raw();
+    raw.execute("INSERT INTO checkpoint SELECT tenant, 5000, root, note FROM checkpoint WHERE tenant = 2 AND size = 10", [])
+        .unwrap();
+    let ledger = home.open();
+    let acme = ledger.append(one("acme", 10)).unwrap();
+    assert_eq!((acme.last_seq, ledger.health().unsigned.len()), (11, 0));
+    // Its history cannot be continued behind a checkpoint that it does not have.
+    assert!(matches!(ledger.append(one("zeta", 10)), Err(WriteError::Unreadable(_))));
+    raw.execute("INSERT INTO checkpoint SELECT tenant, 6000, root, note FROM checkpoint WHERE tenant = 1 AND size = 10", [])
+        .unwrap();
+    ledger.append(one("acme", 11)).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while ledger.health().unsigned.is_empty() {
+        assert!(Instant::now() < deadline, "the tail stays unsigned, and nobody is told");
+        std::thread::yield_now();
+    }
+    assert!(ledger.health().unsigned.contains_key(&name("acme")));
+    assert!(ledger.health().failure.is_none(), "entries are written all the same");
+}
+
+#[test]
+fn g01_what_callers_gave_up_on_is_not_done_behind_their_backs() {
+    let home = Home::new();
+    let ledger = home.open();
+    let (go_on, wait_here) = std::sync::mpsc::channel::<()>();
+    let (busy, is_busy) = std::sync::mpsc::channel();
+    ledger.append_then(one("acme", 0), move |outcome| {
+        busy.send(outcome.unwrap().last_seq).unwrap();
+        let _ = wait_here.recv();
+    });
+    assert_eq!(is_busy.recv().unwrap(), 1);
+    let at = eparch_domain::Timestamp::from_millis(0);
+    std::thread::scope(|scope| {
+        let tries = [0; 4].map(|_| scope.spawn(|| ledger.reopen(at)));
+        assert!(tries.into_iter().all(|one| matches!(one.join().unwrap(), Err(WriteError::Late))));
+    });
+    go_on.send(()).unwrap();
+    assert_eq!(ledger.append(one("acme", 1)).unwrap().last_seq, 2);
+    assert_eq!(ledger.epoch(), 1);
+    let boots = home.raw().query_row("SELECT count(*) FROM boot", [], |row| row.get::<_, i64>(0));
+    assert_eq!(boots, Ok(1), "no epoch that nobody knows of");
+}
+
+#[test]
+fn g01_closing_does_not_wait_for_ever_for_a_disk_that_hangs_and_keeps_the_lock_meanwhile() {
+    let home = Home::new();
+    let ledger = home.open();
+    let (go_on, wait_here) = std::sync::mpsc::channel::<()>();
+    let (ended, has_ended) = std::sync::mpsc::channel::<()>();
+    ledger.append_then(one("acme", 0), move |_| {
+        let _ = wait_here.recv();
+        drop(ended);
+    });
+    drop(ledger);
+    let again = eparch_ledger::Ledger::open(&home.settings, eparch_domain::Timestamp::from_millis(0), "test");
+    assert!(matches!(again, Err(eparch_ledger::OpenError::Held { .. })), "{again:?}");
+    go_on.send(()).unwrap();
+    assert!(has_ended.recv().is_err());
+}
+
+#[test]
+fn r122_damaged_work_in_progress_is_made_anew_by_the_next_boot_and_told() {
+    let acme = name("acme");
+    for damage in [
+        "UPDATE tally SET outbox = x'01' WHERE tenant = 1",
+        "UPDATE tally SET outbox = zeroblob(32) WHERE tenant = 1",
+        "UPDATE outbox SET seal = zeroblob(32) WHERE tenant = 1 AND idx = 0",
+        "DELETE FROM outbox WHERE tenant = 1 AND idx = 1",
+        "UPDATE tally SET snapshot = zeroblob(32) WHERE tenant = 1",
+    ] {
+        let home = Home::with_history(120);
+        home.raw().execute_batch(damage).unwrap();
+        assert!(!home.verify().is_clean(), "{damage}");
+        let ledger = home.open();
+        let due = ledger.outbox(&acme).unwrap();
+        assert_eq!(due.is_empty(), damage.contains("outbox"), "{damage}: {due:?}");
+        assert_eq!(ledger.outbox(&name("zeta")).unwrap().len(), 6, "the other tenant's is as it was");
+        assert!(ledger.health().notices[0].contains("of tenant acme"), "{:?}", ledger.health().notices);
+        let done = NewEntry { effects_due: 1, ..entry("acme", 121) };
+        ledger.append(Append { tenant: acme.clone(), after: 120, entries: vec![done] }).unwrap();
+        assert_eq!(ledger.outbox(&acme).unwrap().len(), due.len() + 1);
+        drop(ledger);
+        let report = home.verify();
+        assert!(report.is_clean(), "{damage}: {:?}", report.findings);
+        assert!(report.notices[0].contains("boot 3 found damaged"), "{:?}", report.notices);
+        // It stays on record, which is signed.
+        home.raw()
+            .execute_batch("DROP TRIGGER boot_no_update; UPDATE boot SET repaired = '' WHERE epoch = 3")
+            .unwrap();
+        assert!(!home.verify().is_clean());
+    }
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn r121_a_damaged_log_loses_nothing_that_was_anchored_unnoticed() {
         } else {
             found += 1;
             // Entries are gone, or only the journal's own copy of the checkpoint behind them.
-            let wrong = report.findings[0].wrong;
+            let wrong = report.first_bad().unwrap().wrong;
             assert!(matches!(wrong, Wrong::Cut | Wrong::Checkpoint), "{:?}", report.findings);
         }
     }

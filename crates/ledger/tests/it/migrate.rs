@@ -29,7 +29,7 @@ fn home_with_key() -> Home {
 }
 
 #[test]
-fn r118_a_journal_of_version_1_opens_with_nothing_lost() {
+fn a_journal_of_version_1_opens_with_nothing_lost() {
     let home = home_with_key();
     let raw = rusqlite::Connection::open(home.path()).unwrap();
     raw.execute_batch(&fs::read_to_string(fixture("journal-v1.sql")).unwrap()).unwrap();

@@ -92,6 +92,132 @@ fn r121_an_anchor_folder_that_was_away_is_brought_up_to_date() {
 }
 
 #[test]
+fn r121_a_witness_that_is_lost_or_cut_under_an_open_ledger_is_written_again() {
+    let home = Home::with_history(40);
+    let ledger = home.open();
+    let mut head = 40;
+    let mut sign = || {
+        let entries = vec![entry("acme", head + 1)];
+        head = ledger.append(Append { tenant: name("acme"), after: head, entries }).unwrap().last_seq;
+        assert_eq!(ledger.checkpoint_now(&name("acme")).unwrap().missing.len(), 0);
+        assert_eq!(fs::read(home.witness("acme")).unwrap(), fs::read(home.anchor("acme")).unwrap());
+    };
+    sign();
+    let half = fs::metadata(home.witness("acme")).unwrap().len() / 2;
+    fs::remove_file(home.witness("acme")).unwrap();
+    sign();
+    fs::OpenOptions::new().write(true).open(home.witness("acme")).unwrap().set_len(half).unwrap();
+    sign();
+    fs::remove_dir_all(&home.settings.witness_dirs[0]).unwrap();
+    sign();
+    drop(ledger);
+    let report = home.verify();
+    assert!(report.is_clean(), "{:?}", report.findings);
+}
+
+#[test]
+fn r121_an_anchor_file_with_garbage_behind_its_notes_is_told_and_mended() {
+    for garbage in [1, 600, 5_000] {
+        let home = Home::with_history(40);
+        let whole = fs::read(home.witness("acme")).unwrap();
+        fs::write(home.witness("acme"), [&whole[..], &vec![0; garbage]].concat()).unwrap();
+        let report = home.verify();
+        assert_eq!(report.is_clean(), garbage < 4_096, "{garbage}: {:?}", report.findings);
+        assert!(!report.is_clean() || report.notices.len() == 1, "{:?}", report.notices);
+        drop(home.open());
+        assert!(fs::read(home.witness("acme")).unwrap() == whole, "{garbage}");
+        assert!(home.verify().is_clean());
+    }
+    // One in which no note can be found at all vouches for nothing, and that is said.
+    let home = Home::with_history(40);
+    fs::write(home.witness("acme"), vec![b'x'; 2 << 20]).unwrap();
+    let ledger = home.open();
+    let notices = ledger.health().notices;
+    assert!(
+        notices.len() == 1 && notices[0].contains("witness/acme.checkpoints vouches for nothing"),
+        "{notices:?}"
+    );
+}
+
+#[test]
+fn r121_one_tenants_anchor_file_holds_up_no_other_tenant() {
+    let home = Home::with_history(10);
+    fs::remove_file(home.witness("acme")).unwrap();
+    fs::create_dir(home.witness("acme")).unwrap();
+    let ledger = home.open();
+    for tenant in ["acme", "zeta"] {
+        let entries = vec![entry(tenant, 11)];
+        ledger.append(Append { tenant: name(tenant), after: 10, entries }).unwrap();
+    }
+    assert_eq!(ledger.checkpoint_now(&name("acme")).unwrap().missing, home.settings.witness_dirs);
+    assert!(ledger.checkpoint_now(&name("zeta")).unwrap().missing.is_empty());
+    let witness = &ledger.health().anchors[1];
+    assert!(witness.last_error.as_ref().is_some_and(|error| error.contains("acme")), "{witness:?}");
+}
+
+#[test]
+fn r121_a_folder_that_missed_thousands_of_checkpoints_catches_up() {
+    let home = Home::new();
+    let ledger = home.open();
+    for seq in 1..=2_003 {
+        let entries = vec![entry("acme", seq)];
+        ledger.append_later(Append { tenant: name("acme"), after: seq - 1, entries });
+        ledger.checkpoint_now(&name("acme")).unwrap();
+    }
+    drop(ledger);
+    fs::remove_file(home.witness("acme")).unwrap();
+    drop(home.open());
+    let (witness, own) = (fs::read(home.witness("acme")).unwrap(), fs::read(home.anchor("acme")).unwrap());
+    assert!(own.windows(2).filter(|pair| pair == b"\n\n").count() > 4_000);
+    assert!(witness == own);
+}
+
+#[test]
+fn r124_a_name_in_the_database_that_is_none_becomes_no_path() {
+    let home = Home::with_history(10);
+    home.raw()
+        .execute_batch(
+            "INSERT INTO tenant (id, name, seal) VALUES (9, '../../out/x', zeroblob(32));
+             INSERT INTO checkpoint SELECT 9, size, root, note FROM checkpoint WHERE tenant = 1",
+        )
+        .unwrap();
+    let refused = open(&home);
+    assert!(matches!(refused, Err(OpenError::Read(eparch_ledger::ReadError::Damaged { .. }))), "{refused:?}");
+    let made: Vec<_> = fs::read_dir(home.dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(made.len(), 2, "{made:?}");
+}
+
+#[test]
+fn r121_a_note_that_was_not_signed_here_reaches_no_witness() {
+    let home = Home::with_history(10);
+    let ledger = home.open();
+    let before = fs::read(home.witness("acme")).unwrap();
+    ledger.append(Append { tenant: name("acme"), after: 10, entries: vec![entry("acme", 11)] }).unwrap();
+    ledger.checkpoint_now(&name("acme")).unwrap();
+    drop(ledger);
+    home.raw()
+        .execute_batch("DROP TRIGGER checkpoint_no_update; UPDATE checkpoint SET note = replace(note, char(10), '!') WHERE tenant = 1 AND size = 11")
+        .unwrap();
+    // The folder is behind, so the note would go there.
+    fs::write(home.witness("acme"), &before).unwrap();
+    fs::remove_file(home.anchor("acme")).unwrap();
+    let ledger = home.open();
+    ledger.append(Append { tenant: name("acme"), after: 11, entries: vec![entry("acme", 12)] }).unwrap();
+    assert_eq!(ledger.checkpoint_now(&name("acme")).unwrap().missing.len(), 2);
+    drop(ledger);
+    assert_eq!(fs::read(home.witness("acme")).unwrap(), before);
+}
+
+#[test]
+fn r121_a_journal_that_cannot_be_looked_at_gets_no_new_key() {
+    let home = Home::new();
+    fs::create_dir_all(home.path().parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("journal.db", home.path()).unwrap();
+    assert!(matches!(open(&home), Err(OpenError::Io { doing: "look at", .. })));
+    assert!(!home.settings.keys_dir.exists());
+}
+
+#[test]
 fn g01_an_anchor_folder_that_fails_is_reported_and_holds_up_nobody() {
     let home = Home::new();
     // A file where the folder should be: every attempt fails.

@@ -1,6 +1,6 @@
 //! Verifying a sound ledger: what it reports.
 
-use eparch_ledger::Append;
+use eparch_ledger::{Append, VerifyError};
 
 use crate::home::{Home, entry, name};
 
@@ -54,4 +54,32 @@ fn r121_another_key_believes_nothing() {
     options.keys = other.options().keys;
     let report = options.run().unwrap();
     assert!(!report.is_clean());
+}
+
+#[test]
+fn r121_an_anchor_that_is_no_file_or_has_no_end_holds_up_nobody() {
+    let home = Home::with_history(10);
+    let elsewhere = home.dir.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let pipe = elsewhere.join("acme.checkpoints");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let endless = std::fs::File::create(elsewhere.join("zeta.checkpoints")).unwrap();
+    endless.set_len(100 << 30).unwrap();
+    let mut options = home.options();
+    options.anchors.push(elsewhere);
+    let report = options.run().unwrap();
+    assert!(
+        report.notices.iter().any(|notice| notice.contains("not a regular file")),
+        "{:?}",
+        report.notices
+    );
+    assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+    assert!(report.findings[0].what.contains("line 1: longer than any checkpoint"), "{:?}", report.findings);
+}
+
+#[test]
+fn r118_a_journal_of_a_newer_version_is_not_called_damaged() {
+    let home = Home::with_history(10);
+    home.raw().pragma_update(None, "user_version", 99).unwrap();
+    assert!(matches!(home.options().run(), Err(VerifyError::TooNew { .. })));
 }
