@@ -145,6 +145,9 @@ pub const WORKSPACE_BYTES: u64 = 512 << 20;
 pub const WORKSPACE_INODES: u64 = 65_536;
 /// Processes and threads of one agent: enough for a parallel build on a large machine, far from a fork bomb.
 pub const AGENT_PROCESSES: u64 = 512;
+/// Memory of one agent beside its workspace: what a linker or a JavaScript bundler of a large project takes. Past it the
+/// agent is ended, and not whatever else the machine does.
+pub const AGENT_MEMORY_BYTES: u64 = 4 << 30;
 /// Open files of one process of an agent.
 pub const AGENT_OPEN_FILES: u64 = 1_024;
 /// Connections an agent may have to its own listener at once: far more than one client needs, and few enough that all

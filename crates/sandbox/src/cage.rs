@@ -1,13 +1,11 @@
 //! The daemon's side: opening a cage, and its end.
 
-use std::ffi::OsString;
 use std::io::{self, Read};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,15 +14,15 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::process::{Pid, PidfdFlags};
 
-use crate::cgroup::{self, Cgroup};
-use crate::launch::LAUNCHER_WORD;
+use crate::cgroup::{self, Caps, Groups};
+use crate::launcher::Launcher;
 use crate::link::Link;
 use crate::measure::{Measure, MeasureName};
 use crate::plan::plan;
 use crate::running::{Running, StartError};
 use crate::spec::{CageSpec, Program};
 use crate::tree::{self, StillAlive, TreeId};
-use crate::wire::{self, Order, Report};
+use crate::wire::{self, Order, Report, Rlimits};
 use crate::workspace::Workspace;
 
 /// How long a launcher that ends is waited for when a cage is dropped: as long as a stop may take (R204).
@@ -33,32 +31,6 @@ const DROP_DEADLINE: Duration = Duration::from_secs(2);
 const LAUNCHER_PROCESSES: u64 = 2;
 /// What a lost launcher said is quoted up to here.
 const LAST_WORDS_BYTES: u64 = 4 << 10;
-
-/// Which executable confines.
-#[derive(Debug, Clone)]
-pub struct Launcher {
-    program: PathBuf,
-}
-
-impl Launcher {
-    /// This very program, even if its file has been replaced since it started. Its `main` must call
-    /// [`launcher_main`](crate::launcher_main).
-    pub fn this_program() -> Launcher {
-        Launcher { program: "/proc/self/exe".into() }
-    }
-
-    /// Another executable that calls [`launcher_main`](crate::launcher_main).
-    pub fn at(program: impl Into<PathBuf>) -> Launcher {
-        Launcher { program: program.into() }
-    }
-
-    fn spawn(&self, socket: OwnedFd) -> io::Result<Child> {
-        let mut command = Command::new(&self.program);
-        // A process group of its own: a Ctrl-C meant for the daemon must not end agents before it could.
-        command.arg0("eparch-confine").arg(OsString::from(LAUNCHER_WORD)).env_clear().process_group(0);
-        command.stdin(socket).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()
-    }
-}
 
 /// Why a cage did not open. Nothing is left of it.
 #[derive(Debug, thiserror::Error)]
@@ -109,21 +81,23 @@ impl Cage {
     /// # Errors
     /// When a measure that `spec.sandbox` requires is missing, a path cannot be shown, or the launcher fails.
     pub fn open(spec: &CageSpec, launcher: &Launcher) -> Result<Cage, OpenError> {
+        let mut plan = plan(spec)?;
         let processes = spec.limits.processes.saturating_add(LAUNCHER_PROCESSES);
-        let cgroup = Cgroup::create(spec.name.as_str(), spec.cgroup_parent.as_deref(), processes);
-        let (counted, cgroup) = match cgroup {
-            Ok(cgroup) => (Ok(cgroup.kind), Some(cgroup)),
-            Err(why) => (Err(why), None),
-        };
-        let group = Group(cgroup);
-        let rlimit = counted.is_err().then_some(processes);
-        let mut plan = plan(spec, rlimit)?;
+        // What is stored in the workspace is memory, and counted with the rest.
+        let memory_bytes = spec.limits.memory_bytes.saturating_add(spec.limits.workspace_bytes);
+        let caps = Caps { processes, memory_bytes };
+        let mut group = Group(Some(Groups::create(spec.name.as_str(), spec.cgroup_parent.as_deref(), caps)));
 
         let (ours, theirs) = UnixStream::pair().map_err(OpenError::Launcher)?;
-        let mut opening = Opening::start(ours, launcher, theirs)?;
-        if let (Some(cgroup), Some(outer)) = (&group.0, &opening.outer) {
-            cgroup.join(outer.id()).map_err(OpenError::Launcher)?;
+        let mut opening = Opening::start(ours, &launcher.sealed(spec.sandbox), theirs)?;
+        let groups = group.0.get_or_insert_default();
+        if let Some(outer) = &opening.outer {
+            groups.join(outer.id());
         }
+        plan.rlimits = Rlimits {
+            processes: (!groups.counts_processes()).then_some(processes),
+            memory_bytes: (!groups.counts_memory()).then_some(spec.limits.memory_bytes),
+        };
         let patience = Some(limits::START_TIMEOUT.as_duration());
         set_socket_timeout(&opening.socket, Timeout::Recv, patience)
             .map_err(|errno| OpenError::Launcher(errno.into()))?;
@@ -136,17 +110,22 @@ impl Cage {
             (Report::Refused { measures }, _) => return Err(OpenError::Missing(only_missing(measures))),
             (other, _) => return Err(opening.lost(format!("it answered {other:?}"))),
         };
-        let tree = TreeId::of(keeper, group.0.as_ref().map(|group| group.path.clone()))
-            .map_err(OpenError::Launcher)?;
+        let tree = TreeId::of(keeper, &groups.paths).map_err(OpenError::Launcher)?;
         plan.user_namespace = measures.iter().any(|measure| measure.name == MeasureName::UserNamespace);
-        measures.push(process_limit(counted, plan.user_namespace));
+        measures.push(process_limit(groups.processes.take(), plan.user_namespace));
+        measures.push(memory_limit(groups.memory.take(), caps.memory_bytes, spec.limits.memory_bytes));
+        let exhausted = groups.exhausted.clone();
         opening.send(&Order::Build(plan))?;
-        let (hidden, workspace, listener) = match opening.receive()? {
+        let (workspace, listener) = match opening.receive()? {
             (Report::Ready { measures: inner, hidden }, fds) => {
                 measures.extend(inner);
-                let [workspace, listener] = <[OwnedFd; 2]>::try_from(fds)
-                    .map_err(|fds| opening.lost(format!("it sent {} descriptors", fds.len())))?;
-                (hidden, workspace, TcpListener::from(listener))
+                let count = fds.len();
+                let mut fds = fds.into_iter();
+                let (Some(workspace), Some(listener)) = (fds.next(), fds.next()) else {
+                    return Err(opening.lost(format!("it sent {count} descriptors")));
+                };
+                let desk = spec.desk.as_ref().map(|desk| desk.at.clone()).zip(fds.next());
+                (Workspace::new(workspace, desk, hidden), TcpListener::from(listener))
             }
             (Report::Refused { measures: inner }, _) => {
                 measures.extend(inner);
@@ -163,11 +142,11 @@ impl Cage {
         let (socket, outer) = opening.finish().map_err(OpenError::Launcher)?;
         group.keep();
         Ok(Cage {
-            link: Arc::new(Link::new(socket, keeper_fd)),
+            link: Arc::new(Link::new(socket, keeper_fd, exhausted)),
             outer: Mutex::new(outer),
             measures,
             tree,
-            workspace: Workspace::new(workspace, hidden),
+            workspace,
             listener,
             port,
         })
@@ -252,18 +231,22 @@ impl Drop for Cage {
         if !matches!(tree::wait_dead(&self.link.keeper, end), Ok(true)) {
             return;
         }
-        // The outer stage has nothing left to wait for.
+        // The outer stage has nothing left to wait for, and is waited for no longer than the rest.
         if let Ok(mut outer) = self.outer.lock() {
-            let _ = outer.wait();
+            let pidfd = Pid::from_raw(outer.id().cast_signed())
+                .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+            if pidfd.is_none_or(|pidfd| matches!(tree::wait_dead(&pidfd, end), Ok(true))) {
+                let _ = outer.wait();
+            }
         }
-        if let Some(cgroup) = &self.tree.cgroup {
+        for cgroup in self.tree.cgroups() {
             let _ = cgroup::remove(cgroup, end);
         }
     }
 }
 
-/// A cgroup that goes with a failed opening.
-struct Group(Option<Cgroup>);
+/// Cgroups that go with a failed opening.
+struct Group(Option<Groups>);
 
 impl Group {
     /// The cage is open; its tree decides from now on.
@@ -274,8 +257,9 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(cgroup) = &self.0 {
-            let _ = cgroup::remove(&cgroup.path, Instant::now() + DROP_DEADLINE);
+        let end = Instant::now() + DROP_DEADLINE;
+        for path in self.0.iter().flat_map(|groups| &groups.paths) {
+            let _ = cgroup::remove(path, end);
         }
     }
 }
@@ -345,11 +329,12 @@ fn only_missing(measures: Vec<Measure>) -> Vec<Measure> {
     measures.into_iter().filter(|measure| !measure.in_force()).collect()
 }
 
-fn process_limit(counted: Result<&'static str, String>, own_namespace: bool) -> Measure {
+fn process_limit(counted: Option<Result<&'static str, String>>, own_namespace: bool) -> Measure {
     let name = MeasureName::ProcessLimit;
     let why = match counted {
-        Ok(kind) => return Measure::held(name, kind),
-        Err(why) => why,
+        Some(Ok(kind)) => return Measure::held(name, kind),
+        Some(Err(why)) => why,
+        None => "no cgroup hierarchy with the pids controller is mounted".into(),
     };
     // Before Linux 5.14 the limit counts every process of the user, inside and outside; and root it never binds.
     let root = rustix::process::geteuid().is_root();
@@ -357,6 +342,18 @@ fn process_limit(counted: Result<&'static str, String>, own_namespace: bool) -> 
         return Measure::held(name, "rlimit-in-user-namespace");
     }
     Measure::missing(name, why)
+}
+
+/// Where no group counts all processes together, each is bounded for itself: weaker, and said so. (Since Linux 4.7 the
+/// limit counts private mappings and not only the heap.)
+fn memory_limit(counted: Option<Result<&'static str, String>>, together: u64, each: u64) -> Measure {
+    let name = MeasureName::MemoryLimit;
+    match counted {
+        Some(Ok(kind)) => Measure::held(name, format!("{kind}, {together} bytes")),
+        _ if kernel() >= (4, 7) => Measure::held(name, format!("rlimit-data, {each} bytes for each process")),
+        Some(Err(why)) => Measure::missing(name, why),
+        None => Measure::missing(name, "no cgroup hierarchy with the memory controller is mounted"),
+    }
 }
 
 fn kernel() -> (u32, u32) {

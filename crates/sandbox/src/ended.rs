@@ -14,6 +14,9 @@ pub struct Ended {
     pub leftovers: u32,
     /// Processor time of the whole tree, user and system together.
     pub cpu: Span,
+    /// True when the kernel ended processes of it because memory ran out.
+    #[serde(default)]
+    pub out_of_memory: bool,
     /// The largest memory of any one process run in this cage so far, in bytes.
     pub max_rss_bytes: u64,
 }

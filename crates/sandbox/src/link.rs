@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use eparch_domain::Span;
 use rustix::process::{Signal, pidfd_send_signal};
 
+use crate::cgroup::Exhausted;
 use crate::running::StartError;
 use crate::spec::Program;
 use crate::wire::{self, NoStart, Order, Report, WireError};
@@ -22,17 +23,24 @@ pub(crate) struct Link {
     busy: AtomicBool,
     /// The keeper, as a pidfd.
     pub(crate) keeper: OwnedFd,
+    exhausted: Option<Exhausted>,
 }
 
 impl Link {
-    pub(crate) fn new(socket: UnixStream, keeper: OwnedFd) -> Link {
+    pub(crate) fn new(socket: UnixStream, keeper: OwnedFd, exhausted: Option<Exhausted>) -> Link {
         Link {
             socket,
             sending: Mutex::new(()),
             receiving: Mutex::new(()),
             busy: AtomicBool::new(false),
             keeper,
+            exhausted,
         }
+    }
+
+    /// How many processes of the cage the kernel ended because memory ran out.
+    pub(crate) fn exhausted(&self) -> u64 {
+        self.exhausted.as_ref().map_or(0, Exhausted::count)
     }
 
     pub(crate) fn resolve(&self, program: &Program) -> Result<PathBuf, StartError> {
@@ -55,7 +63,11 @@ impl Link {
                 Ok(())
             }
             Report::CannotStart(refusal) => Err(refusal.into()),
-            other => Err(out_of_turn(&other).into()),
+            other => {
+                // Something may run that nobody waits for.
+                self.kill_now();
+                Err(out_of_turn(&other).into())
+            }
         }
     }
 

@@ -30,6 +30,8 @@ pub enum MeasureName {
     DiskLimit,
     /// So many processes and no more.
     ProcessLimit,
+    /// So much memory and no more.
+    MemoryLimit,
     /// None of root's powers, now or after any program.
     CapabilitiesDropped,
     /// A set-user-id program gains nothing.
@@ -38,6 +40,8 @@ pub enum MeasureName {
     Landlock,
     /// No system calls that programs do not need and attackers do.
     Seccomp,
+    /// Sockets of others in folders that are seen are out of reach, whenever they were bound.
+    UnixSockets,
 }
 
 impl MeasureName {
@@ -55,10 +59,12 @@ impl MeasureName {
             MeasureName::Overlay => "overlay",
             MeasureName::DiskLimit => "disk-limit",
             MeasureName::ProcessLimit => "process-limit",
+            MeasureName::MemoryLimit => "memory-limit",
             MeasureName::CapabilitiesDropped => "capabilities-dropped",
             MeasureName::NoNewPrivileges => "no-new-privileges",
             MeasureName::Landlock => "landlock",
             MeasureName::Seccomp => "seccomp",
+            MeasureName::UnixSockets => "unix-sockets",
         }
     }
 
@@ -66,7 +72,12 @@ impl MeasureName {
     pub const fn may_be_missing(self) -> bool {
         matches!(
             self,
-            MeasureName::ProcessLimit | MeasureName::Landlock | MeasureName::Seccomp | MeasureName::Overlay
+            MeasureName::ProcessLimit
+                | MeasureName::MemoryLimit
+                | MeasureName::Landlock
+                | MeasureName::Seccomp
+                | MeasureName::UnixSockets
+                | MeasureName::Overlay
         )
     }
 
@@ -97,11 +108,20 @@ impl MeasureName {
                 "mount a cgroup hierarchy with the pids controller that this user may write (systemd: \
                  Delegate=pids and DelegateSubgroup= in the unit), or run as an ordinary user on Linux 5.14 or later"
             }
+            MeasureName::MemoryLimit => {
+                "mount a cgroup hierarchy with the memory controller that this user may write (systemd: \
+                 Delegate=memory and DelegateSubgroup= in the unit), or Linux 4.7 or later for a limit of each process"
+            }
             MeasureName::CapabilitiesDropped | MeasureName::NoNewPrivileges => "Linux 4.3 or later",
             MeasureName::Landlock => {
                 "Linux 5.13 or later with CONFIG_SECURITY_LANDLOCK, and `landlock` in the lsm= boot parameter"
             }
             MeasureName::Seccomp => "a kernel with CONFIG_SECCOMP_FILTER, on x86_64 or aarch64",
+            MeasureName::UnixSockets => {
+                "name no folder of the host to be written, and none on a file system that cannot lie beneath an overlay; \
+                 or `sandbox: required`, where programs that write the host's folders have no Unix sockets; \
+                 or a kernel with Landlock ABI 9"
+            }
         }
     }
 }

@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use crate::cage::OpenError;
-use crate::spec::CageSpec;
-use crate::wire::{Mapping, Plan};
+use crate::mountinfo::{self, Mount};
+use crate::spec::{CageSpec, Desk, HOME};
+use crate::wire::{Mapping, Plan, Rlimits};
 
 /// Checks a spec. Host paths are resolved here, in the caller's view of the host, so that no link is left to follow
 /// inside.
-pub(crate) fn plan(spec: &CageSpec, rlimit_processes: Option<u64>) -> Result<Plan, OpenError> {
+pub(crate) fn plan(spec: &CageSpec) -> Result<Plan, OpenError> {
     let mut mappings = Vec::new();
     for (binds, writable) in [(&spec.read, false), (&spec.write, true)] {
         for bind in binds {
@@ -21,39 +22,43 @@ pub(crate) fn plan(spec: &CageSpec, rlimit_processes: Option<u64>) -> Result<Pla
     }
     let project = spec.project.as_deref().map(resolved).transpose()?;
     let mut mask = spec.mask.iter().map(|path| masked(path)).collect::<Result<Vec<_>, _>>()?;
+    let mounts = if mask.is_empty() { Vec::new() } else { mountinfo::read().map_err(OpenError::Launcher)? };
+    with_aliases(&mut mask, &mounts);
     mask.sort();
     // Within a masked folder there is nothing left to mask.
     mask.dedup_by(|inner, outer| inner.starts_with(outer));
     if let Some(hidden) = project.iter().find(|project| mask.iter().any(|mask| project.starts_with(mask))) {
         return Err(bad(hidden, "the project lies in a masked folder"));
     }
-    let visible = mappings.iter().map(|mapping| mapping.host.as_path()).chain(project.as_deref());
-    let sockets = sockets_beneath(&visible.collect::<Vec<_>>());
+    if let Some(Desk { at, given }) = &spec.desk {
+        let name = |path: &&PathBuf| {
+            let mut parts = path.components();
+            !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
+        };
+        if let Some(path) = [at].into_iter().chain(given).find(name) {
+            return Err(bad(path, "a folder of the caller's own is one name"));
+        }
+    }
     Ok(Plan {
         hostname: spec.name.as_str().into(),
         sandbox: spec.sandbox,
         project,
         mappings,
         mask,
-        sockets,
+        desk: spec.desk.clone(),
         limits: spec.limits,
         user_namespace: false,
-        rlimit_processes,
+        rlimits: Rlimits::default(),
     })
 }
 
-/// Unix sockets bound beneath a visible folder. Read-only mounts do not keep anybody from connecting to one, and Landlock
-/// does only from ABI 9 on, so each is covered. A socket that is itself named by the caller is meant to be seen.
-fn sockets_beneath(visible: &[&Path]) -> Vec<PathBuf> {
-    let table = fs::read("/proc/net/unix").unwrap_or_default();
-    let mut sockets: Vec<PathBuf> = String::from_utf8_lossy(&table)
-        .lines()
-        .filter_map(|line| fs::canonicalize(&line[line.find(" /")? + 1..]).ok())
-        .filter(|socket| visible.iter().any(|folder| socket.starts_with(folder) && socket != folder))
-        .collect();
-    sockets.sort();
-    sockets.dedup();
-    sockets
+/// The cage's own folders, which a mapping must not replace. The workspace may be one that is written on the host.
+const OWN: [&str; 2] = [HOME, "/tmp"];
+
+/// A mask hides a folder and not a name: where the same one is mounted a second time, it is hidden as well.
+fn with_aliases(mask: &mut Vec<PathBuf>, mounts: &[Mount]) {
+    let aliases: Vec<PathBuf> = mask.iter().flat_map(|path| mountinfo::aliases(mounts, path)).collect();
+    mask.extend(aliases.into_iter().filter(|path| path.to_str().is_some()));
 }
 
 fn mapping(host: &Path, inside: &Path, writable: bool) -> Result<Mapping, OpenError> {
@@ -65,6 +70,10 @@ fn mapping(host: &Path, inside: &Path, writable: bool) -> Result<Mapping, OpenEr
     }
     if ["/proc", "/dev"].iter().any(|own| inside.starts_with(own)) {
         return Err(bad(inside, "the cage's own /proc and /dev cannot be replaced"));
+    }
+    // Anything at or above them would take their place.
+    if OWN.iter().any(|own| Path::new(own).starts_with(inside)) {
+        return Err(bad(inside, "the cage has its own there; name what is needed in it"));
     }
     Ok(Mapping { host: resolved(host)?, inside: sayable(inside.components().collect())?, writable })
 }
@@ -119,12 +128,15 @@ mod tests {
             ("/usr", "a"),
             ("/usr", "/a/../b"),
             ("/usr", "/proc/x"),
+            ("/tmp", "/tmp"),
+            ("/usr", "/home"),
+            ("/usr", "/home/agent"),
             ("usr", "/a"),
             ("/none", "/a"),
         ] {
             let mut spec = spec();
             spec.read.push(Bind::new(host, inside));
-            assert!(matches!(plan(&spec, None), Err(OpenError::BadPath { .. })), "{host} {inside}");
+            assert!(matches!(plan(&spec), Err(OpenError::BadPath { .. })), "{host} {inside}");
         }
     }
 
@@ -135,10 +147,10 @@ mod tests {
         std::os::unix::fs::symlink(&real, real.join("link")).unwrap();
         let mut spec = spec();
         spec.mask = vec![real.join("link/home/keys"), real.join("home"), real.join("other")];
-        assert_eq!(plan(&spec, None).unwrap().mask, [real.join("home"), real.join("other")]);
+        assert_eq!(plan(&spec).unwrap().mask, [real.join("home"), real.join("other")]);
         spec.project = Some(real.clone());
-        assert!(plan(&spec, None).is_ok());
+        assert!(plan(&spec).is_ok());
         spec.mask.push(real);
-        assert!(matches!(plan(&spec, None), Err(OpenError::BadPath { .. })));
+        assert!(matches!(plan(&spec), Err(OpenError::BadPath { .. })));
     }
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use eparch_domain::Name;
 
-use crate::cage::{Cage, Launcher, OpenError};
+use crate::cage::{Cage, OpenError};
+use crate::launcher::Launcher;
 use crate::measure::{Measure, MeasureName};
 use crate::spec::{CageSpec, Program, Sandbox};
 

@@ -43,6 +43,12 @@ pub enum StartError {
         /// The measures.
         why: String,
     },
+    /// Its command and environment are more than the launcher takes. The cage is as it was.
+    #[error("the program's command and environment are {bytes} bytes as JSON, which is too long")]
+    TooLong {
+        /// How long.
+        bytes: usize,
+    },
     /// Another program runs in the cage.
     #[error("another program runs in this sandbox")]
     Busy,
@@ -56,7 +62,10 @@ pub enum StartError {
 
 impl From<WireError> for StartError {
     fn from(error: WireError) -> Self {
-        StartError::Gone(Box::new(error))
+        match error {
+            WireError::TooLong(bytes) => StartError::TooLong { bytes },
+            other => StartError::Gone(Box::new(other)),
+        }
     }
 }
 
@@ -73,14 +82,17 @@ pub struct Running {
     stdout: Option<PipeReader>,
     stderr: Option<PipeReader>,
     over: bool,
+    exhausted_before: u64,
 }
 
 impl Running {
     pub(crate) fn start(link: &Arc<Link>, program: &Program) -> Result<Running, StartError> {
         let (stdout, out) = io::pipe().map_err(StartError::Pipes)?;
         let (stderr, err) = io::pipe().map_err(StartError::Pipes)?;
+        let exhausted_before = link.exhausted();
         link.start(program, &OwnedFd::from(out), &OwnedFd::from(err))?;
-        Ok(Running { link: Arc::clone(link), stdout: Some(stdout), stderr: Some(stderr), over: false })
+        let (stdout, stderr) = (Some(stdout), Some(stderr));
+        Ok(Running { link: Arc::clone(link), stdout, stderr, over: false, exhausted_before })
     }
 
     /// What the program writes; ends when it and everything it started is dead. Can be taken once.
@@ -111,8 +123,9 @@ impl Running {
         self.over = true;
         match self.link.receive() {
             Ok(Report::Ended(ended)) => {
+                let out_of_memory = self.link.exhausted() > self.exhausted_before;
                 self.link.free();
-                Ok(ended)
+                Ok(Ended { out_of_memory, ..ended })
             }
             Ok(other) => {
                 self.link.kill_now();

@@ -19,8 +19,9 @@ pub enum Sandbox {
     /// Nothing runs unless every measure is in force.
     #[default]
     Required,
-    /// Runs without process limit, Landlock, seccomp or overlay where they are missing, and says so. Namespaces, the
-    /// minimal root and dropped capabilities are not up for negotiation: without them there is no cage.
+    /// Runs without process limit, Landlock, seccomp or overlay where they are missing, and says so; and lets programs
+    /// that write the host's folders have Unix sockets of their own. Namespaces, the minimal root and dropped
+    /// capabilities are not up for negotiation: without them there is no cage.
     BestEffort,
 }
 
@@ -29,7 +30,7 @@ pub enum Sandbox {
 pub struct Bind {
     /// An absolute path on the host; links in it are resolved once, when the cage opens.
     pub host: PathBuf,
-    /// Where it appears: absolute, without `..`; not `/`, `/proc` or `/dev`.
+    /// Where it appears: absolute, without `..`; not `/`, `/proc`, `/dev`, nor the cage's own `/tmp` or home.
     pub inside: PathBuf,
 }
 
@@ -40,6 +41,16 @@ impl Bind {
     }
 }
 
+/// A folder in the workspace that belongs to the caller: what it gives to programs and takes from them. Nothing of a
+/// project is seen in it, and nothing of it is written into one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Desk {
+    /// Where, relative to the workspace: one name.
+    pub at: PathBuf,
+    /// Folders of it, each one name, that programs only read.
+    pub given: Vec<PathBuf>,
+}
+
 /// The numbers of a cage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CageLimits {
@@ -47,6 +58,8 @@ pub struct CageLimits {
     pub workspace_bytes: u64,
     /// Files and folders of the same.
     pub workspace_inodes: u64,
+    /// Bytes of memory beside that, of all processes together; where no cgroup counts them, of each process.
+    pub memory_bytes: u64,
     /// Processes and threads at once.
     pub processes: u64,
     /// Open files of one process.
@@ -58,6 +71,7 @@ impl Default for CageLimits {
         CageLimits {
             workspace_bytes: limits::WORKSPACE_BYTES,
             workspace_inodes: limits::WORKSPACE_INODES,
+            memory_bytes: limits::AGENT_MEMORY_BYTES,
             processes: limits::AGENT_PROCESSES,
             open_files: limits::AGENT_OPEN_FILES,
         }
@@ -82,6 +96,8 @@ pub struct CageSpec {
     pub expose: Vec<PathBuf>,
     /// Paths that are hidden wherever they would appear. A mask wins over everything above.
     pub mask: Vec<PathBuf>,
+    /// A folder of the workspace for the caller's own things.
+    pub desk: Option<Desk>,
     /// How much of everything.
     pub limits: CageLimits,
     /// The cgroup folder under which the cage's own is made; found by itself when `None`.
@@ -99,6 +115,7 @@ impl CageSpec {
             write: Vec::new(),
             expose: Vec::new(),
             mask: Vec::new(),
+            desk: None,
             limits: CageLimits::default(),
             cgroup_parent: None,
         }

@@ -28,6 +28,9 @@ pub struct TreeId {
     /// The cage's cgroup folder, which is removed with the tree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<PathBuf>,
+    /// Further ones, where each controller has its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_cgroups: Vec<PathBuf>,
 }
 
 /// Why a tree could not be proven dead.
@@ -40,6 +43,15 @@ pub enum StillAlive {
         pid: u32,
         /// How long was waited.
         waited: Span,
+    },
+    /// Everything in it is dead, and a cgroup of it could not be removed.
+    #[error("the process tree is dead, and its cgroup `{path}` cannot be removed")]
+    Cgroup {
+        /// The cgroup.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
     },
     /// The kernel did not let it be looked at or ended.
     #[error("cannot end process tree {pid}")]
@@ -54,9 +66,16 @@ pub enum StillAlive {
 
 impl TreeId {
     /// The identity of the tree whose keeper is `pid`, which must be alive or at least not reaped.
-    pub(crate) fn of(pid: u32, cgroup: Option<PathBuf>) -> io::Result<TreeId> {
+    pub(crate) fn of(pid: u32, cgroups: &[PathBuf]) -> io::Result<TreeId> {
         let (_, start_time) = stat(pid)?.ok_or(io::ErrorKind::NotFound)?;
-        Ok(TreeId { pid, start_time, boot_id: boot_id()?, cgroup })
+        let mut cgroups = cgroups.iter().cloned();
+        let cgroup = cgroups.next();
+        Ok(TreeId { pid, start_time, boot_id: boot_id()?, cgroup, other_cgroups: cgroups.collect() })
+    }
+
+    /// All its cgroups.
+    pub(crate) fn cgroups(&self) -> impl Iterator<Item = &Path> {
+        self.cgroup.iter().chain(&self.other_cgroups).map(PathBuf::as_path)
     }
 
     /// True when nothing of the tree is alive.
@@ -88,8 +107,9 @@ impl TreeId {
                 return Err(StillAlive::Deadline { pid: self.pid, waited: deadline });
             }
         }
-        if let Some(cgroup) = &self.cgroup {
-            cgroup::remove(cgroup, end).map_err(denied)?;
+        for cgroup in self.cgroups() {
+            cgroup::remove(cgroup, end)
+                .map_err(|source| StillAlive::Cgroup { path: cgroup.into(), source })?;
         }
         Ok(())
     }
@@ -142,7 +162,11 @@ impl TreeId {
     }
 
     fn members(&self) -> io::Result<Vec<Pid>> {
-        self.cgroup.as_deref().map_or(Ok(Vec::new()), cgroup::members)
+        let mut members = Vec::new();
+        for cgroup in self.cgroups() {
+            members.extend(cgroup::members(cgroup)?);
+        }
+        Ok(members)
     }
 }
 
@@ -227,7 +251,7 @@ mod tests {
 
     #[test]
     fn r011_this_process_is_alive_and_others_of_its_id_are_not_it() {
-        let here = TreeId::of(std::process::id(), None).unwrap();
+        let here = TreeId::of(std::process::id(), &[]).unwrap();
         assert!(!here.is_dead().unwrap());
         let earlier = TreeId { start_time: here.start_time + 1, ..here.clone() };
         assert!(earlier.is_dead().unwrap());

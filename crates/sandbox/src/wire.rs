@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ended::Ended;
 use crate::measure::Measure;
-use crate::spec::{CageLimits, Program, Sandbox};
+use crate::spec::{CageLimits, Desk, Program, Sandbox};
 
 /// The longest frame: a command and an environment, each 64 KiB and escaped, with room to spare.
 const FRAME_BYTES: usize = 1 << 20;
@@ -49,7 +49,7 @@ pub(crate) enum Report {
     Refused { measures: Vec<Measure> },
     /// A path of the spec cannot appear inside.
     BadPath { path: PathBuf, why: String },
-    /// The cage stands and nothing runs in it. Beside: the workspace folder, the listener.
+    /// The cage stands and nothing runs in it. Beside: the workspace folder, the listener, and the desk if there is one.
     Ready { measures: Vec<Measure>, hidden: Vec<PathBuf> },
     /// Answer to [`Order::Resolve`].
     Resolved { path: PathBuf },
@@ -79,13 +79,20 @@ pub(crate) struct Plan {
     pub(crate) project: Option<PathBuf>,
     pub(crate) mappings: Vec<Mapping>,
     pub(crate) mask: Vec<PathBuf>,
-    /// Sockets of others that were bound beneath a visible path.
-    pub(crate) sockets: Vec<PathBuf>,
+    pub(crate) desk: Option<Desk>,
     pub(crate) limits: CageLimits,
     /// Whether the cage has a user namespace, which bounds what may be mounted how.
     pub(crate) user_namespace: bool,
-    /// How many processes `RLIMIT_NPROC` allows; `None` where a cgroup counts them.
-    pub(crate) rlimit_processes: Option<u64>,
+    pub(crate) rlimits: Rlimits,
+}
+
+/// What counts in each process what no cgroup counts in all of them together.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Rlimits {
+    /// `RLIMIT_NPROC`, which counts a user's.
+    pub(crate) processes: Option<u64>,
+    /// `RLIMIT_DATA`.
+    pub(crate) memory_bytes: Option<u64>,
 }
 
 /// A host path that appears inside.
@@ -101,9 +108,13 @@ pub(crate) struct Mapping {
 pub(crate) struct Dress {
     pub(crate) sandbox: Sandbox,
     pub(crate) limits: CageLimits,
-    pub(crate) rlimit_processes: Option<u64>,
+    pub(crate) rlimits: Rlimits,
     /// Folders in which everything may be done.
     pub(crate) writable: Vec<PathBuf>,
+    /// Where something of the host is seen as it is, sockets and all.
+    pub(crate) bound: Vec<PathBuf>,
+    /// Whether something of the host is written.
+    pub(crate) writes_host: bool,
     /// `None`: confine, say what holds, and leave.
     pub(crate) exec: Option<Exec>,
 }
@@ -129,6 +140,8 @@ pub(crate) enum Dressed {
 pub(crate) enum WireError {
     #[error("the other side is gone")]
     Gone,
+    #[error("the other side said nothing in the time it had")]
+    Silent,
     #[error("a message of {0} bytes is longer than the {FRAME_BYTES} allowed")]
     TooLong(usize),
     #[error("cannot read a message")]
@@ -141,6 +154,7 @@ impl From<rustix::io::Errno> for WireError {
     fn from(errno: rustix::io::Errno) -> Self {
         match errno {
             rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET => WireError::Gone,
+            rustix::io::Errno::AGAIN => WireError::Silent,
             other => WireError::Io(other.into()),
         }
     }

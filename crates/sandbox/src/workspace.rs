@@ -18,10 +18,13 @@ const LIST_DEPTH: usize = 64;
 /// dead, and even after the cage is closed. Its memory is held as long as a clone of this lives.
 ///
 /// Paths are relative to the workspace. No symbolic link is ever followed, in any part of a path, and no path leads
-/// out. Masked paths and other mounts inside the workspace are not there.
+/// out. Masked paths and what is only read of the host are not there. What is written on the host is, until the cage is
+/// closed.
 #[derive(Debug, Clone)]
 pub struct Workspace {
     root: Arc<OwnedFd>,
+    /// The caller's own folder, by its name: reached by itself, whatever a program made of the name.
+    desk: Option<(PathBuf, Arc<OwnedFd>)>,
     /// Masked or foreign paths within. The masks vanish with the cage's mounts, so they are kept here as well.
     hidden: Arc<[PathBuf]>,
 }
@@ -91,8 +94,9 @@ pub struct Entry {
 }
 
 impl Workspace {
-    pub(crate) fn new(root: OwnedFd, hidden: Vec<PathBuf>) -> Workspace {
-        Workspace { root: Arc::new(root), hidden: hidden.into() }
+    pub(crate) fn new(root: OwnedFd, desk: Option<(PathBuf, OwnedFd)>, hidden: Vec<PathBuf>) -> Workspace {
+        let desk = desk.map(|(name, folder)| (name, Arc::new(folder)));
+        Workspace { root: Arc::new(root), desk, hidden: hidden.into() }
     }
 
     /// Opens a regular file for reading.
@@ -148,8 +152,11 @@ impl Workspace {
     pub fn make_folder(&self, path: impl AsRef<Path>) -> Result<(), WorkspaceError> {
         let path = path.as_ref();
         self.check(path)?;
-        let mut at = self.open(Path::new(""), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-        for part in path.components() {
+        let (root, rest) = self.within(path);
+        let folder = OFlags::PATH | OFlags::DIRECTORY;
+        let mut at =
+            resolve(root, Path::new("."), folder, Mode::empty()).map_err(|errno| failed(path, errno))?;
+        for part in rest.components() {
             match mkdirat(&at, part.as_os_str(), Mode::from_raw_mode(0o755)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(errno) => return Err(failed(path, errno)),
@@ -208,8 +215,17 @@ impl Workspace {
 
     fn open(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, WorkspaceError> {
         self.check(path)?;
-        let path_or_here = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        resolve(&*self.root, path_or_here, flags, mode).map_err(|errno| failed(path, errno))
+        let (root, rest) = self.within(path);
+        let rest_or_here = if rest.as_os_str().is_empty() { Path::new(".") } else { rest };
+        resolve(root, rest_or_here, flags, mode).map_err(|errno| failed(path, errno))
+    }
+
+    /// Which folder a path begins in, and what is left of it.
+    fn within<'a>(&self, path: &'a Path) -> (&OwnedFd, &'a Path) {
+        match &self.desk {
+            Some((name, desk)) if path.starts_with(name) => (desk, path.strip_prefix(name).unwrap_or(path)),
+            _ => (&self.root, path),
+        }
     }
 
     fn check(&self, path: &Path) -> Result<(), WorkspaceError> {
@@ -250,7 +266,7 @@ mod tests {
     fn workspace(hidden: &[&str]) -> (tempfile::TempDir, Workspace) {
         let folder = tempfile::tempdir().unwrap();
         let root = rustix::fs::open(folder.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
-        (folder, Workspace::new(root, hidden.iter().map(PathBuf::from).collect()))
+        (folder, Workspace::new(root, None, hidden.iter().map(PathBuf::from).collect()))
     }
 
     #[test]

@@ -12,8 +12,10 @@ use landlock::{
     RulesetStatus, Scope, path_beneath_rules,
 };
 
-use super::{Outcome, powers, system_calls, take_socket};
+use super::system_calls::{self, Needs};
+use super::{Outcome, powers, take_socket};
 use crate::measure::{Measure, MeasureName};
+use crate::spec::Sandbox;
 use crate::wire::{self, Dress, Dressed, Exec, NoStart};
 
 pub(super) fn run() -> Outcome {
@@ -57,19 +59,64 @@ fn become_program(socket: &UnixStream, exec: Exec) -> Result<(), wire::WireError
 /// Takes every measure a process can only take upon itself, each tried even where another failed.
 fn confine(dress: &Dress) -> Vec<Measure> {
     // A session of its own: no controlling terminal, and signals to a group stay in it.
-    let alone = rustix::process::setsid().map(drop).map_err(io::Error::from);
-    let bounded = alone.and_then(|()| powers::limit(&dress.limits, dress.rlimit_processes));
+    let alone = rustix::process::setsid().map(drop).map_err(|errno| named("setsid", errno.into()));
+    let bounded = alone.and_then(|()| {
+        powers::limit(&dress.limits, dress.rlimits).map_err(|error| named("setting resource limits", error))
+    });
     let dropped = bounded.and_then(|()| powers::drop_all()).and_then(|()| check("CapEff:\t0000000000000000"));
     let no_new = rustix::thread::set_no_new_privs(true).map_err(io::Error::from);
-    let landlock = landlock(&dress.writable);
-    let seccomp = system_calls::deny().map_err(io::Error::other).and_then(|()| check("Seccomp:\t2"));
+    let landlock = landlock(&dress.writable, &dress.bound);
+    let sockets = sockets(dress, landlock.as_ref().map_or(0, |abi| *abi));
+    let needs = Needs { no_unix_sockets: sockets == Sockets::None, no_set_id: dress.writes_host };
+    let seccomp = system_calls::deny(needs).map_err(io::Error::other).and_then(|()| check("Seccomp:\t2"));
+    let sockets = match sockets {
+        Sockets::None if seccomp.is_err() => Err(io::Error::other("without seccomp, sockets can be made")),
+        Sockets::None => Ok("seccomp: no sockets of its own"),
+        Sockets::Behind(what) => Ok(what),
+        Sockets::Open => Err(io::Error::other(format!(
+            "what is bound later in {} can be reached",
+            dress.bound.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+        ))),
+    };
     vec![
         measure(MeasureName::CapabilitiesDropped, dropped.map(|()| String::new())),
         measure(MeasureName::NoNewPrivileges, no_new.map(|()| String::new())),
-        measure(MeasureName::Landlock, landlock),
+        measure(MeasureName::Landlock, landlock.map(|abi| format!("abi {abi}"))),
         measure(MeasureName::Seccomp, seccomp.map(|()| String::new())),
+        measure(MeasureName::UnixSockets, sockets.map(Into::into)),
     ]
 }
+
+fn named(what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+/// How sockets of others are kept out of reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sockets {
+    /// A program can have no socket to reach one with.
+    None,
+    /// There are none, or the kernel looks whose they are.
+    Behind(&'static str),
+    /// Only those that were there when the cage opened are covered.
+    Open,
+}
+
+fn sockets(dress: &Dress, abi: i32) -> Sockets {
+    if dress.bound.is_empty() {
+        return Sockets::Behind("overlay");
+    }
+    if abi >= RESOLVE_UNIX {
+        return Sockets::Behind("landlock abi 9");
+    }
+    match dress.sandbox {
+        Sandbox::Required => Sockets::None,
+        Sandbox::BestEffort => Sockets::Open,
+    }
+}
+
+/// The first ABI of Landlock that looks at connections to Unix sockets.
+const RESOLVE_UNIX: i32 = 9;
 
 fn measure(name: MeasureName, result: io::Result<String>) -> Measure {
     match result {
@@ -88,10 +135,14 @@ fn check(line: &str) -> io::Result<()> {
 
 /// Beneath the mounts, once more: read and execute what is visible, everything in the writable folders, devices used
 /// but not made. Signals and abstract sockets of outside are out of reach (ABI 6), and so are Unix sockets outside the
-/// writable folders (ABI 9).
-fn landlock(writable: &[PathBuf]) -> io::Result<String> {
+/// cage's own folders (ABI 9). The number of the kernel's ABI.
+fn landlock(writable: &[PathBuf], bound: &[PathBuf]) -> io::Result<i32> {
     let abi = ABI::V9;
     let everything = AccessFs::from_all(abi);
+    // A right given beneath a folder reaches through whatever is mounted there: sockets of the host's are not among it.
+    let (mixed, own): (Vec<_>, Vec<_>) = writable
+        .iter()
+        .partition(|path| bound.iter().any(|bound| bound.starts_with(path) || path.starts_with(bound)));
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(everything)
@@ -102,7 +153,8 @@ fn landlock(writable: &[PathBuf]) -> io::Result<String> {
             let device = AccessFs::from_file(abi) & !AccessFs::Execute;
             rules.add_rules(path_beneath_rules(["/dev"], device))
         })
-        .and_then(|rules| rules.add_rules(path_beneath_rules(writable, everything)))
+        .and_then(|rules| rules.add_rules(path_beneath_rules(own, everything)))
+        .and_then(|rules| rules.add_rules(path_beneath_rules(mixed, everything & !AccessFs::ResolveUnix)))
         .and_then(|rules| rules.restrict_self())
         .map_err(io::Error::other)?;
     match (status.ruleset, status.landlock) {
@@ -111,7 +163,7 @@ fn landlock(writable: &[PathBuf]) -> io::Result<String> {
         }
         (RulesetStatus::NotEnforced, _) => Err(io::Error::other("the kernel does not have it")),
         (_, LandlockStatus::Available { effective_abi, kernel_abi }) => {
-            Ok(format!("abi {}", kernel_abi.unwrap_or(effective_abi as i32)))
+            Ok(kernel_abi.unwrap_or(effective_abi as i32))
         }
         (_, other) => Err(io::Error::other(format!("{other:?}"))),
     }

@@ -13,6 +13,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, WaitStatus, wait};
 
@@ -46,6 +47,8 @@ struct Keeper {
     children: SignalFd,
     plan: Plan,
     writable: Vec<PathBuf>,
+    bound: Vec<PathBuf>,
+    proc: OwnedFd,
     job: Option<Job>,
 }
 
@@ -104,7 +107,16 @@ impl Keeper {
         let children = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         // The rest of what is set up above the host's authority is over: nobody inside may look into this process.
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
-        let keeper = Keeper { everyone, socket, children, plan, writable: root.writable, job: None };
+        let keeper = Keeper {
+            everyone,
+            socket,
+            children,
+            plan,
+            writable: root.writable,
+            bound: root.bound,
+            proc: root.proc,
+            job: None,
+        };
         let mut measures = std::mem::take(&mut root.measures);
         match keeper.dress(None, None)? {
             Some(Dressed::Rehearsed { measures: own }) => measures.extend(own),
@@ -112,7 +124,9 @@ impl Keeper {
         }
         keeper.reap_all();
         let ready = Report::Ready { measures, hidden: root.hidden };
-        wire::send(&keeper.socket, &ready, &[root.workspace.as_fd(), listener.as_fd()])?;
+        let mut fds = vec![root.workspace.as_fd(), listener.as_fd()];
+        fds.extend(root.desk.as_ref().map(AsFd::as_fd));
+        wire::send(&keeper.socket, &ready, &fds)?;
         Ok(Some(keeper))
     }
 
@@ -220,11 +234,14 @@ impl Keeper {
         if let Some(main) = main {
             *main = child.id().cast_signed();
         }
+        self.first_to_go(&child);
         let dress = Dress {
             sandbox: self.plan.sandbox,
             limits: self.plan.limits,
-            rlimit_processes: self.plan.rlimit_processes,
+            rlimits: self.plan.rlimits,
             writable: self.writable.clone(),
+            bound: self.bound.clone(),
+            writes_host: self.plan.mappings.iter().any(|mapping| mapping.writable),
             exec,
         };
         wire::send(&own, &dress, &[])?;
@@ -232,6 +249,17 @@ impl Keeper {
             Ok((answer, _)) => Ok(Some(answer)),
             Err(WireError::Gone) => Ok(None),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// When memory runs out the kernel ends an agent before anybody else, this process included: somebody has to tell.
+    /// The stage waits for its orders, so nothing of a program runs before.
+    fn first_to_go(&self, child: &std::process::Child) {
+        let file = format!("{}/oom_score_adj", child.id());
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        // Raising the score needs no right; a kernel that refuses ends somebody else first, and no more than that.
+        if let Ok(file) = openat(&self.proc, file, flags, Mode::empty()) {
+            let _ = rustix::io::write(&file, b"1000");
         }
     }
 
@@ -254,6 +282,8 @@ impl Keeper {
             exit,
             cause: job.cause,
             leftovers,
+            // The daemon's side can read it, and does.
+            out_of_memory: false,
             cpu: Span::from_millis(millis(used_cpu()?.saturating_sub(job.cpu_before))),
             max_rss_bytes: largest_memory()?,
         };

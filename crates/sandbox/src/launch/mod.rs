@@ -8,6 +8,7 @@
 //! Each stage is a fresh, single-threaded process, so everything is done by safe calls between `main` and the next
 //! `exec`; nothing happens between a `fork` and an `exec`.
 
+mod covers;
 mod inner;
 mod keeper;
 mod mounts;
@@ -16,6 +17,7 @@ mod outer;
 mod powers;
 mod resolve;
 mod root;
+mod shown;
 mod system_calls;
 mod visible;
 

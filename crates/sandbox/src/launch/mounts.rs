@@ -7,10 +7,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    CWD, FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstat, mkdirat, openat, openat2, statvfs,
+    CWD, FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstat, fstatvfs, mkdirat, openat, openat2,
+    statvfs,
 };
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive, mount_remount};
+use rustix::mount::{
+    MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_remount, unmount,
+};
 
 use crate::mountinfo;
 
@@ -39,25 +42,126 @@ pub(super) fn tmpfs(target: &Path, bytes: u64, inodes: u64, mode: u32, flags: Mo
     Ok(())
 }
 
-/// Makes `source`, with everything mounted beneath it, appear on the mount point `point`, which lies at `at`.
-pub(super) fn bind(source: &Path, point: &OwnedFd, at: &Path, access: Access) -> io::Result<()> {
-    let target = magic(point);
-    if fs::metadata(source)?.is_dir() {
-        mount_bind_recursive(source, &target)?;
-        // A remount reaches one mount, so each one beneath is visited.
-        for mount in mountinfo::read()?.iter().filter(|mount| mount.path.starts_with(at)) {
-            match restrict(&mount.path, access) {
+/// A file or folder of the host, found once. What is mounted is this, and nothing that took its name later.
+#[derive(Debug)]
+pub(super) struct Source {
+    fd: OwnedFd,
+    pub(super) leaf: Leaf,
+    kind: FileType,
+    /// The folder that holds it, for a file.
+    above: Option<OwnedFd>,
+    name: PathBuf,
+}
+
+/// Finds what of the host beneath `root` is shown. The path was resolved when it was checked; a link in it now is
+/// somebody's trick.
+pub(super) fn find(root: &Path, path: &Path) -> io::Result<Source> {
+    let (fd, above) = walk(root, path, None)?;
+    let kind = FileType::from_raw_mode(fstat(&fd)?.st_mode);
+    let leaf = match kind {
+        FileType::Symlink => return Err(Errno::LOOP.into()),
+        FileType::Directory => Leaf::Folder,
+        _ => Leaf::File,
+    };
+    let above = above.filter(|_| leaf == Leaf::File);
+    Ok(Source { fd, leaf, kind, above, name: path.file_name().unwrap_or_default().into() })
+}
+
+/// Makes `source` appear, read-only, on `point` through an overlay that has nothing above it: its files are read, and
+/// every other thing about them is the overlay's own. A connection to a socket in it, a pipe opened, a lock or a lease
+/// taken reaches nobody outside.
+///
+/// # Errors
+/// Where overlays cannot be stacked higher, on file systems that cannot be beneath one, and for what the kernel keeps
+/// together with the mounts beneath it.
+pub(super) fn show_apart(source: &Source, point: &OwnedFd, user_namespace: bool) -> io::Result<()> {
+    let overlay = |lower: &OwnedFd, target: &Path| -> io::Result<()> {
+        // The host's own wish that nothing be executed there does not pass through an overlay by itself.
+        let noexec = fstatvfs(lower)?.f_flag.contains(StatVfsMountFlags::NOEXEC);
+        let mut flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+        flags.set(MountFlags::NOEXEC, noexec);
+        // The usual attributes need rights on the host.
+        let own = if user_namespace { ",userxattr" } else { "" };
+        // By descriptor: the options give `,` and `:` of a path a meaning, and a name may have changed hands.
+        let options = format!("lowerdir={}:{EMPTY}{own}", magic(lower).display());
+        Ok(mount("overlay", target, "overlay", flags, CString::new(options)?.as_c_str())?)
+    };
+    let Some(above) = &source.above else { return overlay(&source.fd, &magic(point)) };
+    if source.kind == FileType::Socket {
+        // Named by itself it is meant to be reached.
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    overlay(above, Path::new(ASIDE))?;
+    let shown = walk(Path::new(ASIDE), &source.name, None).and_then(|(file, _)| {
+        mount_bind(magic(&file), magic(point))?;
+        Ok(())
+    });
+    unmount(ASIDE, UnmountFlags::DETACH)?;
+    shown
+}
+
+/// The lower of the two layers of an overlay that is only read.
+pub(super) const EMPTY: &str = "/empty";
+/// Where a folder stands for the moment in which one file of it is shown.
+pub(super) const ASIDE: &str = "/aside";
+
+/// Makes `source`, with everything mounted beneath it, appear at `inside` beneath `root`, whose mount point is `point`.
+pub(super) fn bind(
+    source: &Source,
+    point: &OwnedFd,
+    root: &Path,
+    inside: &Path,
+    access: Access,
+) -> io::Result<()> {
+    match source.leaf {
+        Leaf::Folder => mount_bind_recursive(magic(&source.fd), magic(point))?,
+        Leaf::File => mount_bind(magic(&source.fd), magic(point))?,
+    }
+    // The point is beneath what was mounted now. Found again by its name it must be what was meant: beneath a folder
+    // that others write, names change hands.
+    let top = place(root, inside, source.leaf, false)?;
+    let (meant, there) = (fstat(&source.fd)?, fstat(&top)?);
+    if (meant.st_dev, meant.st_ino) != (there.st_dev, there.st_ino) {
+        return Err(io::Error::other("it was exchanged while it was shown"));
+    }
+    restrict(&magic(&top), access)?;
+    if source.leaf == Leaf::Folder {
+        let (mounts, own) = (mountinfo::read()?, mount_id(&top)?);
+        // A remount reaches one mount, so each one beneath is visited: those of this one, not those it covers.
+        for mount in mountinfo::beneath(&mounts, own) {
+            let Ok(rest) = mount.path.strip_prefix(root) else { continue };
+            let leaf = if fs::symlink_metadata(&mount.path).is_ok_and(|found| found.is_dir()) {
+                Leaf::Folder
+            } else {
+                Leaf::File
+            };
+            match place(root, rest, leaf, false).and_then(|at| restrict(&magic(&at), access)) {
                 // Covered by another mount, or gone in a folder that cannot be searched: nobody inside reaches it
                 // either.
-                Err(error) if mount.path != at && unreachable(&error) => {}
+                Err(error) if unreachable(&error) => {}
                 other => other?,
             }
         }
-        Ok(())
-    } else {
-        mount_bind(source, &target)?;
-        restrict(at, access)
     }
+    Ok(())
+}
+
+/// Makes a folder or file of the cage's own appear on `point`, which lies at `at`.
+pub(super) fn bind_own(source: &Path, point: &OwnedFd, at: &Path, access: Access) -> io::Result<()> {
+    mount_bind(source, magic(point))?;
+    restrict(at, access)
+}
+
+/// Puts a folder on itself: a mount point cannot be renamed or removed by anybody in the cage.
+pub(super) fn pin(root: &Path, inside: &Path) -> io::Result<()> {
+    let point = place(root, inside, Leaf::Folder, false)?;
+    Ok(mount_bind_recursive(magic(&point), magic(&point))?)
+}
+
+fn mount_id(fd: &OwnedFd) -> io::Result<u64> {
+    let info = fs::read_to_string(Path::new("/proc/self/fdinfo").join(fd.as_raw_fd().to_string()))?;
+    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+    id.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 fn unreachable(error: &io::Error) -> bool {
@@ -85,33 +189,47 @@ pub(super) fn restrict(at: &Path, access: Access) -> io::Result<()> {
 /// Finds, or where `create` makes, the mount point `inside` beneath `root`. Symbolic links are not followed: the folder
 /// may be a project's, and whoever wrote it decides where its links lead.
 pub(super) fn place(root: &Path, inside: &Path, leaf: Leaf, create: bool) -> io::Result<OwnedFd> {
+    let (at, _) = walk(root, inside, create.then_some(leaf))?;
+    match (leaf, FileType::from_raw_mode(fstat(&at)?.st_mode)) {
+        (_, FileType::Symlink) => Err(Errno::LOOP.into()),
+        (Leaf::Folder, FileType::Directory) => Ok(at),
+        (Leaf::Folder, _) => Err(io::ErrorKind::NotADirectory.into()),
+        (Leaf::File, FileType::Directory) => Err(io::ErrorKind::IsADirectory.into()),
+        (Leaf::File, _) => Ok(at),
+    }
+}
+
+/// Goes down one name at a time, and makes what is missing when the kind of the last one is told. The last thing and the
+/// folder that holds it.
+fn walk(root: &Path, inside: &Path, create: Option<Leaf>) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
     let mut at = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut above = None;
     let mut parts = inside.components().filter(|part| *part != Component::RootDir).peekable();
     while let Some(part) = parts.next() {
         let Component::Normal(name) = part else { return Err(io::ErrorKind::InvalidInput.into()) };
-        let folder = parts.peek().is_some() || leaf == Leaf::Folder;
-        at = match step(&at, Path::new(name)) {
-            Err(Errno::NOENT) if create => {
-                if folder {
-                    mkdirat(&at, name, Mode::from_raw_mode(0o755))?;
-                } else {
+        let last = parts.peek().is_none();
+        let next = match (step(&at, Path::new(name)), create) {
+            (Err(Errno::NOENT), Some(leaf)) => {
+                if last && leaf == Leaf::File {
                     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
                     openat(&at, name, flags, Mode::from_raw_mode(0o644))?;
+                } else {
+                    mkdirat(&at, name, Mode::from_raw_mode(0o755))?;
                 }
                 step(&at, Path::new(name))?
             }
-            other => other?,
+            (other, _) => other?,
         };
-        let kind = FileType::from_raw_mode(fstat(&at)?.st_mode);
-        match (folder, kind) {
-            (_, FileType::Symlink) => return Err(Errno::LOOP.into()),
-            (true, FileType::Directory) => {}
-            (true, _) => return Err(io::ErrorKind::NotADirectory.into()),
-            (false, FileType::Directory) => return Err(io::ErrorKind::IsADirectory.into()),
-            (false, _) => {}
+        if !last {
+            match FileType::from_raw_mode(fstat(&next)?.st_mode) {
+                FileType::Directory => {}
+                FileType::Symlink => return Err(Errno::LOOP.into()),
+                _ => return Err(io::ErrorKind::NotADirectory.into()),
+            }
         }
+        above = Some(std::mem::replace(&mut at, next));
     }
-    Ok(at)
+    Ok((at, above))
 }
 
 fn step(at: impl AsFd, name: &Path) -> Result<OwnedFd, Errno> {

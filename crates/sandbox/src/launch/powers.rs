@@ -10,6 +10,10 @@ use rustix::thread::{
 };
 
 use crate::spec::CageLimits;
+use crate::wire::Rlimits;
+
+/// The one limit under which nothing is done with a core.
+const CORE_BYTES: u64 = 1;
 
 /// Makes all capabilities survive the keeper's `exec`, which would end them for anybody but root.
 pub(super) fn keep_over_exec() -> io::Result<()> {
@@ -42,17 +46,20 @@ pub(super) fn drop_all() -> io::Result<()> {
     Ok(())
 }
 
-/// Bounds what one process may use. Memory is not among it: `RLIMIT_AS` breaks programs that reserve address space
-/// they never touch.
-pub(super) fn limit(limits: &CageLimits, processes: Option<u64>) -> io::Result<()> {
+/// Bounds what one process may use. `RLIMIT_AS` is not among it: it breaks programs that reserve address space they never
+/// touch. `RLIMIT_DATA` counts only what can be written.
+pub(super) fn limit(limits: &CageLimits, each: Rlimits) -> io::Result<()> {
     // Above the disk limit, so that a full disk is an error a program can read (ENOSPC) and not a signal; it binds only
     // on writable paths of the host.
     let largest_file = limits.workspace_bytes.saturating_add(1 << 20);
     let table = [
-        (Resource::Core, Some(0)),
+        // Not 0: for a handler that a core dump is piped to, which runs outside and as root, the kernel ignores every
+        // limit but this one, and a file of less than a page is not written either.
+        (Resource::Core, Some(CORE_BYTES)),
+        (Resource::Data, each.memory_bytes),
         (Resource::Fsize, Some(largest_file)),
         (Resource::Nofile, Some(limits.open_files)),
-        (Resource::Nproc, processes),
+        (Resource::Nproc, each.processes),
         (Resource::Msgqueue, Some(0)),
         (Resource::Rtprio, Some(0)),
         (Resource::Nice, Some(0)),

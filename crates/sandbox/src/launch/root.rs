@@ -18,20 +18,27 @@ use rustix::mount::{
 };
 use rustix::process::{chdir, pivot_root};
 
-use super::mounts::{Access, Leaf, bind, magic, place, restrict, tmpfs};
-use super::visible::{DEVICES, ENTRIES_WITHOUT_OVERLAY, ETC, PROC_HIDDEN, SYSTEM};
+use super::mounts::{ASIDE, Access, Leaf, bind_own, magic, place, restrict, tmpfs};
+use super::shown::Shown;
+use super::visible::{COPIED_BYTES, DEVICES, ETC, PROC_HIDDEN, SYSTEM, TERMINALS};
 use crate::measure::{Measure, MeasureName};
 use crate::spec::{HOME, WORKSPACE};
-use crate::wire::{Mapping, Plan};
+use crate::wire::Plan;
 
 /// A root that stands.
 pub(super) struct Root {
     pub(super) measures: Vec<Measure>,
     pub(super) workspace: OwnedFd,
+    /// The caller's own folder in it, when it asked for one.
+    pub(super) desk: Option<OwnedFd>,
     /// Paths in the workspace that are not the workspace's own.
     pub(super) hidden: Vec<PathBuf>,
     /// Folders in which everything may be done.
     pub(super) writable: Vec<PathBuf>,
+    /// Where something of the host is seen as it is, sockets and all.
+    pub(super) bound: Vec<PathBuf>,
+    /// `/proc` as it was before it became read-only, for what the keeper does to its children.
+    pub(super) proc: OwnedFd,
 }
 
 /// Why there is no root.
@@ -41,7 +48,7 @@ pub(super) enum NoRoot {
 }
 
 impl NoRoot {
-    fn path(path: &Path, error: io::Error) -> NoRoot {
+    pub(super) fn path(path: &Path, error: impl std::fmt::Display) -> NoRoot {
         NoRoot::BadPath { path: path.to_owned(), why: error.to_string() }
     }
 }
@@ -52,25 +59,35 @@ pub(super) fn build(plan: &Plan) -> Result<Root, NoRoot> {
     let rootless = missing(MeasureName::MinimalRoot);
     stand_on_base().map_err(rootless)?;
     open_store(plan).map_err(missing(MeasureName::DiskLimit))?;
-    let mut build = Build { plan, shown: Vec::new(), measures: Vec::new() };
+    let mut build = Build::new(plan).map_err(rootless)?;
     let disk = format!("{} bytes, {} files", plan.limits.workspace_bytes, plan.limits.workspace_inodes);
     build.measures.push(Measure::held(MeasureName::DiskLimit, disk));
     build.system().map_err(rootless)?;
     build.etc().map_err(rootless)?;
-    build.devices().map_err(rootless)?;
-    build.own_folders().map_err(rootless)?;
+    devices().map_err(rootless)?;
+    own_folders().map_err(rootless)?;
     build.project()?;
     build.mappings()?;
-    let hidden = build.masks()?;
-    proc_and_leave().map_err(rootless)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let workspace = openat(CWD, WORKSPACE, flags, Mode::empty()).map_err(|errno| rootless(errno.into()))?;
+    build.masks()?;
+    build.desk()?;
+    let open = |path: &Path| {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(CWD, path, flags, Mode::empty()).map_err(|errno| rootless(errno.into()))
+    };
+    // As it is stored, where nothing is mounted on it: the caller writes what programs only read.
+    let desk = plan.desk.as_ref().map(|_| open(Path::new(DESK))).transpose()?;
+    let proc = proc_and_leave().map_err(rootless)?;
+    let workspace = open(Path::new(WORKSPACE))?;
     build.measures.push(Measure::held(MeasureName::MinimalRoot, ""));
-    let own = [WORKSPACE, HOME, "/tmp", "/dev/shm"].map(PathBuf::from);
-    let written =
-        plan.mappings.iter().filter(|mapping| mapping.writable).map(|mapping| mapping.inside.clone());
-    let writable = own.into_iter().chain(written).collect();
-    Ok(Root { measures: build.measures, workspace, hidden, writable })
+    Ok(Root {
+        workspace,
+        desk,
+        hidden: build.hidden(),
+        writable: build.writable(),
+        bound: build.bound,
+        measures: build.measures,
+        proc,
+    })
 }
 
 /// Makes a small file system in memory the root, with the host's beneath it.
@@ -81,26 +98,32 @@ fn stand_on_base() -> io::Result<()> {
     let point = point.ok_or_else(|| io::Error::other("the host has no folder to begin on"))?;
     tmpfs(point, 1 << 20, 1_024, 0o755, MountFlags::empty())?;
     chdir(point)?;
-    for folder in ["oldroot", "newroot", "proc", "store", "lower", "empty"] {
+    for folder in ["oldroot", "newroot", "proc", "store", "lower", "empty", "aside"] {
         fs::create_dir(folder)?;
     }
     pivot_root(".", "oldroot")?;
     chdir("/")?;
     let plain = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", "/proc", "proc", plain, None::<&CStr>)?;
-    fs::write("/none", "")?;
+    fs::write(NONE, "")?;
     let root = Path::new(NEW);
-    tmpfs(root, 4 << 20, 16_384, 0o755, MountFlags::empty())
+    tmpfs(root, 8 << 20, 16_384, 0o755, MountFlags::empty())
 }
 
-const NEW: &str = "/newroot";
-const OLD: &str = "/oldroot";
+/// Where the cage's root grows.
+pub(super) const NEW: &str = "/newroot";
+/// Where the host is meanwhile.
+pub(super) const OLD: &str = "/oldroot";
+/// Where the caller's own folder is stored.
+pub(super) const DESK: &str = "/store/desk";
+/// An empty file to put over others.
+pub(super) const NONE: &str = "/none";
 
 /// The one place that is written, with the disk limit.
 fn open_store(plan: &Plan) -> io::Result<()> {
     let (bytes, inodes) = (plan.limits.workspace_bytes, plan.limits.workspace_inodes);
     tmpfs(Path::new("/store"), bytes, inodes, 0o755, MountFlags::empty())?;
-    for folder in ["upper", "work", "workspace", "home", "tmp", "shm"] {
+    for folder in ["upper", "work", "workspace", "home", "tmp", "shm", "desk"] {
         fs::create_dir(Path::new("/store").join(folder))?;
     }
     for folder in ["tmp", "shm"] {
@@ -109,18 +132,18 @@ fn open_store(plan: &Plan) -> io::Result<()> {
     Ok(())
 }
 
-struct Build<'a> {
-    plan: &'a Plan,
-    /// What of the host is seen where, for the masks, and whether making a mount point there would touch the host.
-    shown: Vec<Shown>,
-    measures: Vec<Measure>,
-}
-
-struct Shown {
-    host: PathBuf,
-    inside: PathBuf,
-    of_host: bool,
-    writable: bool,
+/// What is being built.
+pub(super) struct Build<'a> {
+    pub(super) plan: &'a Plan,
+    /// What of the host is seen where.
+    pub(super) shown: Vec<Shown>,
+    /// What of it is seen as it is and not through an overlay.
+    pub(super) bound: Vec<PathBuf>,
+    /// Paths inside that are covered.
+    pub(super) covered: BTreeSet<PathBuf>,
+    /// Where the host has mounts, as it names them.
+    pub(super) mounts: Vec<PathBuf>,
+    pub(super) measures: Vec<Measure>,
 }
 
 impl Build<'_> {
@@ -157,192 +180,62 @@ impl Build<'_> {
             let inside = etc.join(name);
             // A link such as `localtime` or `os-release` is resolved by hand: an absolute one means the host's root.
             let Some(source) = follow(&inside) else { continue };
-            if fs::metadata(host(&source)).is_ok() {
+            let Ok(found) = fs::symlink_metadata(host(&source)) else { continue };
+            if found.is_dir() {
                 self.show(&source, &inside, Access::ReadOnly)?;
+            } else if found.is_file() && found.len() <= COPIED_BYTES {
+                // A copy, which is cheaper than a mount and shares no lock with the host's file.
+                if let Some(above) = inside.parent() {
+                    fs::create_dir_all(new(above))?;
+                }
+                // What its owner keeps to himself is not what programs need.
+                if let Ok(content) = fs::read(host(&source)) {
+                    fs::write(new(&inside), content)?;
+                }
             }
         }
         fs::write(new("/etc/hosts"), format!("127.0.0.1 localhost {}\n::1 localhost\n", self.plan.hostname))
     }
-
-    fn devices(&mut self) -> io::Result<()> {
-        fs::create_dir(new("/dev"))?;
-        for device in DEVICES {
-            let path = Path::new("/dev").join(device);
-            if host(&path).exists() {
-                let point = place(Path::new(NEW), &path, Leaf::File, true)?;
-                bind(&host(&path), &point, &new(&path), Access::Device)?;
-            }
-        }
-        let links = [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")];
-        for (name, target) in links {
-            symlink(target, new(Path::new("/dev").join(name)))?;
-        }
-        // Terminals of its own are a convenience; a kernel without them is no reason to refuse.
-        fs::create_dir(new("/dev/pts"))?;
-        let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-        if mount("devpts", new("/dev/pts"), "devpts", flags, c"newinstance,ptmxmode=0666,mode=620").is_ok() {
-            symlink("pts/ptmx", new("/dev/ptmx"))?;
-        }
-        Ok(())
-    }
-
-    /// Folders every cage has: all but the workspace of a project come from the store.
-    fn own_folders(&mut self) -> io::Result<()> {
-        for (stored, inside) in
-            [("home", HOME), ("tmp", "/tmp"), ("shm", "/dev/shm"), ("workspace", WORKSPACE)]
-        {
-            self.show_stored(stored, Path::new(inside))?;
-        }
-        for folder in ["/proc", "/run", "/var"] {
-            fs::create_dir(new(folder))?;
-        }
-        symlink("/tmp", new("/var/tmp"))?;
-        symlink("/run", new("/var/run"))
-    }
-
-    fn show_stored(&mut self, stored: &str, inside: &Path) -> io::Result<()> {
-        let point = place(Path::new(NEW), inside, Leaf::Folder, true)?;
-        bind(&Path::new("/store").join(stored), &point, &new(inside), Access::ReadWrite)
-    }
-
-    fn project(&mut self) -> Result<(), NoRoot> {
-        let Some(project) = &self.plan.project else { return Ok(()) };
-        let inside = PathBuf::from(WORKSPACE);
-        match self.overlay(project) {
-            Ok(()) => {
-                self.measures.push(Measure::held(MeasureName::Overlay, ""));
-                self.shown.push(Shown { host: project.clone(), inside, of_host: false, writable: true });
-                Ok(())
-            }
-            Err(error) => {
-                let missing = Measure::missing(MeasureName::Overlay, error);
-                if missing.refuses(self.plan.sandbox) {
-                    return Err(NoRoot::Missing(missing));
-                }
-                self.measures.push(missing);
-                self.entries(project).map_err(|error| NoRoot::path(project, error))
-            }
-        }
-    }
-
-    fn overlay(&mut self, project: &Path) -> io::Result<()> {
-        let lower = place(Path::new("/"), Path::new("/lower"), Leaf::Folder, false)?;
-        // Through a name of our own, since the options give `,` and `:` of a path a meaning.
-        bind(&host(project), &lower, Path::new("/lower"), Access::ReadOnly)?;
-        let options = match self.plan.user_namespace {
-            false => c"lowerdir=/lower,upperdir=/store/upper,workdir=/store/work",
-            // The usual attributes need rights on the host.
-            true => c"lowerdir=/lower,upperdir=/store/upper,workdir=/store/work,userxattr",
-        };
-        let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        mount("overlay", new(WORKSPACE), "overlay", flags, options)?;
-        Ok(())
-    }
-
-    /// Without overlay: each entry read-only in a workspace that itself can be written.
-    fn entries(&mut self, project: &Path) -> io::Result<()> {
-        for entry in fs::read_dir(host(project))?.take(ENTRIES_WITHOUT_OVERLAY) {
-            let name = entry?.file_name();
-            let (source, inside) = (project.join(&name), Path::new(WORKSPACE).join(&name));
-            let kind = fs::symlink_metadata(host(&source))?.file_type();
-            if kind.is_symlink() {
-                symlink(fs::read_link(host(&source))?, new(&inside))?;
-            } else if kind.is_dir() || kind.is_file() {
-                self.show(&source, &inside, Access::ReadOnly)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn mappings(&mut self) -> Result<(), NoRoot> {
-        let mut mappings: Vec<&Mapping> = self.plan.mappings.iter().collect();
-        // What lies deeper is shown on top.
-        mappings.sort_by_key(|mapping| mapping.inside.components().count());
-        for Mapping { host, inside, writable } in mappings {
-            let already = self.shown.iter().any(|shown| {
-                shown.of_host
-                    && !writable
-                    && inside.strip_prefix(&shown.inside).ok() == host.strip_prefix(&shown.host).ok()
-                    && inside.starts_with(&shown.inside)
-            });
-            if !already {
-                let access = if *writable { Access::ReadWrite } else { Access::ReadOnly };
-                self.show(host, inside, access).map_err(|error| NoRoot::path(inside, error))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn show(&mut self, source: &Path, inside: &Path, access: Access) -> io::Result<()> {
-        if self.plan.mask.iter().any(|mask| source.starts_with(mask)) {
-            return Ok(());
-        }
-        let leaf = if fs::metadata(host(source))?.is_dir() { Leaf::Folder } else { Leaf::File };
-        let above = self.shown.iter().filter(|shown| inside.starts_with(&shown.inside));
-        let deepest = above.max_by_key(|shown| shown.inside.components().count());
-        let create = !deepest.is_some_and(|shown| shown.of_host);
-        let point = place(Path::new(NEW), inside, leaf, create)?;
-        bind(&host(source), &point, &new(inside), access)?;
-        let writable = access == Access::ReadWrite;
-        self.shown.push(Shown {
-            host: source.to_owned(),
-            inside: inside.to_owned(),
-            of_host: true,
-            writable,
-        });
-        Ok(())
-    }
-
-    /// Covers every masked path, wherever it would be seen. Returns what of the workspace is not its own.
-    fn masks(&mut self) -> Result<Vec<PathBuf>, NoRoot> {
-        let mut covered: BTreeSet<PathBuf> = BTreeSet::new();
-        for mask in self.plan.mask.iter().chain(&self.plan.sockets) {
-            for shown in &self.shown {
-                let Ok(rest) = mask.strip_prefix(&shown.host) else { continue };
-                let inside =
-                    if rest.as_os_str().is_empty() { shown.inside.clone() } else { shown.inside.join(rest) };
-                let beneath = covered.iter().any(|covered| inside.starts_with(covered));
-                if beneath || !covered.insert(inside.clone()) {
-                    continue;
-                }
-                let there = cover(&inside, !shown.of_host)
-                    .map_err(|error| NoRoot::Missing(Measure::missing(MeasureName::HomeMasked, error)))?;
-                if !there && shown.writable {
-                    let why = "it does not exist, and could be made through a writable path".into();
-                    return Err(NoRoot::BadPath { path: mask.clone(), why });
-                }
-            }
-        }
-        if !self.plan.mask.is_empty() {
-            self.measures.push(Measure::held(MeasureName::HomeMasked, ""));
-        }
-        let foreign = self.shown.iter().filter(|shown| shown.of_host).map(|shown| shown.inside.clone());
-        let within = |path: PathBuf| Some(path.strip_prefix(WORKSPACE).ok()?.to_owned());
-        Ok(foreign.chain(covered).filter_map(within).filter(|path| !path.as_os_str().is_empty()).collect())
-    }
 }
 
-/// Puts an empty thing over `inside`. Where there is nothing yet, an empty folder is put there first if it may be;
-/// otherwise the answer is false.
-fn cover(inside: &Path, create: bool) -> io::Result<bool> {
-    let at = new(inside);
-    match fs::symlink_metadata(&at) {
-        Ok(found) if found.is_dir() => {}
-        Ok(_) => {
-            let point = place(Path::new(NEW), inside, Leaf::File, false)?;
-            return bind(Path::new("/none"), &point, &at, Access::ReadOnly).map(|()| true);
+fn devices() -> io::Result<()> {
+    fs::create_dir(new("/dev"))?;
+    for device in DEVICES {
+        let path = Path::new("/dev").join(device);
+        if host(&path).exists() {
+            let point = place(Path::new(NEW), &path, Leaf::File, true)?;
+            bind_own(&host(&path), &point, &new(&path), Access::Device)?;
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound && create => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
     }
-    let point = place(Path::new(NEW), inside, Leaf::Folder, create)?;
-    let flags = MountFlags::RDONLY | MountFlags::NOEXEC;
-    tmpfs(&magic(&point), 4_096, 2, 0o555, flags).map(|()| true)
+    let links = [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")];
+    for (name, target) in links {
+        symlink(target, new(Path::new("/dev").join(name)))?;
+    }
+    // Terminals of its own are a convenience; a kernel without them is no reason to refuse.
+    fs::create_dir(new("/dev/pts"))?;
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    if mount("devpts", new("/dev/pts"), "devpts", flags, TERMINALS).is_ok() {
+        symlink("pts/ptmx", new("/dev/ptmx"))?;
+    }
+    Ok(())
+}
+
+/// Folders every cage has: all but the workspace of a project come from the store.
+fn own_folders() -> io::Result<()> {
+    for (stored, inside) in [("home", HOME), ("tmp", "/tmp"), ("shm", "/dev/shm"), ("workspace", WORKSPACE)] {
+        let point = place(Path::new(NEW), Path::new(inside), Leaf::Folder, true)?;
+        bind_own(&Path::new("/store").join(stored), &point, &new(inside), Access::ReadWrite)?;
+    }
+    for folder in ["/proc", "/run", "/var"] {
+        fs::create_dir(new(folder))?;
+    }
+    symlink("/tmp", new("/var/tmp"))?;
+    symlink("/run", new("/var/run"))
 }
 
 /// Gives `/proc` its final place and form, makes the root read-only, and leaves the host behind.
-fn proc_and_leave() -> io::Result<()> {
+fn proc_and_leave() -> io::Result<OwnedFd> {
+    let kept = keep_proc()?;
     for name in PROC_HIDDEN {
         let at = Path::new("/proc").join(name);
         let Ok(found) = fs::metadata(&at) else { continue };
@@ -350,7 +243,7 @@ fn proc_and_leave() -> io::Result<()> {
         let point = place(Path::new("/proc"), Path::new(name), leaf, false)?;
         match leaf {
             Leaf::Folder => tmpfs(&magic(&point), 4_096, 2, 0o555, MountFlags::RDONLY | MountFlags::NOEXEC)?,
-            Leaf::File => bind(Path::new("/none"), &point, &at, Access::ReadOnly)?,
+            Leaf::File => bind_own(Path::new(NONE), &point, &at, Access::ReadOnly)?,
         }
     }
     let read_only = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
@@ -362,7 +255,16 @@ fn proc_and_leave() -> io::Result<()> {
     pivot_root(".", ".")?;
     unmount(".", UnmountFlags::DETACH)?;
     chdir("/")?;
-    Ok(())
+    Ok(kept)
+}
+
+/// A second mount of `/proc` that only a descriptor leads to. Nobody in the cage may look at the keeper's descriptors.
+fn keep_proc() -> io::Result<OwnedFd> {
+    rustix::mount::mount_bind("/proc", ASIDE)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let kept = openat(CWD, ASIDE, flags, Mode::empty())?;
+    unmount(ASIDE, UnmountFlags::DETACH)?;
+    Ok(kept)
 }
 
 /// Follows links of the host's `/etc` by hand, as if the host's root were the root; `None` when they lead nowhere.
@@ -384,11 +286,11 @@ fn follow(path: &Path) -> Option<PathBuf> {
     None
 }
 
-fn host(path: impl AsRef<Path>) -> PathBuf {
+pub(super) fn host(path: impl AsRef<Path>) -> PathBuf {
     under(OLD, path.as_ref())
 }
 
-fn new(path: impl AsRef<Path>) -> PathBuf {
+pub(super) fn new(path: impl AsRef<Path>) -> PathBuf {
     under(NEW, path.as_ref())
 }
 

@@ -124,15 +124,56 @@ const SOCKET_KIND: u64 = 0xf;
 /// Put a character into somebody's terminal.
 const TERMINAL_TRICKS: [u64; 2] = [0x5412, 0x541c];
 
+/// Protocols by which programs talk over IPv4 and IPv6: the usual one of a kind, TCP, UDP, pings, and TCP over several
+/// paths. Each other one makes the kernel load a module.
+const PROTOCOLS: [libc::c_int; 6] = [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP, 1, 58, 262];
+/// Set-user-id and set-group-id. In a folder that is written on the host they would be somebody's rights.
+const SET_ID: [u64; 2] = [0o4000, 0o2000];
+/// `O_CREAT` and `O_TMPFILE` without `O_DIRECTORY`: only with one of them does opening look at a mode.
+const CREATING: [u64; 2] = [0o100, 0o20_000_000];
+/// `fchmodat2`, which not every libc knows.
+const FCHMODAT2: libc::c_long = 452;
+/// Where the mode is, of calls that always have one.
+const MODES: &[(libc::c_long, u8)] = &[
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_chmod, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mkdir, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mknod, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_creat, 1),
+    (libc::SYS_fchmod, 1),
+    (libc::SYS_fchmodat, 2),
+    (FCHMODAT2, 2),
+    (libc::SYS_mkdirat, 2),
+    (libc::SYS_mknodat, 2),
+];
+/// Where flags and mode are, of calls that open.
+const OPENS: &[(libc::c_long, u8, u8)] = &[
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, 1, 2),
+    (libc::SYS_openat, 2, 3),
+];
+
+/// What of the host a cage shows decides what else is denied.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Needs {
+    /// Foreign Unix sockets are in sight and nothing else keeps a program from them.
+    pub(super) no_unix_sockets: bool,
+    /// Files made inside stay on the host.
+    pub(super) no_set_id: bool,
+}
+
 /// Denies, from here on and in every program after.
-pub(super) fn deny() -> Result<(), seccompiler::Error> {
-    for program in programs()? {
+pub(super) fn deny(needs: Needs) -> Result<(), seccompiler::Error> {
+    for program in programs(needs)? {
         apply_filter(&program)?;
     }
     Ok(())
 }
 
-fn programs() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
+fn programs(needs: Needs) -> Result<[BpfProgram; 3], seccompiler::BackendError> {
     let arch: TargetArch = std::env::consts::ARCH.try_into()?;
     let errno = |errno: libc::c_int| SeccompAction::Errno(errno.unsigned_abs());
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
@@ -152,8 +193,40 @@ fn programs() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
         let odd = SeccompCmpOp::MaskedEq(SOCKET_KIND);
         socket.push(rule([(0, SeccompCmpOp::Ne, netlink), (1, odd, word(kind))])?);
     }
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let others = PROTOCOLS.map(|protocol| (2, SeccompCmpOp::Ne, word(protocol)));
+        socket.push(rule([(0, SeccompCmpOp::Eq, word(family))].into_iter().chain(others))?);
+    }
+    let mut pairs = vec![rule([(0, SeccompCmpOp::Ne, word(libc::AF_UNIX))])?];
+    if needs.no_unix_sockets {
+        socket.push(rule([(0, SeccompCmpOp::Eq, word(libc::AF_UNIX))])?);
+        // A pair of these is connected already; one of datagrams may be sent anywhere, and RAW is another word for them.
+        let connected = [libc::SOCK_STREAM, libc::SOCK_SEQPACKET];
+        for kind in 0..=SOCKET_KIND {
+            if !connected.iter().any(|fine| word(*fine) == kind) {
+                pairs.push(rule([(1, SeccompCmpOp::MaskedEq(SOCKET_KIND), kind)])?);
+            }
+        }
+    }
     rules.insert(libc::SYS_socket, socket);
-    rules.insert(libc::SYS_socketpair, vec![rule([(0, SeccompCmpOp::Ne, word(libc::AF_UNIX))])?]);
+    rules.insert(libc::SYS_socketpair, pairs);
+    // The keeper is process 1, and of this user: it must not be brought to an end by a limit. (The fourth argument only
+    // tells.)
+    let new_limit = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?;
+    let keeper = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, 1)?;
+    rules.insert(libc::SYS_prlimit64, vec![SeccompRule::new(vec![keeper, new_limit.clone()])?]);
+    // A lease keeps others from opening a file until it is given back.
+    rules.insert(libc::SYS_fcntl, vec![rule([(1, SeccompCmpOp::Eq, word(libc::F_SETLEASE))])?]);
+    if needs.no_set_id {
+        for (call, mode) in MODES {
+            rules.insert(*call, SET_ID.iter().map(|bit| has(&[(*mode, *bit)])).collect::<Result<_, _>>()?);
+        }
+        for (call, flags, mode) in OPENS {
+            let each = SET_ID.iter().flat_map(|bit| CREATING.iter().map(move |flag| (*flag, *bit)));
+            let each = each.map(|(flag, bit)| has(&[(*flags, flag), (*mode, bit)]));
+            rules.insert(*call, each.collect::<Result<_, _>>()?);
+        }
+    }
     let tricks = TERMINAL_TRICKS.map(|trick| rule([(1, SeccompCmpOp::Eq, trick)]));
     rules.insert(libc::SYS_ioctl, tricks.into_iter().collect::<Result<_, _>>()?);
     // 0 is Linux as it is, all ones only asks.
@@ -162,11 +235,25 @@ fn programs() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     let denied = SeccompFilter::new(rules, SeccompAction::Allow, errno(libc::EPERM), arch)?;
 
     // `clone3` keeps its flags in memory, where a filter cannot look; "not there" makes every libc use `clone`.
-    let absent = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    // So does `openat2` with its mode, and every program has `openat` to go back to.
+    // The kernel counts the queues of `io_setup` for the whole machine; databases do without where it is not there.
+    let mut absent = BTreeMap::from([(libc::SYS_clone3, Vec::new()), (libc::SYS_io_setup, Vec::new())]);
+    if needs.no_set_id {
+        absent.insert(libc::SYS_openat2, Vec::new());
+    }
     let absent = SeccompFilter::new(absent, SeccompAction::Allow, errno(libc::ENOSYS), arch)?;
     let mut absent: BpfProgram = absent.try_into()?;
     absent.splice(0..0, newer_are_absent());
-    Ok([denied.try_into()?, absent])
+
+    // To make no cores is what programs with secrets ask for, and some end when they cannot. The limit that is set
+    // already is the one that does, and a lower one would not: they are told yes, and it stays.
+    let core = |resource| rule([(resource, SeccompCmpOp::Eq, u64::from(libc::RLIMIT_CORE))]);
+    let mut agreed = BTreeMap::from([(libc::SYS_setrlimit, vec![core(0)?])]);
+    let core =
+        SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(libc::RLIMIT_CORE))?;
+    agreed.insert(libc::SYS_prlimit64, vec![SeccompRule::new(vec![core, new_limit])?]);
+    let agreed = SeccompFilter::new(agreed, SeccompAction::Allow, errno(0), arch)?;
+    Ok([denied.try_into()?, absent, agreed.try_into()?])
 }
 
 /// Answers ENOSYS to every call above [`LAST_KNOWN`]. The x32 calls of x86_64, which carry bit 30 and would pass by a
@@ -197,6 +284,11 @@ fn rule(
     SeccompRule::new(conditions)
 }
 
+/// Each of these arguments has this bit.
+fn has(bits: &[(u8, u64)]) -> Result<SeccompRule, seccompiler::BackendError> {
+    rule(bits.iter().map(|(argument, bit)| (*argument, SeccompCmpOp::MaskedEq(*bit), *bit)))
+}
+
 fn masked(flag: libc::c_int) -> SeccompCmpOp {
     SeccompCmpOp::MaskedEq(word(flag))
 }
@@ -210,19 +302,19 @@ mod tests {
     use super::*;
 
     /// What the kernel answers to a call: the strictest of all filters. `None` is allowed.
-    fn answer(number: libc::c_long, arguments: [u64; 3]) -> Option<u32> {
-        let answers = programs().unwrap().map(|program| run(&program, number, arguments));
+    fn answer(needs: Needs, number: libc::c_long, arguments: [u64; 4]) -> Option<u32> {
+        let answers = programs(needs).unwrap().map(|program| run(&program, number, arguments));
         answers.into_iter().find(|answer| *answer != 0x7fff_0000).map(|answer| answer & 0xffff)
     }
 
     /// Runs a filter as the kernel would: the few instructions that occur, over `struct seccomp_data`.
-    fn run(program: &[sock_filter], number: libc::c_long, arguments: [u64; 3]) -> u32 {
+    fn run(program: &[sock_filter], number: libc::c_long, arguments: [u64; 4]) -> u32 {
         let arch: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
         let mut data = u32::try_from(number).unwrap().to_le_bytes().to_vec();
         data.extend(arch.to_le_bytes());
         data.extend([0; 8]);
         data.extend(arguments.iter().flat_map(|argument| argument.to_le_bytes()));
-        data.extend([0; 24]);
+        data.extend([0; 16]);
         let (mut at, mut held) = (0, 0);
         loop {
             let step = &program[at];
@@ -253,6 +345,8 @@ mod tests {
         let (inet, netlink) = (word(libc::AF_INET), word(libc::AF_NETLINK));
         let (stream, raw) =
             (word(libc::SOCK_STREAM | libc::SOCK_CLOEXEC), word(libc::SOCK_RAW | libc::SOCK_CLOEXEC));
+        let agreed = Some(0);
+        let (core, limit) = (u64::from(libc::RLIMIT_CORE), u64::from(libc::RLIMIT_NOFILE));
         let table = [
             (libc::SYS_read, [0; 3], None),
             (libc::SYS_mount, [0; 3], denied),
@@ -270,6 +364,26 @@ mod tests {
             (libc::SYS_socket, [word(libc::AF_VSOCK), stream, 0], denied),
             (libc::SYS_socketpair, [word(libc::AF_UNIX), stream, 0], None),
             (libc::SYS_socketpair, [word(libc::AF_TIPC), stream, 0], denied),
+            (libc::SYS_socket, [inet, stream, 262], None),
+            (libc::SYS_socket, [inet, stream, 132], denied),
+            (libc::SYS_socket, [word(libc::AF_INET6), word(libc::SOCK_DGRAM), 115], denied),
+            (libc::SYS_socket, [word(libc::AF_UNIX), stream, 0], None),
+            (libc::SYS_socketpair, [word(libc::AF_UNIX), word(libc::SOCK_DGRAM), 0], None),
+            (libc::SYS_fcntl, [0, word(libc::F_SETLK), 0], None),
+            (libc::SYS_fcntl, [0, word(libc::F_SETLEASE), 0], denied),
+            (libc::SYS_io_setup, [0; 3], absent),
+            // Of the keeper, of oneself, and only asked.
+            (libc::SYS_prlimit64, [1, limit, 4096], denied),
+            (libc::SYS_prlimit64, [1, limit, 0], None),
+            (libc::SYS_prlimit64, [0, limit, 4096], None),
+            // Of cores none is changed, and nobody is told no.
+            (libc::SYS_prlimit64, [0, core, 4096], agreed),
+            (libc::SYS_prlimit64, [0, core, 1 << 32], agreed),
+            (libc::SYS_prlimit64, [0, core, 0], None),
+            (libc::SYS_setrlimit, [core, 4096, 0], agreed),
+            (libc::SYS_setrlimit, [limit, 4096, 0], None),
+            (libc::SYS_fchmodat, [0, 0, 0o4755], None),
+            (libc::SYS_openat2, [0; 3], None),
             (libc::SYS_ioctl, [0, 0x5401, 0], None),
             (libc::SYS_ioctl, [0, 0x5412 | 1 << 32, 0], denied),
             (libc::SYS_personality, [0; 3], None),
@@ -280,14 +394,49 @@ mod tests {
             // `ptrace` by the x32 door of x86_64.
             (0x4000_0000 + 521, [0; 3], absent),
         ];
+        for (number, [one, two, three], expected) in table {
+            let arguments = [one, two, three, 0];
+            assert_eq!(answer(Needs::default(), number, arguments), expected, "{number} {arguments:x?}");
+        }
+    }
+
+    #[test]
+    fn where_the_host_is_written_no_rights_are_left_on_it_and_no_socket_is_made() {
+        let (denied, absent) = (Some(libc::EPERM.unsigned_abs()), Some(libc::ENOSYS.unsigned_abs()));
+        let (unix, close) = (word(libc::AF_UNIX), word(libc::SOCK_CLOEXEC));
+        let kind = |kind: libc::c_int| word(kind) | close;
+        let (create, temporary) = (word(libc::O_CREAT), word(libc::O_TMPFILE));
+        let table = [
+            (libc::SYS_fchmod, [0, 0o755, 0, 0], None),
+            (libc::SYS_fchmod, [0, 0o4755, 0, 0], denied),
+            (libc::SYS_fchmodat, [0, 0, 0o2755, 0], denied),
+            (FCHMODAT2, [0, 0, 0o4000, 0], denied),
+            (libc::SYS_mkdirat, [0, 0, 0o2755, 0], denied),
+            (libc::SYS_mkdirat, [0, 0, 0o1777, 0], None),
+            (libc::SYS_mknodat, [0, 0, 0o104_755, 0], denied),
+            (libc::SYS_openat, [0, 0, create, 0o644], None),
+            (libc::SYS_openat, [0, 0, create, 0o4755], denied),
+            (libc::SYS_openat, [0, 0, temporary | 2, 0o2755], denied),
+            // Without one of those there is no mode; what stands in its place means nothing.
+            (libc::SYS_openat, [0, 0, word(libc::O_DIRECTORY), 0o4755], None),
+            (libc::SYS_openat2, [0; 4], absent),
+            (libc::SYS_socket, [unix, kind(libc::SOCK_STREAM), 0, 0], denied),
+            (libc::SYS_socket, [word(libc::AF_INET), kind(libc::SOCK_STREAM), 0, 0], None),
+            (libc::SYS_socketpair, [unix, kind(libc::SOCK_STREAM), 0, 0], None),
+            (libc::SYS_socketpair, [unix, kind(libc::SOCK_SEQPACKET), 0, 0], None),
+            (libc::SYS_socketpair, [unix, kind(libc::SOCK_DGRAM), 0, 0], denied),
+            (libc::SYS_socketpair, [unix, kind(libc::SOCK_RAW), 0, 0], denied),
+        ];
+        let needs = Needs { no_unix_sockets: true, no_set_id: true };
         for (number, arguments, expected) in table {
-            assert_eq!(answer(number, arguments), expected, "{number} {arguments:x?}");
+            assert_eq!(answer(needs, number, arguments), expected, "{number} {arguments:x?}");
         }
     }
 
     #[test]
     fn the_filters_compile_and_stay_small() {
-        for program in programs().unwrap() {
+        let all = Needs { no_unix_sockets: true, no_set_id: true };
+        for program in programs(all).unwrap() {
             assert!(program.len() < 1_024, "{} instructions run at every call", program.len());
         }
     }

@@ -52,7 +52,13 @@ pub(super) const PROC_HIDDEN: &[&str] = &[
     "acpi",
     "asound",
     "bus",
+    "cmdline",
+    "config.gz",
+    "dma",
     "fs",
+    "interrupts",
+    "iomem",
+    "ioports",
     "irq",
     "kallsyms",
     "kcore",
@@ -63,8 +69,12 @@ pub(super) const PROC_HIDDEN: &[&str] = &[
     "kpagecount",
     "kpageflags",
     "latency_stats",
+    "locks",
+    "mtrr",
+    "pagetypeinfo",
     "sched_debug",
     "scsi",
+    "slabinfo",
     "sysrq-trigger",
     "timer_list",
     "timer_stats",
@@ -73,3 +83,33 @@ pub(super) const PROC_HIDDEN: &[&str] = &[
 ];
 /// Top-level entries of a project that are bound one by one where overlay is missing.
 pub(super) const ENTRIES_WITHOUT_OVERLAY: usize = 4_096;
+/// Largest file of `/etc` that is copied; what is longer is no setting of anything.
+pub(super) const COPIED_BYTES: u64 = 1 << 20;
+/// File systems that the kernel fills by itself.
+pub(super) const KERNEL_FILE_SYSTEMS: &[&str] = &[
+    "autofs",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "fusectl",
+    "hugetlbfs",
+    "mqueue",
+    "nsfs",
+    "proc",
+    "pstore",
+    "rpc_pipefs",
+    "securityfs",
+    "selinuxfs",
+    "sysfs",
+    "tracefs",
+];
+/// The host has 4,096 terminals in all, unless somebody raised it.
+pub(super) const TERMINALS: &std::ffi::CStr = c"newinstance,ptmxmode=0666,mode=620,max=64";
+/// How much of the folders that are seen as they are is looked through for sockets.
+pub(super) const WALKED_ENTRIES: usize = 65_536;

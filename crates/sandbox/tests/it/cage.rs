@@ -73,10 +73,12 @@ fn every_measure() {
         "overlay",
         "disk-limit",
         "process-limit",
+        "memory-limit",
         "capabilities-dropped",
         "no-new-privileges",
         "landlock",
         "seccomp",
+        "unix-sockets",
     ];
     if !root() {
         expected.insert(0, "user-namespace");

@@ -5,12 +5,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is the failure message")]
 
+mod acts;
 mod as_user;
 mod cage;
 mod death;
+mod desk;
 mod escape;
 mod files;
+mod foreign;
 mod missing;
+mod names;
 mod probes;
 mod quota;
 
@@ -31,8 +35,18 @@ fn main() -> ExitCode {
         _ => {}
     }
     let arguments = Arguments::from_args();
-    let tests: Vec<Test> =
-        [cage::TESTS, escape::TESTS, files::TESTS, quota::TESTS, death::TESTS, missing::TESTS].concat();
+    let tests: Vec<Test> = [
+        cage::TESTS,
+        desk::TESTS,
+        escape::TESTS,
+        files::TESTS,
+        foreign::TESTS,
+        names::TESTS,
+        quota::TESTS,
+        death::TESTS,
+        missing::TESTS,
+    ]
+    .concat();
     let mut trials = Vec::new();
     for (name, test) in &tests {
         let test = *test;

@@ -1,6 +1,6 @@
 //! How much of everything.
 
-use eparch_sandbox::{CageLimits, Program};
+use eparch_sandbox::{CageLimits, Exit, MeasureName, Program, Sandbox};
 
 use crate::Test;
 use crate::cage::{open, probing, root};
@@ -11,6 +11,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_full_disk_is_the_agents_own", full_disk),
     ("files_without_end_have_one", many_files),
     ("open_files_and_core_dumps_are_limited", rlimits),
+    ("memory_without_end_ends_its_agent_and_nobody_else", memory),
+    ("each_process_is_bounded_where_no_group_counts", memory_of_each),
+    ("the_keeper_cannot_be_limited", keeper),
+    ("terminals_are_bounded", terminals),
 ];
 
 const PROCESSES: u64 = 20;
@@ -77,9 +81,82 @@ fn rlimits() {
     let mut spec = probing("rlimits");
     spec.limits.open_files = 64;
     let cage = open(&spec);
-    let (_, out, _) = finish(&cage, &Program::new(["sh", "-c", "ulimit -n; ulimit -Hc"]));
-    assert_eq!(String::from_utf8(out).unwrap(), "64\n0\n");
+    let (_, out, _) = finish(&cage, &Program::new(["sh", "-c", "ulimit -n; grep core /proc/self/limits"]));
+    let out = String::from_utf8(out).unwrap();
+    // One byte, and no less: at any other number the kernel hands a core to the host's handler.
+    let words: Vec<&str> = out.split_whitespace().collect();
+    assert_eq!(words, ["64", "Max", "core", "file", "size", "1", "1", "bytes"]);
+    // A program that asks for none is told yes, and it stays.
+    assert_eq!(outside(&["no-cores"]), Found::Worked);
+    assert_eq!(refused(&cage, &["no-cores"]), "it is Some(1)");
+    assert!(finish(&cage, &Program::new(["sh", "-ec", "ulimit -c 0"])).0.success());
     let raised = Program::new(["sh", "-c", "ulimit -n 65"]);
     assert!(!finish(&cage, &raised).0.success(), "root {}", root());
     assert!(matches!(inside(&cage, &["status", "NoNewPrivs:\t1"]), Found::Worked));
+}
+
+const MIB: u64 = 1 << 20;
+
+fn memory() {
+    let mut spec = probing("memory");
+    spec.limits.workspace_bytes = 8 * MIB;
+    spec.limits.memory_bytes = 56 * MIB;
+    let cage = open(&spec);
+    let measure = cage.measures().iter().find(|measure| measure.name == MeasureName::MemoryLimit).unwrap();
+    if !measure.to_string().contains("cgroup") {
+        println!("no group counts memory here: {measure}");
+        return;
+    }
+    let neighbour = open(&probing("neighbour"));
+    let beyond = (128 * MIB).to_string();
+    for probe in ["memory", "memory-file"] {
+        assert_eq!(outside(&[probe, &beyond]), Found::Worked);
+        let binary = std::env::current_exe().unwrap();
+        let greedy = Program::new([binary.to_str().unwrap(), crate::probes::WORD, probe, &beyond]);
+        let (ended, ..) = finish(&cage, &greedy);
+        assert_eq!((ended.exit, ended.out_of_memory), (Exit::Signal(9), true), "{probe}");
+        // The keeper lived to tell it, and goes on.
+        let (ended, ..) = finish(&cage, &Program::new(["true"]));
+        assert!(ended.success() && !ended.out_of_memory, "{probe}: {ended:?}");
+        assert!(finish(&neighbour, &Program::new(["true"])).0.success());
+    }
+    let within = (16 * MIB).to_string();
+    worked(&cage, &["memory", &within]);
+    worked(&cage, &["memory-file", &within]);
+}
+
+fn memory_of_each() {
+    let mut spec = probing("memory-of-each");
+    // A folder that is no cgroup.
+    let empty = tempfile::tempdir().unwrap();
+    spec.cgroup_parent = Some(empty.path().into());
+    spec.sandbox = Sandbox::BestEffort;
+    spec.limits.memory_bytes = 256 * MIB;
+    let cage = open(&spec);
+    let measure = cage.measures().iter().find(|measure| measure.name == MeasureName::MemoryLimit).unwrap();
+    assert!(measure.in_force() && measure.to_string().contains("each process"), "{measure}");
+    let beyond = (512 * MIB).to_string();
+    assert_eq!(outside(&["memory", &beyond]), Found::Worked);
+    refused(&cage, &["memory", &beyond]);
+    worked(&cage, &["memory", &(64 * MIB).to_string()]);
+}
+
+fn keeper() {
+    let cage = open(&probing("limits-of-others"));
+    let mut victim = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    assert_eq!(outside(&["limit", &victim.id().to_string()]), Found::Worked);
+    refused(&cage, &["limit", "1"]);
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+}
+
+fn terminals() {
+    let cage = open(&probing("terminals"));
+    // Each open file of /dev/ptmx is a terminal.
+    let script = "my @held; while (@held < 100) { open(my $t, '+<', '/dev/ptmx') or last; push @held, $t } print scalar @held";
+    let own = Program::new(["perl", "-e", script]);
+    let out = String::from_utf8(finish(&cage, &own).1).unwrap();
+    assert!(["64", "0"].contains(&out.as_str()), "{out}");
+    let out = std::process::Command::new("perl").args(["-e", script]).output().unwrap();
+    assert_eq!(out.stdout, b"100");
 }
