@@ -10,6 +10,7 @@ mod mistakes;
 mod places;
 mod plans;
 mod planted;
+mod properties;
 mod reports;
 mod schema;
 mod text;
