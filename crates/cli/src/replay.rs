@@ -2,12 +2,13 @@
 //! facts and effects. What another version of the engine decided is taken as it stands; only the same version is expected
 //! to decide the same.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use eparch_daemon::driver::ENGINE;
 use eparch_domain::{Digest, Name};
-use eparch_governor::{Answer, Event, Governor, Record};
-use eparch_ledger::{ReadError, Reader};
+use eparch_governor::{Answer, Event, Governor, Record, RestoreError, Snapshot};
+use eparch_ledger::{ReadError, Reader, VerifierKey};
 use eparch_pipeline::Pipeline;
 use serde::Serialize;
 
@@ -20,6 +21,8 @@ pub(crate) struct Replay {
     pub(crate) decided: u64,
     /// Entries of other versions of the engine, taken as they stand.
     pub(crate) taken: u64,
+    /// Saved states that are what the entries before them lead to.
+    pub(crate) snapshots: u64,
     /// The first entry that was decided otherwise.
     pub(crate) difference: Option<Difference>,
 }
@@ -29,21 +32,28 @@ pub(crate) struct Replay {
 pub(crate) struct Difference {
     /// Which.
     pub(crate) seq: u64,
-    /// What is different: `facts`, `effects`, `answer`, or why it could not be decided.
+    /// What is different: `facts`, `effects`, `answer`, the state saved after it, or why it could not be decided.
     pub(crate) what: String,
 }
 
 /// Decides a tenant's whole history again, up to the first difference.
-pub(crate) fn replay(reader: &Reader, tenant: &Name) -> Result<Replay, ReadError> {
+pub(crate) fn replay(reader: &Reader, tenant: &Name, key: &VerifierKey) -> Result<Replay, ReadError> {
     let mut governor = Governor::new();
     let mut replay = Replay::default();
+    let saved: BTreeSet<u64> = reader.snapshot_seqs(tenant)?.into_iter().collect();
     for entry in reader.entries(tenant, 1) {
         let entry = entry?;
         replay.entries += 1;
-        let what = match Record::from_bytes(&entry.body) {
+        let mut what = match Record::from_bytes(&entry.body) {
             Ok(record) => again(&mut governor, &record, reader, tenant, &mut replay)?,
             Err(problem) => Some(format!("it is not a record of this version: {problem}")),
         };
+        if what.is_none()
+            && saved.contains(&entry.seq)
+            && let Some(snapshot) = reader.snapshot_at(tenant, entry.seq, key)?
+        {
+            what = compare(&governor, &snapshot.body, reader, tenant, &mut replay)?;
+        }
         if let Some(what) = what {
             replay.difference = Some(Difference { seq: entry.seq, what });
             break;
@@ -88,6 +98,34 @@ fn again(
     } else {
         None
     })
+}
+
+/// Holds a saved state to the one that was replayed; says what is different. The driver writes the moment in a line before
+/// the governor's snapshot.
+fn compare(
+    governor: &Governor,
+    body: &[u8],
+    reader: &Reader,
+    tenant: &Name,
+    replay: &mut Replay,
+) -> Result<Option<String>, ReadError> {
+    let different = || Ok(Some("the state saved after it is not what the entries lead to".to_owned()));
+    let Some(line) = body.iter().position(|byte| *byte == b'\n') else { return different() };
+    let snapshot = match Snapshot::from_bytes(&body[line + 1..]) {
+        Ok(snapshot) => snapshot,
+        // Another version's: recovery passes it over, and so does this.
+        Err(RestoreError::Format { .. }) => return Ok(None),
+        Err(_) => return different(),
+    };
+    let mut restored = Governor::new();
+    for digest in snapshot.definitions() {
+        learn(&mut restored, &digest, reader, tenant)?;
+    }
+    if restored.restore(snapshot).is_err() || !governor.agrees_with(&restored) {
+        return different();
+    }
+    replay.snapshots += 1;
+    Ok(None)
 }
 
 /// Has a definition at hand, if the ledger keeps it.

@@ -90,6 +90,28 @@ impl Tail {
     }
 }
 
+/// The last signed note in a file of notes, such as those in an anchor folder, or in a file with one note alone. It is not
+/// checked.
+pub fn last_note(path: &Path) -> io::Result<Option<String>> {
+    let tail = Tail::read(path)?;
+    // Copied from a terminal, a note has lost the empty line behind it.
+    if tail.rest > 0
+        && tail.rest < NOTE_MAX
+        && let Some((mut file, _)) = open(path)?
+    {
+        file.seek(SeekFrom::Start(tail.whole))?;
+        let mut bytes = Vec::new();
+        file.take(tail.rest).read_to_end(&mut bytes)?;
+        bytes.extend_from_slice(if bytes.ends_with(b"\n") { b"\n" } else { b"\n\n" });
+        if let (notes, []) = split_notes(&bytes)
+            && let [(_, note)] = notes[..]
+        {
+            return Ok(std::str::from_utf8(note).ok().map(str::to_owned));
+        }
+    }
+    Ok(tail.note)
+}
+
 /// The notes of a file from its beginning, one at a time.
 #[derive(Debug)]
 pub(crate) struct Notes {
@@ -265,6 +287,21 @@ mod tests {
         OpenOptions::new().write(true).open(&path).unwrap().set_len(100 << 30).unwrap();
         assert!(Tail::read(&path).unwrap_err().to_string().contains("no checkpoint"));
         assert_eq!(all(&path)[2..], [Piece::Garbage(13)]);
+        let one = dir.path().join("one");
+        for (text, expected) in [
+            (NOTE.to_owned(), Some(NOTE)),
+            (NOTE.trim_end().to_owned(), Some(NOTE)),
+            (format!("{NOTE}\n{NOTE}\n"), Some(NOTE)),
+            (
+                format!("{NOTE}\n{}", NOTE.replace('1', "2")),
+                Some("eparch/h/t\n2\nroot\n\n\u{2014} eparch/h sig\n"),
+            ),
+            (String::new(), None),
+            ("no note".to_owned(), None),
+        ] {
+            fs::write(&one, &text).unwrap();
+            assert_eq!(last_note(&one).unwrap().as_deref(), expected, "{text:?}");
+        }
         let empty = dir.path().join("zeta.checkpoints");
         fs::write(&empty, vec![0; 5_000]).unwrap();
         assert_eq!(Tail::read(&empty).unwrap(), Tail { note: None, whole: 0, rest: 5_000 });

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use eparch_domain::{Digest, Name};
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
-use crate::entry::{Append, Appended, NewEntry, SEQ_MAX, Snapshot, place, to_sql};
+use crate::entry::{Append, Appended, BODY_MAX, KIND_MAX, NewEntry, SEQ_MAX, Snapshot, place, to_sql};
 use crate::key::LedgerKey;
 use crate::note::Checkpoint;
 use crate::read::{self, ReadError};
@@ -167,6 +167,11 @@ impl<'a> Batch<'a> {
         if seq > SEQ_MAX {
             return Err(Failure::Request(WriteError::Full));
         }
+        within("an entry", entry.body.len(), BODY_MAX)?;
+        for document in &entry.documents {
+            within("a document", document.bytes.len(), BODY_MAX)?;
+            within("a document's kind", document.kind.len(), KIND_MAX)?;
+        }
         let leaf = tree::leaf_hash(&entry.body);
         self.connection
             .prepare_cached("INSERT INTO entry (place, body, leaf) VALUES (?1, ?2, ?3)")?
@@ -315,6 +320,11 @@ impl<'a> Batch<'a> {
             tally: (seal::NOTHING, seal::NOTHING),
         })
     }
+}
+
+/// Refuses a value that is too long.
+fn within(what: &'static str, bytes: usize, limit: usize) -> Result<(), Failure> {
+    if bytes <= limit { Ok(()) } else { Err(Failure::Request(WriteError::TooLong { what, bytes, limit })) }
 }
 
 /// Reads a tenant's state and holds it to the newest checkpoint: a tree that no longer has the signed root is not built on.

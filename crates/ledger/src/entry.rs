@@ -85,6 +85,13 @@ pub struct Document {
     pub bytes: Vec<u8>,
 }
 
+/// The most bytes of an entry, and of a document. An attempt may put out 16 MiB, and an entry may tell of it twice, as
+/// event and as fact; twice that is far beyond any other entry. It bounds what somebody who checks an export has to hold.
+pub const BODY_MAX: usize = 64 << 20;
+
+/// The most bytes of a document's kind, which is a word.
+pub(crate) const KIND_MAX: usize = 64;
+
 /// Bits of a seq inside a place: a million million entries for each of four million tenants.
 const SEQ_BITS: u32 = 40;
 

@@ -33,6 +33,16 @@ pub enum WriteError {
         /// Which effect.
         effect: EffectRef,
     },
+    /// A value is longer than any that is kept.
+    #[error("{what} has {bytes} bytes; at most {limit} are kept")]
+    TooLong {
+        /// Of what.
+        what: &'static str,
+        /// How many bytes it has.
+        bytes: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// A document's bytes have another digest.
     #[error("a document's bytes are not those of {digest}")]
     BadDocument {
@@ -91,6 +101,7 @@ impl WriteError {
             | WriteError::Empty
             | WriteError::Full
             | WriteError::NotOutstanding { .. }
+            | WriteError::TooLong { .. }
             | WriteError::BadDocument { .. }
             | WriteError::BeyondHead { .. }
             | WriteError::NoTenant(_)

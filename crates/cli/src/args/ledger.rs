@@ -46,6 +46,13 @@ pub(crate) enum Ledger {
         /// The public key of the home it is from [default: this home's]
         #[arg(long, value_name = "FILE")]
         public_key: Option<PathBuf>,
+        /// A signed checkpoint kept elsewhere, which finds an export that was cut; the last one in the file counts; may be
+        /// given several times
+        #[arg(long = "checkpoint", value_name = "FILE")]
+        checkpoints: Vec<PathBuf>,
+        /// Accept entries behind the last checkpoint, which nothing vouches for
+        #[arg(long)]
+        allow_unsigned_tail: bool,
     },
     /// Make the read models anew from the ledger
     RebuildViews,

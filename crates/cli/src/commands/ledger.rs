@@ -10,7 +10,8 @@ use eparch_domain::{Digest, Name};
 use eparch_governor::{Answer, Record};
 use eparch_ledger::views::summary;
 use eparch_ledger::{
-    Entry, EntryProof, LedgerKey, ProveError, Reader, Settings, VerifierKey, Verify, import_verify, tree,
+    Checkpoint, Entry, EntryProof, ImportReport, LedgerKey, ProveError, Reader, Settings, VerifierKey,
+    Verify, import_verify, last_note, tree,
 };
 use serde_json::{Value, json};
 
@@ -33,7 +34,10 @@ pub(crate) fn carry_out(context: &Context, command: Ledger) -> Result<u8, Failur
         Ledger::Checkpoint => block_on(checkpoint(context)),
         Ledger::Prove { seq } => prove(context, seq),
         Ledger::Export { output } => export(context, output.as_deref()),
-        Ledger::ImportVerify { file, public_key } => import(context, &file, public_key.as_deref()),
+        Ledger::ImportVerify { file, public_key, checkpoints, allow_unsigned_tail } => {
+            let check = Import { key: public_key.as_deref(), checkpoints: &checkpoints, allow_unsigned_tail };
+            check.carry_out(context, &file)
+        }
         Ledger::RebuildViews => block_on(rebuild_views(context)),
     }
 }
@@ -224,55 +228,82 @@ fn export(context: &Context, output: Option<&Path>) -> Result<u8, Failure> {
         Failure::new("EP0712", in_full(problem))
             .hint("check that the folder is there and that the disk is not full")
     };
-    let count = match output {
+    let exported = match output {
         None => {
             reader.export(&tenant(), &key, &mut io::stdout().lock()).map_err(|problem| unwritten(&problem))?
         }
         Some(path) => {
             let file = File::create(path).map_err(|problem| unwritten(&problem))?;
             let mut out = BufWriter::new(file);
-            let count = reader.export(&tenant(), &key, &mut out).map_err(|problem| unwritten(&problem))?;
+            let exported = reader.export(&tenant(), &key, &mut out).map_err(|problem| unwritten(&problem))?;
             out.flush().and_then(|()| out.get_ref().sync_all()).map_err(|problem| unwritten(&problem))?;
-            count
+            exported
         }
     };
+    if exported.unsigned > 0 {
+        context.say(&format!(
+            "No checkpoint is signed yet for the newest {}: `eparch ledger checkpoint` signs them; then export again.",
+            exported.unsigned
+        ));
+    }
+    let count = exported.entries;
     context.say(&format!("{count} entries. Whoever has them checks them with:\n  eparch ledger import-verify FILE --public-key ledger.pub"));
     Ok(exit::DONE)
 }
 
-fn import(context: &Context, file: &Path, key: Option<&Path>) -> Result<u8, Failure> {
-    let cannot = |what: &Path, problem: &dyn std::fmt::Display| {
-        Failure::new("EP0702", format!("cannot read {}: {problem}", what.display()))
-            .hint("name a file that is there and that you may read")
-            .exit(exit::BAD_DOCUMENT)
-    };
-    let key = match key {
-        None => public_key(&context.home()?)?,
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|problem| cannot(path, &problem))?;
-            text.trim().parse::<VerifierKey>().map_err(|problem| cannot(path, &problem))?
+/// What an export is checked against.
+struct Import<'a> {
+    key: Option<&'a Path>,
+    checkpoints: &'a [PathBuf],
+    allow_unsigned_tail: bool,
+}
+
+impl Import<'_> {
+    fn carry_out(&self, context: &Context, file: &Path) -> Result<u8, Failure> {
+        let key = match self.key {
+            None => public_key(&context.home()?)?,
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|problem| cannot_read(path, &problem))?;
+                text.trim().parse::<VerifierKey>().map_err(|problem| cannot_read(path, &problem))?
+            }
+        };
+        let keys = [key];
+        let mut known = Vec::new();
+        for path in self.checkpoints {
+            let note = last_note(path).map_err(|problem| cannot_read(path, &problem))?;
+            let note = note.ok_or_else(|| cannot_read(path, &"there is no signed checkpoint in it"))?;
+            known.push(Checkpoint::verify(&note, &keys).map_err(|problem| cannot_read(path, &problem))?);
         }
-    };
-    let input = BufReader::new(File::open(file).map_err(|problem| cannot(file, &problem))?);
-    let report = import_verify(input, &[key], &[]).map_err(|problem| cannot(file, &problem))?;
-    if context.is_json() {
-        print_json(&report)?;
-    } else {
+        let input = BufReader::new(File::open(file).map_err(|problem| cannot_read(file, &problem))?);
+        let report = import_verify(input, &keys, &known).map_err(|problem| cannot_read(file, &problem))?;
+        let sound = report.is_sound() || self.allow_unsigned_tail && report.first_bad.is_none();
+        if context.is_json() {
+            let mut shown = serde_json::to_value(&report).unwrap_or_default();
+            shown["sound"] = sound.into();
+            print_json(&shown)?;
+        } else {
+            self.show(&report, sound);
+        }
+        Ok(if sound { exit::DONE } else { exit::FAILED })
+    }
+
+    fn show(&self, report: &ImportReport, sound: bool) {
         let paint = paint::out();
         match &report.first_bad {
-            None => outln!(
+            None if sound => outln!(
                 "{} {} entries, {} checkpoints, root {}",
                 paint.good("✔ sound"),
                 report.entries,
                 report.checkpoints,
                 report.root
             ),
+            None => outln!("{} no signed checkpoint vouches for all of it", paint.bad("✘ not sound:")),
             Some(bad) => outln!(
                 "{} from entry {} on (line {}): {}",
                 paint.bad("✘ not sound"),
                 bad.seq,
                 bad.line,
-                bad.what
+                paint::harmless(&bad.what)
             ),
         }
         if report.beyond_last_checkpoint > 0 {
@@ -281,8 +312,29 @@ fn import(context: &Context, file: &Path, key: Option<&Path>) -> Result<u8, Fail
                 report.beyond_last_checkpoint
             );
         }
+        if report.documents_beyond_last_checkpoint > 0 {
+            outln!(
+                "  {} documents behind the last checkpoint: nothing vouches for them",
+                report.documents_beyond_last_checkpoint
+            );
+        }
+        if report.first_bad.is_none() && !sound {
+            outln!(
+                "  name one kept elsewhere with --checkpoint FILE, or accept the rest with --allow-unsigned-tail"
+            );
+        }
+        if sound && self.checkpoints.is_empty() {
+            outln!(
+                "  whether more came after it, only a checkpoint kept elsewhere can tell: --checkpoint FILE"
+            );
+        }
     }
-    Ok(if report.first_bad.is_none() { exit::DONE } else { exit::FAILED })
+}
+
+fn cannot_read(what: &Path, problem: &dyn std::fmt::Display) -> Failure {
+    Failure::new("EP0702", format!("cannot read {}: {problem}", what.display()))
+        .hint("name a file that is there and that you may read")
+        .exit(exit::BAD_DOCUMENT)
 }
 
 /// Where the ledger lies, and every folder that its checkpoints are written to.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use eparch_ledger::{Report, TenantReport};
 use serde_json::json;
 
-use super::ledger::{check_of, reader, tenant, unreadable};
+use super::ledger::{check_of, public_key, reader, tenant, unreadable};
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit, in_full};
 use crate::output::outln;
@@ -22,7 +22,10 @@ pub(crate) fn verify(context: &Context, again: bool, anchors: Vec<PathBuf>) -> R
     })?;
     // What is damaged is not worth deciding again.
     let replay = match again && report.is_clean() {
-        true => Some(replay::replay(&reader(&home)?, &tenant()).map_err(|problem| unreadable(&problem))?),
+        true => {
+            let key = public_key(&home)?;
+            Some(replay::replay(&reader(&home)?, &tenant(), &key).map_err(|problem| unreadable(&problem))?)
+        }
         false => None,
     };
     let differs = replay.as_ref().is_some_and(|replay| replay.difference.is_some());
@@ -59,7 +62,7 @@ fn show(report: &Report) {
         outln!(
             "  a checkpoint outside the home agrees: whoever controls the whole home cannot have rewritten what it covers"
         );
-    } else {
+    } else if report.is_clean() {
         outln!(
             "  {} no checkpoint lies outside the home: whoever controls all of it could have rewritten everything\n\
              \x20   name a folder elsewhere in eparch.toml: [ledger] witness_dirs = [\"/somewhere/else\"]",
@@ -75,6 +78,7 @@ fn show_tenant(tenant: &TenantReport) {
     outln!("  {} entries, {} signed checkpoints", tenant.entries, tenant.checkpoints);
     outln!("  root {}", tenant.root);
     match tenant.beyond_last_anchor {
+        0 if tenant.entries == 0 => {}
         0 => outln!("  every entry is covered by a checkpoint outside the database"),
         1 => outln!("  1 entry is newer than the last checkpoint outside the database"),
         many => outln!("  {many} entries are newer than the last checkpoint outside the database"),
@@ -91,6 +95,9 @@ fn show_replay(replay: &Replay) {
             replay.entries
         ),
         Some(found) => outln!("{} entry {}: {}", paint.bad("✘ decided otherwise:"), found.seq, found.what),
+    }
+    if replay.snapshots > 0 {
+        outln!("  {} saved states are what comes of the entries before them", replay.snapshots);
     }
     if replay.taken > 0 {
         outln!("  {} entries are of other versions and were taken as they stand", replay.taken);

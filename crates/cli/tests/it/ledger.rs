@@ -52,6 +52,29 @@ fn g10_everything_is_decided_again_the_same() {
     assert!(report["replay"]["difference"].is_null(), "{report}");
     assert_eq!(report["replay"]["decided"], report["tenants"][0]["entries"]);
     assert!(place.ok(&["ledger", "verify", "--replay"]).contains("decided again, the same"));
+    assert_eq!(report["replay"]["snapshots"], 1, "the holder saved a state when it left");
+}
+
+#[test]
+fn g10_a_saved_state_that_the_entries_do_not_lead_to_is_found_even_if_it_is_signed() {
+    let place = place_with_history();
+    let tenant = eparch_domain::Name::new("default").unwrap();
+    let at = eparch_domain::Timestamp::from_millis(0);
+    let ledger =
+        eparch_ledger::Ledger::open(&eparch_ledger::Settings::in_home(&place.home()), at, "test").unwrap();
+    let mut saved = ledger.snapshot(&tenant).unwrap().unwrap();
+    let mark = b"\"max_tier\":";
+    let found = (0..saved.body.len() - mark.len()).find(|at| saved.body[*at..].starts_with(mark)).unwrap();
+    saved.body[found + mark.len()] ^= 1;
+    let seq = saved.seq;
+    ledger.save_snapshot(&tenant, saved).unwrap();
+    drop(ledger);
+    assert_eq!(place.say(&["ledger", "verify"]).code, 0, "it is what was saved");
+    let said = place.say(&["ledger", "verify", "--replay"]);
+    assert!(
+        said.code == 1 && said.out.contains(&format!("entry {seq}: the state saved after it")),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -89,6 +112,35 @@ fn an_export_is_checked_elsewhere() {
     let text = fs::read_to_string(&export).unwrap();
     fs::write(&export, text.replacen("hello", "hallo", 1)).unwrap();
     assert_eq!(elsewhere.say(&check).code, 1);
+    // Cut behind a checkpoint it is sound as far as it goes; one that was kept elsewhere says how far it went.
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let signed = lines.iter().position(|line| line.starts_with("{\"checkpoint\"")).unwrap();
+    let entries = lines[..signed].iter().filter(|line| line.starts_with("{\"entry\"")).count();
+    fs::write(&export, format!("{}{{\"end\":{{\"entries\":{entries}}}}}\n", lines[..=signed].concat()))
+        .unwrap();
+    assert!(elsewhere.ok(&check).contains("only a checkpoint kept elsewhere can tell"));
+    let kept = place.home().join("anchors/default.checkpoints").display().to_string();
+    let against = [&check[..], &["--checkpoint", kept.as_str()]].concat();
+    let said = elsewhere.say(&against);
+    assert!(said.code == 1 && said.out.contains(&format!("from entry {} on", entries + 1)), "{said:?}");
+    fs::write(&export, &text).unwrap();
+    assert!(elsewhere.ok(&against).contains("sound"));
+    assert_eq!(elsewhere.say(&[&check[..], &["--checkpoint", key.as_str()]].concat()).code, 65);
+    // What nothing vouches for is not sound, unless that is asked for.
+    let unsigned: String =
+        lines.iter().filter(|line| !line.starts_with("{\"checkpoint\"")).copied().collect();
+    fs::write(&export, unsigned).unwrap();
+    let said = elsewhere.say(&check);
+    assert!(said.code == 1 && said.out.contains("no signed checkpoint vouches"), "{said:?}");
+    assert!(
+        elsewhere.ok(&[&check[..], &["--allow-unsigned-tail"]].concat()).contains("nothing vouches for them")
+    );
+    // Text of the file is shown as text.
+    let hostile = text.replacen("\"key\":\"", "\"key\":\"\\u001b]0;owned\\u0007\\u001b[2J", 1);
+    assert_ne!(hostile, text);
+    fs::write(&export, hostile).unwrap();
+    let said = elsewhere.say(&check);
+    assert!(said.code == 1 && said.out.contains("owned") && !said.out.contains('\u{1b}'), "{said:?}");
     assert_eq!(elsewhere.say(&["ledger", "import-verify", "nowhere", "--public-key", &key]).code, 65);
     assert_eq!(place.ok(&["ledger", "export"]), text);
 }

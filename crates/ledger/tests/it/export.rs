@@ -2,7 +2,8 @@
 
 use eparch_domain::{Digest, Name};
 use eparch_ledger::{
-    Append, BadProof, EntryProof, ImportReport, NewDocument, NewEntry, ProveError, Reader, import_verify,
+    Append, BODY_MAX, BadProof, Checkpoint, EntryProof, ImportReport, NewDocument, NewEntry, ProveError,
+    Reader, WriteError, import_verify,
 };
 
 use crate::home::{Home, name};
@@ -13,7 +14,7 @@ fn exported(home: &Home, tenant: &str) -> Vec<u8> {
     out
 }
 
-fn check(home: &Home, export: &[u8], known: &[String]) -> ImportReport {
+fn check(home: &Home, export: &[u8], known: &[Checkpoint]) -> ImportReport {
     import_verify(export, &home.options().keys, known).unwrap()
 }
 
@@ -22,7 +23,7 @@ fn r121_an_export_verifies_without_the_journal() {
     let home = Home::with_history(300);
     let export = exported(&home, "zeta");
     let report = check(&home, &export, &[]);
-    assert_eq!(report.first_bad, None);
+    assert!(report.is_sound(), "{report:?}");
     assert_eq!((report.entries, report.beyond_last_checkpoint), (300, 0));
     let journal = home.verify();
     assert_eq!(report.root, journal.tenants[1].root);
@@ -79,8 +80,9 @@ fn r121_a_changed_export_names_its_first_bad_line_and_seq() {
         let bytes = [&lines[..leave_out], &lines[leave_out + 1..]].concat().concat();
         let report = check(&home, &bytes, &[]);
         let checkpoint = lines[leave_out].starts_with(b"{\"checkpoint\"");
-        // A checkpoint less is only less to rely on.
+        // A checkpoint less is only less to rely on, and the last one is what everything rests on.
         assert_eq!(report.first_bad.is_none(), checkpoint, "line {}", leave_out + 1);
+        assert_eq!(report.is_sound(), checkpoint && leave_out + 2 < lines.len(), "line {}", leave_out + 1);
         if let Some(bad) = report.first_bad {
             assert!(bad.line > leave_out as u64);
         }
@@ -95,14 +97,113 @@ fn r121_a_changed_export_names_its_first_bad_line_and_seq() {
 fn r121_a_shortened_export_is_found_by_a_checkpoint_from_elsewhere() {
     let home = Home::with_history(120);
     let export = exported(&home, "acme");
-    let known = Reader::open(home.path()).unwrap().checkpoint(&name("acme")).unwrap().unwrap();
-    assert_eq!(check(&home, &export, std::slice::from_ref(&known)).first_bad, None);
+    let known = last(&home, "acme");
+    assert!(check(&home, &export, std::slice::from_ref(&known)).is_sound());
     let text = String::from_utf8(export).unwrap();
     let cut = text.find("{\"entry\":{\"seq\":81,").unwrap();
     let cut = format!("{}{{\"end\":{{\"entries\":80}}}}\n", &text[..cut]);
-    assert_eq!(check(&home, cut.as_bytes(), &[]).first_bad, None, "sound as far as it goes");
+    assert!(check(&home, cut.as_bytes(), &[]).is_sound(), "as far as it goes");
     let bad = check(&home, cut.as_bytes(), &[known]).first_bad.unwrap();
     assert_eq!(bad.seq, 81);
+}
+
+fn last(home: &Home, tenant: &str) -> Checkpoint {
+    let note = Reader::open(home.path()).unwrap().checkpoint(&name(tenant)).unwrap().unwrap();
+    Checkpoint::verify(&note, &home.options().keys).unwrap()
+}
+
+/// Anybody can write these lines: the public key is public.
+#[test]
+fn g03_an_export_that_nothing_vouches_for_is_not_sound() {
+    let home = Home::with_history(10);
+    let mut forged = format!(
+        "{{\"header\":{{\"format\":1,\"tenant\":\"acme\",\"key\":\"{}\"}}}}\n",
+        home.options().keys[0]
+    );
+    for seq in 1..=3 {
+        let leaf = Digest::from_bytes(eparch_ledger::tree::leaf_hash(b"{}"));
+        forged += &format!("{{\"entry\":{{\"seq\":{seq},\"leaf\":\"{leaf}\",\"body\":\"{{}}\"}}}}\n");
+    }
+    forged += "{\"end\":{\"entries\":3}}\n";
+    let report = check(&home, forged.as_bytes(), &[]);
+    assert_eq!((report.first_bad.as_ref(), report.beyond_last_checkpoint), (None, 3));
+    assert!(!report.is_sound());
+}
+
+#[test]
+fn r121_documents_are_held_to_every_checkpoint_and_to_none_behind_the_last() {
+    let home = Home::with_history(120);
+    let text = String::from_utf8(exported(&home, "acme")).unwrap();
+    let document = |bytes: &str| {
+        format!(
+            "{{\"document\":{{\"digest\":\"{}\",\"kind\":\"plan\",\"bytes\":\"{bytes}\"}}}}\n",
+            Digest::of(bytes.as_bytes())
+        )
+    };
+    let end = text.find("{\"end\"").unwrap();
+    let report =
+        check(&home, format!("{}{}{}", &text[..end], document("forged"), &text[end..]).as_bytes(), &[]);
+    assert_eq!((report.documents_beyond_last_checkpoint, report.is_sound()), (1, false));
+    // With the checkpoints inside taken out, the one from elsewhere vouches for documents as well.
+    let bare: String =
+        text.split_inclusive('\n').filter(|line| !line.starts_with("{\"checkpoint\"")).collect();
+    let known = [last(&home, "acme")];
+    assert!(!check(&home, bare.as_bytes(), &[]).is_sound());
+    let report = check(&home, bare.as_bytes(), &known);
+    assert!(report.is_sound(), "{report:?}");
+    let swapped = bare.replace(&document("plan acme 51"), &document("plan acme 52"));
+    assert_ne!(swapped, bare);
+    assert!(check(&home, swapped.as_bytes(), &[]).first_bad.is_none());
+    let bad = check(&home, swapped.as_bytes(), &known).first_bad.unwrap();
+    assert!(bad.what.contains("the documents up to entry 120"), "{bad:?}");
+    // One of another tenant contradicts it, too.
+    let bad = check(&home, bare.as_bytes(), &[last(&home, "zeta")]).first_bad.unwrap();
+    assert!(bad.what.contains("/zeta"), "{bad:?}");
+}
+
+#[test]
+fn r121_a_hostile_line_is_refused_where_it_turns_hostile_and_quoted_in_short() {
+    let home = Home::with_history(2);
+    // Numbers in a list take thirty times their text when they are kept until it is known what they are for.
+    let digest = Digest::of(b"");
+    let list = format!("{{\"entry\":{{\"seq\":1,\"leaf\":\"{digest}\",\"body\":[");
+    let line = format!("{list}{}0]}}}}\n", "0,".repeat(100_000));
+    let bad = check(&home, line.as_bytes(), &[]).first_bad.unwrap();
+    assert!(bad.what.contains(&format!("column {}", list.len())), "{bad:?}");
+    for body in
+        ["{\"base64\":\"AA==\",\"base64\":\"AA==\"}", "{}", "{\"other\":\"AA==\"}", "7", "{\"base64\":[1]}"]
+    {
+        let line = format!("{{\"entry\":{{\"seq\":1,\"leaf\":\"{digest}\",\"body\":{body}}}}}\n");
+        assert!(
+            check(&home, line.as_bytes(), &[]).first_bad.unwrap().what.starts_with("not a line"),
+            "{body}"
+        );
+    }
+    for long in [
+        format!("{{\"header\":{{\"format\":1,\"tenant\":\"acme\",\"key\":\"{}\"}}}}\n", "k".repeat(100_000)),
+        format!("{{\"{}\":1}}\n", "v".repeat(100_000)),
+    ] {
+        let bad = check(&home, long.as_bytes(), &[]).first_bad.unwrap();
+        assert!(bad.what.len() < 300, "{} bytes", bad.what.len());
+    }
+}
+
+#[test]
+fn r121_what_is_longer_than_any_line_of_an_export_is_not_kept() {
+    let home = Home::new();
+    let ledger = home.open();
+    let long = || vec![b'x'; BODY_MAX + 1];
+    let document =
+        |kind: &str, bytes: Vec<u8>| NewDocument { digest: Digest::of(b""), kind: kind.into(), bytes };
+    for entry in [
+        NewEntry { body: long(), ..NewEntry::default() },
+        NewEntry { documents: vec![document("plan", long())], ..NewEntry::default() },
+        NewEntry { documents: vec![document(&"x".repeat(65), Vec::new())], ..NewEntry::default() },
+    ] {
+        let refused =
+            ledger.append(Append { tenant: name("acme"), after: 0, entries: vec![entry] }).unwrap_err();
+        assert!(matches!(refused, WriteError::TooLong { .. }) && refused.is_refusal(), "{refused:?}");
+    }
 }
 
 #[test]
