@@ -250,11 +250,8 @@ CREATE TABLE agents (
     plan TEXT,
     manifest TEXT,
     report TEXT,
-    -- JSON lists.
+    -- A JSON list.
     confinement TEXT NOT NULL DEFAULT '[]',
-    artifacts TEXT NOT NULL DEFAULT '[]',
-    -- A JSON object.
-    outputs TEXT NOT NULL DEFAULT '{}',
     errors INTEGER NOT NULL DEFAULT 0,
     violations INTEGER NOT NULL DEFAULT 0,
     -- 1 once how it will have ended is settled.
@@ -280,6 +277,32 @@ CREATE TABLE agents (
 ) STRICT;
 
 CREATE INDEX agents_of_run ON agents (tenant_id, run_id);
+
+CREATE TABLE agent_outputs (
+    -- What an attempt put out so far, a row for each value: it may be much, and comes piece by piece.
+    tenant_id TEXT NOT NULL REFERENCES tenants ON DELETE CASCADE,
+    agent_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    -- JSON.
+    value TEXT NOT NULL,
+    journal_seq INTEGER NOT NULL,
+    ts TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, agent_id, name)
+) STRICT;
+
+CREATE TABLE agent_artifacts (
+    -- The files an attempt left so far, in their order.
+    tenant_id TEXT NOT NULL REFERENCES tenants ON DELETE CASCADE,
+    agent_id TEXT NOT NULL,
+    no INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    grade TEXT NOT NULL,
+    journal_seq INTEGER NOT NULL,
+    ts TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, agent_id, no)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE artifacts (
     -- What completed and kept stages have left.

@@ -94,7 +94,8 @@ impl Reader {
         Ok(self.page(tenant, seq, 1)?.into_iter().next().filter(|entry| entry.seq == seq))
     }
 
-    /// The entries from seq `from` on, read a page at a time. An entry that is not what was written ends it with an error.
+    /// The entries from seq `from` on, read a page at a time. An entry that is not what was written ends it with an error;
+    /// every one before that is given.
     pub fn entries<'a>(
         &'a self,
         tenant: &'a Name,
@@ -102,36 +103,42 @@ impl Reader {
     ) -> impl Iterator<Item = Result<Entry, ReadError>> + 'a {
         let mut next = from.max(1);
         let mut page = Vec::new().into_iter();
+        let mut problem = None;
         let mut ended = false;
         std::iter::from_fn(move || {
-            if ended {
-                return None;
-            }
-            if page.len() == 0 {
-                match self.page(tenant, next, PAGE) {
-                    Ok(entries) => page = entries.into_iter(),
-                    Err(error) => {
-                        ended = true;
-                        return Some(Err(error));
-                    }
-                }
+            if page.len() == 0 && !ended {
+                let (entries, damage) = self.sound_page(tenant, next, PAGE);
+                ended = entries.is_empty() || damage.is_some();
+                (page, problem) = (entries.into_iter(), damage);
             }
             let entry: Option<Entry> = page.next();
-            match &entry {
-                Some(entry) => next = entry.seq + 1,
-                None => ended = true,
-            }
-            entry.map(Ok)
+            next += u64::from(entry.is_some());
+            entry.map(Ok).or_else(|| problem.take().map(Err))
         })
     }
 
-    /// At most `limit` entries from seq `from` on.
+    /// At most `limit` entries from seq `from` on; an error when one of them is not what was written.
     pub fn page(&self, tenant: &Name, from: u64, limit: u64) -> Result<Vec<Entry>, ReadError> {
-        let Some(id) = self.id(tenant)? else { return Ok(Vec::new()) };
-        let from = from.max(1);
-        if from > SEQ_MAX {
-            return Ok(Vec::new());
-        }
+        let (entries, problem) = self.sound_page(tenant, from, limit);
+        problem.map_or(Ok(entries), Err)
+    }
+
+    /// At most `limit` entries from seq `from` on, up to the first that is not what was written; and what is wrong with
+    /// that one.
+    pub fn sound_page(&self, tenant: &Name, from: u64, limit: u64) -> (Vec<Entry>, Option<ReadError>) {
+        let mut entries = Vec::new();
+        let problem = self.read_page(tenant, from.max(1), limit, &mut entries).err();
+        (entries, problem)
+    }
+
+    fn read_page(
+        &self,
+        tenant: &Name,
+        from: u64,
+        limit: u64,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), ReadError> {
+        let Some(id) = self.id(tenant)?.filter(|_| from <= SEQ_MAX) else { return Ok(()) };
         let doing = sql("read entries");
         let mut rows = self
             .connection
@@ -140,22 +147,19 @@ impl Reader {
             )
             .map_err(&doing)?;
         let span = params![place(id, from), place(id, SEQ_MAX), to_sql(limit)];
-        let rows = rows
-            .query_map(span, |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Hash>(2)?))
-            })
-            .map_err(&doing)?;
+        let mut rows = rows.query(span).map_err(&doing)?;
         let mut expected = from;
-        rows.map(|row| {
-            let (place, body, leaf) = row.map_err(&doing)?;
-            let seq = seq_of(place);
+        while let Some(row) = rows.next().map_err(&doing)? {
+            let seq = seq_of(row.get(0).map_err(&doing)?);
+            let body: Vec<u8> = row.get(1).map_err(&doing)?;
+            let leaf: Hash = row.get(2).map_err(&doing)?;
             if seq != expected || tree::leaf_hash(&body) != leaf {
                 return Err(damaged(tenant.as_str(), "the entry", expected));
             }
             expected += 1;
-            Ok(Entry { seq, body })
-        })
-        .collect()
+            entries.push(Entry { seq, body });
+        }
+        Ok(())
     }
 
     /// Every effect that is written down and has no result yet, oldest first.

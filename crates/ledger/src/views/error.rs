@@ -108,10 +108,16 @@ impl ViewsError {
 /// Whether SQLite says that the file is not what it wrote, or not what this program made of it.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
-    matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    // A statement that names no table of the file, and a row that contradicts others, are signs of it as well.
+    let signs = [ErrorCode::DatabaseCorrupt, ErrorCode::NotADatabase, ErrorCode::ConstraintViolation];
+    let unknown = |error: &rusqlite::ffi::Error| error.extended_code == rusqlite::ffi::SQLITE_ERROR;
+    code.is_some_and(|code| signs.contains(&code))
+        || error.sqlite_error().is_some_and(unknown)
         || matches!(
             error,
-            rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::FromSqlConversionFailure(..)
+            rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::SqlInputError { .. }
         )
 }
 

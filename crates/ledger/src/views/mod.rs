@@ -23,7 +23,7 @@ use eparch_pipeline::Pipeline;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use crate::entry::Entry;
-use crate::read::{ReadError, Reader};
+use crate::read::Reader;
 use crate::tree::{Hash, leaf_hash};
 use apply::Step;
 pub use audit::{
@@ -31,7 +31,7 @@ pub use audit::{
 };
 pub use error::ViewsError;
 use error::sql;
-pub use read::RunFilter;
+pub use read::{ApprovalFilter, RunFilter};
 pub use shape::{ApprovalView, RunDetail, RunSummary, StageView, VoteView};
 
 /// Definitions kept at hand while following: runs of one pipeline come in rows.
@@ -50,6 +50,8 @@ pub struct Views {
     definitions: BTreeMap<Digest, Arc<Pipeline>>,
     /// Tenants whose cursor was compared with the journal.
     compared: BTreeSet<Name>,
+    /// Where making the views anew did not help: how far they came then.
+    stuck: BTreeMap<Name, u64>,
 }
 
 impl Views {
@@ -57,13 +59,18 @@ impl Views {
     /// [`Views::follow`] fills it.
     pub fn open(path: &Path) -> Result<Views, ViewsError> {
         let (connection, started_over) = store::open(path)?;
-        Ok(Views {
+        Ok(Views::of(path, connection, started_over))
+    }
+
+    fn of(path: &Path, connection: Connection, started_over: Option<String>) -> Views {
+        Views {
             path: path.to_owned(),
             connection,
             started_over,
             definitions: BTreeMap::new(),
             compared: BTreeSet::new(),
-        })
+            stuck: BTreeMap::new(),
+        }
     }
 
     /// Why earlier views were thrown away, if they were; worth a line in a log.
@@ -79,25 +86,54 @@ impl Views {
 
     /// Takes in every entry that is new; returns the newest entry's seq. An entry that cannot be read ends it with an
     /// error that names the entry: everything before it is in, nothing after it is. Views that turn out to be damaged, or
-    /// to be of another journal, are made anew.
+    /// to be of another journal, are made anew; once for each entry that they fail at.
     pub fn follow(&mut self, reader: &Reader, tenant: &Name) -> Result<u64, ViewsError> {
         match self.catch_up(reader, tenant) {
-            Err(error) if error.is_damage() => {
+            Err(error) if error.is_damage() && !self.is_stuck(tenant) => {
                 self.start_over(error.to_string())?;
-                self.catch_up(reader, tenant)
+                let reached = self.catch_up(reader, tenant);
+                if reached.as_ref().is_err_and(ViewsError::is_damage) {
+                    self.stuck.insert(tenant.clone(), self.seq(tenant)?);
+                }
+                reached
             }
             reached => reached,
         }
     }
 
-    /// Throws away what is known of a tenant and takes its journal in from the beginning. While that goes on, and after
-    /// it was cut short, the views are behind, not wrong.
+    /// Whether the views were made anew before and came no further than they are now.
+    fn is_stuck(&self, tenant: &Name) -> bool {
+        let stuck = self.stuck.get(tenant);
+        stuck.is_some() && self.seq(tenant).ok().as_ref() == stuck
+    }
+
+    /// Makes the file anew and takes the whole journal in, every tenant's. Until that is done the old file stays in its
+    /// place; where the journal cannot be read to its end, the new one has what comes before that, and the error of
+    /// `tenant` is returned.
     pub fn rebuild(&mut self, reader: &Reader, tenant: &Name) -> Result<u64, ViewsError> {
-        match self.forget(tenant) {
-            Err(error) if error.is_damage() => self.start_over(error.to_string())?,
-            forgotten => forgotten?,
+        let beside = self.path.with_extension("new");
+        store::discard(&beside)?;
+        let mut fresh = Views::of(&beside, store::create(&beside)?, None);
+        // A list that cannot be read leaves the others to their own following.
+        let mut others = reader.tenants().unwrap_or_default();
+        others.retain(|other| other != tenant);
+        for other in &others {
+            // What is wrong with it is told to whoever follows it.
+            let _ = fresh.catch_up(reader, other);
         }
-        self.follow(reader, tenant)
+        let reached = fresh.catch_up(reader, tenant);
+        if let Err(error @ (ViewsError::Sql { .. } | ViewsError::Damaged { .. })) = reached {
+            drop(fresh);
+            store::discard(&beside)?;
+            return Err(error);
+        }
+        drop(fresh);
+        // The old connection has to be gone before its file is.
+        self.connection = Connection::open_in_memory().map_err(sql("let go of the old views"))?;
+        store::replace(&self.path, &beside)?;
+        let (connection, started_over) = store::open(&self.path)?;
+        *self = Views::of(&self.path.clone(), connection, started_over);
+        reached
     }
 
     fn start_over(&mut self, why: String) -> Result<(), ViewsError> {
@@ -147,7 +183,9 @@ impl Views {
     fn catch_up(&mut self, reader: &Reader, tenant: &Name) -> Result<u64, ViewsError> {
         let mut next = self.next(reader, tenant)?;
         loop {
-            let (entries, mut problem) = read_on(reader, tenant, next);
+            let (entries, problem) = reader.sound_page(tenant, next, limits::COMMIT_BATCH as u64);
+            let unread = next + entries.len() as u64;
+            let mut problem = problem.map(|source| ViewsError::Journal { seq: unread, source });
             let Some(last) = entries.last() else { return problem.map_or(Ok(next - 1), Err) };
             let mut reached = (last.seq, leaf_hash(&last.body));
             let mut steps = Vec::with_capacity(entries.len());
@@ -229,22 +267,6 @@ impl Views {
             .map_err(doing)?;
         transaction.commit().map_err(doing)
     }
-}
-
-/// The next entries, up to one that is not what was written. What comes before that one is taken in all the same.
-fn read_on(reader: &Reader, tenant: &Name, next: u64) -> (Vec<Entry>, Option<ViewsError>) {
-    let problem = match reader.page(tenant, next, limits::COMMIT_BATCH as u64) {
-        Ok(entries) => return (entries, None),
-        Err(problem) => problem,
-    };
-    let before = match &problem {
-        ReadError::Damaged { seq, .. } => seq.saturating_sub(next),
-        _ => 0,
-    };
-    let entries =
-        if before == 0 { Vec::new() } else { reader.page(tenant, next, before).unwrap_or_default() };
-    let seq = next + entries.len() as u64;
-    (entries, Some(ViewsError::Journal { seq, source: problem }))
 }
 
 /// A tenant, and the project its runs belong to, exist from its first entry on.

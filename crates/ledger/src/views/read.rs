@@ -17,6 +17,17 @@ pub struct RunFilter {
     pub before: Option<RunId>,
 }
 
+/// Which gates are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct ApprovalFilter {
+    /// Only those that wait.
+    pub waiting_only: bool,
+    /// Opened after this one: the last of the page before. After a gate that is not known, there is none.
+    pub after: Option<GateId>,
+    /// At most so many.
+    pub limit: u32,
+}
+
 const RUNS: &str = "SELECT * FROM runs WHERE tenant_id = :tenant";
 
 const APPROVALS: &str = "SELECT * FROM approvals WHERE tenant_id = :tenant";
@@ -65,9 +76,23 @@ impl Views {
 
     /// Gates, in the order they opened: those that wait, or all that ever did.
     pub fn approvals(&self, tenant: &Name, waiting_only: bool) -> Result<Vec<ApprovalView>, ViewsError> {
-        let waiting = if waiting_only { " AND outcome IS NULL" } else { "" };
-        let query = format!("{APPROVALS}{waiting} ORDER BY opened_seq, opened_no");
-        let mut found = self.list(&query, named_params! { ":tenant": tenant.as_str() }, approval)?;
+        self.approvals_page(tenant, &ApprovalFilter { waiting_only, after: None, limit: u32::MAX })
+    }
+
+    /// Gates, in the order they opened, a page at a time.
+    pub fn approvals_page(
+        &self,
+        tenant: &Name,
+        filter: &ApprovalFilter,
+    ) -> Result<Vec<ApprovalView>, ViewsError> {
+        let waiting = if filter.waiting_only { " AND outcome IS NULL" } else { "" };
+        let query = format!(
+            "{APPROVALS}{waiting} AND (:after IS NULL OR (opened_seq, opened_no) > (SELECT opened_seq, opened_no \
+             FROM approvals WHERE tenant_id = :tenant AND gate_id = :after)) ORDER BY opened_seq, opened_no LIMIT :limit"
+        );
+        let after = filter.after.map(|gate| gate.to_string());
+        let values = named_params! { ":tenant": tenant.as_str(), ":after": after, ":limit": filter.limit };
+        let mut found = self.list(&query, values, approval)?;
         self.add_votes(tenant, &mut found)?;
         Ok(found)
     }

@@ -79,6 +79,11 @@ fn open_existing(path: &Path) -> Result<Connection, NoUse> {
         }
         Err(error) => return Err(error.into()),
     }
+    let fresh = VIEWS.fresh(VIEWS.migrations.len()).expect("this build's own schema applies");
+    let expected = Schema::parts(&fresh)?;
+    if Schema::parts(&connection)? != expected {
+        return Err(NoUse::Discard("its tables are not those of this version".to_owned()));
+    }
     if fs::metadata(path).is_ok_and(|file| file.len() <= CHECKED_AT_OPEN) {
         let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
         if verdict != "ok" {
@@ -100,6 +105,13 @@ pub(super) fn create(path: &Path) -> Result<Connection, ViewsError> {
         connect(path).map_err(|source| ViewsError::Open { path: path.to_owned(), source })?;
     VIEWS.migrate(&mut connection).map_err(|source| ViewsError::Schema { path: path.to_owned(), source })?;
     Ok(connection)
+}
+
+/// Puts a new file in the place of the old one. What SQLite kept beside the old one goes first: it would be taken for the
+/// new one's. A crash between leaves no file, which is filled again.
+pub(super) fn replace(path: &Path, new: &Path) -> Result<(), ViewsError> {
+    discard(path)?;
+    fs::rename(new, path).map_err(|source| ViewsError::Remove { path: path.to_owned(), source })
 }
 
 /// Removes the file and what SQLite keeps beside it.
@@ -157,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn r112_r113_r114_r115_the_base_tables_have_the_documented_columns() {
+    fn r112_r113_r114_the_base_tables_have_the_documented_columns() {
         let connection = fresh();
         for (table, documented) in [
             (

@@ -417,6 +417,26 @@ fn r120_entries_are_read_a_page_at_a_time() {
     assert!(seqs(u64::MAX, u64::MAX).is_empty());
 }
 
+#[test]
+fn entries_before_a_damaged_one_are_given() {
+    let home = Home::with_history(30);
+    home.raw()
+        .execute_batch(
+            "DROP TRIGGER entry_no_update; UPDATE entry SET body = x'7b7d' WHERE tenant = 1 AND seq = 21",
+        )
+        .unwrap();
+    let reader = eparch_ledger::Reader::open(home.path()).unwrap();
+    let acme = name("acme");
+    let read: Vec<_> = reader.entries(&acme, 3).collect();
+    assert_eq!(read.len(), 19);
+    assert!(read[..18].iter().zip(3..).all(|(entry, seq)| entry.as_ref().unwrap().seq == seq));
+    assert!(matches!(read[18], Err(eparch_ledger::ReadError::Damaged { seq: 21, .. })));
+    let (sound, problem) = reader.sound_page(&acme, 11, 100);
+    assert_eq!((sound.len(), problem.is_some()), (10, true));
+    assert!(reader.page(&acme, 11, 100).is_err());
+    assert_eq!(reader.page(&acme, 11, 10).unwrap().len(), 10);
+}
+
 #[derive(Debug, Clone)]
 struct Step {
     tenant: usize,

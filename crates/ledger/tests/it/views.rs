@@ -445,7 +445,8 @@ fn damage_that_shows_while_following_is_put_right() {
     let agent = Story::prepared(&record)["plan"];
     // Somebody writes into the file while it is open.
     let raw = rusqlite::Connection::open(story.views_path()).unwrap();
-    raw.execute("UPDATE agents SET outputs = 'no JSON' WHERE agent_id = ?1", [agent.to_string()]).unwrap();
+    let bad = "INSERT INTO agent_outputs VALUES ('default', ?1, 'bad', 'no JSON', 1, '')";
+    raw.execute(bad, [agent.to_string()]).unwrap();
     drop(raw);
     story.live(agent);
     story.follow(&mut views);
@@ -455,6 +456,81 @@ fn damage_that_shows_while_following_is_put_right() {
     fs::remove_file(story.views_path()).unwrap();
     drop(story.followed());
     assert_eq!(dump(&story), healed);
+}
+
+#[test]
+fn r113_rebuilding_makes_the_file_anew_whatever_is_wrong_with_it() {
+    let story = eventful();
+    drop(story.followed());
+    let good = dump(&story);
+    for damage in [
+        "DROP TABLE artifacts",
+        "DROP TABLE votes; DROP TABLE approvals",
+        "DROP INDEX runs_by_age",
+        "PRAGMA foreign_keys = OFF; INSERT INTO stages (tenant_id, run_id, ix, name, kind, status, requires, journal_seq, ts) \
+         VALUES ('default', 'run_none', 0, 'x', 'agent', 'pending', '[]', 1, '')",
+        "DELETE FROM runs",
+        "CREATE TRIGGER quiet AFTER INSERT ON runs BEGIN DELETE FROM runs; END",
+    ] {
+        let mut views = story.followed();
+        let raw = rusqlite::Connection::open(story.views_path()).unwrap();
+        raw.execute_batch(damage).unwrap();
+        drop(raw);
+        let head = story.head();
+        assert_eq!(views.rebuild(&story.ledger().read(), &story.tenant).unwrap(), head, "{damage}");
+        assert_eq!(dump(&story), good, "{damage}");
+        let left: Vec<_> = fs::read_dir(story.views_path().parent().unwrap())
+            .unwrap()
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.ends_with(".new"))
+            .collect();
+        assert_eq!(left, Vec::<String>::new());
+    }
+    // A file whose tables are not those that its version names is not even opened.
+    let raw = rusqlite::Connection::open(story.views_path()).unwrap();
+    raw.execute_batch("DROP INDEX runs_by_age").unwrap();
+    drop(raw);
+    assert!(story.followed().started_over().is_some());
+    assert_eq!(dump(&story), good);
+}
+
+#[test]
+fn a_table_that_is_lost_under_open_views_is_put_right_by_following() {
+    let mut story = eventful();
+    let mut views = story.followed();
+    let raw = rusqlite::Connection::open(story.views_path()).unwrap();
+    raw.execute_batch("DROP TABLE violations; DROP TABLE agents").unwrap();
+    drop(raw);
+    story.ask_for_run(9, "ann", "staging");
+    story.follow(&mut views);
+    assert!(views.started_over().is_some());
+    drop(views);
+    let healed = dump(&story);
+    fs::remove_file(story.views_path()).unwrap();
+    drop(story.followed());
+    assert_eq!(dump(&story), healed);
+}
+
+#[test]
+fn r120_gates_are_read_a_page_at_a_time() {
+    let story = eventful();
+    let views = story.followed();
+    for waiting_only in [false, true] {
+        let all = views.approvals(&story.tenant, waiting_only).unwrap();
+        assert_eq!(all.len() > 3, !waiting_only);
+        let mut paged = Vec::new();
+        loop {
+            let after = paged.last().map(|gate: &eparch_ledger::views::ApprovalView| gate.gate);
+            let filter = eparch_ledger::views::ApprovalFilter { waiting_only, after, limit: 2 };
+            let page = views.approvals_page(&story.tenant, &filter).unwrap();
+            assert!(page.len() <= 2);
+            if page.is_empty() {
+                break;
+            }
+            paged.extend(page);
+        }
+        assert_eq!(paged, all);
+    }
 }
 
 #[test]

@@ -163,31 +163,25 @@ pub(super) fn put_out(
     artifacts: &[Artifact],
 ) -> Result<(), rusqlite::Error> {
     let id = agent.to_string();
-    let (mut all_outputs, mut all_artifacts) = put_out_so_far(to, &id)?;
-    all_outputs.extend(outputs.clone());
-    all_artifacts.extend(artifacts.iter().cloned());
-    to.run(
-        "UPDATE agents SET outputs = ?5, artifacts = ?6, journal_seq = ?2, ts = ?3 WHERE tenant_id = ?1 AND agent_id = ?4",
-        &[&id, &json(&all_outputs), &json(&all_artifacts)],
-    )?;
+    to.run("UPDATE agents SET journal_seq = ?2, ts = ?3 WHERE tenant_id = ?1 AND agent_id = ?4", &[&id])?;
+    for (name, value) in outputs {
+        to.run(
+            "INSERT INTO agent_outputs (tenant_id, agent_id, name, value, journal_seq, ts) \
+             VALUES (?1, ?4, ?5, ?6, ?2, ?3) ON CONFLICT DO UPDATE SET value = excluded.value, \
+             journal_seq = excluded.journal_seq, ts = excluded.ts",
+            &[&id, &name, &json(value)],
+        )?;
+    }
+    for artifact in artifacts {
+        let (digest, size) = (artifact.digest.to_string(), count(artifact.size));
+        to.run(
+            "INSERT INTO agent_artifacts (tenant_id, agent_id, no, path, digest, size, grade, journal_seq, ts) \
+             SELECT ?1, ?4, coalesce(max(no) + 1, 0), ?5, ?6, ?7, ?8, ?2, ?3 \
+             FROM agent_artifacts WHERE tenant_id = ?1 AND agent_id = ?4",
+            &[&id, &artifact.path, &digest, &size, &artifact.grade.as_str()],
+        )?;
+    }
     Ok(())
-}
-
-type PutOut = (BTreeMap<String, Value>, Vec<Artifact>);
-
-fn put_out_so_far(to: &Writing<'_>, agent: &str) -> Result<PutOut, rusqlite::Error> {
-    let mut row = to
-        .sql
-        .prepare_cached("SELECT outputs, artifacts FROM agents WHERE tenant_id = ?1 AND agent_id = ?2")?;
-    let (outputs, artifacts): (String, String) =
-        row.query_row(params![to.tenant, agent], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok((read(&outputs)?, read(&artifacts)?))
-}
-
-fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, rusqlite::Error> {
-    let kind = rusqlite::types::Type::Text;
-    serde_json::from_str(text)
-        .map_err(|source| rusqlite::Error::FromSqlConversionFailure(0, kind, Box::new(source)))
 }
 
 pub(super) fn erred(to: &Writing<'_>, agent: AgentId) -> Result<(), rusqlite::Error> {
@@ -292,6 +286,24 @@ pub(super) fn ended(to: &Writing<'_>, agent: AgentId, end: &AttemptEnd) -> Resul
 
 /// What a completed attempt put out is what its stage has left.
 fn keep(to: &Writing<'_>, row: &AgentRow) -> Result<(), rusqlite::Error> {
-    let (outputs, artifacts) = put_out_so_far(to, &row.agent_id)?;
-    run::left(to, &row.run_id, StageIx(row.ix), Some(&row.agent_id), &json(&outputs), &artifacts)
+    let mut outputs = to.sql.prepare_cached(
+        "SELECT name, value FROM agent_outputs WHERE tenant_id = ?1 AND agent_id = ?2 ORDER BY name",
+    )?;
+    let outputs = outputs.query_map(params![to.tenant, row.agent_id], |row| {
+        let text: String = row.get(1)?;
+        let value: Value = serde_json::from_str(&text).map_err(|source| {
+            let kind = rusqlite::types::Type::Text;
+            rusqlite::Error::FromSqlConversionFailure(1, kind, Box::new(source))
+        })?;
+        Ok((row.get::<_, String>(0)?, value))
+    })?;
+    let outputs: BTreeMap<String, Value> = outputs.collect::<Result<_, _>>()?;
+    run::left(to, &row.run_id, StageIx(row.ix), &json(&outputs))?;
+    to.run(
+        "INSERT INTO artifacts (tenant_id, run_id, ix, no, agent_id, path, digest, size, grade, journal_seq, ts) \
+         SELECT ?1, ?4, ?5, no, ?6, path, digest, size, grade, ?2, ?3 \
+         FROM agent_artifacts WHERE tenant_id = ?1 AND agent_id = ?6",
+        &[&row.run_id, &row.ix, &row.agent_id],
+    )?;
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Runs and their stages.
 
-use eparch_domain::{Artifact, RunId, RunStatus, StageStatus};
+use eparch_domain::{RunId, RunStatus, StageStatus};
 use eparch_governor::{Kept, RunSpawned};
 use eparch_pipeline::{Pipeline, Stage, StageIx, Work};
 
@@ -159,29 +159,23 @@ pub(super) fn stage_kept(
 ) -> Result<(), rusqlite::Error> {
     let run = run.to_string();
     end_stage(to, &run, ix, StageStatus::Completed, "kept from the run it repeats")?;
-    left(to, &run, ix, None, &json(&kept.outputs), &kept.artifacts)
+    left(to, &run, ix, &json(&kept.outputs))?;
+    for (no, artifact) in (0_i64..).zip(&kept.artifacts) {
+        let (digest, size) = (artifact.digest.to_string(), count(artifact.size));
+        to.run(
+            "INSERT INTO artifacts (tenant_id, run_id, ix, no, agent_id, path, digest, size, grade, journal_seq, ts) \
+             VALUES (?1, ?4, ?5, ?6, NULL, ?7, ?8, ?9, ?10, ?2, ?3)",
+            &[&run, &ix.0, &no, &artifact.path, &digest, &size, &artifact.grade.as_str()],
+        )?;
+    }
+    Ok(())
 }
 
-/// What a completed stage has left.
-pub(super) fn left(
-    to: &Writing<'_>,
-    run: &str,
-    ix: StageIx,
-    agent: Option<&str>,
-    outputs: &str,
-    artifacts: &[Artifact],
-) -> Result<(), rusqlite::Error> {
+/// What a completed stage has left, beside its artifacts.
+pub(super) fn left(to: &Writing<'_>, run: &str, ix: StageIx, outputs: &str) -> Result<(), rusqlite::Error> {
     to.run(
         "UPDATE stages SET outputs = ?6, journal_seq = ?2, ts = ?3 WHERE tenant_id = ?1 AND run_id = ?4 AND ix = ?5",
         &[&run, &ix.0, &outputs],
     )?;
-    for (no, artifact) in (0_i64..).zip(artifacts) {
-        let (digest, size) = (artifact.digest.to_string(), count(artifact.size));
-        to.run(
-            "INSERT INTO artifacts (tenant_id, run_id, ix, no, agent_id, path, digest, size, grade, journal_seq, ts) \
-             VALUES (?1, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?2, ?3)",
-            &[&run, &ix.0, &no, &agent, &artifact.path, &digest, &size, &artifact.grade.as_str()],
-        )?;
-    }
     Ok(())
 }
