@@ -2,6 +2,7 @@
 
 pub(crate) mod capture;
 pub(crate) mod evidence;
+pub(crate) mod grant;
 pub(crate) mod listener;
 pub(crate) mod live;
 pub(crate) mod outputs;

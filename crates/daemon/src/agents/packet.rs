@@ -1,4 +1,5 @@
-//! The instruction packet: what an agent is told, signed so that it can tell it was not changed (R150).
+//! The instruction packet: what an agent is told, signed with the home's key, so that whoever holds the public key can tell
+//! later what was said (R150). The agent itself is not given that key; its copy lies where it cannot be changed.
 
 use std::collections::BTreeMap;
 

@@ -5,13 +5,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use eparch_domain::Digest;
+use eparch_domain::{Digest, Tier};
 use eparch_governor::{AgentSpec, Check, Measure, Outcome};
 use eparch_pipeline::{Pipeline, Work};
 use eparch_sandbox::{Cage, OpenError, Program, Status, WORKSPACE};
 
 use crate::agents::spec::{
-    self, ARTIFACTS_FOLDER, INPUTS_FOLDER, OUTPUT_FILE, OWN_FOLDER, PACKET_FILE, PACKET_SIGNATURE,
+    self, ARTIFACTS_FOLDER, INPUTS_FOLDER, OUTPUT_FILE, PACKET_FILE, PACKET_SIGNATURE,
 };
 use crate::artifacts::Artifacts;
 
@@ -106,7 +106,6 @@ pub(crate) fn furnish(
         let what = what.to_owned();
         move |problem: eparch_sandbox::WorkspaceError| format!("cannot give it {what}: {}", in_full(&problem))
     };
-    workspace.make_folder(OWN_FOLDER).map_err(failed("its folder"))?;
     workspace.make_folder(ARTIFACTS_FOLDER).map_err(failed("its artifacts folder"))?;
     workspace.make_folder(INPUTS_FOLDER).map_err(failed("its inputs folder"))?;
     workspace.write_file(OUTPUT_FILE, b"", 0o600).map_err(failed("its output file"))?;
@@ -132,9 +131,12 @@ pub(crate) fn furnish(
             workspace.write_file(&place, &content, 0o400).map_err(failed(&file.path))?;
         }
     }
-    // What is to be written at T0 is written here; the folders exist as they would outside.
-    for path in spec.write.iter().filter(|path| spec::stays_inside(path)) {
-        let _ = workspace.make_folder(path);
+    // What is written at T0 is written in the workspace, in folders that are there as they would be outside. One that
+    // cannot be made, for a file that stands there or a path that is only read, is for the program to meet.
+    if spec.tier == Tier::T0 {
+        for path in spec.write.iter().filter(|path| spec::stays_inside(path)) {
+            let _ = workspace.make_folder(path);
+        }
     }
     Ok(())
 }

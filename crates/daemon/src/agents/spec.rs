@@ -4,24 +4,26 @@ use std::path::{Component, Path, PathBuf};
 
 use eparch_domain::{AgentId, Name, Tier};
 use eparch_governor::{AgentSpec, Check};
-use eparch_pipeline::SandboxMode;
-use eparch_sandbox::{Bind, CageSpec, Sandbox, WORKSPACE};
+use eparch_pipeline::{Pipeline, SandboxMode, Work};
+use eparch_sandbox::{Bind, CageSpec, Desk, Sandbox, WORKSPACE};
 
-/// The folder of the workspace that Eparch keeps its own things in. Not the home's name, which is masked.
+use crate::agents::grant::{self, Place};
+
+/// The folder of the workspace that Eparch keeps its own things in: of each cage its own, with nothing of the project in
+/// it. Not the home's name, which is masked.
 pub(crate) const OWN_FOLDER: &str = ".agent";
 /// Where an agent appends its outputs.
 pub(crate) const OUTPUT_FILE: &str = ".agent/output";
 /// Every file in here is an artifact.
 pub(crate) const ARTIFACTS_FOLDER: &str = ".agent/artifacts";
+/// What it is given and cannot change.
+const GIVEN_FOLDER: &str = "given";
 /// Artifacts of earlier stages, by stage.
-pub(crate) const INPUTS_FOLDER: &str = ".agent/inputs";
+pub(crate) const INPUTS_FOLDER: &str = ".agent/given/inputs";
 /// The instruction packet.
-pub(crate) const PACKET_FILE: &str = ".agent/packet.json";
+pub(crate) const PACKET_FILE: &str = ".agent/given/packet.json";
 /// Its signature.
-pub(crate) const PACKET_SIGNATURE: &str = ".agent/packet.sig";
-
-/// Paths that no agent is given to read, whatever its pipeline says (1.3-a).
-const FORBIDDEN: [&str; 5] = ["/opt/vault", "/etc/shadow", "/etc/gshadow", "/root/.ssh", "/proc"];
+pub(crate) const PACKET_SIGNATURE: &str = ".agent/given/packet.sig";
 
 /// What an agent is to see, or why it may not.
 #[derive(Debug)]
@@ -37,23 +39,24 @@ pub(crate) fn cage_name(agent: AgentId) -> Name {
 }
 
 /// Works out what an agent sees. A path that is missing or forbidden fails the inventory, and the cage is not opened.
-pub(crate) fn view(spec: &AgentSpec, home: &Path, expose: &[PathBuf]) -> View {
+pub(crate) fn view(spec: &AgentSpec, pipeline: &Pipeline, home: &Path, expose: &[PathBuf]) -> View {
     let mut cage = CageSpec::new(cage_name(spec.agent));
     cage.sandbox = match spec.sandbox {
         SandboxMode::Required => Sandbox::Required,
         SandboxMode::BestEffort => Sandbox::BestEffort,
     };
     cage.expose = expose.to_vec();
-    cage.mask = vec![home.to_owned()];
+    cage.mask = grant::hidden(home, |name| std::env::var_os(name));
+    cage.desk = Some(Desk { at: OWN_FOLDER.into(), given: vec![GIVEN_FOLDER.into()] });
     let root = Path::new(&spec.root);
-    let mut problems = Vec::new();
+    let mut problems = words_of_agents(spec, pipeline);
     for path in &spec.read {
         if let Err(problem) = add_read(&mut cage, root, path) {
             problems.push(problem);
         }
     }
     // At T0 everything written stays in the workspace; from T1 on the project's own paths are written.
-    if spec.tier > Tier::T0 {
+    if spec.tier > Tier::T0 && problems.is_empty() {
         for path in &spec.write {
             if let Err(problem) = add_write(&mut cage, root, path) {
                 problems.push(problem);
@@ -68,8 +71,17 @@ pub(crate) fn view(spec: &AgentSpec, home: &Path, expose: &[PathBuf]) -> View {
     View { cage, inventory: Check { name: "inventory".to_owned(), ok: problems.is_empty(), detail } }
 }
 
+/// Paths that earlier stages yielded and that are not in the project.
+fn words_of_agents(spec: &AgentSpec, pipeline: &Pipeline) -> Vec<String> {
+    let Work::Agent(work) = &pipeline.stage(spec.stage).work else { return Vec::new() };
+    let texts = work.read.iter().zip(&spec.read).chain(work.write.iter().zip(&spec.write));
+    let yielded =
+        texts.filter(|(text, _)| text.expressions().any(|expression| !expression.stage_names().is_empty()));
+    yielded.filter_map(|(_, path)| grant::of_project(Path::new(&spec.root), path).err()).collect()
+}
+
 fn add_read(cage: &mut CageSpec, root: &Path, path: &str) -> Result<(), String> {
-    let (host, inside) = place(root, path)?;
+    let Place { host, inside } = grant::place(root, path)?;
     match inside {
         Some(inside) if inside.as_os_str().is_empty() => cage.project = Some(host),
         Some(inside) => cage.read.push(Bind::new(host, Path::new(WORKSPACE).join(inside))),
@@ -79,30 +91,12 @@ fn add_read(cage: &mut CageSpec, root: &Path, path: &str) -> Result<(), String> 
 }
 
 fn add_write(cage: &mut CageSpec, root: &Path, path: &str) -> Result<(), String> {
-    let wanted = root.join(path);
-    if !wanted.exists() {
-        // A folder to write to is part of the grant: the author named it.
-        std::fs::create_dir_all(&wanted).map_err(|problem| format!("cannot make {path}: {problem}"))?;
-    }
-    let (host, inside) = place(root, path)?;
+    grant::make_missing(root, path, &cage.mask)?;
+    let Place { host, inside } = grant::place(root, path)?;
     let inside = inside.map_or_else(|| host.clone(), |inside| Path::new(WORKSPACE).join(inside));
-    cage.write.push(Bind::new(host, inside));
+    // The project itself is `/workspace`, without a slash at its end.
+    cage.write.push(Bind::new(host, inside.components().collect::<PathBuf>()));
     Ok(())
-}
-
-/// A path's real place on the host, and where it lies below the project if it does.
-fn place(root: &Path, path: &str) -> Result<(PathBuf, Option<PathBuf>), String> {
-    let host = root.join(path).canonicalize().map_err(|problem| format!("{path}: {problem}"))?;
-    for forbidden in FORBIDDEN {
-        if host.starts_with(forbidden) {
-            return Err(format!("{path} is {forbidden}, which no agent may see"));
-        }
-    }
-    let relative =
-        Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    let real_root = root.canonicalize().map_err(|problem| format!("the project's folder: {problem}"))?;
-    let inside = host.strip_prefix(&real_root).ok().filter(|_| relative).map(Path::to_owned);
-    Ok((host, inside))
 }
 
 /// Whether a path stays inside the workspace: relative, and never upwards.

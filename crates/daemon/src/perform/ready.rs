@@ -49,7 +49,7 @@ impl Job {
         let identity = |tree| Outcome::Bootstrap { token: token_hash, packet: packet_digest, tree };
         let pipeline = self.definition(&spec.pipeline).map_err(|reason| cannot("EP0241", reason))?;
 
-        let view = spec::view(&spec, tools.home.root(), &tools.expose);
+        let view = spec::view(&spec, &pipeline, tools.home.root(), &tools.expose);
         if !view.inventory.ok {
             let preflight = Outcome::Preflight { checks: vec![view.inventory], confinement: Vec::new() };
             return Err(vec![identity(None), preflight]);
