@@ -94,5 +94,13 @@ fn enter_user_namespace() -> io::Result<()> {
     if !capabilities(None)?.effective.contains(CapabilitySet::SYS_ADMIN) {
         return Err(io::Error::other("the namespace was made but grants no capabilities"));
     }
+    // What the kernel counts for each user is bounded here for this cage, so that it does not take all of its user's.
+    // Where `/proc` is read-only, as in some containers, the user's own bounds are all there are.
+    for (file, most) in OWN_BOUNDS {
+        let _ = fs::write(Path::new("/proc/sys/user").join(file), most);
+    }
     powers::keep_over_exec()
 }
+
+/// Of the host's usual 128 and some hundred thousand: enough for a file watcher in each of many processes.
+const OWN_BOUNDS: [(&str, &str); 2] = [("max_inotify_instances", "32"), ("max_inotify_watches", "65536")];

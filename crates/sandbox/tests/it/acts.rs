@@ -79,6 +79,16 @@ pub(crate) fn attempt(args: &[&str]) -> io::Result<()> {
             std::hint::black_box(&held);
             Ok(())
         }
+        // As the interpreter of a script: what is this program's own file?
+        [path] if path.ends_with("own-file") => {
+            println!("{}", fs::read_link("/proc/self/exe")?.display());
+            // A copy in memory may be opened, but not written.
+            let written = fs::OpenOptions::new().write(true).open("/proc/self/exe");
+            if written.is_ok_and(|mut file| file.write_all(b"x").is_ok()) {
+                println!("written");
+            }
+            Ok(())
+        }
         // The answer counts, and then what is in force.
         ["no-cores"] => {
             rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;

@@ -121,22 +121,30 @@ fn closed() {
     let tree = cage.tree().clone();
     assert!(!tree.is_dead().unwrap());
     assert_eq!(tree.cgroup.is_some(), root());
+    let groups = |tree: &TreeId| tree.cgroup.iter().chain(&tree.other_cgroups).cloned().collect::<Vec<_>>();
+    assert!(groups(&tree).iter().all(|path| path.exists()));
     assert!(tree.cgroup.iter().all(|path| path.exists()));
+    let mut outers = vec![outer(&tree)];
     cage.close(Span::from_secs(10)).unwrap();
     assert!(tree.is_dead().unwrap());
-    assert!(tree.cgroup.iter().all(|path| !path.exists()));
+    assert!(groups(&tree).iter().all(|path| !path.exists()));
     let dropped = open(&spec("dropped"));
     let tree = dropped.tree().clone();
+    outers.push(outer(&tree));
+    assert!(outers.iter().any(|outer| Path::new("/proc").join(outer.to_string()).exists()));
     drop(dropped);
     assert!(tree.is_dead().unwrap());
-    assert!(tree.cgroup.iter().all(|path| !path.exists()));
+    assert!(groups(&tree).iter().all(|path| !path.exists()));
     // Nobody is left to be reaped by this process.
-    let children =
-        fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id())).unwrap_or_default();
-    for child in children.split_ascii_whitespace() {
-        let stat = fs::read_to_string(Path::new("/proc").join(child).join("stat")).unwrap_or_default();
-        assert!(!stat.contains("confine") || !stat.contains(") Z "), "{stat}");
+    for outer in outers {
+        assert!(!Path::new("/proc").join(outer.to_string()).exists());
     }
+}
+
+/// The launcher's outer stage, which is a child of this process.
+fn outer(tree: &TreeId) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", tree.pid)).unwrap();
+    stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 pub(crate) const HOLDER_WORD: &str = "__hold";
@@ -188,9 +196,7 @@ fn killed_holder() {
 fn killed_launcher() {
     let marker = marker("killed-launcher");
     let (mut holder, tree) = holder(&marker);
-    let stat = fs::read_to_string(format!("/proc/{}/stat", tree.pid)).unwrap();
-    let parent: i32 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
-    let outer = rustix::process::Pid::from_raw(parent).unwrap();
+    let outer = rustix::process::Pid::from_raw(outer(&tree)).unwrap();
     rustix::process::kill_process(outer, rustix::process::Signal::KILL).unwrap();
     until("the tree's death", || tree.is_dead().unwrap());
     // The holder noticed: its program is lost.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -11,16 +13,19 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
 use crate::Test;
 use crate::cage::{probing, root, spec};
-use crate::probes::{finish, refused, worked};
+use crate::names::Mounted;
+use crate::probes::{finish, only_outside, refused, worked};
 
 pub(crate) const TESTS: &[Test] = &[
     ("r005_each_measure_missing_alone_refuses_by_its_name", each_alone),
     ("r005_a_namespace_that_was_only_promised_refuses", promised),
     ("r005_best_effort_goes_on_and_says_what_is_missing", best_effort),
+    ("without_landlock_the_launcher_cannot_be_written_through_a_script", starter),
     ("without_overlay_a_project_is_read_only", no_overlay),
     ("a_lost_launcher_is_quoted", lost),
 ];
 
+const SCRIPT_WORD: &str = "__script";
 pub(crate) const WITHOUT_WORD: &str = "__without";
 
 /// Denies the calls numbered in the first argument with the error in the second, then is the launcher.
@@ -32,7 +37,11 @@ pub(crate) fn without(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let filter =
         SeccompFilter::new(rules, SeccompAction::Allow, denied, std::env::consts::ARCH.try_into().unwrap());
     apply_filter(&BpfProgram::try_from(filter.unwrap()).unwrap()).unwrap();
-    assert_eq!(args.next().unwrap(), eparch_sandbox::LAUNCHER_WORD);
+    let word = args.next().unwrap();
+    if word == SCRIPT_WORD {
+        return script_that_is_its_starter();
+    }
+    assert_eq!(word, eparch_sandbox::LAUNCHER_WORD);
     eparch_sandbox::launcher_main(args)
 }
 
@@ -116,9 +125,62 @@ fn best_effort() {
     refused(&cage, &["chmod", "/dev/null"]);
     refused(&cage, &["mount", "/tmp"]);
     worked(&cage, &["create", "/workspace/x"]);
+    // Neither other processes nor other sockets are reached, and no pipe.
+    let outside_folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| outside_folder.path().join(name).to_str().unwrap().to_owned();
+    let listener = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    let hidden = format!("eparch-best-effort-{}", std::process::id());
+    let address = <SocketAddr as SocketAddrExt>::from_abstract_name(&hidden).unwrap();
+    let other = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
+    for listener in [listener, other] {
+        std::thread::spawn(move || {
+            listener.incoming().flatten().for_each(|mut stream| {
+                let mut bytes = [0; 4];
+                let _ = std::io::Read::read_exact(&mut stream, &mut bytes);
+                let _ = std::io::Write::write_all(&mut stream, &bytes);
+            })
+        });
+    }
+    rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::from_raw_mode(0o666)).unwrap();
+    let _reader = fs::OpenOptions::new().read(true).write(true).open(at("pipe")).unwrap();
+    let mut victim = Command::new("sleep").arg("1000").spawn().unwrap();
+    let shown = CageSpec {
+        expose: [spec.expose.clone(), vec![outside_folder.path().into()]].concat(),
+        ..spec.clone()
+    };
+    let cage = Cage::open(&shown, &launcher(folder.path(), &calls)).unwrap();
+    only_outside(&cage, &["signal", &victim.id().to_string()]);
+    only_outside(&cage, &["abstract", &hidden]);
+    only_outside(&cage, &["connect", &at("socket")]);
+    only_outside(&cage, &["pipe", &at("pipe")]);
+    victim.kill().unwrap();
+    victim.wait().unwrap();
     // And what is no matter of effort refuses as before.
     let refusal = Cage::open(&spec, &launcher(folder.path(), &[libc::SYS_pivot_root]));
     assert!(matches!(refusal, Err(OpenError::Missing(_))), "{refusal:?}");
+}
+
+/// A holder on a kernel without Landlock: its launcher is this program, whose file must not be had through a script.
+fn starter() {
+    let landlock = libc::SYS_landlock_create_ruleset.to_string();
+    let out = Command::new(std::env::current_exe().unwrap())
+        .args([WITHOUT_WORD, &landlock, &libc::ENOSYS.to_string(), SCRIPT_WORD])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success(), "{said} {}", String::from_utf8_lossy(&out.stderr));
+    // The control: it did become this program, in a copy that nobody can write.
+    assert!(said.contains("/memfd:") && !said.contains("written"), "{said}");
+}
+
+fn script_that_is_its_starter() -> ExitCode {
+    let spec = CageSpec { sandbox: Sandbox::BestEffort, ..spec("starter") };
+    let cage = Cage::open(&spec, &Launcher::this_program()).unwrap();
+    let script = format!("#!/proc/self/exe {}\n", crate::probes::WORD);
+    cage.workspace().write_file("own-file", script.as_bytes(), 0o755).unwrap();
+    let (ended, out, err) = finish(&cage, &Program::new(["./own-file"]));
+    println!("{} {}", String::from_utf8_lossy(&out), String::from_utf8_lossy(&err));
+    if ended.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The kernel stacks overlays two deep; a project on the second cannot be the lower layer of a third.
@@ -144,7 +206,9 @@ fn no_overlay() {
         rustix::mount::mount("overlay", at(target), "overlay", flags, options.as_c_str()).unwrap();
     };
     stack(format!("{}:{}", at("a").display(), at("b").display()), "one");
+    let _one = Mounted(at("one"));
     stack(format!("{}:{}", at("one").display(), at("c").display()), "two");
+    let _two = Mounted(at("two"));
     let mut spec = probing("no-overlay");
     spec.project = Some(at("two"));
     spec.mask.push(at("two/home"));
@@ -158,12 +222,23 @@ fn no_overlay() {
     refused(&cage, &["open-to-write", "/workspace/file"]);
     refused(&cage, &["read", "/workspace/home/key"]);
     worked(&cage, &["create", "/workspace/new"]);
+    // It is seen as it is, and said so.
+    let sockets = cage.measures().iter().find(|measure| measure.name == MeasureName::UnixSockets).unwrap();
+    assert!(!sockets.in_force() || sockets.to_string().contains("abi 9"), "{sockets}");
+    let many = at("two/many");
+    fs::create_dir(at("a/many")).unwrap();
+    for number in 0..4_097 {
+        fs::write(at("a/many").join(number.to_string()), "").unwrap();
+    }
+    let crowded = CageSpec { project: Some(many), mask: Vec::new(), ..spec.clone() };
+    let refusal = Cage::open(&crowded, &Launcher::this_program());
+    assert!(
+        matches!(&refusal, Err(OpenError::BadPath { why, .. }) if why.contains("4096 entries")),
+        "{refusal:?}"
+    );
     let workspace = cage.workspace().clone();
     drop(cage);
     assert_eq!(workspace.list("", 10).unwrap().len(), 1);
-    for target in ["two", "one"] {
-        rustix::mount::unmount(at(target), rustix::mount::UnmountFlags::DETACH).unwrap();
-    }
     assert_eq!(fs::read_to_string(at("a/file")).unwrap(), "host");
 }
 

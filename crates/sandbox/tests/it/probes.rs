@@ -152,6 +152,8 @@ fn socket(kind: &str) -> io::Result<()> {
         "netlink-uevent" => {
             (AddressFamily::NETLINK, SocketType::RAW, RawProtocol::new(15).map(Protocol::from_raw))
         }
+        "sctp" => (AddressFamily::INET, SocketType::STREAM, RawProtocol::new(132).map(Protocol::from_raw)),
+        "udplite" => (AddressFamily::INET, SocketType::DGRAM, RawProtocol::new(136).map(Protocol::from_raw)),
         "vsock" => (AddressFamily::from_raw(40), SocketType::STREAM, None),
         "unix" => (AddressFamily::UNIX, SocketType::STREAM, None),
         _ => panic!("there is no socket {kind}"),

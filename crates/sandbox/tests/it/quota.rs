@@ -4,7 +4,7 @@ use eparch_sandbox::{CageLimits, Exit, MeasureName, Program, Sandbox};
 
 use crate::Test;
 use crate::cage::{open, probing, root};
-use crate::probes::{Found, finish, inside, outside, refused, worked};
+use crate::probes::{Found, finish, inside, only_outside, outside, refused, worked};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a_fork_bomb_ends_at_the_process_limit", fork_bomb),
@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("each_process_is_bounded_where_no_group_counts", memory_of_each),
     ("the_keeper_cannot_be_limited", keeper),
     ("terminals_are_bounded", terminals),
+    ("file_watchers_of_an_ordinary_users_cage_are_bounded", watchers),
 ];
 
 const PROCESSES: u64 = 20;
@@ -159,4 +160,14 @@ fn terminals() {
     assert!(["64", "0"].contains(&out.as_str()), "{out}");
     let out = std::process::Command::new("perl").args(["-e", script]).output().unwrap();
     assert_eq!(out.stdout, b"100");
+}
+
+fn watchers() {
+    if root() {
+        println!("root's cage has no user namespace to bound them in");
+        return;
+    }
+    let cage = open(&probing("watchers"));
+    only_outside(&cage, &["watch", "40"]);
+    worked(&cage, &["watch", "16"]);
 }
