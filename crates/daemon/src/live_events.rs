@@ -12,6 +12,9 @@ use crate::driver::Done;
 /// Events kept for a watcher that is slow; one that is slower catches up from the ledger.
 const BACKLOG: usize = 4_096;
 
+/// The kind of what ends a stream; no event of it is ever sent.
+pub(crate) const END: &str = "end";
+
 /// One event, as `/ws` and `/api/events` send it (interface.md 4).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LiveEvent {
@@ -52,6 +55,12 @@ impl Broadcast {
                 let _ = self.to.send(event);
             }
         }
+    }
+
+    /// Ends every stream: whoever watches asks again, and is told how the ledger is.
+    pub(crate) fn stopped(&self) {
+        let event = LiveEvent { seq: 0, ts: Timestamp::default(), kind: END.to_owned(), data: Value::Null };
+        let _ = self.to.send(event);
     }
 
     /// Tells a captured line.

@@ -76,7 +76,7 @@ impl Shell for Performer {
     fn perform(&mut self, at: Option<EffectRef>, effect: &Effect) {
         match effect.clone() {
             Effect::Prepare(spec) => self.aside(move |job| job.prepare(at, *spec)),
-            Effect::Execute { agent } => self.aside(move |job| job.execute(at, agent)),
+            Effect::Execute { agent, plan } => self.aside(move |job| job.execute(at, agent, plan)),
             Effect::Conclude { agent, from, failure } => {
                 self.aside(move |job| job.conclude(at, agent, from, failure))
             }
@@ -101,6 +101,7 @@ impl Shell for Performer {
         for live in ended {
             self.aside(move |job| job.release(live, 0));
         }
+        self.tools.broadcast.stopped();
     }
 }
 

@@ -50,6 +50,12 @@ pub const KILL_GRACE: Span = Span::from_millis(1_000);
 pub const RELEASE_RETRY: Span = Span::from_secs(1);
 /// … but at least so often.
 pub const RELEASE_RETRY_MAX: Span = Span::from_secs(60);
+/// From asking that an agent be dead to asking again, when nothing was reported: `KILL_GRACE` and what the kernel takes to
+/// end a large tree on a loaded machine are well within it.
+pub const GONE_AFTER: Span = Span::from_secs(15);
+/// That wait doubles with each time it was asked in vain, up to this: a tree that no signal ends, as on a file system that
+/// is away, is looked at every few minutes for as long as it stands.
+pub const GONE_AFTER_MAX: Span = Span::from_mins(4);
 /// The base of the backoff between two attempts, doubled each time.
 pub const RETRY_BACKOFF: Span = Span::from_secs(5);
 /// No backoff grows past this.
@@ -84,6 +90,17 @@ pub const COMPLEXITY: f64 = 0.8;
 pub const MAX_RECOVERIES: u32 = 3;
 /// Retries of one stage that may be asked for: past twenty a pipeline hides a fault instead of riding one out.
 pub const MAX_RETRIES: u32 = 20;
+
+/// A stage whose attempts are cut off more often than this is what cuts them off (a dead letter, as others call it).
+pub const MAX_INTERRUPTIONS: u32 = 200;
+/// Runs alive at once in one tenant: what the governor keeps in memory is bounded by it.
+pub const LIVE_RUNS: usize = 100_000;
+/// Ended runs, answered gates and used keys are remembered so long, to give a late question a good answer.
+pub const REMEMBERED: usize = 10_000;
+/// Definitions kept at hand although no live run uses them.
+pub const IDLE_DEFINITIONS: usize = 256;
+/// Deadlines that one decision looks at, at most, so that it stays small after a long sleep; the next one takes the rest.
+pub const TIMERS_PER_TURN: usize = 256;
 
 // ── sizes: nothing that an agent, a file or a request can grow is without an end ──────────────────────────────────
 
@@ -121,6 +138,13 @@ pub const EXPRESSION_WORK: u64 = 500_000;
 pub const EXPRESSION_NODE_BYTES: u64 = 256;
 /// Bytes that one evaluation may bring into being on its way to a value of at most [`VALUE_BYTES`].
 pub const EXPRESSION_MADE_BYTES: u64 = 4 << 20;
+/// Nodes after which one decision evaluates nothing more and begins nothing more: the next one does. Together with
+/// [`EXPRESSION_WORK`], which the last one begun may still take, less than a second, so that a stop, an answer at a gate or
+/// a deadline never waits long (G1 allows two).
+pub const TURN_WORK: u64 = 500_000;
+/// Everything an attempt is told that is written in its stage, expressions filled in: a sandbox takes messages of 1 MiB,
+/// and the run's inputs need room in it, too.
+pub const ATTEMPT_TEXT_BYTES: usize = 512 << 10;
 /// Words of one command.
 pub const COMMAND_WORDS: usize = 256;
 /// Bytes of one command in all; the kernel's own limit for one word is 128 KiB.
@@ -155,6 +179,15 @@ pub const AGENT_OPEN_FILES: u64 = 1_024;
 pub const AGENT_CONNECTIONS: usize = 16;
 /// A request to an agent's own listener, or to the holder.
 pub const REQUEST_BYTES: usize = 1 << 20;
+/// An agent's own code for an error of its doing, in characters; what is longer is cut.
+pub const ERROR_CODE_CHARS: usize = 64;
+/// A request's idempotency key: a digest or an id of any other system fits, a document does not.
+pub const IDEMPOTENCY_KEY_BYTES: usize = 256;
+/// The path of a project's folder: the longest that Linux opens.
+pub const ROOT_BYTES: usize = 4 << 10;
+/// The inputs of one run together, and as much again of the environment its expressions read. Every agent that is made
+/// ready is told all inputs: those of a full house, 64 agents begun in one entry, stay within 16 MiB.
+pub const RUN_INPUTS_BYTES: usize = 256 << 10;
 /// A rationale.
 pub const RATIONALE_BYTES: usize = 4 << 10;
 /// Agents working at once in one home, when nothing else is configured; each has a process tree and a workspace.

@@ -1,7 +1,12 @@
 //! One agent: its eight phases, its errors, its end.
 
-use eparch_domain::{AgentId, ClarifiedPlan, Digest, Phase, RunId, StageStatus, ViolationType, limits};
-use eparch_pipeline::{AgentWork, OnInterrupt, StageIx, Work};
+use std::collections::BTreeMap;
+
+use eparch_domain::{
+    AgentId, Artifact, ClarifiedPlan, Digest, Phase, RunId, Span, StageStatus, ViolationType, limits,
+};
+use eparch_pipeline::{AgentWork, Fuel, OnInterrupt, StageIx, Work};
+use serde_json::Value;
 
 use crate::effect::Effect;
 use crate::event::{AttemptEnd, Check, Ended, Outcome, Signal};
@@ -11,9 +16,6 @@ use crate::governor::Turn;
 use crate::retry;
 use crate::run;
 use crate::scope;
-
-/// A stage whose attempts are cut off more often than this is what cuts them off (a dead letter, as others call it).
-const MAX_INTERRUPTIONS: u32 = 200;
 
 /// What the pipeline says about the stage an agent works at.
 pub(crate) fn work_of<'t>(turn: &'t Turn<'_>, agent: AgentId) -> Option<&'t AgentWork> {
@@ -33,13 +35,17 @@ pub(crate) fn begin(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
     let Some(live) = turn.governor.run(run) else { return };
     let Some(work) = work_at(turn, run, ix) else { return };
     let attempt = live.stage(ix).attempts + 1;
-    match scope::resolve(live, ix, work, attempt) {
+    let mut fuel = Fuel::default();
+    let (full, resolved) = (fuel.left(), scope::resolve(live, ix, work, attempt, &mut fuel));
+    let (start_timeout, cost) = (work.start_timeout, full - fuel.left() + live.graph().weight);
+    turn.spend(cost);
+    match resolved {
         Err(problem) => {
             let reason = format!("its configuration cannot be resolved: {problem}");
             run::end_stage(turn, run, ix, StageStatus::Failed, &reason);
         }
         Ok(spec) => {
-            let start_by = turn.now.ledger.after(work.start_timeout);
+            let start_by = turn.now.ledger.after(start_timeout);
             turn.record(Fact::AttemptBegan { run, stage: ix, agent: spec.agent, attempt, start_by });
             turn.record(Fact::StageChanged {
                 run,
@@ -53,8 +59,12 @@ pub(crate) fn begin(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
     }
 }
 
-/// The shell carried an agent through some phases. What comes of an agent that has ended is late and changes nothing.
+/// The shell carried an agent through some phases. What comes of an agent that has ended is late and changes nothing; what
+/// it may hold again goes.
 pub(crate) fn advanced(turn: &mut Turn<'_>, agent: AgentId, outcomes: &[Outcome]) {
+    if turn.governor.attempt(agent).is_none() {
+        return turn.ask(Effect::Release { agent });
+    }
     let mut moved = false;
     for outcome in outcomes {
         let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
@@ -64,7 +74,7 @@ pub(crate) fn advanced(turn: &mut Turn<'_>, agent: AgentId, outcomes: &[Outcome]
         // EXECUTE is entered when the program is let go, which is written down first: nothing comes of it before.
         if outcome.phase() != attempt.phase {
             let detail = format!("{} came in {}", outcome.phase(), attempt.phase);
-            violated(turn, agent, ViolationType::ProcedureSkipped, detail);
+            turn.record(Fact::ReportMisplaced { agent, detail });
             break;
         }
         // A revoked agent puts out nothing more, not even a report (R012).
@@ -94,16 +104,19 @@ fn step(turn: &mut Turn<'_>, agent: AgentId, outcome: &Outcome) {
             }
             enter(turn, agent, Phase::Preflight);
         }
-        Outcome::Preflight { checks, .. } => match first_failed(checks) {
+        Outcome::Preflight { checks, .. } => match first_failed(checks).or_else(|| missing_check(checks)) {
             Some(reason) => end_early(turn, agent, failed("EP0230", reason)),
             None => enter(turn, agent, Phase::Plan),
         },
         Outcome::Plan { problem: Some(problem), .. } => {
             end_early(turn, agent, failed("EP0231", problem.clone()))
         }
+        Outcome::Plan { actions, problem: None, .. } if actions.is_empty() => {
+            end_early(turn, agent, failed("EP0231", "it names no action".to_owned()))
+        }
         Outcome::Plan { plan, problem: None, .. } => planned(turn, agent, *plan),
         Outcome::Execute { ended, outputs, artifacts, .. } => {
-            turn.record(Fact::OutputSeen { agent, outputs: outputs.clone(), artifacts: artifacts.clone() });
+            put_out(turn, agent, outputs, artifacts);
             if let Some(end) = failure_of(ended) {
                 spoil(turn, agent, end);
             }
@@ -126,7 +139,8 @@ fn step(turn: &mut Turn<'_>, agent: AgentId, outcome: &Outcome) {
                 enter(turn, agent, Phase::Exit);
             } else {
                 let detail = "its report does not refer to its evidence".to_owned();
-                violated(turn, agent, ViolationType::EvidenceMissing, detail.clone());
+                let violation = ViolationType::EvidenceMissing;
+                turn.record(Fact::ViolationFound { agent, violation, detail: detail.clone() });
                 end_early(turn, agent, failed("EP0234", detail));
             }
         }
@@ -151,6 +165,14 @@ fn spoil(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
 
 fn failed(code: &str, reason: String) -> AttemptEnd {
     AttemptEnd::Failed { code: code.to_owned(), reason }
+}
+
+/// What PREFLIGHT has to look at (R005).
+const PREFLIGHT_CHECKS: [&str; 3] = ["sandbox", "inventory", "dependencies"];
+
+fn missing_check(checks: &[Check]) -> Option<String> {
+    let made = |wanted: &&&str| checks.iter().any(|check| check.name == **wanted);
+    PREFLIGHT_CHECKS.iter().find(|wanted| !made(wanted)).map(|wanted| format!("{wanted}: it was not checked"))
 }
 
 fn first_failed(checks: &[Check]) -> Option<String> {
@@ -184,7 +206,7 @@ fn planned(turn: &mut Turn<'_>, agent: AgentId, plan: Digest) {
     turn.record(Fact::PlanSettled { agent, plan });
     enter(turn, agent, Phase::Execute);
     turn.record(Fact::ProgramReleased { agent, execute_by });
-    turn.ask(Effect::Execute { agent });
+    turn.ask(Effect::Execute { agent, plan });
 }
 
 /// Ends an attempt that will not reach EXIT; whatever it holds is released.
@@ -196,7 +218,11 @@ fn end_early(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
 
 /// Decides how an agent will have ended and has its tree killed, once.
 pub(crate) fn end(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
-    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
+    let Some((run, ix, attempt)) = turn.governor.attempt(agent) else { return };
+    if attempt.cut_off {
+        // It was cut off, whatever is decided now; its tree is being proven dead already.
+        return give_up(turn, run, ix, &end);
+    }
     if attempt.being_killed {
         // What is given up is not tried again, not even after a timeout that would have been.
         if matches!((&attempt.end, &end), (Some(AttemptEnd::TimedOut { .. }), AttemptEnd::Cancelled { .. })) {
@@ -206,10 +232,25 @@ pub(crate) fn end(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
     }
     let because = end.reason();
     turn.record(Fact::AgentEnding { agent, end });
-    // The tree of an agent that was cut off is being proven dead already.
-    if turn.governor.attempt(agent).is_some_and(|(_, _, attempt)| !attempt.cut_off) {
-        turn.ask(Effect::Kill { agent, because });
+    turn.ask(Effect::Kill { agent, because });
+}
+
+/// Gives up the stage of an attempt that was cut off; once is enough.
+fn give_up(turn: &mut Turn<'_>, run: RunId, ix: StageIx, end: &AttemptEnd) {
+    if turn.governor.run(run).is_some_and(|live| live.stage(ix).ending.is_none()) {
+        let (status, reason) = (end.stage_status(), end.reason());
+        turn.record(Fact::StageEnding { run, stage: ix, status, reason });
     }
+}
+
+/// Nothing was reported of an agent that is to be dead: it is asked for again, for as long as nothing is.
+pub(crate) fn lingers(turn: &mut Turn<'_>, agent: AgentId) {
+    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
+    let (tree, asked) = (attempt.tree.clone(), attempt.asked_in_vain + 1);
+    let wait = limits::GONE_AFTER.millis() << asked.min(16);
+    let again_at = turn.now.ledger.after(Span::from_millis(wait).min(limits::GONE_AFTER_MAX));
+    turn.record(Fact::AgentLingers { agent, asked, again_at });
+    turn.ask(Effect::Reap { agent, tree });
 }
 
 /// An attempt has ended: the stage ends with it, or is tried again.
@@ -221,6 +262,10 @@ fn ended(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
     turn.record(Fact::AttemptEnded { agent, end: end.clone() });
     let Some(live) = turn.governor.run(run) else { return };
     let state = live.stage(ix);
+    if let Some((status, why)) = &state.ending {
+        let (status, reason) = (*status, format!("{why}; {}", end.reason()));
+        return run::end_stage(turn, run, ix, status, &reason);
+    }
     let Some(work) = work_at(turn, run, ix) else { return };
     let tries_left = state.attempts - state.interruptions <= work.retries.max;
     let may_retry = matches!(end, AttemptEnd::Failed { .. } | AttemptEnd::TimedOut { .. }) && !state.expired;
@@ -240,25 +285,32 @@ fn ended(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
     run::end_stage(turn, run, ix, status, &end.reason());
 }
 
-/// The tree of an agent that was cut off is dead: now what was lost can be decided on.
+/// The tree of an agent that was cut off, or that was asked for in vain, is dead: now its end can be decided on. An end
+/// that was decided while its holder lived stands; of any other it is not known what it did.
 pub(crate) fn proven_dead(turn: &mut Turn<'_>, agent: AgentId) {
     let Some((run, ix, attempt)) = turn.governor.attempt(agent) else { return };
-    if !attempt.cut_off {
+    if !attempt.cut_off && attempt.asked_in_vain == 0 {
         return;
     }
     let ran = attempt.execute_by.is_some();
     if let Some(end) = attempt.end.clone() {
         return ended(turn, agent, end);
     }
-    turn.record(Fact::AttemptEnded { agent, end: AttemptEnd::Interrupted { ran } });
+    let end = AttemptEnd::Interrupted { ran };
+    let reason = end.reason();
+    turn.record(Fact::AttemptEnded { agent, end });
     let Some(live) = turn.governor.run(run) else { return };
-    let interruptions = live.stage(ix).interruptions;
+    let state = live.stage(ix);
+    let interruptions = state.interruptions;
     let Some(work) = work_at(turn, run, ix) else { return };
-    let reason = AttemptEnd::Interrupted { ran }.reason();
+    if let Some((status, why)) = &state.ending {
+        let (status, reason) = (*status, format!("{why}; {reason}"));
+        return run::end_stage(turn, run, ix, status, &reason);
+    }
     if live.ending.is_some() {
         return run::end_stage(turn, run, ix, StageStatus::Cancelled, &reason);
     }
-    if interruptions > MAX_INTERRUPTIONS {
+    if interruptions > limits::MAX_INTERRUPTIONS {
         return run::end_stage(
             turn,
             run,
@@ -293,14 +345,11 @@ pub(crate) fn signalled(turn: &mut Turn<'_>, agent: AgentId, signal: &Signal) {
         Signal::Heartbeat => {}
         Signal::Progress | Signal::Message { .. } => turn.record(Fact::ProgressSeen { agent }),
         Signal::Output { name, value } => {
-            if attempt.outputs.len() < limits::STAGE_OUTPUTS || attempt.outputs.contains_key(name) {
-                let outputs = [(name.clone(), value.clone())].into();
-                turn.record(Fact::OutputSeen { agent, outputs, artifacts: Vec::new() });
-                turn.record(Fact::ProgressSeen { agent });
-            }
+            put_out(turn, agent, &[(name.clone(), value.clone())].into(), &[]);
+            turn.record(Fact::ProgressSeen { agent });
         }
         Signal::Error { code } => {
-            let code = code.chars().take(64).collect();
+            let code = code.chars().take(limits::ERROR_CODE_CHARS).collect();
             turn.record(Fact::ErrorCounted { agent, code });
             over_budget(turn, agent);
             clarify_plan(turn, agent);
@@ -308,32 +357,64 @@ pub(crate) fn signalled(turn: &mut Turn<'_>, agent: AgentId, signal: &Signal) {
     }
 }
 
+/// Takes what an agent put out, as far as a stage may have so much, whichever way it came; the last value of a name counts.
+fn put_out(turn: &mut Turn<'_>, agent: AgentId, outputs: &BTreeMap<String, Value>, artifacts: &[Artifact]) {
+    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
+    let mut room = limits::STAGE_OUTPUTS.saturating_sub(attempt.outputs.len());
+    let mut fits = |name: &String| {
+        let known = attempt.outputs.contains_key(name);
+        let takes = usize::from(!known);
+        let fits = room >= takes;
+        room -= if fits { takes } else { 0 };
+        fits
+    };
+    let taken: BTreeMap<_, _> = outputs
+        .iter()
+        .filter(|(name, _)| fits(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let files = artifacts.len().min(limits::STAGE_ARTIFACTS.saturating_sub(attempt.artifacts.len()));
+    let dropped = (outputs.len() - taken.len(), artifacts.len() - files);
+    if !taken.is_empty() || files > 0 || dropped == (0, 0) {
+        turn.record(Fact::OutputSeen { agent, outputs: taken, artifacts: artifacts[..files].to_vec() });
+    }
+    if dropped != (0, 0) {
+        let count = |dropped: usize| u32::try_from(dropped).unwrap_or(u32::MAX);
+        let (outputs, artifacts) = (count(dropped.0), count(dropped.1));
+        turn.record(Fact::OutputDropped { agent, outputs, artifacts });
+    }
+}
+
 /// Issues an agent's plan again, once, when it has used up more than half of its errors (R021): late enough that an
-/// occasional error is no reason, early enough that what is left of the budget can still profit. Errors only add up, so
-/// an attempt crosses that line once at most; the next attempt begins with a plan and a budget of its own.
+/// occasional error is no reason, early enough that what is left of the budget can still profit. What is issued is the plan
+/// it was let go with, which nothing changes any more, with what has gone wrong so far. Errors only add up, so an attempt
+/// crosses that line once at most; the next attempt begins with a plan and a budget of its own.
 fn clarify_plan(turn: &mut Turn<'_>, agent: AgentId) {
     let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
     let (errors, most) = (attempt.budget.total_errors, attempt.budget.max_total_errors);
     let Some(replaces) = attempt.plan else { return };
-    if attempt.end.is_some() || attempt.clarifications > 0 || errors <= most / 2 {
+    if attempt.end.is_some() || attempt.clarified || errors <= most / 2 {
         return;
     }
-    let crossing = 1;
-    let plan = Digest::of_parts(&[b"clarified plan", replaces.as_bytes(), &u32::to_be_bytes(crossing)]);
-    let reason = format!("{errors} of at most {most} errors were made");
-    turn.record(Fact::PlanClarified { agent, clarified: ClarifiedPlan { replaces, plan, crossing, reason } });
-}
-
-fn violated(turn: &mut Turn<'_>, agent: AgentId, violation: ViolationType, detail: String) {
-    turn.record(Fact::ViolationFound { agent, violation, detail });
-    over_budget(turn, agent);
+    let (crossing, reason) = (1, format!("{errors} of at most {most} errors were made"));
+    let document = serde_json::json!({
+        "v": 1,
+        "plan": replaces,
+        "clarification": crossing,
+        "reason": reason,
+        "errors": attempt.budget.by_code,
+        "errors_left": most.saturating_sub(errors),
+    });
+    let document = document.to_string();
+    let plan = Digest::of(document.as_bytes());
+    let clarified = ClarifiedPlan { replaces, plan, crossing, reason };
+    turn.record(Fact::PlanClarified { agent, clarified, document });
 }
 
 /// An agent past its error budget loses its authority (R197–R200).
 fn over_budget(turn: &mut Turn<'_>, agent: AgentId) {
     let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
-    // In EXIT nothing is left to be taken away (R012).
-    if attempt.budget.is_exceeded() && attempt.end.is_none() && !attempt.phase.is_terminal() {
+    if attempt.budget.is_exceeded() && attempt.end.is_none() {
         let budget = &attempt.budget;
         let reason = format!(
             "its error budget is exceeded: {} errors, {} violations of procedure",

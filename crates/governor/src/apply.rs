@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use eparch_domain::{AgentId, Moment, Phase, RunId, RunStatus, StageStatus};
+use eparch_domain::{AgentId, Moment, Name, Phase, RunId, RunStatus, StageStatus, limits};
 use eparch_pipeline::{StageIx, Work};
 
 use crate::fact::{Fact, RunSpawned};
 use crate::governor::Governor;
-use crate::state::{Attempt, Doing, Gate, Run, StageState};
+use crate::state::{Attempt, Doing, Gate, KeyOrigin, Run, StageState, Vote};
 use crate::timers::Timer;
 
 pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
@@ -16,18 +16,24 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             governor.state.epoch = *epoch;
             governor.state.agents_at_once = *agents_at_once;
         }
-        Fact::OperatorKnown { operator } => {
+        Fact::OperatorKnown { operator, by } => {
+            give_key(governor, &operator.name, by.as_ref());
             governor.state.operators.insert(operator.name.clone(), operator.clone());
         }
-        Fact::OperatorRekeyed { name, key } => {
+        Fact::OperatorRekeyed { name, key, by } => {
+            give_key(governor, name, by.as_ref());
             if let Some(operator) = governor.state.operators.get_mut(name) {
                 operator.key = key.clone();
             }
         }
         Fact::OperatorForgotten { name } => {
             governor.state.operators.remove(name);
+            governor.state.key_origins.remove(name);
         }
-        Fact::RunSpawned(spawned) => spawn(governor, spawned),
+        Fact::RunSpawned(spawned) => {
+            spawn(governor, spawned);
+            governor.forget_idle_definitions();
+        }
         Fact::RunEnding { run, status, reason, .. } => {
             if let Some(live) = governor.state.runs.get_mut(run) {
                 Arc::make_mut(live).ending = Some((*status, reason.clone()));
@@ -48,11 +54,10 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         Fact::AttemptBegan { run, stage, agent, start_by, .. } => {
             unqueue(governor, *run, *stage);
             governor.timers.clear(Timer::Retry(*run, *stage));
-            let epoch = governor.state.epoch;
             if let Some(state) = governor.stage_mut(*run, *stage) {
                 state.attempts += 1;
                 state.last_agent = Some(*agent);
-                state.doing = Doing::Attempt(Box::new(Attempt::begun(*agent, epoch, *start_by)));
+                state.doing = Doing::Attempt(Box::new(Attempt::begun(*agent, *start_by)));
                 governor.agents.insert(*agent, (*run, *stage));
                 governor.timers.set(Timer::Start(*agent), *start_by);
             }
@@ -63,6 +68,10 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             if *phase > Phase::Execute {
                 with_attempt(governor, *agent, |attempt| attempt.idle_by = None);
                 governor.timers.clear_agent(*agent);
+                // The program of an agent that is being killed has ended; what is left takes its time again.
+                if governor.attempt(*agent).is_some_and(|(_, _, attempt)| attempt.being_killed) {
+                    await_death(governor, *agent, now);
+                }
             }
         }
         Fact::TreeKnown { agent, tree } => {
@@ -71,10 +80,9 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         Fact::PlanSettled { agent, plan } => {
             with_attempt(governor, *agent, |attempt| attempt.plan = Some(*plan))
         }
-        Fact::PlanClarified { agent, clarified } => with_attempt(governor, *agent, |attempt| {
-            attempt.plan = Some(clarified.plan);
-            attempt.clarifications = clarified.crossing;
-        }),
+        Fact::PlanClarified { agent, .. } => {
+            with_attempt(governor, *agent, |attempt| attempt.clarified = true)
+        }
         Fact::ProgramReleased { agent, execute_by } => {
             with_attempt(governor, *agent, |attempt| attempt.execute_by = Some(*execute_by));
             governor.timers.clear(Timer::Start(*agent));
@@ -83,12 +91,16 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         }
         Fact::ProgressSeen { agent } => progress(governor, *agent, now),
         Fact::AgentEnding { agent, end } => {
+            let known = governor.attempt(*agent).is_some_and(|(_, _, attempt)| attempt.being_killed);
             with_attempt(governor, *agent, |attempt| {
                 attempt.end = Some(end.clone());
                 attempt.being_killed = true;
                 attempt.idle_by = None;
             });
             governor.timers.clear_agent(*agent);
+            if !known {
+                await_death(governor, *agent, now);
+            }
         }
         Fact::OutputSeen { agent, outputs, artifacts } => {
             with_attempt(governor, *agent, |attempt| {
@@ -114,15 +126,23 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         Fact::Packaged { agent, manifest } => {
             with_attempt(governor, *agent, |attempt| attempt.package = Some(*manifest))
         }
-        Fact::Reported { .. } | Fact::ConditionDecided { .. } => {}
-        Fact::AttemptCutOff { agent } => {
+        Fact::Reported { .. } | Fact::ReportMisplaced { .. } | Fact::OutputDropped { .. } => {}
+        // A condition that had to wait for another turn waits no longer.
+        Fact::ConditionDecided { run, stage, .. } => unqueue(governor, *run, *stage),
+        Fact::AttemptCutOff { agent } => cut_off(governor, *agent, now),
+        Fact::AgentLingers { agent, asked, again_at } => {
             with_attempt(governor, *agent, |attempt| {
-                attempt.cut_off = true;
-                attempt.idle_by = None;
+                attempt.asked_in_vain = *asked;
+                attempt.gone_by = Some(*again_at);
             });
-            governor.timers.clear_agent(*agent);
+            governor.timers.set(Timer::Gone(*agent), *again_at);
         }
         Fact::AttemptEnded { agent, end } => end_attempt(governor, *agent, end),
+        Fact::StageEnding { run, stage, status, reason } => {
+            if let Some(state) = governor.stage_mut(*run, *stage) {
+                state.ending = Some((*status, reason.clone()));
+            }
+        }
         Fact::StageExpired { run, stage } => {
             governor.timers.clear(Timer::Stage(*run, *stage));
             if let Some(state) = governor.stage_mut(*run, *stage) {
@@ -141,6 +161,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             enqueue(governor, *run, *stage);
         }
         Fact::GateOpened(opened) => {
+            unqueue(governor, opened.run, opened.stage);
             if let Some(state) = governor.stage_mut(opened.run, opened.stage) {
                 let gate = Gate { opened: opened.as_ref().clone(), votes: std::collections::BTreeMap::new() };
                 state.doing = Doing::Gate(Box::new(gate));
@@ -148,11 +169,12 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
                 governor.timers.set(Timer::Gate(opened.gate), opened.deadline);
             }
         }
-        Fact::VoteCast { gate, by, decision, .. } => {
+        Fact::VoteCast { gate, by, decision, public_key, .. } => {
             if let Some((run, ix)) = governor.gates.get(gate).copied()
                 && let Some(Doing::Gate(open)) = governor.stage_mut(run, ix).map(|state| &mut state.doing)
             {
-                open.votes.insert(by.clone(), *decision);
+                let vote = Vote { decision: *decision, public_key: public_key.clone() };
+                open.votes.insert(by.clone(), vote);
             }
         }
         Fact::GateClosed { gate, outcome } => {
@@ -168,20 +190,21 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
 }
 
 impl Attempt {
-    fn begun(agent: AgentId, epoch: u64, start_by: eparch_domain::LedgerTime) -> Attempt {
+    fn begun(agent: AgentId, start_by: eparch_domain::LedgerTime) -> Attempt {
         Attempt {
             agent,
             phase: Phase::Bootstrap,
-            epoch,
             start_by,
             execute_by: None,
             idle_by: None,
+            gone_by: None,
+            asked_in_vain: 0,
             tree: None,
             outputs: std::collections::BTreeMap::new(),
             artifacts: Vec::new(),
             budget: eparch_domain::ErrorBudget::default(),
             plan: None,
-            clarifications: 0,
+            clarified: false,
             package: None,
             end: None,
             being_killed: false,
@@ -196,15 +219,51 @@ fn with_attempt(governor: &mut Governor, agent: AgentId, change: impl FnOnce(&mu
     }
 }
 
+fn give_key(governor: &mut Governor, to: &Name, by: Option<&Name>) {
+    let state = &mut governor.state;
+    state.keys_given += 1;
+    let giver = by.and_then(|by| state.key_origins.get(by)).map_or(0, |origin| origin.number);
+    let origin = KeyOrigin { by: by.cloned(), number: state.keys_given, giver };
+    state.key_origins.insert(to.clone(), origin);
+}
+
+/// An agent is to be dead: by when that must have been reported.
+fn await_death(governor: &mut Governor, agent: AgentId, now: Moment) {
+    let by = now.ledger.after(limits::GONE_AFTER);
+    with_attempt(governor, agent, |attempt| attempt.gone_by = Some(by));
+    governor.timers.set(Timer::Gone(agent), by);
+}
+
+/// The holder of an agent died. While nobody knows whether it lives, and while a person is asked, nothing of its stage
+/// can run: the stage has a new timeout when it becomes ready again.
+fn cut_off(governor: &mut Governor, agent: AgentId, now: Moment) {
+    with_attempt(governor, agent, |attempt| {
+        attempt.cut_off = true;
+        attempt.idle_by = None;
+        attempt.asked_in_vain = 0;
+    });
+    governor.timers.clear_agent(agent);
+    await_death(governor, agent, now);
+    if let Some((run, ix)) = governor.agents.get(&agent).copied() {
+        governor.timers.clear(Timer::Stage(run, ix));
+        if let Some(state) = governor.stage_mut(run, ix) {
+            state.deadline = None;
+        }
+    }
+}
+
 fn spawn(governor: &mut Governor, spawned: &RunSpawned) {
-    let Some(graph) = governor.definitions.get(&spawned.pipeline).cloned() else { return };
+    let graph = governor.definitions.get(&spawned.pipeline).cloned();
+    let graph = graph.expect("a definition is learned before the fact that names it is applied");
     let stages = graph.pipeline.stages.iter().map(|_| Arc::new(StageState::new())).collect();
     if let Some(key) = &spawned.idempotency_key {
-        governor.state.keys.put(key.clone(), (spawned.run, spawned.plan));
+        let asked = spawned.asked.unwrap_or(spawned.plan);
+        governor.state.live_requests.insert(key.clone(), (spawned.run, asked));
     }
     governor.timers.set(Timer::Run(spawned.run), spawned.deadline);
     let run = Run {
         spawned: Arc::new(spawned.clone()),
+        keys_before: governor.state.keys_given,
         status: RunStatus::Spawned,
         ending: None,
         stages,
@@ -216,8 +275,13 @@ fn spawn(governor: &mut Governor, spawned: &RunSpawned) {
 fn change_run(governor: &mut Governor, run: RunId, status: RunStatus) {
     if status.is_terminal() {
         governor.timers.clear(Timer::Run(run));
-        governor.state.runs.remove(&run);
+        let ended = governor.state.runs.remove(&run);
         governor.state.ended_runs.put(run, status);
+        if let Some(key) = ended.as_ref().and_then(|ended| ended.spawned.idempotency_key.as_ref())
+            && let Some(request) = governor.state.live_requests.remove(key)
+        {
+            governor.state.ended_requests.put(key.clone(), request);
+        }
     } else if let Some(live) = governor.state.runs.get_mut(&run) {
         Arc::make_mut(live).status = status;
     }
@@ -246,10 +310,14 @@ fn change_stage(
     if status.is_terminal() {
         state.doing = Doing::Nothing;
         state.deadline = None;
+        state.ending = None;
         return;
     }
-    // Ready without a backoff is waiting for a free agent.
-    let waits = status == StageStatus::Ready && state.doing == Doing::Nothing;
+    if status != StageStatus::Ready {
+        return;
+    }
+    // Ready without a backoff is waiting its turn.
+    let waits = state.doing == Doing::Nothing;
     if let (Some(timeout), None, false) = (timeout, state.deadline, state.expired) {
         let at = now.ledger.after(timeout);
         state.deadline = Some(at);
@@ -265,13 +333,13 @@ fn enqueue(governor: &mut Governor, run: RunId, ix: StageIx) {
     let Some(state) = governor.stage_mut(run, ix) else { return };
     state.doing = Doing::Queued(place);
     governor.state.queue_next += 1;
-    governor.queue.insert(place, (run, ix));
+    governor.queue_of(run, ix).insert(place, (run, ix));
 }
 
 fn unqueue(governor: &mut Governor, run: RunId, ix: StageIx) {
     if let Some(Doing::Queued(place)) = governor.run(run).map(|live| &live.stage(ix).doing) {
         let place = *place;
-        governor.queue.remove(&place);
+        governor.queue_of(run, ix).remove(&place);
         if let Some(state) = governor.stage_mut(run, ix) {
             state.doing = Doing::Nothing;
         }
@@ -297,6 +365,7 @@ fn progress(governor: &mut Governor, agent: AgentId, now: Moment) {
 fn end_attempt(governor: &mut Governor, agent: AgentId, end: &crate::event::AttemptEnd) {
     let Some((run, ix)) = governor.agents.remove(&agent) else { return };
     governor.timers.clear_agent(agent);
+    governor.timers.clear(Timer::Gone(agent));
     if let Some(state) = governor.stage_mut(run, ix) {
         let doing = std::mem::replace(&mut state.doing, Doing::Nothing);
         if let Doing::Attempt(attempt) = doing {

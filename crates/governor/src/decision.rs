@@ -63,6 +63,8 @@ pub enum Refusal {
     KeyReused { run: RunId },
     /// Too many runs are alive.
     TooManyRuns { limit: usize },
+    /// Something of the request is too large.
+    TooLarge { what: String, bytes: usize, limit: usize },
     /// No such gate waits.
     UnknownGate { gate: GateId },
     /// The gate has closed.
@@ -81,12 +83,20 @@ pub enum Refusal {
     BadRationale { limit: usize },
     /// The key is not kept far enough apart.
     SeparationTooWeak { needed: Separation },
+    /// The key came from the side of whoever asked for the run, after they had asked.
+    KeyTooYoung { name: Name, requester: Name },
+    /// The answer is not proven by the key its operator has.
+    KeyDiffers { name: Name },
+    /// The same key has answered already, in another name.
+    KeyAnsweredBefore { name: Name },
     /// The name is taken.
     OperatorExists { name: Name },
-    /// Somebody must be left who may add operators.
+    /// Somebody must be left who may add operators, and can.
     LastAdmin { name: Name },
     /// An operator may not give more than they have.
     BeyondOwnTier { name: Name, max: Tier },
+    /// The key is somebody else's.
+    KeyTaken { name: Name },
 }
 
 impl Refusal {
@@ -105,18 +115,22 @@ impl Refusal {
             Refusal::RuntimeMissing { .. } => "EP0210",
             Refusal::KeyReused { .. } => "EP0211",
             Refusal::TooManyRuns { .. } => "EP0212",
+            Refusal::TooLarge { .. } => "EP0213",
             Refusal::UnknownGate { .. } => "EP0301",
             Refusal::GateClosed { .. } => "EP0302",
             Refusal::GateTimedOut { .. } => "EP0303",
             Refusal::NotAnApprover { .. } => "EP0304",
             Refusal::OwnRequest { .. } => "EP0305",
             Refusal::SubjectDiffers { .. } => "EP0306",
-            Refusal::AnsweredBefore { .. } => "EP0307",
+            Refusal::AnsweredBefore { .. } | Refusal::KeyAnsweredBefore { .. } => "EP0307",
             Refusal::BadRationale { .. } => "EP0308",
             Refusal::SeparationTooWeak { .. } => "EP0309",
+            Refusal::KeyTooYoung { .. } => "EP0311",
+            Refusal::KeyDiffers { .. } => "EP0312",
             Refusal::OperatorExists { .. } => "EP0401",
             Refusal::LastAdmin { .. } => "EP0402",
             Refusal::BeyondOwnTier { .. } => "EP0403",
+            Refusal::KeyTaken { .. } => "EP0404",
         }
     }
 
@@ -141,6 +155,7 @@ impl Refusal {
             Refusal::RuntimeMissing { .. } => "give the stage a `command`, which makes it a process agent",
             Refusal::KeyReused { .. } => "use a new idempotency key for a new request",
             Refusal::TooManyRuns { .. } => "wait until some runs have ended",
+            Refusal::TooLarge { .. } => "ask for less; large inputs belong in a file of the project",
             Refusal::UnknownGate { .. } => "`eparch approvals list` shows the gates that wait",
             Refusal::GateClosed { .. } => "an approval is used once; the gate has been decided",
             Refusal::GateTimedOut { .. } => "start the run again, or retry it from the gate's stage",
@@ -149,16 +164,25 @@ impl Refusal {
             Refusal::SubjectDiffers { .. } => {
                 "look at the gate again with `eparch approvals show ID`, then answer what it shows"
             }
-            Refusal::AnsweredBefore { .. } => "each person has one vote at a gate",
+            Refusal::AnsweredBefore { .. } | Refusal::KeyAnsweredBefore { .. } => {
+                "each person has one vote at a gate"
+            }
             Refusal::BadRationale { .. } => "say why with --rationale",
             Refusal::SeparationTooWeak { .. } => {
-                "sign the answer with a key this home never held: `eparch operator add NAME --role approver --public-key KEY`, then `eparch approvals approve ID --key FILE`"
+                "sign the answer with a key this home never held, known before the run or added by somebody else than who asked for it: `eparch operator add NAME --role approver --public-key KEY`, then `eparch approvals approve ID --key FILE`"
+            }
+            Refusal::KeyTooYoung { .. } => {
+                "let an approver answer whose key is older than the run, or was given to them by somebody else"
+            }
+            Refusal::KeyDiffers { .. } => {
+                "`eparch operator list` shows everybody's key; sign with the private half of that one"
             }
             Refusal::OperatorExists { .. } => {
                 "choose another name, or rotate the key with `eparch operator rotate NAME`"
             }
-            Refusal::LastAdmin { .. } => "add another admin first",
-            Refusal::BeyondOwnTier { .. } => "nobody gives a higher tier than their own maximum",
+            Refusal::LastAdmin { .. } => "add another admin with a key in this home first",
+            Refusal::BeyondOwnTier { .. } => "nobody disposes of a higher tier than their own maximum",
+            Refusal::KeyTaken { .. } => "everybody has a key of their own: make a new pair",
         }
     }
 }
@@ -186,6 +210,9 @@ impl std::fmt::Display for Refusal {
                 write!(f, "the idempotency key was used for another request, {run}")
             }
             Refusal::TooManyRuns { limit } => write!(f, "{limit} runs are alive, which is the limit"),
+            Refusal::TooLarge { what, bytes, limit } => {
+                write!(f, "{what}: {bytes} bytes, and {limit} are the limit")
+            }
             Refusal::UnknownGate { gate } => write!(f, "no gate {gate} is known"),
             Refusal::GateClosed { gate } => write!(f, "{gate} has been decided"),
             Refusal::GateTimedOut { gate } => write!(f, "{gate} has timed out"),
@@ -205,9 +232,20 @@ impl std::fmt::Display for Refusal {
                 }
                 Separation::SameHome => write!(f, "this gate takes only answers proven by a key"),
             },
+            Refusal::KeyTooYoung { name, requester } => {
+                write!(
+                    f,
+                    "{name} got their key after {requester} had asked for this run, and may have it from them"
+                )
+            }
+            Refusal::KeyDiffers { name } => write!(f, "the answer is not proven by the key that {name} has"),
+            Refusal::KeyAnsweredBefore { name } => {
+                write!(f, "this key has answered this gate before, as {name}")
+            }
             Refusal::OperatorExists { name } => write!(f, "there is an operator {name} already"),
-            Refusal::LastAdmin { name } => write!(f, "{name} is the last admin"),
+            Refusal::LastAdmin { name } => write!(f, "{name} is the last admin with a key in this home"),
             Refusal::BeyondOwnTier { name, max } => write!(f, "{name} may grant {max} at most"),
+            Refusal::KeyTaken { name } => write!(f, "the key is that of {name}"),
         }
     }
 }

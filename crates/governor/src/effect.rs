@@ -14,10 +14,12 @@ use serde_json::Value;
 pub enum Effect {
     /// Make an agent ready: identity, confinement, preflight, plan. No program runs yet.
     Prepare(Box<AgentSpec>),
-    /// Let the agent's program go.
+    /// Let the agent's program go, if what would be let go is what was planned; anything else is refused (R007).
     Execute {
         /// Which agent.
         agent: AgentId,
+        /// The digest of the plan that was settled.
+        plan: Digest,
     },
     /// Carry an agent whose program has ended through what is left: VERIFY, PACKAGE, REPORT, EXIT.
     Conclude {
@@ -40,7 +42,8 @@ pub enum Effect {
         /// Which agent.
         agent: AgentId,
     },
-    /// Prove the process tree of an agent of an earlier epoch dead, killing it if need be.
+    /// Prove the process tree of an agent dead, killing it if need be: one of an earlier epoch, or one that was to be
+    /// killed and of which nothing was heard.
     Reap {
         /// Which agent.
         agent: AgentId,
@@ -69,7 +72,7 @@ impl Effect {
     pub fn agent(&self) -> Option<AgentId> {
         match self {
             Effect::Prepare(spec) => Some(spec.agent),
-            Effect::Execute { agent }
+            Effect::Execute { agent, .. }
             | Effect::Conclude { agent, .. }
             | Effect::Kill { agent, .. }
             | Effect::Release { agent }

@@ -7,6 +7,7 @@ use crate::agent;
 use crate::decision::{Answer, Refusal};
 use crate::event::AttemptEnd;
 use crate::fact::{Fact, GateOutcome};
+use crate::gate;
 use crate::governor::Turn;
 use crate::operators;
 use crate::run::{end_stage, mark_nested, outcome_of, over_if_done};
@@ -66,8 +67,7 @@ fn cancel(turn: &mut Turn<'_>, run: RunId, ix: StageIx, reason: &str) {
         }
         Doing::Gate(open) => {
             let gate = open.opened.gate;
-            turn.record(Fact::GateClosed { gate, outcome: GateOutcome::Cancelled });
-            end_stage(turn, run, ix, StageStatus::Cancelled, reason);
+            gate::close(turn, gate, GateOutcome::Cancelled, reason);
         }
         Doing::Nothing if state.status == StageStatus::Running => {
             cancel_inside(turn, run, ix, reason);

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{AgentId, Artifact, Digest, GateId, Name, Phase, RunId, Span, StageStatus, Tier};
+use eparch_domain::{
+    AgentId, AgentStatus, Artifact, Digest, GateId, Name, Phase, RunId, Span, StageStatus, Tier,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::operator::{Operator, Separation};
+use crate::operator::Operator;
 
 /// Something that happened. Ids and randomness arrive in it; it carries no secret: tokens by hash, bodies by digest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,7 +78,7 @@ pub enum Event {
         /// What it said.
         signal: Signal,
     },
-    /// The process tree of an agent of an earlier epoch is proven dead.
+    /// The process tree of an agent is proven dead, as [`crate::Effect::Reap`] asked for it.
     TreeProvenDead {
         /// Which agent.
         agent: AgentId,
@@ -117,8 +119,11 @@ pub struct Lineage {
     pub run: RunId,
     /// The stage it is repeated from.
     pub from: Name,
-    /// The completed stages that are kept.
+    /// The stages it completed, with what they left.
     pub kept: BTreeMap<Name, Kept>,
+    /// The stages it went on without, as their pipeline lets it (`continue_on_error`), with how they ended.
+    #[serde(default)]
+    pub forgiven: BTreeMap<Name, StageStatus>,
 }
 
 /// A completed stage kept from an earlier run.
@@ -145,7 +150,7 @@ pub enum Outcome {
     },
     /// Sandbox, inventory and dependencies were checked (R005).
     Preflight {
-        /// Each check.
+        /// Each check; those three have to be among them.
         checks: Vec<Check>,
         /// What confinement is in force, and what is missing.
         confinement: Vec<Measure>,
@@ -154,7 +159,7 @@ pub enum Outcome {
     Plan {
         /// The digest of the plan's document.
         plan: Digest,
-        /// The actions it names; nothing else may be executed (R007).
+        /// The actions it names, at least one. What is let go is compared with the plan itself, by its digest (R007).
         actions: Vec<String>,
         /// Why the plan is not valid; `None` when it is.
         problem: Option<String>,
@@ -311,14 +316,23 @@ pub struct GateAnswer {
     pub gate: GateId,
     /// Who, as proven by their key.
     pub by: Name,
-    /// How their key is kept apart from the home.
-    pub separation: Separation,
+    /// What proved it, for a key that this home never held; `None` for a key of this home.
+    pub signed: Option<SignedAnswer>,
     /// What they say.
     pub decision: GateDecision,
     /// The digest of what they saw.
     pub subject: Digest,
     /// Why.
     pub rationale: String,
+}
+
+/// How a signed answer was proven, so that whoever reads the record can check it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedAnswer {
+    /// Ed25519, 128 hexadecimal digits.
+    pub signature: String,
+    /// The public key it was checked with, 64 hexadecimal digits.
+    pub public_key: String,
 }
 
 /// Yes or no.
@@ -369,6 +383,18 @@ pub enum AttemptEnd {
 }
 
 impl AttemptEnd {
+    /// The status of an agent that ended so (R016).
+    pub fn agent_status(&self) -> AgentStatus {
+        match self {
+            AttemptEnd::Completed => AgentStatus::Completed,
+            AttemptEnd::TimedOut { .. } => AgentStatus::TimedOut,
+            AttemptEnd::Revoked { .. } => AgentStatus::Revoked,
+            AttemptEnd::Failed { .. } | AttemptEnd::Cancelled { .. } | AttemptEnd::Interrupted { .. } => {
+                AgentStatus::Failed
+            }
+        }
+    }
+
     /// The status of a stage that ends with this attempt.
     pub fn stage_status(&self) -> StageStatus {
         match self {

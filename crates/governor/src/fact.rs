@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use eparch_domain::{
-    AgentId, Artifact, ClarifiedPlan, Digest, GateId, LedgerTime, Name, Phase, RunId, RunStatus, StageStatus,
-    Tier, ViolationType,
+    AgentId, AgentStatus, Artifact, ClarifiedPlan, Digest, GateId, LedgerTime, Name, Phase, RunId, RunStatus,
+    StageStatus, Tier, ViolationType,
 };
 use eparch_pipeline::StageIx;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,8 @@ pub enum Fact {
     OperatorKnown {
         /// Who.
         operator: Operator,
+        /// Who made them known, and so gave them their key; nobody for a home's first operator.
+        by: Option<Name>,
     },
     /// An operator has another key from now on.
     OperatorRekeyed {
@@ -36,6 +38,8 @@ pub enum Fact {
         name: Name,
         /// The key.
         key: Key,
+        /// Who gave it to them.
+        by: Option<Name>,
     },
     /// An operator is known no longer.
     OperatorForgotten {
@@ -135,6 +139,9 @@ pub enum Fact {
         agent: AgentId,
         /// The new plan, and the one it replaces.
         clarified: ClarifiedPlan,
+        /// The new plan's document, JSON: the plan it was let go with, by its digest, and what has gone wrong so far. It is
+        /// the answer to the error that was reported last; what may be executed stays what it was.
+        document: String,
     },
     /// An agent's program was let go.
     ProgramReleased {
@@ -164,12 +171,29 @@ pub enum Fact {
         /// Which files.
         artifacts: Vec<Artifact>,
     },
+    /// What an agent put out past `limits::STAGE_OUTPUTS` and `limits::STAGE_ARTIFACTS` does not count.
+    OutputDropped {
+        /// Which agent.
+        agent: AgentId,
+        /// How many outputs.
+        outputs: u32,
+        /// How many files.
+        artifacts: u32,
+    },
     /// An error of an agent's own doing was counted.
     ErrorCounted {
         /// Which agent.
         agent: AgentId,
         /// Its code.
         code: String,
+    },
+    /// Something was reported of an agent that cannot have come next, and nothing of it counted. Only whoever carries
+    /// agents through their phases reports on them: it is not held against the agent.
+    ReportMisplaced {
+        /// Which agent.
+        agent: AgentId,
+        /// What was reported, and when.
+        detail: String,
     },
     /// A violation was found.
     ViolationFound {
@@ -201,10 +225,20 @@ pub enum Fact {
         /// The digest of the report.
         report: Digest,
     },
-    /// An agent of an earlier epoch was cut off.
+    /// An agent of an earlier epoch was cut off; said at every boot until its tree is proven dead. Until then nothing of
+    /// its stage can run, and no time of the stage passes.
     AttemptCutOff {
         /// Which agent.
         agent: AgentId,
+    },
+    /// Nothing was reported of an agent that is to be dead. It is asked for again, and again later, for ever.
+    AgentLingers {
+        /// Which agent.
+        agent: AgentId,
+        /// How often its death was asked for in vain.
+        asked: u32,
+        /// When it is asked for once more.
+        again_at: LedgerTime,
     },
     /// An attempt ended.
     AttemptEnded {
@@ -212,6 +246,18 @@ pub enum Fact {
         agent: AgentId,
         /// How.
         end: AttemptEnd,
+    },
+    /// A stage whose attempt was cut off is given up. That decides how the stage will have ended; what is known of the
+    /// attempt stays as it is, and the end follows when its tree is proven dead.
+    StageEnding {
+        /// Of which run.
+        run: RunId,
+        /// Which.
+        stage: StageIx,
+        /// How it will have ended.
+        status: StageStatus,
+        /// Why.
+        reason: String,
     },
     /// A stage's time is over: it is not tried again.
     StageExpired {
@@ -248,8 +294,10 @@ pub enum Fact {
         decision: GateDecision,
         /// Why.
         rationale: String,
-        /// How far apart they are from the requester.
+        /// How far apart they are from the requester, as was found.
         separation: Separation,
+        /// The public key their answer was signed with; `None` when they proved themselves with a key of this home.
+        public_key: Option<String>,
     },
     /// A gate waits no longer.
     GateClosed {
@@ -258,6 +306,21 @@ pub enum Fact {
         /// How.
         outcome: GateOutcome,
     },
+}
+
+impl Fact {
+    /// How an agent stands after it, if it says so (R016): PENDING until it has an identity, RUNNING from then on,
+    /// WAITING once it is cut off, until its process tree is proven dead.
+    pub fn agent_status(&self) -> Option<(AgentId, AgentStatus)> {
+        match self {
+            Fact::AttemptBegan { agent, .. } => Some((*agent, AgentStatus::Pending)),
+            Fact::PhaseEntered { phase: Phase::Bootstrap | Phase::Revoked, .. } => None,
+            Fact::PhaseEntered { agent, .. } => Some((*agent, AgentStatus::Running)),
+            Fact::AttemptCutOff { agent } => Some((*agent, AgentStatus::Waiting)),
+            Fact::AttemptEnded { agent, end } => Some((*agent, end.agent_status())),
+            _ => None,
+        }
+    }
 }
 
 /// A run exists.
@@ -281,13 +344,17 @@ pub struct RunSpawned {
     pub root: String,
     /// The request's key.
     pub idempotency_key: Option<String>,
+    /// The digest of what was asked for, the run's id aside; for a request with a key.
+    pub asked: Option<Digest>,
     /// The run and stage it repeats.
     pub repeats: Option<(RunId, Name)>,
     /// When it must have ended.
     pub deadline: LedgerTime,
 }
 
-/// A gate waits. Who may answer, how many it takes and what is approved are settled now and never change.
+/// A gate waits. What is approved, how many it takes and whom the pipeline lists are settled now and never change. Whom
+/// an entry of that list means is looked up when somebody answers: people are added and removed while a gate waits, and
+/// where keys must be kept apart, one that came from the requester's side since the run was asked for does not count.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateOpened {
     /// Which.

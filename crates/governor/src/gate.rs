@@ -8,26 +8,28 @@ use crate::decision::Refusal;
 use crate::event::{GateAnswer, GateDecision};
 use crate::fact::{Fact, GateOpened, GateOutcome, GatePurpose};
 use crate::governor::Turn;
-use crate::operator::{Key, OperatorRole, Separation};
+use crate::operator::{Key, Operator, OperatorRole, Separation};
 use crate::run;
 use crate::scope;
-use crate::state::{Doing, Run};
+use crate::state::{Doing, Gate, Run, Vote};
 
 /// Opens the gate of a gate stage.
 pub(crate) fn open_stage(turn: &mut Turn<'_>, run: RunId, ix: StageIx, work: &GateWork) {
     let Some(live) = turn.governor.run(run) else { return };
+    let (subject, cost) = scope::subject_of(live, ix);
     let opened = GateOpened {
         gate: gate_id(run, ix, 0),
         run,
         stage: ix,
         purpose: GatePurpose::Stage,
-        subject: scope::subject_of(live, ix),
+        subject,
         approvers: work.approvers.clone(),
         quorum: work.quorum,
         requester: live.spawned.requester.clone(),
         separation: least_separation(live),
         deadline: turn.now.ledger.after(work.timeout),
     };
+    turn.spend(cost);
     open(turn, opened);
 }
 
@@ -36,6 +38,7 @@ pub(crate) fn open_stage(turn: &mut Turn<'_>, run: RunId, ix: StageIx, work: &Ga
 pub(crate) fn open_interrupted(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
     let Some(live) = turn.governor.run(run) else { return };
     let attempts = live.stage(ix).attempts;
+    let (subject, cost) = scope::subject_of(live, ix);
     let mut approvers = vec![live.spawned.requester.clone()];
     let roles = [OperatorRole::Operator, OperatorRole::Approver, OperatorRole::Admin];
     approvers.extend(roles.map(|role| Name::new(role.as_str()).expect("a role is a name")));
@@ -44,13 +47,14 @@ pub(crate) fn open_interrupted(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
         run,
         stage: ix,
         purpose: GatePurpose::Interrupted,
-        subject: scope::subject_of(live, ix),
+        subject,
         approvers,
         quorum: 1,
         requester: live.spawned.requester.clone(),
         separation: Separation::SameHome,
         deadline: turn.now.ledger.after(limits::GATE_TIMEOUT),
     };
+    turn.spend(cost);
     open(turn, opened);
 }
 
@@ -85,21 +89,22 @@ fn least_separation(run: &Run) -> Separation {
 pub(crate) fn answered(turn: &mut Turn<'_>, answer: &GateAnswer) {
     match examine(turn, answer) {
         Err(refusal) => turn.refuse(refusal),
-        Ok(opened) => {
+        Ok((opened, separation)) => {
             turn.record(Fact::VoteCast {
                 gate: answer.gate,
                 by: answer.by.clone(),
                 decision: answer.decision,
                 rationale: answer.rationale.clone(),
-                separation: answer.separation,
+                separation,
+                public_key: answer.signed.as_ref().map(|signed| signed.public_key.clone()),
             });
             count(turn, &opened);
         }
     }
 }
 
-/// Whether the answer may count, and at which gate.
-fn examine(turn: &Turn<'_>, answer: &GateAnswer) -> Result<GateOpened, Refusal> {
+/// Whether the answer may count, at which gate, and how far apart whoever gave it is.
+fn examine(turn: &Turn<'_>, answer: &GateAnswer) -> Result<(GateOpened, Separation), Refusal> {
     let (gate, by) = (answer.gate, &answer.by);
     let Some((run, ix)) = turn.governor.gates.get(&gate).copied() else {
         return Err(match turn.governor.state.closed_gates.get(&gate) {
@@ -108,9 +113,8 @@ fn examine(turn: &Turn<'_>, answer: &GateAnswer) -> Result<GateOpened, Refusal> 
             None => Refusal::UnknownGate { gate },
         });
     };
-    let Some(Doing::Gate(open)) = turn.governor.run(run).map(|live| &live.stage(ix).doing) else {
-        return Err(Refusal::UnknownGate { gate });
-    };
+    let Some(live) = turn.governor.run(run) else { return Err(Refusal::UnknownGate { gate }) };
+    let Doing::Gate(open) = &live.stage(ix).doing else { return Err(Refusal::UnknownGate { gate }) };
     let opened = &open.opened;
     if turn.now.ledger >= opened.deadline {
         return Err(Refusal::GateTimedOut { gate });
@@ -137,13 +141,40 @@ fn examine(turn: &Turn<'_>, answer: &GateAnswer) -> Result<GateOpened, Refusal> 
     if answer.rationale.trim().is_empty() || answer.rationale.len() > limits::RATIONALE_BYTES {
         return Err(Refusal::BadRationale { limit: limits::RATIONALE_BYTES });
     }
-    // A key that this home made cannot have been kept apart from it, whatever the shell says it has proven.
-    let apart =
-        if matches!(operator.key, Key::Remote { .. }) { answer.separation } else { Separation::SameHome };
-    if apart < opened.separation {
+    let separation = proven(answer, operator)?;
+    if separation < opened.separation {
         return Err(Refusal::SeparationTooWeak { needed: opened.separation });
     }
-    Ok(opened.clone())
+    if let Some(name) = answered_with(open, answer) {
+        return Err(Refusal::KeyAnsweredBefore { name });
+    }
+    // Where keys are to be kept apart from whoever asks, one that has come from them since proves nothing.
+    let origin = turn.governor.state.key_origins.get(by);
+    if opened.separation == Separation::RemoteKey
+        && origin.is_none_or(|origin| origin.may_be_of(&opened.requester, live.keys_before))
+    {
+        return Err(Refusal::KeyTooYoung { name: by.clone(), requester: opened.requester.clone() });
+    }
+    Ok((opened.clone(), separation))
+}
+
+/// How far apart the answer was proven to be, with the key that its operator has now: when the shell looked it may have
+/// been another.
+fn proven(answer: &GateAnswer, operator: &Operator) -> Result<Separation, Refusal> {
+    match (&answer.signed, &operator.key) {
+        (None, Key::Home { .. }) => Ok(Separation::SameHome),
+        (Some(signed), Key::Remote { public_key }) if signed.public_key == *public_key => {
+            Ok(Separation::RemoteKey)
+        }
+        _ => Err(Refusal::KeyDiffers { name: operator.name.clone() }),
+    }
+}
+
+/// As whom the key of a signed answer has answered before: somebody may be removed and known anew in another name.
+fn answered_with(open: &Gate, answer: &GateAnswer) -> Option<Name> {
+    let key = &answer.signed.as_ref()?.public_key;
+    let same = |vote: &Vote| vote.public_key.as_ref().is_some_and(|known| known.eq_ignore_ascii_case(key));
+    open.votes.iter().find(|(_, vote)| same(vote)).map(|(name, _)| name.clone())
 }
 
 /// Closes the gate when its votes decide it: one denial, or enough approvals.
@@ -152,48 +183,53 @@ fn count(turn: &mut Turn<'_>, opened: &GateOpened) {
     else {
         return;
     };
-    let denied = open.votes.values().any(|vote| *vote == GateDecision::Deny);
-    let approvals = open.votes.values().filter(|vote| **vote == GateDecision::Approve).count();
+    let denied = open.votes.values().any(|vote| vote.decision == GateDecision::Deny);
+    let approvals = open.votes.values().filter(|vote| vote.decision == GateDecision::Approve).count();
     if denied {
-        close(turn, opened, GateOutcome::Denied);
+        close(turn, opened.gate, GateOutcome::Denied, "denied");
     } else if approvals >= usize::from(opened.quorum) {
-        close(turn, opened, GateOutcome::Approved);
+        close(turn, opened.gate, GateOutcome::Approved, "");
     }
 }
 
 /// A gate has waited long enough.
 pub(crate) fn timed_out(turn: &mut Turn<'_>, gate: GateId) {
-    if let Some(opened) = turn.governor.gate(gate).cloned() {
-        close(turn, &opened, GateOutcome::TimedOut);
+    close(turn, gate, GateOutcome::TimedOut, "nobody answered in time");
+}
+
+/// Closes a gate, whatever closes it, and ends its stage; an attempt that was cut off is made again when people say so.
+pub(crate) fn close(turn: &mut Turn<'_>, gate: GateId, outcome: GateOutcome, reason: &str) {
+    let Some(opened) = turn.governor.gate(gate).cloned() else { return };
+    let (run, ix) = (opened.run, opened.stage);
+    turn.record(Fact::GateClosed { gate, outcome });
+    match (opened.purpose, outcome) {
+        (GatePurpose::Interrupted, GateOutcome::Approved) => {
+            agent::again(turn, run, ix, "a person asked for it to be made again");
+        }
+        (GatePurpose::Interrupted, GateOutcome::Denied | GateOutcome::TimedOut) => {
+            let reason = "cut off with its holder, and nobody asked for it to be made again";
+            run::end_stage(turn, run, ix, StageStatus::Failed, reason);
+        }
+        (GatePurpose::Stage, GateOutcome::Approved) => {
+            run::end_stage(turn, run, ix, StageStatus::Completed, reason);
+        }
+        (GatePurpose::Stage, GateOutcome::Denied) => {
+            run::end_stage(turn, run, ix, StageStatus::Failed, reason);
+        }
+        (GatePurpose::Stage, GateOutcome::TimedOut) => {
+            let status = if is_skipped_unanswered(turn, run, ix) {
+                StageStatus::Skipped
+            } else {
+                StageStatus::TimedOut
+            };
+            run::end_stage(turn, run, ix, status, reason);
+        }
+        (_, GateOutcome::Cancelled) => run::end_stage(turn, run, ix, StageStatus::Cancelled, reason),
     }
 }
 
-fn close(turn: &mut Turn<'_>, opened: &GateOpened, outcome: GateOutcome) {
-    let (run, ix) = (opened.run, opened.stage);
-    turn.record(Fact::GateClosed { gate: opened.gate, outcome });
-    if opened.purpose == GatePurpose::Interrupted {
-        match outcome {
-            GateOutcome::Approved => agent::again(turn, run, ix, "a person asked for it to be made again"),
-            GateOutcome::Denied | GateOutcome::TimedOut | GateOutcome::Cancelled => {
-                let reason = "cut off with its holder, and nobody asked for it to be made again";
-                run::end_stage(turn, run, ix, StageStatus::Failed, reason);
-            }
-        }
-        return;
-    }
-    let on_timeout = turn.governor.run(run).and_then(|live| match &live.graph().pipeline.stage(ix).work {
-        Work::Gate(work) => Some(work.on_timeout),
-        _ => None,
-    });
-    match outcome {
-        GateOutcome::Approved => run::end_stage(turn, run, ix, StageStatus::Completed, ""),
-        GateOutcome::Denied => run::end_stage(turn, run, ix, StageStatus::Failed, "denied"),
-        GateOutcome::TimedOut if on_timeout == Some(OnTimeout::Skip) => {
-            run::end_stage(turn, run, ix, StageStatus::Skipped, "nobody answered in time");
-        }
-        GateOutcome::TimedOut => {
-            run::end_stage(turn, run, ix, StageStatus::TimedOut, "nobody answered in time")
-        }
-        GateOutcome::Cancelled => run::end_stage(turn, run, ix, StageStatus::Cancelled, "cancelled"),
-    }
+fn is_skipped_unanswered(turn: &Turn<'_>, run: RunId, ix: StageIx) -> bool {
+    turn.governor.run(run).is_some_and(|live| {
+        matches!(&live.graph().pipeline.stage(ix).work, Work::Gate(work) if work.on_timeout == OnTimeout::Skip)
+    })
 }

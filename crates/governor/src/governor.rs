@@ -1,11 +1,11 @@
 //! The governor: an event and the time go in, facts and effects come out. It routes; the rules stand in the modules it
 //! routes to.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use eparch_domain::{AgentId, Digest, GateId, Moment, RunId};
-use eparch_pipeline::{Pipeline, StageIx};
+use eparch_domain::{AgentId, Digest, GateId, LedgerTime, Moment, RunId, limits};
+use eparch_pipeline::{Pipeline, StageIx, Work};
 
 use crate::decision::{Answer, Decision, Refusal};
 use crate::effect::Effect;
@@ -13,15 +13,8 @@ use crate::event::Event;
 use crate::fact::Fact;
 use crate::graph::Graph;
 use crate::state::{Attempt, Doing, Run, StageState, State};
-use crate::timers::{Deadline, Timers};
+use crate::timers::{Deadline, Timer, Timers};
 use crate::{agent, ending, gate, operators, request, run, waking};
-
-/// Timers that fire in one event at most, so that a decision stays small after a long sleep; the next event takes the
-/// rest.
-const TIMERS_PER_TURN: usize = 256;
-
-/// Definitions kept at hand although no live run uses them.
-const IDLE_DEFINITIONS: usize = 256;
 
 /// The state machine of one tenant. Touches nothing: no clock, no dice, no disk, no network.
 #[derive(Debug, Clone, Default)]
@@ -29,12 +22,16 @@ pub struct Governor {
     pub(crate) state: State,
     /// Definitions at hand, by digest. A cache of documents, not state: it never changes a decision.
     pub(crate) definitions: BTreeMap<Digest, Arc<Graph>>,
+    /// So many definitions may be at hand before those that no live run uses are looked for.
+    pub(crate) definitions_at_most: usize,
     // The indexes below follow from the state; restoring a snapshot builds them again.
     pub(crate) timers: Timers,
     pub(crate) agents: BTreeMap<AgentId, (RunId, StageIx)>,
     pub(crate) gates: BTreeMap<GateId, (RunId, StageIx)>,
     /// Stages that wait for a free agent, first come first served.
     pub(crate) queue: BTreeMap<u64, (RunId, StageIx)>,
+    /// Conditions and gates that wait for a turn with work left.
+    pub(crate) put_off: BTreeMap<u64, (RunId, StageIx)>,
 }
 
 impl Governor {
@@ -53,14 +50,20 @@ impl Governor {
 
     /// [`Governor::learn`] for a caller that knows the digest.
     pub fn learn_as(&mut self, digest: Digest, pipeline: Arc<Pipeline>) {
-        if self.definitions.len() > IDLE_DEFINITIONS {
-            let in_use: std::collections::BTreeSet<Digest> =
-                self.state.runs.values().map(|run| run.spawned.pipeline).collect();
-            if self.definitions.len() > in_use.len() + IDLE_DEFINITIONS {
-                self.definitions.retain(|known, _| in_use.contains(known));
-            }
-        }
         self.definitions.entry(digest).or_insert_with(|| Arc::new(Graph::of(pipeline)));
+    }
+
+    /// Forgets definitions that no live run uses when there are many. Never while one is learned: it may be for a snapshot
+    /// that is about to be restored, or for the next fact.
+    pub(crate) fn forget_idle_definitions(&mut self) {
+        if self.definitions.len() <= self.definitions_at_most.max(limits::IDLE_DEFINITIONS) {
+            return;
+        }
+        let in_use: BTreeSet<Digest> = self.state.runs.values().map(|run| run.spawned.pipeline).collect();
+        if self.definitions.len() > in_use.len() + limits::IDLE_DEFINITIONS {
+            self.definitions.retain(|known, _| in_use.contains(known));
+        }
+        self.definitions_at_most = in_use.len() + limits::IDLE_DEFINITIONS;
     }
 
     /// Whether a definition is at hand.
@@ -70,9 +73,18 @@ impl Governor {
 
     /// Takes in one event and returns everything that follows from it. Cannot fail: nonsense is an outcome too.
     pub fn handle(&mut self, event: &Event, now: Moment) -> Decision {
-        let mut turn = Turn { governor: self, now, decision: Decision::default(), over: VecDeque::new() };
+        let mut turn = Turn {
+            governor: self,
+            now,
+            decision: Decision::default(),
+            over: VecDeque::new(),
+            work: limits::TURN_WORK,
+        };
         turn.decide(event);
-        turn.decision
+        let decision = turn.decision;
+        // A request that was refused has left its definition.
+        self.forget_idle_definitions();
+        decision
     }
 
     /// Makes one recorded fact so. The only way state changes; recovery calls it with what the ledger holds.
@@ -82,7 +94,22 @@ impl Governor {
 
     /// The earliest moment the governor wants to be woken, and why.
     pub fn next_deadline(&self) -> Option<Deadline> {
+        if self.next_to_begin().is_some() {
+            return Some(Deadline {
+                at: LedgerTime::default(),
+                why: "there was more to begin than one decision may",
+            });
+        }
         self.timers.first().map(|(at, timer)| Deadline { at, why: timer.why() })
+    }
+
+    /// By when something is decided about an agent, whatever is reported of it or is not; every agent that lives has one.
+    pub fn agent_deadline(&self, agent: AgentId) -> Option<Deadline> {
+        let (run, ix, _) = self.attempt(agent)?;
+        let own = [Timer::Start(agent), Timer::Execute(agent), Timer::Idle(agent), Timer::Gone(agent)];
+        let set = own.into_iter().chain([Timer::Stage(run, ix)]);
+        let set = set.filter_map(|timer| Some(Deadline { at: self.timers.at(timer)?, why: timer.why() }));
+        set.min_by_key(|deadline| deadline.at)
     }
 
     /// How many runs are alive.
@@ -111,6 +138,25 @@ impl Governor {
         match &self.state.runs.get(run)?.stage(*ix).doing {
             Doing::Gate(gate) => Some(&gate.opened),
             _ => None,
+        }
+    }
+
+    /// What could begin if a turn had work left for it: a condition or gate first, or a stage for which an agent is free.
+    pub(crate) fn next_to_begin(&self) -> Option<(RunId, StageIx)> {
+        if let Some((_, waits)) = self.put_off.first_key_value() {
+            return Some(*waits);
+        }
+        let limit = usize::try_from(self.state.agents_at_once).unwrap_or(usize::MAX);
+        let free = self.agents.len() < limit;
+        self.queue.first_key_value().filter(|_| free).map(|(_, waits)| *waits)
+    }
+
+    /// The queue that a stage waits in.
+    pub(crate) fn queue_of(&mut self, run: RunId, ix: StageIx) -> &mut BTreeMap<u64, (RunId, StageIx)> {
+        let work = self.run(run).map(|live| &live.graph().pipeline.stage(ix).work);
+        match work {
+            Some(Work::Condition(_) | Work::Gate(_)) => &mut self.put_off,
+            _ => &mut self.queue,
         }
     }
 
@@ -147,6 +193,8 @@ pub(crate) struct Turn<'g> {
     pub(crate) decision: Decision,
     /// Stages that ended in this turn and whose neighbours have not been told yet.
     pub(crate) over: VecDeque<(RunId, StageIx)>,
+    /// What may still be begun and evaluated in this turn, in nodes of an expression.
+    work: u64,
 }
 
 impl Turn<'_> {
@@ -163,19 +211,34 @@ impl Turn<'_> {
         self.decision.answer = Answer::Refused(refusal);
     }
 
+    /// Counts work done; what it comes to follows from state and event alone.
+    pub(crate) fn spend(&mut self, work: u64) {
+        self.work = self.work.saturating_sub(work);
+    }
+
+    /// Whether more may be begun in this turn.
+    pub(crate) fn has_work_left(&self) -> bool {
+        self.work > 0
+    }
+
     fn decide(&mut self, event: &Event) {
         // Whatever was in flight ended with its holder, before any deadline that passed since: nothing may begin under a
         // due timer only to be cut off by the boot that follows.
         if let Event::Booted { epoch, agents_at_once, .. } = event {
             waking::booted(self, *epoch, *agents_at_once);
         }
-        // Time has passed up to `now`: what was due by then came before the event.
-        for _ in 0..TIMERS_PER_TURN {
+        // Time has passed up to `now`: what was due by then comes before the event, and before anything begins that it
+        // would end. After a long sleep more may be due than one turn takes. The event is decided on all the same, the next
+        // turn takes the rest, and nothing begins until then.
+        for _ in 0..limits::TIMERS_PER_TURN {
             match self.governor.timers.first() {
                 Some((at, timer)) if at <= self.now.ledger => waking::timer_fired(self, timer),
                 _ => break,
             }
-            self.settle();
+            self.tell_neighbours();
+        }
+        if self.governor.timers.are_due(self.now.ledger) {
+            self.work = 0;
         }
         match event {
             Event::Booted { .. } | Event::ClockTurned => {}
@@ -191,18 +254,17 @@ impl Turn<'_> {
             Event::TreeProvenDead { agent, .. } => agent::proven_dead(self, *agent),
             Event::GateAnswered(answer) => gate::answered(self, answer),
         }
-        self.settle();
+        self.tell_neighbours();
+        // What may begin begins, as far as one turn goes.
+        while run::begin_next(self) {
+            self.tell_neighbours();
+        }
     }
 
-    /// Tells the neighbours of every stage that ended, until nothing more ends, and gives free agents to whoever waits.
-    fn settle(&mut self) {
-        loop {
-            while let Some((run, ix)) = self.over.pop_front() {
-                run::stage_over(self, run, ix);
-            }
-            if !run::start_next_queued(self) {
-                break;
-            }
+    /// Tells the neighbours of every stage that ended, until nothing more ends.
+    fn tell_neighbours(&mut self) {
+        while let Some((run, ix)) = self.over.pop_front() {
+            run::stage_over(self, run, ix);
         }
     }
 }

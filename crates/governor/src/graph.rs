@@ -6,6 +6,9 @@ use std::sync::Arc;
 use eparch_domain::Tier;
 use eparch_pipeline::{Pipeline, StageIx, Work};
 
+/// So many stages and requirements are walked past in the time of one node of an expression.
+const STEPS_PER_NODE: u64 = 16;
+
 /// A definition, ready to be run. Shared by every run of it.
 #[derive(Debug)]
 pub(crate) struct Graph {
@@ -16,6 +19,8 @@ pub(crate) struct Graph {
     pub(crate) top: Vec<StageIx>,
     /// The highest tier any stage works at.
     pub(crate) highest_tier: Tier,
+    /// What walking all of it costs, in nodes of an expression.
+    pub(crate) weight: u64,
 }
 
 impl Graph {
@@ -32,7 +37,9 @@ impl Graph {
             _ => None,
         });
         let highest_tier = tiers.max().unwrap_or_default();
-        Graph { dependents, top, highest_tier, pipeline }
+        let edges: usize = dependents.iter().map(Vec::len).sum();
+        let weight = (pipeline.stages.len() + edges) as u64 / STEPS_PER_NODE;
+        Graph { dependents, top, highest_tier, weight, pipeline }
     }
 
     /// One list of a parallel or condition stage; empty for any other stage.
@@ -73,12 +80,6 @@ impl Graph {
             ask.extend(stage.parent.map(|parent| parent.stage));
         }
         found
-    }
-
-    /// Whether `outer` stands around `ix`, directly or not.
-    pub(crate) fn is_around(&self, outer: StageIx, ix: StageIx) -> bool {
-        let parent = self.pipeline.stage(ix).parent;
-        parent.is_some_and(|parent| parent.stage == outer || self.is_around(outer, parent.stage))
     }
 
     fn add_nested(&self, ix: StageIx, found: &mut BTreeSet<StageIx>) {

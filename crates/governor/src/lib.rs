@@ -10,6 +10,7 @@ mod fact;
 mod gate;
 mod governor;
 mod graph;
+mod kept;
 mod operator;
 mod operators;
 mod recent;
@@ -27,11 +28,11 @@ pub use decision::{Answer, Decision, Refusal};
 pub use effect::{AgentSpec, Effect, GivenFile};
 pub use event::{
     AttemptEnd, Check, Ended, Event, GateAnswer, GateDecision, Kept, Lineage, Measure, Outcome, RunRequest,
-    Signal, Usage,
+    Signal, SignedAnswer, Usage,
 };
 pub use fact::{Fact, GateOpened, GateOutcome, GatePurpose, RunSpawned};
 pub use governor::Governor;
 pub use operator::{Key, Operator, OperatorRole, Separation};
-pub use record::{RECORD_FORMAT, Record};
+pub use record::{RECORD_FORMAT, Record, RecordError};
 pub use snapshot::{RestoreError, Snapshot};
 pub use timers::Deadline;

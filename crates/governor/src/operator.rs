@@ -96,6 +96,24 @@ pub enum Key {
     },
 }
 
+impl Key {
+    /// Whether it is the same key: digits of a public key may be written large or small.
+    pub fn is(&self, other: &Key) -> bool {
+        match (self, other) {
+            (Key::Home { hash }, Key::Home { hash: other }) => hash == other,
+            (Key::Remote { public_key }, Key::Remote { public_key: other }) => {
+                public_key.eq_ignore_ascii_case(other)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it lies in this home.
+    pub fn is_home(&self) -> bool {
+        matches!(self, Key::Home { .. })
+    }
+}
+
 /// How far apart the people at a gate are, as far as keys can say it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -110,5 +128,20 @@ impl Operator {
     /// Whether an approver's entry in a pipeline means this operator: their name, a group of theirs, or their role.
     pub fn is_meant_by(&self, entry: &Name) -> bool {
         self.name == *entry || self.groups.contains(entry) || self.role.as_str() == entry.as_str()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_the_same_however_it_is_written_and_another_where_it_is_kept_elsewhere() {
+        let remote = |digits: &str| Key::Remote { public_key: digits.repeat(32) };
+        assert!(remote("ab").is(&remote("AB")) && !remote("ab").is(&remote("ac")));
+        let home = |of: &[u8]| Key::Home { hash: Digest::of(of) };
+        assert!(home(b"key").is(&home(b"key")) && !home(b"key").is(&home(b"other")));
+        let digits = Digest::of(b"key").hex();
+        assert!(!home(b"key").is(&Key::Remote { public_key: digits }));
     }
 }

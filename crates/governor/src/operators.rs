@@ -43,7 +43,22 @@ pub(crate) fn add(turn: &mut Turn<'_>, by: Option<&Name>, operator: &Operator) {
             }
         }
     }
-    turn.record(Fact::OperatorKnown { operator: operator.clone() });
+    if let Some(refusal) = taken(turn, &operator.name, &operator.key) {
+        return turn.refuse(refusal);
+    }
+    turn.record(Fact::OperatorKnown { operator: operator.clone(), by: by.cloned() });
+}
+
+/// One key is one person: with a key that is somebody else's, one of them could answer as both.
+fn taken(turn: &Turn<'_>, name: &Name, key: &Key) -> Option<Refusal> {
+    let mut others = turn.governor.state.operators.values().filter(|known| known.name != *name);
+    others.find(|known| known.key.is(key)).map(|known| Refusal::KeyTaken { name: known.name.clone() })
+}
+
+/// Whether anybody but `name` may administer this home and can: only a key of this home opens its doors.
+fn others_administer(turn: &Turn<'_>, name: &Name) -> bool {
+    let mut others = turn.governor.state.operators.values().filter(|known| known.name != *name);
+    others.any(|known| known.role.may_administer() && known.key.is_home())
 }
 
 pub(crate) fn rotate(turn: &mut Turn<'_>, by: &Name, name: &Name, key: &Key) {
@@ -58,19 +73,27 @@ pub(crate) fn rotate(turn: &mut Turn<'_>, by: &Name, name: &Name, key: &Key) {
     if holder.max_tier > asking.max_tier {
         return turn.refuse(Refusal::BeyondOwnTier { name: asking.name, max: asking.max_tier });
     }
-    turn.record(Fact::OperatorRekeyed { name: name.clone(), key: key.clone() });
+    if holder.role.may_administer() && !key.is_home() && !others_administer(turn, name) {
+        return turn.refuse(Refusal::LastAdmin { name: name.clone() });
+    }
+    if let Some(refusal) = taken(turn, name, key) {
+        return turn.refuse(refusal);
+    }
+    turn.record(Fact::OperatorRekeyed { name: name.clone(), key: key.clone(), by: Some(by.clone()) });
 }
 
 pub(crate) fn remove(turn: &mut Turn<'_>, by: &Name, name: &Name) {
-    if require(turn, by, "remove operators", |known| known.role.may_administer()).is_none() {
+    let Some(admin) = require(turn, by, "remove operators", |known| known.role.may_administer()) else {
         return;
-    }
-    let operators = &turn.governor.state.operators;
-    let Some(leaving) = operators.get(name) else {
+    };
+    let Some(leaving) = turn.governor.state.operators.get(name) else {
         return turn.refuse(Refusal::UnknownOperator { name: name.clone() });
     };
-    let admins = operators.values().filter(|operator| operator.role.may_administer()).count();
-    if leaving.role.may_administer() && admins == 1 {
+    // Whoever removes somebody can add them again with a key of their own choice.
+    if leaving.max_tier > admin.max_tier {
+        return turn.refuse(Refusal::BeyondOwnTier { name: admin.name, max: admin.max_tier });
+    }
+    if leaving.role.may_administer() && !others_administer(turn, name) {
         return turn.refuse(Refusal::LastAdmin { name: name.clone() });
     }
     turn.record(Fact::OperatorForgotten { name: name.clone() });

@@ -7,7 +7,45 @@ use crate::decision::Decision;
 use crate::event::Event;
 
 /// The format of [`Record`]; raised when a field changes its meaning.
-pub const RECORD_FORMAT: u32 = 1;
+pub const RECORD_FORMAT: u32 = 2;
+
+/// What a record of every format begins with.
+#[derive(Deserialize)]
+struct Format {
+    v: u32,
+}
+
+/// Why bytes are not a record of this build.
+#[derive(Debug)]
+pub enum RecordError {
+    /// They are not a record.
+    Unreadable(serde_json::Error),
+    /// They were written by another version.
+    Format {
+        /// The format found.
+        found: u32,
+    },
+}
+
+impl std::fmt::Display for RecordError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RecordError::Unreadable(_) => write!(f, "cannot read the record"),
+            RecordError::Format { found } => {
+                write!(f, "the record has format {found}; this build reads {RECORD_FORMAT}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for RecordError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            RecordError::Unreadable(source) => Some(source),
+            RecordError::Format { .. } => None,
+        }
+    }
+}
 
 /// One decision with its cause, as it stands in the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,9 +73,18 @@ impl Record {
         serde_json::to_vec(self).expect("a record has no map with keys that are not text")
     }
 
-    /// Reads a record back.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Record, serde_json::Error> {
-        serde_json::from_slice(bytes)
+    /// Reads a record back. One of another format is refused even where it could be read: its facts may mean something
+    /// else.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Record, RecordError> {
+        let unreadable = match serde_json::from_slice::<Record>(bytes) {
+            Ok(record) if record.v == RECORD_FORMAT => return Ok(record),
+            Ok(record) => return Err(RecordError::Format { found: record.v }),
+            Err(problem) => problem,
+        };
+        match serde_json::from_slice::<Format>(bytes) {
+            Ok(read) if read.v != RECORD_FORMAT => Err(RecordError::Format { found: read.v }),
+            _ => Err(RecordError::Unreadable(unreadable)),
+        }
     }
 
     /// The definitions that must be at hand before its facts can be applied.

@@ -1,18 +1,15 @@
 //! Asking for a run: whether it may be one, and what it begins with.
 
-use eparch_domain::{RunId, RunStatus, StageStatus, limits};
-use eparch_pipeline::{GateType, Runtime, StageIx, Work};
+use eparch_domain::{Digest, RunStatus, limits};
+use eparch_pipeline::{GateType, Runtime, Work};
 
 use crate::decision::{Answer, Refusal};
-use crate::event::{Lineage, RunRequest};
+use crate::event::RunRequest;
 use crate::fact::{Fact, RunSpawned};
 use crate::governor::Turn;
-use crate::graph::Graph;
+use crate::kept::keep;
 use crate::operators;
-use crate::run::{mark_nested, over_if_done, start_list};
-
-/// Runs alive at once in one tenant: what the governor keeps in memory is bounded by it.
-const LIVE_RUNS: usize = 100_000;
+use crate::run::{over_if_done, start_list};
 
 /// Somebody asked for a run.
 pub(crate) fn requested(turn: &mut Turn<'_>, request: &RunRequest) {
@@ -30,23 +27,26 @@ fn examine(turn: &mut Turn<'_>, request: &RunRequest) -> Result<RunSpawned, Answ
     else {
         return Err(turn.decision.answer.clone());
     };
+    if let Some(refusal) = too_large(request) {
+        return refused(refusal);
+    }
     let state = &turn.governor.state;
     let Some(graph) = turn.governor.definitions.get(&request.pipeline) else {
         return refused(Refusal::UnknownPipeline { pipeline: request.pipeline });
     };
-    let plan = eparch_pipeline::plan_id(&request.pipeline, &request.inputs, &request.env);
-    if let Some((run, asked)) = request.idempotency_key.as_ref().and_then(|key| state.keys.get(key)) {
-        return if *asked == plan {
-            Err(Answer::Already { run: *run })
+    let asked = request.idempotency_key.as_ref().map(|_| digest_of(request));
+    if let Some((run, earlier)) = request.idempotency_key.as_ref().and_then(|key| state.request(key)) {
+        return if asked == Some(earlier) {
+            Err(Answer::Already { run })
         } else {
-            refused(Refusal::KeyReused { run: *run })
+            refused(Refusal::KeyReused { run })
         };
     }
     if state.runs.contains_key(&request.run) || state.ended_runs.get(&request.run).is_some() {
         return refused(Refusal::RunExists { run: request.run });
     }
-    if state.runs.len() >= LIVE_RUNS {
-        return refused(Refusal::TooManyRuns { limit: LIVE_RUNS });
+    if state.runs.len() >= limits::LIVE_RUNS {
+        return refused(Refusal::TooManyRuns { limit: limits::LIVE_RUNS });
     }
     let grant = request.grant.unwrap_or(operator.max_tier.min(limits::GRANT_UNASKED));
     if grant > operator.max_tier {
@@ -81,6 +81,7 @@ fn examine(turn: &mut Turn<'_>, request: &RunRequest) -> Result<RunSpawned, Answ
         let unknown = lineage
             .kept
             .keys()
+            .chain(lineage.forgiven.keys())
             .chain([&lineage.from])
             .find(|name| graph.pipeline.find(name.as_str()).is_none());
         if let Some(stage) = unknown {
@@ -90,16 +91,42 @@ fn examine(turn: &mut Turn<'_>, request: &RunRequest) -> Result<RunSpawned, Answ
     Ok(RunSpawned {
         run: request.run,
         pipeline: request.pipeline,
-        plan,
+        plan: eparch_pipeline::plan_id(&request.pipeline, &request.inputs, &request.env),
         inputs: request.inputs.clone(),
         env: request.env.clone(),
         requester: request.requester.clone(),
         grant,
         root: request.root.clone(),
         idempotency_key: request.idempotency_key.clone(),
+        asked,
         repeats: request.lineage.as_ref().map(|lineage| (lineage.run, lineage.from.clone())),
         deadline: turn.now.ledger.after(graph.pipeline.timeout),
     })
+}
+
+/// Whether the request would make the governor remember more than it may.
+fn too_large(request: &RunRequest) -> Option<Refusal> {
+    let written = |bytes: serde_json::Result<Vec<u8>>| bytes.expect("a request is plain data").len();
+    let sizes = [
+        (
+            "the idempotency key",
+            request.idempotency_key.as_ref().map_or(0, String::len),
+            limits::IDEMPOTENCY_KEY_BYTES,
+        ),
+        ("the project's folder", request.root.len(), limits::ROOT_BYTES),
+        ("the inputs", written(serde_json::to_vec(&request.inputs)), limits::RUN_INPUTS_BYTES),
+        ("the environment", written(serde_json::to_vec(&request.env)), limits::RUN_INPUTS_BYTES),
+    ];
+    let (what, bytes, limit) = sizes.into_iter().find(|(_, bytes, limit)| bytes > limit)?;
+    Some(Refusal::TooLarge { what: what.to_owned(), bytes, limit })
+}
+
+/// The digest of everything that is asked for. The run's id is not: whoever asks again does so for a fresh one.
+fn digest_of(request: &RunRequest) -> Digest {
+    let RunRequest { run: _, pipeline, inputs, env, requester, grant, root, idempotency_key: _, lineage } =
+        request;
+    let asked = serde_json::to_vec(&(pipeline, inputs, env, requester, grant, root, lineage));
+    Digest::of_parts(&[b"request", &asked.expect("a request is plain data")])
 }
 
 fn start(turn: &mut Turn<'_>, request: &RunRequest, spawned: RunSpawned) {
@@ -112,30 +139,4 @@ fn start(turn: &mut Turn<'_>, request: &RunRequest, spawned: RunSpawned) {
     }
     start_list(turn, run, &graph.top);
     over_if_done(turn, run, None);
-}
-
-/// Marks what an earlier run completed, unless it is, or comes after, the stage to repeat from.
-fn keep(turn: &mut Turn<'_>, run: RunId, graph: &Graph, lineage: &Lineage) {
-    let Some(from) = graph.pipeline.find(lineage.from.as_str()) else { return };
-    let kept: Vec<StageIx> =
-        graph.pipeline.places().filter(|ix| is_kept(graph, lineage, from, *ix)).collect();
-    for stage in &kept {
-        let left = lineage.kept[&graph.pipeline.stage(*stage).name].clone();
-        turn.record(Fact::StageKept { run, stage: *stage, kept: left });
-    }
-    // What did not complete inside a stage that did, such as a branch that was not taken, is not begun now either.
-    for stage in kept {
-        mark_nested(turn, run, stage, StageStatus::Skipped, "what is around it was kept");
-    }
-}
-
-/// Whether a stage completed earlier and stands neither after the stage to repeat from nor around it. A stage inside
-/// another is kept with it or not at all: its list starts over otherwise.
-fn is_kept(graph: &Graph, lineage: &Lineage, from: StageIx, ix: StageIx) -> bool {
-    let stage = graph.pipeline.stage(ix);
-    lineage.kept.contains_key(&stage.name)
-        && ix != from
-        && !graph.is_around(ix, from)
-        && !graph.before(ix).contains(&from)
-        && stage.parent.is_none_or(|parent| is_kept(graph, lineage, from, parent.stage))
 }

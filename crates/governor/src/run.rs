@@ -1,7 +1,7 @@
 //! One execution of a pipeline: which stage may start, what an ended stage means for the others, and when it is over.
 
 use eparch_domain::{RunId, RunStatus, StageStatus};
-use eparch_pipeline::{OnFailure, Parent, StageIx, Work};
+use eparch_pipeline::{Fuel, OnFailure, Parent, StageIx, Work};
 
 use crate::agent;
 use crate::effect::Effect;
@@ -56,6 +56,10 @@ fn goes_on_anyway(run: &Run, ix: StageIx) -> bool {
 fn start_stage(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
     let Some(graph) = turn.governor.run(run).map(|live| live.graph().clone()) else { return };
     match &graph.pipeline.stage(ix).work {
+        // It waits for a turn with work left.
+        Work::Gate(_) | Work::Condition(_) if !turn.has_work_left() => {
+            change(turn, run, ix, StageStatus::Ready)
+        }
         Work::Agent(_) => change(turn, run, ix, StageStatus::Ready),
         Work::Gate(work) => gate::open_stage(turn, run, ix, work),
         Work::Parallel(work) => {
@@ -81,14 +85,18 @@ fn choose(
 ) {
     let Some(live) = turn.governor.run(run) else { return };
     let scope = scope::scope_for(live, [&work.condition].into_iter());
-    match work.condition.eval_bool(&scope) {
+    let mut fuel = Fuel::default();
+    let (full, answer) = (fuel.left(), work.condition.eval_bool_with(&scope, &mut fuel));
+    let (seen, bytes) = scope::digest_of(&scope);
+    turn.spend(full - fuel.left() + scope::cost_of(bytes));
+    match answer {
         Err(problem) => {
             mark_nested(turn, run, ix, StageStatus::Skipped, "its branch was not taken");
             let reason = format!("its condition cannot be evaluated: {problem}");
             end_stage(turn, run, ix, StageStatus::Failed, &reason);
         }
         Ok(holds) => {
-            turn.record(Fact::ConditionDecided { run, stage: ix, holds, scope: scope::digest_of(&scope) });
+            turn.record(Fact::ConditionDecided { run, stage: ix, holds, scope: seen });
             change(turn, run, ix, StageStatus::Running);
             let (taken, left) = if holds { (0, 1) } else { (1, 0) };
             for other in graph.list(ix, left) {
@@ -229,16 +237,17 @@ fn start_next_branch(turn: &mut Turn<'_>, run: RunId, ix: StageIx, graph: &Graph
     }
 }
 
-/// Gives a free agent to the stage that has waited longest; whether there was one to give.
-pub(crate) fn start_next_queued(turn: &mut Turn<'_>) -> bool {
-    let governor = &turn.governor;
-    let limit = usize::try_from(governor.state.agents_at_once).unwrap_or(usize::MAX);
-    if governor.agents.len() >= limit {
+/// Begins what has waited longest: a condition or gate that was put off, or a stage for which an agent is free. Whether
+/// there was anything, and work left to begin it with.
+pub(crate) fn begin_next(turn: &mut Turn<'_>) -> bool {
+    let Some((run, ix)) = turn.governor.next_to_begin() else { return false };
+    if !turn.has_work_left() {
         return false;
     }
-    let Some((_, (run, ix))) = governor.queue.first_key_value() else { return false };
-    let (run, ix) = (*run, *ix);
-    agent::begin(turn, run, ix);
+    match turn.governor.run(run).map(|live| &live.graph().pipeline.stage(ix).work) {
+        Some(Work::Agent(_)) => agent::begin(turn, run, ix),
+        _ => start_stage(turn, run, ix),
+    }
     true
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::{AgentId, Digest, Name};
-use eparch_pipeline::{AgentWork, EvalError, Expr, Scope, StageIx, StageScope, Text};
+use eparch_domain::{AgentId, Digest, Name, limits};
+use eparch_pipeline::{AgentWork, EvalError, Expr, Fuel, Scope, StageIx, StageScope, Text};
 use serde_json::Value;
 
 use crate::effect::{AgentSpec, GivenFile};
@@ -35,8 +35,13 @@ pub(crate) fn scope_for<'e>(run: &Run, expressions: impl Iterator<Item = &'e Exp
     Scope { inputs: spawned.inputs.clone(), stages: stages.collect(), run: about, env: spawned.env.clone() }
 }
 
-/// The digest of everything a scope shows, so that the record says what a decision was made on.
-pub(crate) fn digest_of(scope: &Scope) -> Digest {
+/// What writing and hashing so many bytes costs, in nodes of an expression.
+pub(crate) fn cost_of(bytes: usize) -> u64 {
+    bytes as u64 / 256
+}
+
+/// The digest of everything a scope shows, so that the record says what a decision was made on, and of how many bytes.
+pub(crate) fn digest_of(scope: &Scope) -> (Digest, usize) {
     let shown = scope
         .stages
         .iter()
@@ -44,7 +49,7 @@ pub(crate) fn digest_of(scope: &Scope) -> Digest {
     let stages: BTreeMap<_, _> = shown.collect();
     let seen =
         serde_json::to_vec(&(&scope.inputs, stages, &scope.run, &scope.env)).expect("a scope is plain data");
-    Digest::of(&seen)
+    (Digest::of(&seen), seen.len())
 }
 
 /// The agent that an attempt at a stage makes: the same one on every replay.
@@ -54,20 +59,60 @@ pub(crate) fn agent_id(run: &Run, ix: StageIx, attempt: u32) -> AgentId {
     AgentId::derived(&Digest::of_parts(&parts))
 }
 
+/// Why an attempt cannot be made.
+#[derive(Debug)]
+pub(crate) enum ResolveError {
+    /// An expression yields nothing.
+    Expression(EvalError),
+    /// Everything it would be told is too much together.
+    TooLong,
+}
+
+impl std::fmt::Display for ResolveError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ResolveError::Expression(problem) => problem.fmt(f),
+            ResolveError::TooLong => {
+                write!(f, "its texts are longer than {} bytes together", limits::ATTEMPT_TEXT_BYTES)
+            }
+        }
+    }
+}
+
+/// The texts of a stage being filled in: they share what may be spent on it.
+struct Filling<'s> {
+    scope: &'s Scope,
+    fuel: &'s mut Fuel,
+    room: usize,
+}
+
+impl Filling<'_> {
+    fn one(&mut self, text: &Text) -> Result<String, ResolveError> {
+        let filled = text.render_with(self.scope, self.fuel).map_err(ResolveError::Expression)?;
+        self.room = self.room.checked_sub(filled.len()).ok_or(ResolveError::TooLong)?;
+        Ok(filled)
+    }
+
+    fn all(&mut self, texts: &[Text]) -> Result<Vec<String>, ResolveError> {
+        texts.iter().map(|text| self.one(text)).collect()
+    }
+}
+
 /// Resolves every expression of a stage into what the attempt will be.
 pub(crate) fn resolve(
     run: &Run,
     ix: StageIx,
     work: &AgentWork,
     attempt: u32,
-) -> Result<AgentSpec, EvalError> {
+    fuel: &mut Fuel,
+) -> Result<AgentSpec, ResolveError> {
     let scope = scope_for(run, work.texts().flat_map(Text::expressions));
-    let all = |texts: &[Text]| texts.iter().map(|text| text.render(&scope)).collect::<Result<Vec<_>, _>>();
+    let mut fill = Filling { scope: &scope, fuel, room: limits::ATTEMPT_TEXT_BYTES };
     let env = work
         .env
         .iter()
-        .map(|(key, text)| Ok((key.clone(), text.render(&scope)?)))
-        .collect::<Result<_, EvalError>>()?;
+        .map(|(key, text)| Ok((key.clone(), fill.one(text)?)))
+        .collect::<Result<_, ResolveError>>()?;
     let spawned = &run.spawned;
     Ok(AgentSpec {
         agent: agent_id(run, ix, attempt),
@@ -79,13 +124,13 @@ pub(crate) fn resolve(
         attempt,
         follows: run.stage(ix).last_agent,
         tier: work.tier.min(spawned.grant),
-        objective: work.objective.as_ref().map(|text| text.render(&scope)).transpose()?,
-        command: all(&work.command)?,
+        objective: work.objective.as_ref().map(|text| fill.one(text)).transpose()?,
+        command: fill.all(&work.command)?,
         env,
-        read: all(&work.read)?,
-        write: all(&work.write)?,
-        verify: work.verify.iter().map(|command| all(command)).collect::<Result<_, _>>()?,
-        artifacts: all(&work.artifacts)?,
+        read: fill.all(&work.read)?,
+        write: fill.all(&work.write)?,
+        verify: work.verify.iter().map(|command| fill.all(command)).collect::<Result<_, _>>()?,
+        artifacts: fill.all(&work.artifacts)?,
         inputs_from: given(run, ix),
         inputs: spawned.inputs.clone(),
         root: spawned.root.clone(),
@@ -107,8 +152,9 @@ fn given(run: &Run, ix: StageIx) -> BTreeMap<Name, Vec<GivenFile>> {
     files.collect()
 }
 
-/// The digest of what an approval at `ix` is of: the plan, and what everything before the gate has left.
-pub(crate) fn subject_of(run: &Run, ix: StageIx) -> Digest {
+/// The digest of what an approval at `ix` is of: the plan, and what everything before the gate has left. And what it took
+/// to find it, in nodes of an expression.
+pub(crate) fn subject_of(run: &Run, ix: StageIx) -> (Digest, u64) {
     let graph = run.graph();
     let left: Vec<_> = graph
         .before(ix)
@@ -120,5 +166,6 @@ pub(crate) fn subject_of(run: &Run, ix: StageIx) -> Digest {
         .collect();
     let left = serde_json::to_vec(&left).expect("stage states are plain data");
     let run_id = run.spawned.run.bits().to_be_bytes();
-    Digest::of_parts(&[b"gate", &run_id, &ix.0.to_be_bytes(), run.spawned.plan.as_bytes(), &left])
+    let parts: [&[u8]; 5] = [b"gate", &run_id, &ix.0.to_be_bytes(), run.spawned.plan.as_bytes(), &left];
+    (Digest::of_parts(&parts), graph.weight + cost_of(left.len()))
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use eparch_domain::{Digest, Phase, RunId};
+use eparch_pipeline::Work;
 use serde::{Deserialize, Serialize};
 
 use crate::governor::Governor;
@@ -12,7 +13,7 @@ use crate::timers::{Timer, Timers};
 
 /// The format a snapshot is written in; another one is refused, and the journal is read from an older snapshot or from
 /// its beginning.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Everything a governor remembers at one moment. Taking one copies pointers; writing it can happen elsewhere while
 /// handling goes on.
@@ -29,6 +30,12 @@ struct Written<'s> {
 struct Read {
     format: u32,
     state: State,
+}
+
+/// What every format begins with.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
 }
 
 /// Why a snapshot could not be restored.
@@ -75,11 +82,16 @@ impl Snapshot {
 
     /// Reads a snapshot's bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Snapshot, RestoreError> {
-        let read: Read = serde_json::from_slice(bytes).map_err(RestoreError::Unreadable)?;
-        if read.format != FORMAT {
-            return Err(RestoreError::Format { found: read.format });
+        let unreadable = match serde_json::from_slice::<Read>(bytes) {
+            Ok(read) if read.format == FORMAT => return Ok(Snapshot(read.state)),
+            Ok(read) => return Err(RestoreError::Format { found: read.format }),
+            Err(problem) => problem,
+        };
+        // State of another format need not be what this build takes for state: its number is what matters.
+        match serde_json::from_slice::<Format>(bytes) {
+            Ok(read) if read.format != FORMAT => Err(RestoreError::Format { found: read.format }),
+            _ => Err(RestoreError::Unreadable(unreadable)),
         }
-        Ok(Snapshot(read.state))
     }
 
     /// The definitions that must be at hand before it can be restored.
@@ -109,6 +121,7 @@ impl Governor {
             Governor { state, definitions: std::mem::take(&mut self.definitions), ..Governor::default() };
         restored.build_indexes();
         *self = restored;
+        self.forget_idle_definitions();
         Ok(())
     }
 
@@ -126,12 +139,20 @@ impl Governor {
                 }
                 match &stage.doing {
                     Doing::Nothing => {}
-                    Doing::Queued(place) => {
-                        self.queue.insert(*place, (*id, ix));
-                    }
+                    Doing::Queued(place) => match &run.graph().pipeline.stage(ix).work {
+                        Work::Condition(_) | Work::Gate(_) => {
+                            self.put_off.insert(*place, (*id, ix));
+                        }
+                        Work::Agent(_) | Work::Parallel(_) => {
+                            self.queue.insert(*place, (*id, ix));
+                        }
+                    },
                     Doing::Backoff(at) => timers.set(Timer::Retry(*id, ix), *at),
                     Doing::Attempt(attempt) => {
                         self.agents.insert(attempt.agent, (*id, ix));
+                        if let Some(at) = attempt.gone_by {
+                            timers.set(Timer::Gone(attempt.agent), at);
+                        }
                         if attempt.end.is_none() && !attempt.cut_off && attempt.phase <= Phase::Execute {
                             match attempt.execute_by {
                                 Some(at) => timers.set(Timer::Execute(attempt.agent), at),
@@ -158,6 +179,7 @@ impl Governor {
             && self.agents == other.agents
             && self.gates == other.gates
             && self.queue == other.queue
+            && self.put_off == other.put_off
             && self.timers == other.timers
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use eparch_domain::limits::{AGENTS_AT_ONCE, REMEMBERED};
 use eparch_domain::{
     AgentId, Artifact, Digest, ErrorBudget, GateId, LedgerTime, Name, Phase, RunId, RunStatus, StageStatus,
 };
@@ -17,22 +18,26 @@ use crate::graph::Graph;
 use crate::operator::Operator;
 use crate::recent::Recent;
 
-/// Ended runs, answered gates and used keys are remembered so long, to give a late question a good answer.
-const REMEMBERED: usize = 10_000;
-
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct State {
     pub(crate) epoch: u64,
     pub(crate) agents_at_once: u32,
     pub(crate) operators: BTreeMap<Name, Operator>,
+    /// How each of them came by their present key.
+    pub(crate) key_origins: BTreeMap<Name, KeyOrigin>,
+    /// How many keys operators have been given so far.
+    pub(crate) keys_given: u64,
     /// Shares its structure with the snapshots taken of it: taking one copies a pointer, and only what is changed while
     /// it is written is copied, a stage at a time.
     pub(crate) runs: OrdMap<RunId, Arc<Run>>,
-    pub(crate) ended_runs: Recent<RunId, RunStatus>,
-    pub(crate) closed_gates: Recent<GateId, GateOutcome>,
-    /// Idempotency keys: the run that came of it and the digest of what was asked.
-    pub(crate) keys: Recent<String, (RunId, Digest)>,
-    /// The next place in the queue for a free agent.
+    pub(crate) ended_runs: Recent<RunId, RunStatus, REMEMBERED>,
+    pub(crate) closed_gates: Recent<GateId, GateOutcome, REMEMBERED>,
+    /// Idempotency keys of runs that live: the run and the digest of what was asked. None is forgotten before its run
+    /// has ended.
+    pub(crate) live_requests: OrdMap<String, (RunId, Digest)>,
+    /// Those of runs that have ended.
+    pub(crate) ended_requests: Recent<String, (RunId, Digest), REMEMBERED>,
+    /// The next place in the queue.
     pub(crate) queue_next: u64,
 }
 
@@ -40,20 +45,51 @@ impl Default for State {
     fn default() -> Self {
         State {
             epoch: 0,
-            agents_at_once: u32::try_from(eparch_domain::limits::AGENTS_AT_ONCE).expect("a small number"),
+            agents_at_once: u32::try_from(AGENTS_AT_ONCE).expect("a small number"),
             operators: BTreeMap::new(),
+            key_origins: BTreeMap::new(),
+            keys_given: 0,
             runs: OrdMap::new(),
-            ended_runs: Recent::keeping(REMEMBERED),
-            closed_gates: Recent::keeping(REMEMBERED),
-            keys: Recent::keeping(REMEMBERED),
+            ended_runs: Recent::default(),
+            closed_gates: Recent::default(),
+            live_requests: OrdMap::new(),
+            ended_requests: Recent::default(),
             queue_next: 0,
         }
+    }
+}
+
+impl State {
+    /// The run that came of a request with this key, and the digest of what was asked.
+    pub(crate) fn request(&self, key: &String) -> Option<(RunId, Digest)> {
+        self.live_requests.get(key).or_else(|| self.ended_requests.get(key)).copied()
+    }
+}
+
+/// How an operator came by their key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeyOrigin {
+    /// Who gave it to them; nobody for a home's first operator.
+    pub(crate) by: Option<Name>,
+    /// Which key it was of all that were given, from 1.
+    pub(crate) number: u64,
+    /// Which key whoever gave it had themselves then; 0 for nobody's.
+    pub(crate) giver: u64,
+}
+
+impl KeyOrigin {
+    /// Whether the key may be the requester's own: given by them after their request, or by somebody whose own key is
+    /// that young and so may be theirs as well. `before` keys had been given when the run was asked for.
+    pub(crate) fn may_be_of(&self, requester: &Name, before: u64) -> bool {
+        self.number > before && (self.by.as_ref() == Some(requester) || self.giver > before)
     }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub(crate) spawned: Arc<RunSpawned>,
+    /// How many keys operators had been given when it was asked for.
+    pub(crate) keys_before: u64,
     pub(crate) status: RunStatus,
     /// How it will have ended, once that is settled from outside.
     pub(crate) ending: Option<(RunStatus, String)>,
@@ -66,6 +102,7 @@ pub(crate) struct Run {
 impl PartialEq for Run {
     fn eq(&self, other: &Run) -> bool {
         self.spawned == other.spawned
+            && self.keys_before == other.keys_before
             && self.status == other.status
             && self.ending == other.ending
             && self.stages == other.stages
@@ -96,6 +133,8 @@ pub(crate) struct StageState {
     pub(crate) deadline: Option<LedgerTime>,
     /// Its time is over: it is not tried again.
     pub(crate) expired: bool,
+    /// How it will have ended, and why, once its attempt that was cut off is proven dead.
+    pub(crate) ending: Option<(StageStatus, String)>,
     /// The agent of the last attempt.
     pub(crate) last_agent: Option<AgentId>,
     pub(crate) doing: Doing,
@@ -112,6 +151,7 @@ impl StageState {
             artifacts: Vec::new(),
             deadline: None,
             expired: false,
+            ending: None,
             last_agent: None,
             doing: Doing::Nothing,
         }
@@ -122,7 +162,7 @@ impl StageState {
 pub(crate) enum Doing {
     /// Not started, ended, or made of other stages.
     Nothing,
-    /// Waits for a free agent, at this place of the queue.
+    /// Waits at this place of the queue, for a free agent or for a turn with work left.
     Queued(u64),
     /// Waits until it is tried again.
     Backoff(LedgerTime),
@@ -136,20 +176,22 @@ pub(crate) enum Doing {
 pub(crate) struct Attempt {
     pub(crate) agent: AgentId,
     pub(crate) phase: Phase,
-    /// Under which epoch it was made ready.
-    pub(crate) epoch: u64,
     pub(crate) start_by: LedgerTime,
     /// Set when its program was let go.
     pub(crate) execute_by: Option<LedgerTime>,
     pub(crate) idle_by: Option<LedgerTime>,
+    /// Set while it is to be dead: by then that must have been reported.
+    pub(crate) gone_by: Option<LedgerTime>,
+    /// How often its death was asked for in vain.
+    pub(crate) asked_in_vain: u32,
     pub(crate) tree: Option<Value>,
     pub(crate) outputs: BTreeMap<String, Value>,
     pub(crate) artifacts: Vec<Artifact>,
     pub(crate) budget: ErrorBudget,
     /// What it is to do, once that is settled.
     pub(crate) plan: Option<Digest>,
-    /// How often its plan was issued again.
-    pub(crate) clarifications: u32,
+    /// Whether its plan was issued again.
+    pub(crate) clarified: bool,
     pub(crate) package: Option<Digest>,
     /// How it will have ended: it is being killed, or goes through its last phases after a failure.
     pub(crate) end: Option<AttemptEnd>,
@@ -162,5 +204,12 @@ pub(crate) struct Attempt {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Gate {
     pub(crate) opened: GateOpened,
-    pub(crate) votes: BTreeMap<Name, GateDecision>,
+    pub(crate) votes: BTreeMap<Name, Vote>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Vote {
+    pub(crate) decision: GateDecision,
+    /// What it was signed with, if it was.
+    pub(crate) public_key: Option<String>,
 }

@@ -29,6 +29,8 @@ pub(crate) enum Timer {
     Execute(AgentId),
     /// An agent's program must have moved.
     Idle(AgentId),
+    /// An agent that is to be dead must have been reported on.
+    Gone(AgentId),
     /// A gate has waited long enough.
     Gate(GateId),
 }
@@ -42,6 +44,7 @@ impl Timer {
             Timer::Start(_) => "start timeout",
             Timer::Execute(_) => "attempt timeout",
             Timer::Idle(_) => "idle timeout",
+            Timer::Gone(_) => "an agent must be gone",
             Timer::Gate(_) => "gate timeout",
         }
     }
@@ -68,6 +71,7 @@ impl Timers {
         }
     }
 
+    /// Clears what an agent's program was allowed.
     pub(crate) fn clear_agent(&mut self, agent: AgentId) {
         for timer in [Timer::Start(agent), Timer::Execute(agent), Timer::Idle(agent)] {
             self.clear(timer);
@@ -76,5 +80,14 @@ impl Timers {
 
     pub(crate) fn first(&self) -> Option<(LedgerTime, Timer)> {
         self.queue.first().copied()
+    }
+
+    pub(crate) fn at(&self, timer: Timer) -> Option<LedgerTime> {
+        self.by_timer.get(&timer).copied()
+    }
+
+    /// Whether anything is due.
+    pub(crate) fn are_due(&self, now: LedgerTime) -> bool {
+        self.first().is_some_and(|(at, _)| at <= now)
     }
 }

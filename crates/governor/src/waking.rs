@@ -7,7 +7,7 @@ use crate::agent;
 use crate::effect::Effect;
 use crate::ending::end_run;
 use crate::event::AttemptEnd;
-use crate::fact::{Fact, GateOutcome};
+use crate::fact::Fact;
 use crate::gate;
 use crate::governor::Turn;
 use crate::run::end_stage;
@@ -20,17 +20,16 @@ pub(crate) fn booted(turn: &mut Turn<'_>, epoch: u64, agents_at_once: u32) {
     let agents: Vec<_> = turn.governor.agents.keys().copied().collect();
     for agent in agents {
         let Some((_, _, attempt)) = turn.governor.attempt(agent) else { continue };
-        let (tree, known) = (attempt.tree.clone(), attempt.cut_off);
-        if !known {
-            turn.record(Fact::AttemptCutOff { agent });
-        }
+        let tree = attempt.tree.clone();
+        turn.record(Fact::AttemptCutOff { agent });
         turn.ask(Effect::Reap { agent, tree });
     }
 }
 
 /// Time brought something.
 pub(crate) fn timer_fired(turn: &mut Turn<'_>, timer: Timer) {
-    // Every timer is cleared by the fact it leads to. One that led to none would fire for ever: it is cleared below.
+    // Every timer is cleared by the fact it leads to: it is cleared again when that fact is replayed, and nothing but facts
+    // changes state. One that led to none would fire for ever.
     let before = turn.decision.facts.len();
     match timer {
         Timer::Run(run) => {
@@ -63,11 +62,10 @@ pub(crate) fn timer_fired(turn: &mut Turn<'_>, timer: Timer) {
             let allowed = agent::work_of(turn, agent).and_then(|work| work.idle_timeout).unwrap_or_default();
             agent::end(turn, agent, AttemptEnd::TimedOut { limit: "idle".to_owned(), allowed });
         }
+        Timer::Gone(agent) => agent::lingers(turn, agent),
         Timer::Gate(gate) => gate::timed_out(turn, gate),
     }
-    if turn.decision.facts.len() == before {
-        turn.governor.timers.clear(timer);
-    }
+    debug_assert!(turn.decision.facts.len() > before, "{timer:?} led to no fact");
 }
 
 /// A stage has taken too long, all attempts together: it is not tried again.
@@ -88,11 +86,7 @@ fn stage_timed_out(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
         Doing::Queued(_) | Doing::Backoff(_) => {
             end_stage(turn, run, ix, StageStatus::TimedOut, &end.reason())
         }
-        Doing::Gate(open) => {
-            let gate = open.opened.gate;
-            turn.record(Fact::GateClosed { gate, outcome: GateOutcome::TimedOut });
-            end_stage(turn, run, ix, StageStatus::TimedOut, &end.reason());
-        }
-        Doing::Nothing => {}
+        // While people are asked nothing of the stage can run, and its time stands still.
+        Doing::Gate(_) | Doing::Nothing => {}
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn check(bytes: &[u8]) {
     let again = Pipeline::from_bytes(&pipeline.to_bytes()).expect("a definition can be read back");
     assert_eq!(again.digest(), pipeline.digest());
     if let Ok(inputs) = pipeline.bind(&BTreeMap::new()) {
-        let plan = Plan::of(&pipeline, &inputs, Tier::T4).to_string();
+        let plan = Plan::of(&pipeline, &inputs, &Default::default(), Tier::T4).to_string();
         assert!(!plan.contains(|letter| letter != '\n' && is_harmful(letter)), "{plan:?}");
     }
 }

@@ -1,14 +1,11 @@
-//! Who acts in a world: agents of several tempers, and people who answer gates well or badly.
+//! The agents of a world: several tempers, and what each of them does.
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{Digest, Name, Phase, Tier};
-use eparch_governor::{
-    Check, Ended, GateAnswer, GateDecision, Key, Operator, OperatorRole, Outcome, Separation, Signal, Usage,
-};
+use eparch_domain::{Digest, Phase, limits};
+use eparch_governor::{Check, Ended, Outcome, Signal, Usage};
 
 use crate::dice::Dice;
-use crate::seen::SeenGate;
 
 /// How an agent and its program behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,13 +67,19 @@ pub(crate) fn outcome(dice: &mut Dice, phase: Phase, well: bool) -> Outcome {
             let tree = dice.chance(80).then(|| "a tree".into());
             Outcome::Bootstrap { token: Digest::of(b"token"), packet: Digest::of(b"packet"), tree }
         }
-        Phase::Preflight => Outcome::Preflight {
-            checks: checks(dice, &["sandbox", "inventory", "dependencies"]),
-            confinement: Vec::new(),
-        },
+        Phase::Preflight => {
+            let mut checks: Vec<Check> = checks(dice, &["sandbox", "inventory", "dependencies"]);
+            if !well && dice.chance(30) {
+                let forgotten = dice.below(3);
+                checks.remove(usize::try_from(forgotten).expect("a few"));
+            }
+            Outcome::Preflight { checks, confinement: Vec::new() }
+        }
         Phase::Plan => {
-            let problem = (!well).then(|| "it names no action".to_owned());
-            Outcome::Plan { plan: Digest::of(b"plan"), actions: vec!["execute_command".to_owned()], problem }
+            let problem = (!well && dice.chance(60)).then(|| "it is not valid".to_owned());
+            let actions =
+                if well || problem.is_some() { vec!["execute_command".to_owned()] } else { Vec::new() };
+            Outcome::Plan { plan: Digest::of(b"plan"), actions, problem }
         }
         Phase::Execute => {
             let ended = match (well, dice.below(2)) {
@@ -107,6 +110,10 @@ pub(crate) fn executed(dice: &mut Dice, ended: Ended) -> Outcome {
         let fraction = f64::from(u32::try_from(dice.below(1 << 32)).expect("32 bits")) / 3.0;
         outputs.insert("fraction".to_owned(), fraction.into());
     }
+    if dice.chance(1) {
+        let many = |at: usize| (format!("many{at:03}"), at.into());
+        outputs.extend((0..limits::STAGE_OUTPUTS + 44).map(many));
+    }
     Outcome::Execute { ended, outputs, artifacts: Vec::new(), leftovers: 0, usage: Usage::default() }
 }
 
@@ -118,47 +125,5 @@ pub(crate) fn signal(dice: &mut Dice) -> Signal {
         2 => Signal::Output { name: "n".to_owned(), value: dice.below(6).into() },
         3 => Signal::Message { to: None, content: Digest::of(b"hello") },
         _ => Signal::Error { code: format!("E{}", dice.below(9)) },
-    }
-}
-
-fn name(text: &str) -> Name {
-    Name::new(text).expect("a word is a name")
-}
-
-/// Everybody who is known in a world, the first of them an admin.
-pub(crate) fn people() -> Vec<Operator> {
-    let home = || Key::Home { hash: Digest::of(b"key") };
-    let remote = || Key::Remote { public_key: "ab".repeat(32) };
-    let person = |who: &str, role, max_tier, groups: &[&str], key| {
-        let groups = groups.iter().map(|group| name(group)).collect();
-        Operator { name: name(who), role, groups, max_tier, key }
-    };
-    vec![
-        person("root", OperatorRole::Admin, Tier::T4, &[], home()),
-        person("alice", OperatorRole::Operator, Tier::T3, &[], home()),
-        person("bob", OperatorRole::Approver, Tier::T0, &[], home()),
-        person("carol", OperatorRole::Approver, Tier::T0, &["leads"], home()),
-        person("dave", OperatorRole::Viewer, Tier::T0, &[], home()),
-        person("erin", OperatorRole::Approver, Tier::T0, &["leads"], remote()),
-        person("frank", OperatorRole::Operator, Tier::T1, &[], home()),
-    ]
-}
-
-/// Somebody's answer at a gate: mostly from somebody who may, about what is shown, with a reason. Now and then from
-/// somebody who has answered already.
-pub(crate) fn answer(dice: &mut Dice, gate: &SeenGate) -> GateAnswer {
-    let opened = &gate.opened;
-    let anybody = ["bob", "bob", "carol", "erin", "erin", "alice", "dave", "root", "mallory"];
-    let again = gate.votes.first().filter(|_| dice.chance(25)).cloned();
-    let by = again.unwrap_or_else(|| name(dice.pick::<&str>(&anybody)));
-    let separation =
-        if by.as_str() == "erin" || dice.chance(10) { Separation::RemoteKey } else { Separation::SameHome };
-    GateAnswer {
-        gate: opened.gate,
-        by,
-        separation,
-        decision: if dice.chance(80) { GateDecision::Approve } else { GateDecision::Deny },
-        subject: if dice.chance(92) { opened.subject } else { Digest::of(b"something else") },
-        rationale: if dice.chance(92) { "looks right".to_owned() } else { " ".to_owned() },
     }
 }

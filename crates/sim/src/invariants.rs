@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use eparch_domain::{Moment, Phase, RunId, RunStatus, StageStatus};
-use eparch_governor::{Decision, Effect, Fact, GatePurpose, Governor};
+use eparch_governor::{AttemptEnd, Decision, Event, Fact, GatePurpose, Governor};
 
-use crate::seen::Seen;
+use crate::owed::Owed;
+use crate::seen::{Seen, SeenAgent};
 
 /// Checks one decision against everything seen before it, fact by fact, and takes it in.
 ///
@@ -14,11 +15,12 @@ use crate::seen::Seen;
 /// The first thing that does not hold, in words.
 pub(crate) fn check(
     seen: &mut Seen,
+    event: &Event,
     decision: &Decision,
     governor: &Governor,
     now: Moment,
 ) -> Result<(), String> {
-    let mut begun = BTreeSet::new();
+    let mut owed = Owed::of(seen, event);
     let mut ended: BTreeSet<RunId> = BTreeSet::new();
     for fact in &decision.facts {
         before(seen, fact)?;
@@ -27,9 +29,7 @@ pub(crate) fn check(
         {
             return Err(format!("after {run} had ended came {fact:?}"));
         }
-        if let Fact::AttemptBegan { agent, .. } = fact {
-            begun.insert(*agent);
-        }
+        owed.follows(seen, fact);
         seen.take(fact);
         if let Fact::RunChanged { run, status, .. } = fact
             && status.is_terminal()
@@ -37,7 +37,7 @@ pub(crate) fn check(
             ended.insert(*run);
         }
     }
-    effects(seen, decision, &begun)?;
+    owed.settled(seen, &decision.effects)?;
     standing(seen, governor, now)
 }
 
@@ -84,7 +84,14 @@ fn before(seen: &Seen, fact: &Fact) -> Result<(), String> {
         }
         Fact::StageChanged { run, stage, status, .. } => {
             let from = seen.stage(*run, *stage);
-            if may_become(from, *status) { Ok(()) } else { no(&format!("a stage changed from {from}")) }
+            // A failure that was forgiven is taken over from the run that is repeated.
+            let over = (from, *status) == (StageStatus::Pending, StageStatus::TimedOut)
+                && seen.repeating.contains(run);
+            if over || may_become(from, *status) {
+                Ok(())
+            } else {
+                no(&format!("a stage changed from {from}"))
+            }
         }
         Fact::StageKept { run, stage, .. } if seen.stage(*run, *stage) != StageStatus::Pending => {
             no("a stage was kept late")
@@ -126,9 +133,16 @@ fn before(seen: &Seen, fact: &Fact) -> Result<(), String> {
         {
             no("a plan was clarified twice")
         }
-        Fact::AttemptEnded { agent, .. } if !seen.agents.get(agent).is_some_and(|of| of.alive) => {
-            no("an attempt ended twice")
+        Fact::AgentEnding { agent, .. } | Fact::AttemptSpoiled { agent, .. }
+            if seen.agents.get(agent).is_none_or(|of| !of.alive || of.cut_off) =>
+        {
+            no("how an agent will have ended was decided when nobody knew whether it lives")
         }
+        Fact::AttemptEnded { agent, end } => match seen.agents.get(agent) {
+            Some(of) if of.alive && ends_so(of, end) => Ok(()),
+            Some(of) if of.alive => no(&format!("an attempt ended otherwise than was known of it, {of:?}")),
+            _ => no("an attempt ended twice"),
+        },
         Fact::GateOpened(opened) if seen.gates.contains_key(&opened.gate) => no("a gate opened twice"),
         Fact::VoteCast { gate, by, .. } => match seen.gates.get(gate) {
             Some(open) if open.opened.purpose == GatePurpose::Stage && *by == open.opened.requester => {
@@ -144,6 +158,16 @@ fn before(seen: &Seen, fact: &Fact) -> Result<(), String> {
     }
 }
 
+/// Whether an attempt may be recorded to have ended so: as it was decided while its holder lived, and otherwise, when it
+/// was cut off, as what it is: unknown, but for whether its program was let go (G7).
+fn ends_so(of: &SeenAgent, end: &AttemptEnd) -> bool {
+    match &of.decided {
+        Some(decided) => decided == end,
+        None if of.cut_off => *end == AttemptEnd::Interrupted { ran: of.released },
+        None => !matches!(end, AttemptEnd::Interrupted { .. }),
+    }
+}
+
 /// Which status a stage may have after another.
 fn may_become(from: StageStatus, to: StageStatus) -> bool {
     use StageStatus::{
@@ -156,29 +180,6 @@ fn may_become(from: StageStatus, to: StageStatus) -> bool {
         AwaitingApproval => matches!(to, Ready | Completed | Failed | TimedOut | Cancelled | Skipped),
         Completed | Failed | Skipped | TimedOut | Cancelled => false,
     }
-}
-
-/// Effects follow from facts that stand in the same entry or an earlier one.
-fn effects(seen: &Seen, decision: &Decision, begun: &BTreeSet<eparch_domain::AgentId>) -> Result<(), String> {
-    let mut prepared = BTreeSet::new();
-    for effect in &decision.effects {
-        let known = effect.agent().and_then(|agent| seen.agents.get(&agent));
-        let holds = match effect {
-            Effect::Prepare(spec) => begun.contains(&spec.agent) && prepared.insert(spec.agent),
-            Effect::Execute { .. } => known.is_some_and(|agent| agent.released),
-            Effect::Conclude { .. } => known.is_some_and(|agent| agent.released && agent.alive),
-            Effect::Kill { .. } | Effect::Reap { .. } => known.is_some(),
-            Effect::Release { .. } => known.is_some_and(|agent| !agent.alive),
-            Effect::Seal { run } => seen.runs.get(run).is_some_and(|status| status.is_terminal()),
-        };
-        if !holds {
-            return Err(format!("nothing that was recorded leads to {effect:?}"));
-        }
-    }
-    if prepared != *begun {
-        return Err(format!("{} attempts began and {} were asked for", begun.len(), prepared.len()));
-    }
-    Ok(())
 }
 
 /// What holds of the governor as it stands now.
@@ -201,6 +202,9 @@ fn standing(seen: &Seen, governor: &Governor, now: Moment) -> Result<(), String>
     }
     if let Some((agent, run)) = agents.iter().find(|(_, run)| !live.contains(run)) {
         return Err(format!("{agent} outlives {run}"));
+    }
+    if let Some((agent, _)) = agents.iter().find(|(agent, _)| governor.agent_deadline(*agent).is_none()) {
+        return Err(format!("nothing will ever be decided about {agent}"));
     }
     let waiting = seen.open_gates().find(|opened| governor.gate(opened.gate) != Some(*opened));
     if let Some(opened) = waiting {

@@ -6,6 +6,8 @@ mod dice;
 mod invariants;
 mod journal;
 mod model;
+mod owed;
+mod people;
 pub mod score;
 mod seen;
 pub mod shrink;

@@ -1,20 +1,24 @@
 //! What should come of a run, written a second time: slowly, from the requirements, as rules applied until nothing
-//! changes. It shares no code with the governor beyond the words of events.
+//! changes. It shares no code with the governor beyond the words of events, and the numbers of `limits`.
 //!
 //! It does not guess what nobody can know in advance: the ids of agents and gates, the jitter of a retry, and which of
 //! several stages that became ready in the same moment gets a free agent. Those it reads from the decision, and checks
 //! that they are among what is allowed.
 
 mod agent;
+mod gates;
+mod operators;
 mod people;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use eparch_domain::{AgentId, Digest, GateId, LedgerTime, Moment, Name, RunId, RunStatus, StageStatus, Tier};
-use eparch_governor::{Answer, Decision, Event, Fact, GateOpened, GatePurpose, Operator};
-use eparch_pipeline::{Pipeline, StageIx};
+use eparch_domain::{
+    AgentId, Digest, GateId, LedgerTime, Moment, Name, RunId, RunStatus, StageStatus, Tier, limits,
+};
+use eparch_governor::{Answer, Decision, Event, Fact, GateOpened, Operator, RunRequest};
+use eparch_pipeline::{Pipeline, StageIx, Work};
 use serde_json::Value;
 
 use crate::score::Score;
@@ -25,22 +29,38 @@ use agent::Agent;
 #[derive(Debug, Clone)]
 pub(crate) struct Model {
     scores: BTreeMap<Digest, Score>,
-    people: BTreeMap<Name, Operator>,
+    people: BTreeMap<Name, Person>,
     at_once: usize,
     runs: BTreeMap<RunId, Run>,
     ended: BTreeMap<RunId, RunStatus>,
     closed: BTreeMap<GateId, bool>,
-    keys: BTreeMap<String, (RunId, Digest)>,
+    /// Requests that came with a key, by it.
+    asked: BTreeMap<String, RunRequest>,
     /// How many events there were: two stages that became ready in one of them may be served in either order.
     turn: u64,
+    now: LedgerTime,
     /// Runs that ended in this turn, with how their stages stood.
     just_ended: Vec<(RunId, Vec<StageStatus>)>,
 }
 
+/// Somebody who may act.
+#[derive(Debug, Clone)]
+struct Person {
+    operator: Operator,
+    /// In which turn they got their present key.
+    since: u64,
+    /// Who gave it to them, and since when those had their own.
+    from: Option<(Name, u64)>,
+}
+
 #[derive(Debug, Clone)]
 struct Run {
+    /// The turn in which it was asked for.
+    asked: u64,
     pipeline: Arc<Pipeline>,
     score: Score,
+    /// The digest of what was asked for: pipeline and inputs.
+    plan: Digest,
     requester: Name,
     go: bool,
     deadline: LedgerTime,
@@ -61,6 +81,8 @@ struct Cell {
     interruptions: u32,
     until: Option<LedgerTime>,
     expired: bool,
+    /// How it will have ended, when it was given up while nobody knew whether its agent lives.
+    given_up_as: Option<StageStatus>,
     outputs: BTreeMap<String, Value>,
 }
 
@@ -78,6 +100,8 @@ enum Doing {
 struct OpenGate {
     opened: GateOpened,
     approvals: BTreeSet<Name>,
+    /// The public keys that answers were signed with.
+    signed_with: BTreeSet<String>,
 }
 
 /// What only the decision can tell.
@@ -96,6 +120,7 @@ enum Due {
     Start(AgentId),
     Execute(AgentId),
     Idle(AgentId),
+    Gone(AgentId),
     Gate(GateId),
 }
 
@@ -128,8 +153,9 @@ impl Model {
             runs: BTreeMap::new(),
             ended: BTreeMap::new(),
             closed: BTreeMap::new(),
-            keys: BTreeMap::new(),
+            asked: BTreeMap::new(),
             turn: 0,
+            now: LedgerTime::default(),
             just_ended: Vec::new(),
         }
     }
@@ -144,17 +170,16 @@ impl Model {
         self.turn += 1;
         self.just_ended.clear();
         let now = now.ledger;
+        self.now = now;
         if let Event::Booted { agents_at_once, .. } = event {
             self.at_once = usize::try_from(*agents_at_once).unwrap_or(usize::MAX);
-            for agent in self.agents_mut() {
-                agent.cut_off = true;
-            }
+            self.cut_off();
         }
-        // As many as the governor takes in one turn.
-        for _ in 0..256 {
+        // What was due comes before the event, and nothing begins before both.
+        for _ in 0..limits::TIMERS_PER_TURN {
             let Some((_, due)) = self.due().filter(|(at, _)| *at <= now) else { break };
             self.time_came(due, now, &mut hints)?;
-            self.settle(now, &mut hints)?;
+            self.change(now, &mut hints)?;
         }
         let refusals = self.happened(event, now, &mut hints)?;
         self.settle(now, &mut hints)?;
@@ -178,10 +203,9 @@ impl Model {
     ) -> Result<BTreeSet<&'static str>, String> {
         match event {
             Event::Booted { .. } | Event::ClockTurned | Event::ClockJumped { .. } => {}
-            Event::OperatorAdded { operator, .. } => {
-                self.people.insert(operator.name.clone(), operator.clone());
-            }
-            Event::OperatorRotated { .. } | Event::OperatorRemoved { .. } => {}
+            Event::OperatorAdded { by, operator } => return Ok(self.added(by.as_ref(), operator)),
+            Event::OperatorRotated { by, name, key } => return Ok(self.rotated(by, name, key)),
+            Event::OperatorRemoved { by, name } => return Ok(self.removed(by, name)),
             Event::RunRequested(request) => return Ok(self.requested(request, now)),
             Event::StopRequested { run, by, .. } => return Ok(self.stopped(*run, by)),
             Event::AgentAdvanced { agent, outcomes } => self.advanced(*agent, outcomes, now, hints)?,
@@ -214,6 +238,7 @@ impl Model {
                     return Err(format!("stage s{at} of {run} is {found}, expected {expected}"));
                 }
             }
+            self.approvals_are_its_own(seen, run)?;
         }
         let alive: BTreeSet<AgentId> = seen.alive().map(|(agent, _)| agent).collect();
         let expected: BTreeSet<AgentId> = self.agents().map(|(_, _, agent)| agent.id).collect();
@@ -233,6 +258,30 @@ impl Model {
             Doing::Agent(agent) => Some((run, ix, agent.as_ref())),
             _ => None,
         })
+    }
+
+    /// A new holder: nobody knows whether what the old one let go still lives, and no time of their stages passes.
+    fn cut_off(&mut self) {
+        let now = self.now;
+        for cell in self.runs.values_mut().flat_map(|run| run.cells.iter_mut()) {
+            if let Doing::Agent(agent) = &mut cell.doing {
+                (agent.cut_off, agent.in_vain) = (true, 0);
+                agent.must_go(now);
+                cell.until = None;
+            }
+        }
+    }
+
+    /// A stage is tried again after nobody knew how it stands: as soon as an agent is free, and with all its time.
+    fn ready_anew(&mut self, run: RunId, ix: StageIx) {
+        let (now, turn) = (self.now, self.turn);
+        let timeout = match &self.runs[&run].pipeline.stage(ix).work {
+            Work::Agent(work) => Some(work.timeout),
+            _ => None,
+        };
+        let cell = self.cell(run, ix);
+        let until = timeout.filter(|_| !cell.expired).map(|timeout| now.after(timeout));
+        (cell.status, cell.doing, cell.until) = (StageStatus::Ready, Doing::Queued(turn), until);
     }
 
     fn agents_mut(&mut self) -> impl Iterator<Item = &mut Agent> {
@@ -284,36 +333,13 @@ impl Model {
         runs.chain(stages).min()
     }
 
-    /// The least separation that answers need in a run, and its highest tier.
+    /// Whether answers need a key kept apart from the home.
     fn strictness(pipeline: &Pipeline) -> bool {
         let tiers = pipeline.stages.iter().filter_map(|stage| match &stage.work {
-            eparch_pipeline::Work::Agent(work) => Some(work.tier),
+            Work::Agent(work) => Some(work.tier),
             _ => None,
         });
         pipeline.profile != eparch_domain::Profile::Startup
             || tiers.max().is_some_and(|tier| tier >= Tier::T3)
-    }
-
-    /// Opens a gate, which the decision must have opened just so.
-    fn open_gate(
-        &mut self,
-        (run, ix): (RunId, StageIx),
-        purpose: GatePurpose,
-        deadline: LedgerTime,
-        hints: &mut Hints,
-    ) -> Result<(), String> {
-        let Some(opened) = hints.gates.remove(&(run, ix)) else {
-            return Err(format!("no gate was opened at stage s{} of {run}", ix.0));
-        };
-        if opened.purpose != purpose
-            || opened.deadline != deadline
-            || opened.requester != self.runs[&run].requester
-        {
-            return Err(format!("a gate was opened as it should not be: {opened:?}"));
-        }
-        let cell = self.cell(run, ix);
-        cell.status = StageStatus::AwaitingApproval;
-        cell.doing = Doing::Gate(Box::new(OpenGate { opened, approvals: BTreeSet::new() }));
-        Ok(())
     }
 }

@@ -54,7 +54,7 @@ impl Score {
         let mut writer = Writer { dice, stages: Vec::new(), questions: BTreeMap::new(), most };
         writer.list(None, 0, &[]);
         let Writer { stages, questions, .. } = writer;
-        let profile = if dice.chance(10) { Profile::Enterprise } else { Profile::Startup };
+        let profile = if dice.chance(30) { Profile::Enterprise } else { Profile::Startup };
         let pipeline = Pipeline {
             name: Name::new(name).expect("the simulator gives good names"),
             version: "1.0".to_owned(),

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::{AgentId, GateId, Name, Phase, RunId, RunStatus, StageStatus};
-use eparch_governor::{Fact, GateOpened};
+use eparch_domain::{AgentId, Digest, GateId, Name, Phase, RunId, RunStatus, StageStatus};
+use eparch_governor::{AttemptEnd, Fact, GateOpened, GateOutcome};
 use eparch_pipeline::StageIx;
 
 /// One agent, as the facts show it.
@@ -17,8 +17,16 @@ pub(crate) struct SeenAgent {
     pub(crate) attempt: u32,
     /// The phase it is in; `None` before its first.
     pub(crate) phase: Option<Phase>,
+    /// What it will do, once that is settled.
+    pub(crate) plan: Option<Digest>,
     /// Whether its program was let go.
     pub(crate) released: bool,
+    /// How it will have ended, once that is decided.
+    pub(crate) decided: Option<AttemptEnd>,
+    /// Whether it is being killed.
+    pub(crate) killed: bool,
+    /// Whether its holder died.
+    pub(crate) cut_off: bool,
     /// Whether its plan was issued again.
     pub(crate) clarified: bool,
     /// Whether it has not ended.
@@ -34,6 +42,8 @@ pub(crate) struct SeenGate {
     pub(crate) votes: BTreeSet<Name>,
     /// Whether it has closed.
     pub(crate) closed: bool,
+    /// Whether it was approved.
+    pub(crate) approved: bool,
 }
 
 /// Everything the facts say that matters here.
@@ -41,6 +51,10 @@ pub(crate) struct SeenGate {
 pub(crate) struct Seen {
     /// Every run ever.
     pub(crate) runs: BTreeMap<RunId, RunStatus>,
+    /// What each of them is of.
+    pub(crate) pipelines: BTreeMap<RunId, Digest>,
+    /// Those of them that repeat another.
+    pub(crate) repeating: BTreeSet<RunId>,
     /// Every stage of every run that has begun to change.
     pub(crate) stages: BTreeMap<(RunId, StageIx), StageStatus>,
     /// Every agent ever.
@@ -62,6 +76,10 @@ impl Seen {
             }
             Fact::RunSpawned(spawned) => {
                 self.runs.insert(spawned.run, RunStatus::Spawned);
+                self.pipelines.insert(spawned.run, spawned.pipeline);
+                if spawned.repeats.is_some() {
+                    self.repeating.insert(spawned.run);
+                }
             }
             Fact::RunChanged { run, status, .. } => {
                 self.runs.insert(*run, *status);
@@ -79,19 +97,35 @@ impl Seen {
                     stage,
                     attempt,
                     phase: None,
+                    plan: None,
                     released: false,
+                    decided: None,
+                    killed: false,
+                    cut_off: false,
                     clarified: false,
                     alive: true,
                 };
                 self.agents.insert(*agent, begun);
             }
             Fact::PhaseEntered { agent, phase } => self.with_agent(*agent, |seen| seen.phase = Some(*phase)),
+            Fact::PlanSettled { agent, plan } => self.with_agent(*agent, |seen| seen.plan = Some(*plan)),
+            Fact::AgentEnding { agent, end } => self.with_agent(*agent, |seen| {
+                (seen.decided, seen.killed) = (Some(end.clone()), true);
+            }),
+            Fact::AttemptSpoiled { agent, end } => {
+                self.with_agent(*agent, |seen| seen.decided = Some(end.clone()))
+            }
+            Fact::AttemptCutOff { agent } => self.with_agent(*agent, |seen| seen.cut_off = true),
             Fact::ProgramReleased { agent, .. } => self.with_agent(*agent, |seen| seen.released = true),
             Fact::PlanClarified { agent, .. } => self.with_agent(*agent, |seen| seen.clarified = true),
             Fact::AttemptEnded { agent, .. } => self.with_agent(*agent, |seen| seen.alive = false),
             Fact::GateOpened(opened) => {
-                let gate =
-                    SeenGate { opened: opened.as_ref().clone(), votes: BTreeSet::new(), closed: false };
+                let gate = SeenGate {
+                    opened: opened.as_ref().clone(),
+                    votes: BTreeSet::new(),
+                    closed: false,
+                    approved: false,
+                };
                 self.gates.insert(opened.gate, gate);
             }
             Fact::VoteCast { gate, by, .. } => {
@@ -99,9 +133,9 @@ impl Seen {
                     gate.votes.insert(by.clone());
                 }
             }
-            Fact::GateClosed { gate, .. } => {
+            Fact::GateClosed { gate, outcome } => {
                 if let Some(gate) = self.gates.get_mut(gate) {
-                    gate.closed = true;
+                    (gate.closed, gate.approved) = (true, *outcome == GateOutcome::Approved);
                 }
             }
             _ => {}

@@ -62,7 +62,7 @@ fn kind(why: &str) -> String {
 }
 
 /// The case without the last stage of one pipeline; requests are for the smaller one. The stages before it keep their
-/// places, so agents and gates keep their ids.
+/// places, so agents and gates keep their ids, and answers are to whatever is shown when they are given.
 fn without_last_stage(case: &Case, at: usize) -> Option<Case> {
     let mut smaller = case.clone();
     let mut pipeline = case.scores[at].pipeline.as_ref().clone();

@@ -5,14 +5,16 @@ mod performing;
 use std::collections::BTreeMap;
 
 use eparch_domain::{
-    AgentId, Digest, GateId, LedgerTime, Moment, Name, Phase, RunId, StageStatus, Tier, Timestamp,
+    AgentId, Digest, GateId, LedgerTime, Moment, Name, Phase, RunId, StageStatus, Tier, Timestamp, limits,
 };
-use eparch_governor::{Ended, Event, Kept, Lineage, Outcome, Record, RunRequest};
-use eparch_pipeline::StageIx;
+use eparch_governor::{Ended, Event, Kept, Lineage, Operator, Outcome, Record, RunRequest};
+use eparch_pipeline::{StageIx, Work};
+use serde_json::Value;
 
 use crate::actors::{self, Temper};
-use crate::case::{Broken, Case, Player, Step, What};
+use crate::case::{self, Broken, Case, Player, Step, What};
 use crate::dice::Dice;
+use crate::people;
 use crate::score::Score;
 
 /// After so many steps nothing new is begun.
@@ -73,6 +75,13 @@ enum Act {
     Answer {
         gate: GateId,
     },
+    /// Somebody does something about who may act.
+    Administer,
+    /// Whoever asked for a run puts somebody else in an approver's place.
+    Replace {
+        by: Name,
+        gate: GateId,
+    },
     Start,
     Stop,
     Repeat {
@@ -92,6 +101,7 @@ struct World {
     crashes_left: u32,
     agenda: BTreeMap<(u64, u64), Act>,
     acts: u64,
+    requests: u64,
     runs: Vec<RunId>,
     tempers: BTreeMap<AgentId, Temper>,
     /// The last thing each agent's shell was told to do.
@@ -123,6 +133,7 @@ impl World {
             crashes_left: 5,
             agenda: BTreeMap::new(),
             acts: 0,
+            requests: 0,
             runs: Vec::new(),
             tempers: BTreeMap::new(),
             orders: BTreeMap::new(),
@@ -134,7 +145,7 @@ impl World {
 
     fn live(&mut self) -> Result<(), Broken> {
         self.boot()?;
-        let people = actors::people();
+        let people = people::people(&mut self.dice);
         let root = people[0].name.clone();
         for (at, operator) in people.into_iter().enumerate() {
             let by = (at > 0).then(|| root.clone());
@@ -149,6 +160,9 @@ impl World {
         for _ in 0..self.dice.below(3) {
             self.later(20_000, Act::Stop);
         }
+        for _ in 0..self.dice.below(6) {
+            self.later(30_000, Act::Administer);
+        }
         while self.steps.len() < MOST_STEPS {
             let act = self.agenda.first_key_value().map(|((at, _), _)| *at);
             let wake = self.player.governor().next_deadline().map(|deadline| deadline.at.millis());
@@ -158,9 +172,8 @@ impl World {
                 (None, Some(wake)) => self.wake(wake)?,
                 (Some(at), _) => {
                     self.now = self.now.max(at);
-                    if let Some((_, act)) = self.agenda.pop_first() {
-                        self.act(act)?;
-                    }
+                    let events = self.next_events();
+                    self.hand_in(events)?;
                 }
             }
         }
@@ -183,7 +196,27 @@ impl World {
     fn wake(&mut self, at: u64) -> Result<(), Broken> {
         let late = if self.dice.chance(20) { self.dice.below(5_000) } else { 0 };
         self.now = self.now.max(at) + late;
-        self.event(Event::ClockTurned)
+        let mut events = vec![Event::ClockTurned];
+        if self.dice.chance(10) {
+            events.extend(self.next_events());
+        }
+        self.hand_in(events)
+    }
+
+    /// What happens next: mostly one thing, now and then several that the driver finds waiting together.
+    fn next_events(&mut self) -> Vec<Event> {
+        let (most, within) = if self.dice.chance(12) { (self.dice.between(2, 20), 2_000) } else { (1, 0) };
+        let mut events = Vec::new();
+        for _ in 0..most {
+            let Some(next) = self.agenda.first_entry().filter(|next| next.key().0 <= self.now + within)
+            else {
+                break;
+            };
+            let ((at, _), act) = next.remove_entry();
+            self.now = self.now.max(at);
+            events.extend(self.act(act));
+        }
+        events
     }
 
     fn moment(&self) -> Moment {
@@ -203,19 +236,26 @@ impl World {
         self.player.step(&step).map_err(|why| self.broken(&why))
     }
 
-    /// An event is decided on; now and then the holder dies before, in or after its commit.
     fn event(&mut self, event: Event) -> Result<(), Broken> {
+        self.hand_in(vec![event])
+    }
+
+    /// Events are decided on in one commit; now and then the holder dies before, in or after it.
+    fn hand_in(&mut self, events: Vec<Event>) -> Result<(), Broken> {
+        if events.is_empty() {
+            return Ok(());
+        }
         let busy = self.crashes_left > 0 && self.epoch > 0 && self.runs.len() + self.steps.len() > 8;
         if busy && self.dice.chance(3) {
             self.crashes_left -= 1;
             let what = match self.dice.below(3) {
                 0 => What::Crash,
-                fate => What::LostCommit { events: vec![event], written: fate == 1 },
+                fate => What::LostCommit { events, written: fate == 1 },
             };
             self.step(what)?;
             return self.boot();
         }
-        let records = self.step(What::Events(vec![event]))?;
+        let records = self.step(What::Events(events))?;
         for record in &records {
             self.perform(record);
         }
@@ -249,17 +289,18 @@ impl World {
         Ok(())
     }
 
-    fn act(&mut self, act: Act) -> Result<(), Broken> {
-        match act {
+    /// The events of an act; none when it has become void.
+    fn act(&mut self, act: Act) -> Vec<Event> {
+        let event = match act {
             Act::Advance { agent, order, outcomes } if self.orders.get(&agent) == Some(&order) => {
-                self.event(Event::AgentAdvanced { agent, outcomes })
+                Event::AgentAdvanced { agent, outcomes }
             }
-            Act::Advance { .. } => Ok(()),
-            Act::Forge { agent, outcomes } => self.event(Event::AgentAdvanced { agent, outcomes }),
+            Act::Advance { .. } => return Vec::new(),
+            Act::Forge { agent, outcomes } => Event::AgentAdvanced { agent, outcomes },
             Act::Killed { agent, order } if self.orders.get(&agent) == Some(&order) => {
                 let phase = self.player.seen().agents.get(&agent).and_then(|seen| seen.phase);
                 let outcome = match phase {
-                    None => return Ok(()),
+                    None => return Vec::new(),
                     Some(Phase::Execute) => actors::executed(&mut self.dice, Ended::Killed),
                     Some(in_phase) => Outcome::Failed {
                         in_phase,
@@ -267,47 +308,68 @@ impl World {
                         reason: "it was killed".to_owned(),
                     },
                 };
-                self.event(Event::AgentAdvanced { agent, outcomes: vec![outcome] })
+                Event::AgentAdvanced { agent, outcomes: vec![outcome] }
             }
-            Act::Killed { .. } => Ok(()),
-            Act::Signal { agent } => {
-                let signal = actors::signal(&mut self.dice);
-                self.event(Event::AgentSignalled { agent, signal })
-            }
-            Act::Reaped { agent } => {
-                let killed = self.dice.chance(50);
-                self.event(Event::TreeProvenDead { agent, killed })
-            }
+            Act::Killed { .. } => return Vec::new(),
+            Act::Signal { agent } => Event::AgentSignalled { agent, signal: actors::signal(&mut self.dice) },
+            Act::Reaped { agent } => Event::TreeProvenDead { agent, killed: self.dice.chance(50) },
             Act::Answer { gate } => {
-                let Some(gate) = self.player.seen().gates.get(&gate) else { return Ok(()) };
-                let answer = actors::answer(&mut self.dice, gate);
-                self.event(Event::GateAnswered(answer))
+                let Some(gate) = self.player.seen().gates.get(&gate) else { return Vec::new() };
+                let known: Vec<Operator> = self.player.governor().operators().cloned().collect();
+                let mut answer = people::answer(&mut self.dice, gate, &known);
+                if answer.subject == gate.opened.subject {
+                    answer.subject = case::shown();
+                }
+                Event::GateAnswered(answer)
+            }
+            Act::Administer => {
+                let known: Vec<Operator> = self.player.governor().operators().cloned().collect();
+                people::administer(&mut self.dice, &known)
+            }
+            Act::Replace { by, gate } => {
+                let Some(seen) = self.player.seen().gates.get(&gate).cloned() else { return Vec::new() };
+                let known: Vec<Operator> = self.player.governor().operators().cloned().collect();
+                let events = people::replace(&mut self.dice, &by, &seen, &known);
+                for _ in 0..4 {
+                    self.later(500, Act::Answer { gate });
+                }
+                return events;
             }
             Act::Start => self.start(None),
             Act::Repeat { run } => self.start(Some(run)),
             Act::Stop => {
                 let Some(run) = (!self.runs.is_empty()).then(|| *self.dice.pick(&self.runs)) else {
-                    return Ok(());
+                    return Vec::new();
                 };
                 let run = if self.dice.chance(95) { run } else { RunId::from_bits(999) };
-                let by = self.somebody();
-                self.event(Event::StopRequested { run, by, reason: "enough".to_owned() })
+                Event::StopRequested { run, by: self.somebody(), reason: "enough".to_owned() }
             }
             Act::Jump => {
                 let by_ms = i64::try_from(self.dice.below(7_200_000)).expect("hours") - 3_600_000;
                 self.wall_ahead += by_ms;
-                self.event(Event::ClockJumped { by_ms })
+                Event::ClockJumped { by_ms }
             }
-        }
+        };
+        vec![event]
     }
 
     fn somebody(&mut self) -> Name {
-        let who = self.dice.pick(&["alice", "alice", "alice", "alice", "root", "frank", "dave", "mallory"]);
-        Name::new(who).expect("a word is a name")
+        let anybody =
+            ["alice", "alice", "alice", "root", "root", "junior", "junior", "frank", "dave", "mallory"];
+        people::name(self.dice.pick::<&str>(&anybody))
     }
 
-    fn start(&mut self, repeats: Option<RunId>) -> Result<(), Broken> {
-        let number = self.runs.len() as u128 + 1;
+    fn inputs(&mut self) -> BTreeMap<String, Value> {
+        let mut inputs: BTreeMap<String, Value> = [("go".to_owned(), self.dice.chance(50).into())].into();
+        if self.dice.chance(1) {
+            inputs.insert("large".to_owned(), "x".repeat(limits::RUN_INPUTS_BYTES).into());
+        }
+        inputs
+    }
+
+    fn start(&mut self, repeats: Option<RunId>) -> Event {
+        self.requests += 1;
+        let number = u128::from(self.requests);
         let fresh = if self.dice.chance(97) || self.runs.is_empty() {
             RunId::from_bits(number)
         } else {
@@ -321,6 +383,13 @@ impl World {
                 [usize::try_from(self.dice.below(pipeline.stages.len() as u64)).expect("a few")]
             .name
             .clone();
+            let forgives = |ix: &StageIx| matches!(&pipeline.stage(*ix).work, Work::Agent(work) if work.continue_on_error);
+            let failures = pipeline.places().filter(forgives).filter_map(|ix| {
+                let status = self.player.seen().stage(run, ix);
+                let failed = matches!(status, StageStatus::Failed | StageStatus::TimedOut);
+                failed.then(|| (pipeline.stage(ix).name.clone(), status))
+            });
+            let forgiven = failures.collect();
             let completed =
                 pipeline.places().filter(|ix| self.player.seen().stage(run, *ix) == StageStatus::Completed);
             let nothing = Kept { outputs: BTreeMap::new(), artifacts: Vec::new() };
@@ -330,21 +399,28 @@ impl World {
                     self.kept.get(&(run, ix)).cloned().unwrap_or_else(|| nothing.clone()),
                 )
             });
-            Lineage { run, from, kept: kept.collect() }
+            Lineage { run, from, kept: kept.collect(), forgiven }
         });
         let requester = self.somebody();
         let request = RunRequest {
             run: fresh,
             pipeline: if self.dice.chance(98) { pipeline.digest() } else { Digest::of(b"nowhere") },
-            inputs: [("go".to_owned(), self.dice.chance(50).into())].into(),
+            inputs: self.inputs(),
             env: BTreeMap::new(),
             requester,
             grant: self.dice.chance(20).then(|| *self.dice.pick(&Tier::ALL)),
-            root: "/project".to_owned(),
-            idempotency_key: self.dice.chance(20).then(|| format!("k{}", self.dice.below(3))),
+            root: if self.dice.chance(99) {
+                "/project".to_owned()
+            } else {
+                "/".repeat(limits::ROOT_BYTES + 1)
+            },
+            idempotency_key: self.dice.chance(20).then(|| {
+                let most = limits::IDEMPOTENCY_KEY_BYTES;
+                if self.dice.chance(97) { format!("k{}", self.dice.below(3)) } else { "k".repeat(most + 1) }
+            }),
             lineage,
         };
         self.scores_of.entry(fresh).or_insert(at);
-        self.event(Event::RunRequested(Box::new(request)))
+        Event::RunRequested(Box::new(request))
     }
 }

@@ -51,7 +51,9 @@ fn from_ledger(home: &Home) -> BTreeSet<String> {
                 Record::from_bytes(&entry.body).map(|record| record.decision.facts).unwrap_or_default()
             {
                 match fact {
-                    Fact::OperatorKnown { operator } => drop(known.insert(operator.name, operator.groups)),
+                    Fact::OperatorKnown { operator, .. } => {
+                        drop(known.insert(operator.name, operator.groups))
+                    }
                     Fact::OperatorForgotten { name } => drop(known.remove(&name)),
                     _ => {}
                 }

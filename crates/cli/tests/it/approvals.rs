@@ -14,7 +14,9 @@ fn gated(place: &Place, more: &str) -> String {
 
 /// A run that waits at its gate, and the gate.
 fn waiting(place: &Place, more: &str) -> (Going, String) {
-    place.ok(&["init", "--owner", "ada"]);
+    if !place.home().exists() {
+        place.ok(&["init", "--owner", "ada"]);
+    }
     place.ok(&["operator", "add", "eve", "--role", "operator"]);
     let file = gated(place, more);
     let run = place.start(&["run", &file, "--format", "json"]);
@@ -76,10 +78,11 @@ fn r047_a_denial_fails_the_run() {
 #[test]
 fn a_strict_profile_takes_only_a_key_this_home_never_held() {
     let place = Place::new();
-    let (run, gate) = waiting(&place, "profile: enterprise\n");
+    place.ok(&["init", "--owner", "ada"]);
     let key = place.path("lead.key").display().to_string();
     let public = place.ok(&["operator", "keygen", &key]);
     place.ok(&["operator", "add", "team-lead", "--role", "approver", "--public-key", public.trim()]);
+    let (run, gate) = waiting(&place, "profile: enterprise\n");
     assert_eq!(place.say(&["operator", "keygen", &key]).code, 1, "a key is not written over");
     let approve = ["approvals", "approve", gate.as_str(), "--rationale", "fine", "--as", "team-lead"];
     assert!(place.say(&approve).err.contains("EP0504"), "the home has no key of theirs");
@@ -87,9 +90,36 @@ fn a_strict_profile_takes_only_a_key_this_home_never_held() {
     place.ok(&["operator", "keygen", &other]);
     let said = place.say(&[&approve[..], &["--key", &other]].concat());
     assert!(said.err.contains("EP0310"), "{said:?}");
+    let again = ["operator", "add", "double", "--role", "approver", "--public-key", public.trim()];
+    assert!(place.say(&again).err.contains("EP0404"), "one key is one person");
     place.ok(&[&approve[..], &["--key", &key]].concat());
     assert_eq!(run.end().code, 0);
     assert_eq!(place.json(&["approvals", "list", "--all"])[0]["votes"][0]["separation"], "remote-key");
+    // Whoever reads the entry can check the answer again.
+    let entry = place
+        .json(&["ledger", "show"])
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|entry| entry.to_string().contains("vote_cast"))
+        .cloned()
+        .unwrap();
+    let entry = entry.to_string();
+    assert!(entry.contains("\"signature\"") && entry.contains(public.trim()), "{entry}");
+}
+
+#[test]
+fn g5_whoever_asked_for_a_run_cannot_make_its_approver() {
+    let place = Place::new();
+    let (run, gate) = waiting(&place, "profile: enterprise\n");
+    let key = place.path("lead.key").display().to_string();
+    let public = place.ok(&["operator", "keygen", &key]);
+    place.ok(&["operator", "add", "team-lead", "--role", "approver", "--public-key", public.trim()]);
+    let approve = ["approvals", "approve", gate.as_str(), "--rationale", "fine", "--as", "team-lead"];
+    let said = place.say(&[&approve[..], &["--key", &key]].concat());
+    assert!(said.code == 1 && said.err.contains("EP0311"), "{said:?}");
+    place.ok(&["runs", "stop", "--last"]);
+    assert_eq!(run.end().code, 3);
 }
 
 #[test]

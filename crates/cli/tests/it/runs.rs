@@ -168,6 +168,35 @@ fn a_run_is_made_again_from_a_stage_on() {
 }
 
 #[test]
+fn a_run_that_is_made_again_sees_the_environment_and_the_failures_of_the_first() {
+    let place = Place::new();
+    let file = place.file(
+        "p.yaml",
+        r#"
+name: again
+stages:
+  - name: lint
+    type: agent
+    config: {command: [sh, -c, 'echo linted; exit 1'], continue_on_error: true}
+  - name: build
+    type: agent
+    requires: [lint]
+    config: {command: [echo, built]}
+  - name: deploy
+    type: agent
+    requires: [build, lint]
+    config: {command: [sh, -c, 'echo "saw $1 with $2"; exit 1', sh, "${{ stages.lint.status }}", "${{ env.PATH }}"]}
+"#,
+    );
+    let saw = format!("deploy | saw FAILED with {}", std::env::var("PATH").unwrap());
+    let said = place.say(&["run", &file]);
+    assert!(said.code == 1 && said.err.contains(&saw), "{said:?}");
+    let said = place.say(&["runs", "retry", "--last", "--from", "deploy"]);
+    assert!(said.code == 1 && said.err.contains(&saw), "{said:?}");
+    assert!(!said.err.contains("linted") && !said.err.contains("built"), "{said:?}");
+}
+
+#[test]
 fn g7_a_run_outlives_its_holder_and_so_does_its_watcher() {
     let place = Place::new();
     let file = place.file("p.yaml", &one_stage("echo ready; sleep 1; echo done"));

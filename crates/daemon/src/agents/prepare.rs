@@ -185,8 +185,8 @@ pub(crate) fn program(command: &[String], env: &BTreeMap<String, String>) -> Pro
     program
 }
 
-/// PLAN: what will be done, as a document, and whether it may be.
-pub(crate) fn plan(spec: &AgentSpec, artifacts: &Artifacts) -> Result<(Digest, Outcome), String> {
+/// What an agent's plan says: everything that will be run and what it may touch.
+pub(crate) fn plan_document(spec: &AgentSpec) -> Vec<u8> {
     let document = serde_json::json!({
         "v": 1,
         "stage": spec.name,
@@ -198,9 +198,14 @@ pub(crate) fn plan(spec: &AgentSpec, artifacts: &Artifacts) -> Result<(Digest, O
         "artifacts": spec.artifacts,
         "env": spec.env.keys().collect::<Vec<_>>(),
     });
-    let bytes = serde_json::to_vec(&document).expect("a plan is plain data");
-    let kept =
-        artifacts.keep_bytes(&bytes).map_err(|problem| format!("its plan cannot be kept: {problem}"))?;
+    serde_json::to_vec(&document).expect("a plan is plain data")
+}
+
+/// PLAN: what will be done, as a document, and whether it may be.
+pub(crate) fn plan(spec: &AgentSpec, artifacts: &Artifacts) -> Result<(Digest, Outcome), String> {
+    let kept = artifacts
+        .keep_bytes(&plan_document(spec))
+        .map_err(|problem| format!("its plan cannot be kept: {problem}"))?;
     let mut actions = vec![format!("execute_command {}", spec.command.first().map_or("", String::as_str))];
     actions.extend(spec.read.iter().map(|path| format!("read_file {path}")));
     actions.extend(spec.write.iter().map(|path| format!("write_file {path}")));

@@ -8,7 +8,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use ed25519_dalek::{Signature, VerifyingKey};
 use eparch_domain::GateId;
-use eparch_governor::{Event, GateAnswer, Key, Separation};
+use eparch_governor::{Event, GateAnswer, Key, SignedAnswer};
 use eparch_ledger::views::ApprovalView;
 use serde::Deserialize;
 
@@ -59,17 +59,14 @@ async fn answer(
     asked: Body<Answer>,
 ) -> Result<Json<ApprovalView>, Problem> {
     let asked = body(asked)?;
-    let (by, separation) = match &asked.signed {
-        None => (caller.name, Separation::SameHome),
-        Some(signed) => {
-            prove(&app, gate, &asked, signed).await?;
-            (signed.by.clone(), Separation::RemoteKey)
-        }
+    let (by, signed) = match &asked.signed {
+        None => (caller.name, None),
+        Some(signed) => (signed.by.clone(), Some(prove(&app, gate, &asked, signed).await?)),
     };
     let answer = GateAnswer {
         gate,
         by,
-        separation,
+        signed,
         decision: asked.decision,
         subject: asked.subject,
         rationale: asked.rationale,
@@ -78,8 +75,9 @@ async fn answer(
     find(&app, gate).await.map(Json)
 }
 
-/// A signed answer is proven by the key its operator was made known with, whoever carries it here.
-async fn prove(app: &App, gate: GateId, asked: &Answer, signed: &Signed) -> Result<(), Problem> {
+/// A signed answer is proven by the key its operator was made known with, whoever carries it here. The governor is told
+/// which key that was: it may be another by the time it decides.
+async fn prove(app: &App, gate: GateId, asked: &Answer, signed: &Signed) -> Result<SignedAnswer, Problem> {
     let bad = |why: &str| {
         Problem::new(StatusCode::UNAUTHORIZED, "EP0310", why)
             .hint("sign with the key of `--public-key` when the operator was added")
@@ -91,15 +89,16 @@ async fn prove(app: &App, gate: GateId, asked: &Answer, signed: &Signed) -> Resu
     let Some(Key::Remote { public_key }) = key.await? else {
         return Err(bad(&format!("{} has no key kept elsewhere", signed.by)));
     };
-    let key = unhex::<32>(&public_key).and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok());
+    let checked = unhex::<32>(&public_key).and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok());
     let signature = unhex::<64>(&signed.signature).map(|bytes| Signature::from_bytes(&bytes));
-    let (Some(key), Some(signature)) = (key, signature) else {
+    let (Some(key), Some(signature)) = (checked, signature) else {
         return Err(bad("the signature cannot be read"));
     };
     let statement = gate_statement(gate, asked, signed);
     // Strict: a signature that another verifier might read otherwise is no signature.
     key.verify_strict(statement.as_bytes(), &signature)
-        .map_err(|_| bad("the signature does not fit the answer"))
+        .map_err(|_| bad("the signature does not fit the answer"))?;
+    Ok(SignedAnswer { signature: signed.signature.clone(), public_key })
 }
 
 fn gate_statement(gate: GateId, asked: &Answer, signed: &Signed) -> String {
@@ -108,7 +107,8 @@ fn gate_statement(gate: GateId, asked: &Answer, signed: &Signed) -> String {
 
 /// Bytes from hexadecimal digits; `None` unless there are exactly enough.
 pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || !text.is_ascii() {
+    // A sign is no digit, although numbers may begin with one.
+    if text.len() != 2 * N || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
     let mut bytes = [0u8; N];

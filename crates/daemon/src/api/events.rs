@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::problem::Problem;
 use super::{App, Caller};
 use crate::driver::Done;
-use crate::live_events::{LiveEvent, events_of};
+use crate::live_events::{END, LiveEvent, events_of};
 
 /// Entries read at once while catching up.
 const PAGE: u64 = 512;
@@ -79,6 +79,7 @@ async fn send_all(app: &Arc<App>, query: &EventQuery, to: &Sender) -> Result<(),
             () = alive => { to.send(Ok(Bytes::from_static(b"\n"))).await.map_err(|_| Gone)?; continue }
         };
         match event {
+            Ok(event) if event.kind == END => return Ok(()),
             Ok(event) if event.kind == "log" => send(query, to, &event).await?,
             Ok(event) => {
                 if place.is_new(event.seq) {

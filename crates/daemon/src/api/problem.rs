@@ -83,9 +83,10 @@ impl From<&Refusal> for Problem {
             Refusal::UnknownRun { .. } | Refusal::UnknownGate { .. } | Refusal::UnknownOperator { .. } => {
                 StatusCode::NOT_FOUND
             }
-            Refusal::UnknownStage { .. } | Refusal::UnknownPipeline { .. } | Refusal::BadRationale { .. } => {
-                StatusCode::BAD_REQUEST
-            }
+            Refusal::UnknownStage { .. }
+            | Refusal::UnknownPipeline { .. }
+            | Refusal::BadRationale { .. }
+            | Refusal::TooLarge { .. } => StatusCode::BAD_REQUEST,
             Refusal::RunExists { .. }
             | Refusal::RunEnded { .. }
             | Refusal::KeyReused { .. }
@@ -93,6 +94,8 @@ impl From<&Refusal> for Problem {
             | Refusal::GateTimedOut { .. }
             | Refusal::SubjectDiffers { .. }
             | Refusal::AnsweredBefore { .. }
+            | Refusal::KeyAnsweredBefore { .. }
+            | Refusal::KeyTaken { .. }
             | Refusal::OperatorExists { .. }
             | Refusal::LastAdmin { .. } => StatusCode::CONFLICT,
             Refusal::TooManyRuns { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -103,6 +106,8 @@ impl From<&Refusal> for Problem {
             | Refusal::NotAnApprover { .. }
             | Refusal::OwnRequest { .. }
             | Refusal::SeparationTooWeak { .. }
+            | Refusal::KeyTooYoung { .. }
+            | Refusal::KeyDiffers { .. }
             | Refusal::BeyondOwnTier { .. } => StatusCode::FORBIDDEN,
         };
         Problem::new(status, refusal.code(), &refusal.to_string()).hint(refusal.hint())

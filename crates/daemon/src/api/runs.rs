@@ -10,9 +10,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use eparch_domain::redact::redact;
 use eparch_domain::{Name, RunId, RunStatus, StageStatus};
-use eparch_governor::{Answer, Event, Fact, Kept, Lineage, RunRequest};
-use eparch_ledger::views::{RunDetail, RunFilter, RunSummary};
-use eparch_pipeline::{Known, Pipeline};
+use eparch_governor::{Answer, Event, Fact, Kept, Lineage, Record, RunRequest};
+use eparch_ledger::views::{RunDetail, RunFilter, RunSummary, StageView};
+use eparch_pipeline::{Known, Pipeline, Work};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -214,24 +214,51 @@ async fn retry(
         return Err(Problem::new(StatusCode::BAD_REQUEST, "EP0209", &format!("there is no stage {from}"))
             .hint(&format!("the stages are {}", names.join(", "))));
     }
-    let kept: BTreeMap<Name, Kept> = earlier
-        .stages
-        .into_iter()
-        .filter(|stage| stage.status == StageStatus::Completed)
-        .map(|stage| (stage.name, Kept { outputs: stage.outputs, artifacts: stage.artifacts }))
-        .collect();
+    let lineage = lineage(id, from, &pipeline, earlier.stages);
     let request = RunRequest {
         run: RunId::from_bits(random_bits()),
         pipeline: digest,
         inputs: earlier.inputs,
-        env: BTreeMap::new(),
+        env: env_of(&app, id).await?,
         requester: caller.name,
         grant: Some(earlier.summary.tier),
         root: earlier.root,
         idempotency_key: None,
-        lineage: Some(Lineage { run: id, from, kept }),
+        lineage: Some(lineage),
     };
     let name = pipeline.name.clone();
     let done = submit(&app, request, pipeline).await?;
     started(&app, done, name).await
+}
+
+/// What an earlier run made of its stages. What of it is kept is the governor's to say.
+fn lineage(run: RunId, from: Name, pipeline: &Pipeline, stages: Vec<StageView>) -> Lineage {
+    let (mut kept, mut forgiven) = (BTreeMap::new(), BTreeMap::new());
+    for stage in stages {
+        let work = pipeline.find(stage.name.as_str()).map(|ix| &pipeline.stage(ix).work);
+        let forgives = matches!(work, Some(Work::Agent(work)) if work.continue_on_error);
+        match stage.status {
+            StageStatus::Completed => {
+                kept.insert(stage.name, Kept { outputs: stage.outputs, artifacts: stage.artifacts });
+            }
+            status @ (StageStatus::Failed | StageStatus::TimedOut) if forgives => {
+                forgiven.insert(stage.name, status);
+            }
+            _ => {}
+        }
+    }
+    Lineage { run, from, kept, forgiven }
+}
+
+/// What the expressions of an earlier run saw of the environment: a run that repeats it sees the same.
+async fn env_of(app: &Arc<App>, run: RunId) -> Result<BTreeMap<String, String>, Problem> {
+    let began = app.read(move |views, tenant| views.beginning_of(tenant, run)).await?;
+    let entry = began.and_then(|seq| app.tools.ledger.read().entry(&app.tools.tenant, seq).ok().flatten());
+    let record = entry.and_then(|entry| Record::from_bytes(&entry.body).ok());
+    let facts = record.map(|record| record.decision.facts).unwrap_or_default();
+    let env = facts.into_iter().find_map(|fact| match fact {
+        Fact::RunSpawned(spawned) if spawned.run == run => Some(spawned.env),
+        _ => None,
+    });
+    env.ok_or_else(|| not_found(&format!("entry in the ledger that {run} began with")))
 }

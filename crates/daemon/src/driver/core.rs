@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use eparch_domain::{Digest, Moment, Name};
-use eparch_governor::{Effect, Event, Governor, RECORD_FORMAT, Record, Snapshot};
+use eparch_governor::{Effect, Event, Governor, RECORD_FORMAT, Record, RecordError, Snapshot};
 use eparch_ledger::{Append, EffectRef, NewDocument, NewEntry};
 use eparch_pipeline::Pipeline;
 
@@ -90,7 +90,7 @@ pub enum RecoverError {
         seq: u64,
         /// Why.
         #[source]
-        source: serde_json::Error,
+        source: RecordError,
     },
     /// A definition that a run needs is missing or unreadable.
     #[error("the definition {digest} is missing from the journal, or unreadable")]
@@ -310,7 +310,7 @@ const JSON_DEPTH: usize = 127;
 
 /// Whether a record could be read back. What was written of it is valid, so only its depth can be too much for a reader: the
 /// reader itself is asked when that comes near.
-fn read_back(body: &[u8]) -> Result<(), serde_json::Error> {
+fn read_back(body: &[u8]) -> Result<(), RecordError> {
     if depth(body) < JSON_DEPTH / 2 { Ok(()) } else { Record::from_bytes(body).map(drop) }
 }
 

@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::{Arc, PoisonError};
 
-use eparch_domain::{AgentId, Phase, Span, limits};
-use eparch_governor::{Ended, Event, Outcome, Signal, Usage};
+use eparch_domain::{AgentId, Digest, Phase, Span, limits};
+use eparch_governor::{AgentSpec, Ended, Event, Outcome, Signal, Usage};
 use eparch_ledger::EffectRef;
 use eparch_sandbox::{Cause, Exit, Program};
 
@@ -23,12 +23,14 @@ pub(super) struct Ran {
 }
 
 impl Job {
-    pub(super) fn execute(&self, at: Option<EffectRef>, agent: AgentId) {
+    pub(super) fn execute(&self, at: Option<EffectRef>, agent: AgentId, plan: Digest) {
         let Some(live) = self.tools.agents.get(agent) else {
             return self.advanced(at, agent, vec![failed(Phase::Execute, "EP0246", "its sandbox is gone")]);
         };
         let outcome = if live.is_doomed() {
             execution(never_ran())
+        } else if let Some(problem) = departure(&live.spec, plan) {
+            failed(Phase::Execute, "EP0251", &problem)
         } else {
             let program = prepare::program(&live.spec.command, &live.env);
             match self.run_program(&live, &program, live.spec.idle_timeout) {
@@ -107,6 +109,14 @@ impl Job {
     }
 }
 
+/// How what is about to be let go departs from the plan that was settled; what was not planned is not done (R007).
+fn departure(spec: &AgentSpec, settled: Digest) -> Option<String> {
+    let found = Digest::of(&prepare::plan_document(spec));
+    (found != settled).then(|| {
+        format!("what would be executed is not what was planned: the plan is {settled}, this is {found}")
+    })
+}
+
 fn execution(executed: Executed) -> Outcome {
     Outcome::Execute {
         ended: executed.ended,
@@ -114,5 +124,62 @@ fn execution(executed: Executed) -> Outcome {
         artifacts: executed.artifacts,
         leftovers: executed.leftovers,
         usage: executed.usage,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use eparch_domain::{RunId, Span, Tier};
+    use eparch_pipeline::{SandboxMode, StageIx};
+
+    use super::*;
+
+    fn spec() -> AgentSpec {
+        AgentSpec {
+            agent: AgentId::from_bits(1),
+            run: RunId::from_bits(1),
+            pipeline: Digest::of(b"pipeline"),
+            plan: Digest::of(b"pipeline and inputs"),
+            stage: StageIx(0),
+            name: "build".parse().unwrap(),
+            attempt: 1,
+            follows: None,
+            tier: Tier::T1,
+            objective: None,
+            command: vec!["make".to_owned(), "all".to_owned()],
+            env: BTreeMap::new(),
+            read: vec!["src".to_owned()],
+            write: Vec::new(),
+            verify: vec![vec!["make".to_owned(), "check".to_owned()]],
+            artifacts: Vec::new(),
+            inputs_from: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+            root: "/project".to_owned(),
+            sandbox: SandboxMode::Required,
+            timeout: Span::from_secs(1),
+            idle_timeout: None,
+        }
+    }
+
+    #[test]
+    fn r007_what_was_not_planned_is_not_let_go() {
+        let settled = Digest::of(&prepare::plan_document(&spec()));
+        assert_eq!(departure(&spec(), settled), None);
+        let others: [fn(&mut AgentSpec); 6] = [
+            |spec| spec.command.push("install".to_owned()),
+            |spec| spec.command[0] = "rm".to_owned(),
+            |spec| spec.verify.clear(),
+            |spec| spec.write.push("/etc".to_owned()),
+            |spec| spec.read.push("/".to_owned()),
+            |spec| spec.tier = Tier::T3,
+        ];
+        for (at, change) in others.into_iter().enumerate() {
+            let mut other = spec();
+            change(&mut other);
+            assert!(departure(&other, settled).is_some(), "change {at} is let go");
+        }
+        assert!(departure(&spec(), Digest::of(b"another plan")).is_some());
     }
 }

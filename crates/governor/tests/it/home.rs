@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use eparch_domain::{AgentId, Digest, GateId, LedgerTime, Moment, Name, RunId, StageStatus, Timestamp};
 use eparch_governor::{Answer, Decision, Event, Fact, GatePurpose, Governor, Operator, Record, Snapshot};
-use eparch_pipeline::{Pipeline, StageIx};
+use eparch_pipeline::{Pipeline, StageIx, Work};
 
 /// Names for ids, as a reader says them.
 #[derive(Default)]
@@ -143,7 +143,7 @@ impl Home {
 
     fn remember(&mut self, fact: &Fact) {
         match fact {
-            Fact::OperatorKnown { operator } => {
+            Fact::OperatorKnown { operator, .. } => {
                 self.operators.insert(operator.name.clone(), operator.clone());
             }
             Fact::RunSpawned(spawned) => {
@@ -207,6 +207,19 @@ impl Home {
             }
             _ => {}
         }
+    }
+
+    /// The failures that an earlier run went on after.
+    pub(crate) fn forgiven_in(&self, earlier: RunId) -> BTreeMap<Name, StageStatus> {
+        let pipeline = &self.runs[&earlier];
+        let forgives =
+            |ix: &StageIx| matches!(&pipeline.stage(*ix).work, Work::Agent(work) if work.continue_on_error);
+        let failures = pipeline.places().filter(forgives).filter_map(|ix| {
+            let status = self.statuses[&(earlier, ix)];
+            let failed = matches!(status, StageStatus::Failed | StageStatus::TimedOut);
+            failed.then(|| (pipeline.stage(ix).name.clone(), status))
+        });
+        failures.collect()
     }
 
     /// What a run that repeats `from` keeps: every completed stage of the earlier one, or those that are named.

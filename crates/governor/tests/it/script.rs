@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{AgentId, Artifact, Digest, GateId, Grade, Name, Phase, RunId};
+use eparch_domain::{AgentId, Artifact, Digest, GateId, Grade, Name, Phase, RunId, StageStatus};
 use eparch_governor::{
     Check, Ended, Event, GateAnswer, GateDecision, Key, Lineage, Operator, OperatorRole, Outcome, RunRequest,
-    Separation, Signal, Usage,
+    Signal, SignedAnswer, Usage,
 };
 use serde_json::Value;
 
@@ -104,11 +104,17 @@ fn operator(args: &Args) -> Operator {
 }
 
 fn key(args: &Args) -> Key {
+    // Everybody has a key of their own, named after them unless the line says otherwise.
+    let named = args.get("key").unwrap_or(args.first());
     if args.plain.iter().any(|word| word == "remote") {
-        Key::Remote { public_key: "ab".repeat(32) }
+        Key::Remote { public_key: public_key(named) }
     } else {
-        Key::Home { hash: Digest::of(args.get("key").unwrap_or("a key").as_bytes()) }
+        Key::Home { hash: Digest::of(named.as_bytes()) }
     }
+}
+
+fn public_key(named: &str) -> String {
+    Digest::of(named.as_bytes()).hex()
 }
 
 fn start(home: &mut Home, args: &Args) -> Event {
@@ -118,20 +124,46 @@ fn start(home: &mut Home, args: &Args) -> Event {
     let pipeline = home.pipelines.get(wanted).map_or(Digest::of(wanted.as_bytes()), |known| known.digest());
     let lineage = args.get("repeats").map(|text| {
         let (earlier, from) = text.split_once('/').expect("repeats=RUN/STAGE");
-        let kept = home.kept_from(run_id(earlier), &args.list("kept"));
-        Lineage { run: run_id(earlier), from: name(from), kept }
+        let earlier = run_id(earlier);
+        let (kept, mut forgiven) = (home.kept_from(earlier, &args.list("kept")), home.forgiven_in(earlier));
+        // What a shell may claim, whatever the pipeline says.
+        forgiven.extend(args.list("forgiven").iter().map(|stage| (name(stage), StageStatus::Failed)));
+        Lineage { run: earlier, from: name(from), kept, forgiven }
     });
     Event::RunRequested(Box::new(RunRequest {
         run,
         pipeline,
-        inputs: args.under("in").iter().map(|(key, text)| (key.clone(), value(text))).collect(),
-        env: args.under("env"),
+        inputs: inputs(args),
+        env: environment(args),
         requester: by(args),
         grant: args.read("grant"),
-        root: "/project".to_owned(),
-        idempotency_key: args.get("key").map(str::to_owned),
+        root: sized(args, "root_bytes", args.get("root").unwrap_or("/project")),
+        idempotency_key: args.get("key").map(|key| sized(args, "key_bytes", key)),
         lineage,
     }))
+}
+
+fn environment(args: &Args) -> BTreeMap<String, String> {
+    let mut env = args.under("env");
+    if let Some(bytes) = args.read::<usize>("env_bytes") {
+        env.insert("x".to_owned(), "x".repeat(bytes - r#"{"x":""}"#.len()));
+    }
+    env
+}
+
+fn inputs(args: &Args) -> BTreeMap<String, Value> {
+    let mut inputs: BTreeMap<_, _> =
+        args.under("in").iter().map(|(key, text)| (key.clone(), value(text))).collect();
+    if let Some(bytes) = args.read::<usize>("in_bytes") {
+        inputs.insert("x".to_owned(), Value::from("x".repeat(bytes - r#"{"x":""}"#.len())));
+    }
+    inputs
+}
+
+/// A text, made as long as the line says: too long a one is no reading.
+fn sized(args: &Args, bytes: &str, text: &str) -> String {
+    let length = args.read(bytes).unwrap_or(text.len());
+    format!("{text:x<length$}")
 }
 
 fn agent(home: &Home, wanted: &str) -> AgentId {
@@ -155,8 +187,8 @@ fn manifest(home: &Home, agent: AgentId) -> Digest {
     Digest::of(format!("manifest of {}", home.names.agents[&agent]).as_bytes())
 }
 
-/// `bootstrap`, `preflight`, `preflight:CHECK` (that check fails), `plan`, `plan:PROBLEM`, `exit-code:N`, `signal:N`,
-/// `killed`, `verify`, `verify:CHECK`, `package`, `report`, `report:other` (of another package), `exit`,
+/// `bootstrap`, `preflight`, `preflight:CHECK` (that check fails), `preflight-of:CHECK,CHECK` (no others are made), `plan`,
+/// `plan:PROBLEM`, `plan-of-nothing`, `exit-code:N`, `signal:N`, `killed`, `verify`, `verify:CHECK`, `package`, `report`, `report:other` (of another package), `exit`,
 /// `failed:PHASE:CODE:REASON`.
 fn outcome(home: &Home, agent: AgentId, args: &Args, step: &str) -> Outcome {
     let (what, detail) = step.split_once(':').map_or((step, None), |(what, detail)| (what, Some(detail)));
@@ -177,11 +209,18 @@ fn outcome(home: &Home, agent: AgentId, args: &Args, step: &str) -> Outcome {
             checks: checks(&["sandbox", "inventory", "dependencies"], detail),
             confinement: Vec::new(),
         },
+        "preflight-of" => {
+            let made: Vec<&str> = detail.unwrap_or_default().split(',').collect();
+            Outcome::Preflight { checks: checks(&made, None), confinement: Vec::new() }
+        }
         "plan" => Outcome::Plan {
             plan: Digest::of(b"the agent's plan"),
             actions: vec!["execute_command".to_owned()],
             problem: detail.map(str::to_owned),
         },
+        "plan-of-nothing" => {
+            Outcome::Plan { plan: Digest::of(b"nothing"), actions: Vec::new(), problem: None }
+        }
         "exit-code" => {
             ended(Ended::Code { code: detail.unwrap_or("0").parse().expect("a code is a number") })
         }
@@ -217,11 +256,14 @@ fn checks(names: &[&str], failing: Option<&str>) -> Vec<Check> {
     names.iter().map(check).collect()
 }
 
+/// `out.NAME=VALUE`; `outputs=N` are so many more, `o000`, `o001` …
 fn outputs(args: &Args) -> BTreeMap<String, Value> {
-    args.under("out").iter().map(|(name, text)| (name.clone(), value(text))).collect()
+    let named = args.under("out").into_iter().map(|(name, text)| (name, value(&text)));
+    let many = (0..args.read("outputs").unwrap_or(0)).map(|at: u32| (format!("o{at:03}"), at.into()));
+    named.chain(many).collect()
 }
 
-/// `file.PATH=CONTENT`.
+/// `file.PATH=CONTENT`; `files=N` are so many more.
 fn artifacts(args: &Args) -> Vec<Artifact> {
     let artifact = |(path, content): (&String, &String)| Artifact {
         path: path.clone(),
@@ -229,7 +271,9 @@ fn artifacts(args: &Args) -> Vec<Artifact> {
         size: content.len() as u64,
         grade: Grade::Final,
     };
-    args.under("file").iter().map(artifact).collect()
+    let many = (0..args.read("files").unwrap_or(0)).map(|at: u32| (format!("f{at:03}"), at.to_string()));
+    let named: BTreeMap<String, String> = args.under("file").into_iter().chain(many).collect();
+    named.iter().map(artifact).collect()
 }
 
 fn answer(home: &Home, args: &Args, decision: GateDecision) -> Event {
@@ -238,6 +282,11 @@ fn answer(home: &Home, args: &Args, decision: GateDecision) -> Event {
     let gate = known.unwrap_or(GateId::from_bits(99));
     let shown = home.subjects.get(&gate).copied().unwrap_or(Digest::of(b"nothing"));
     let remote = args.plain.iter().any(|word| word == "remote");
+    let by = by(args);
+    let signed = remote.then(|| SignedAnswer {
+        signature: "5".repeat(128),
+        public_key: public_key(args.get("key").unwrap_or(by.as_str())),
+    });
     let rationale = match args.get("rationale") {
         Some("too-long") => "x".repeat(eparch_domain::limits::RATIONALE_BYTES + 1),
         Some(text) => text.to_owned(),
@@ -245,8 +294,8 @@ fn answer(home: &Home, args: &Args, decision: GateDecision) -> Event {
     };
     Event::GateAnswered(GateAnswer {
         gate,
-        by: by(args),
-        separation: if remote { Separation::RemoteKey } else { Separation::SameHome },
+        by,
+        signed,
         decision,
         subject: if args.get("subject").is_some() { Digest::of(b"something else") } else { shown },
         rationale,

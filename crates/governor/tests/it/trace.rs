@@ -39,10 +39,13 @@ pub(crate) fn outline(home: &mut Home, decision: &Decision) -> Vec<String> {
                 | Fact::AttemptBegan { .. }
                 | Fact::AttemptEnded { .. }
                 | Fact::AgentEnding { .. }
+                | Fact::StageEnding { .. }
+                | Fact::AgentLingers { .. }
                 | Fact::RetryScheduled { .. }
                 | Fact::GateOpened(_)
                 | Fact::GateClosed { .. }
                 | Fact::VoteCast { .. }
+                | Fact::ReportMisplaced { .. }
                 | Fact::ViolationFound { .. }
         )
     };
@@ -60,14 +63,14 @@ fn said(home: &Home, fact: &Fact) -> String {
         Fact::EpochBegan { epoch, agents_at_once } => {
             format!("epoch {epoch}, {agents_at_once} agents at once")
         }
-        Fact::OperatorKnown { operator } => {
+        Fact::OperatorKnown { operator, .. } => {
             let groups: Vec<&str> = operator.groups.iter().map(|group| group.as_str()).collect();
             let groups =
                 if groups.is_empty() { String::new() } else { format!(", in {}", groups.join(", ")) };
             let (name, role, tier) = (&operator.name, operator.role.as_str(), operator.max_tier);
             format!("{name} is known: {role}, up to {tier}{groups}, {}", kept(&operator.key))
         }
-        Fact::OperatorRekeyed { name, key } => format!("{name} has another key, {}", kept(key)),
+        Fact::OperatorRekeyed { name, key, .. } => format!("{name} has another key, {}", kept(key)),
         Fact::OperatorForgotten { name } => format!("{name} is known no longer"),
         Fact::RunSpawned(spawned) => {
             let repeats = spawned
@@ -97,10 +100,14 @@ fn said(home: &Home, fact: &Fact) -> String {
         Fact::PhaseEntered { agent, phase } => format!("{agent} in {phase}"),
         Fact::TreeKnown { agent, .. } => format!("{agent} has a known process tree"),
         Fact::PlanSettled { agent, plan } => format!("{agent} plans {plan}"),
-        Fact::PlanClarified { agent, clarified } => format!(
-            "{agent} must do {} instead of {}, clarification {}: {}",
-            clarified.plan, clarified.replaces, clarified.crossing, clarified.reason
-        ),
+        Fact::PlanClarified { agent, clarified, document } => {
+            assert_eq!(clarified.plan, eparch_domain::Digest::of(document.as_bytes()));
+            let (plan, old, why) = (clarified.plan, clarified.replaces, &clarified.reason);
+            format!(
+                "{agent} is told {plan} about {old}, clarification {}: {why}: {document}",
+                clarified.crossing
+            )
+        }
         Fact::ProgramReleased { agent, execute_by } => {
             format!("{agent} is let go, must end by {}", at(*execute_by))
         }
@@ -109,7 +116,13 @@ fn said(home: &Home, fact: &Fact) -> String {
         Fact::OutputSeen { agent, outputs, artifacts } => {
             format!("{agent} puts out{}", left(outputs, artifacts))
         }
+        Fact::OutputDropped { agent, outputs, artifacts } => {
+            format!("{agent} put out {outputs} values and {artifacts} files too many")
+        }
         Fact::ErrorCounted { agent, code } => format!("{agent} made error {code}"),
+        Fact::ReportMisplaced { agent, detail } => {
+            format!("what was reported of {agent} is out of order: {detail}")
+        }
         Fact::ViolationFound { agent, violation, detail } => {
             format!("{agent} violates {violation} ({}): {detail}", violation.severity())
         }
@@ -117,6 +130,12 @@ fn said(home: &Home, fact: &Fact) -> String {
         Fact::Packaged { agent, .. } => format!("{agent} has its evidence packaged"),
         Fact::Reported { agent, .. } => format!("{agent} has reported"),
         Fact::AttemptCutOff { agent } => format!("{agent} is cut off"),
+        Fact::AgentLingers { agent, asked, again_at } => {
+            format!("{agent} is not gone, asked {asked} times in vain, again at {}", at(*again_at))
+        }
+        Fact::StageEnding { run, stage, status, reason } => {
+            format!("{} will end {status}{}", home.stage_name(*run, *stage), because(reason))
+        }
         Fact::AttemptEnded { agent, end } => format!("{agent} ended {}", ended(end)),
         Fact::StageExpired { run, stage } => format!("{} is out of time", home.stage_name(*run, *stage)),
         Fact::RetryScheduled { run, stage, at: when } => {
@@ -139,7 +158,7 @@ fn said(home: &Home, fact: &Fact) -> String {
                 opened.gate, opened.subject
             )
         }
-        Fact::VoteCast { gate, by, decision, rationale, separation } => {
+        Fact::VoteCast { gate, by, decision, rationale, separation, .. } => {
             let word = if *decision == GateDecision::Approve { "approves" } else { "denies" };
             format!("{by} {word} {gate} ({}): {rationale}", far(*separation))
         }
@@ -173,7 +192,7 @@ fn asked(home: &Home, effect: &Effect) -> String {
             }
             text
         }
-        Effect::Execute { agent } => format!("execute {agent}"),
+        Effect::Execute { agent, plan } => format!("execute {agent} as planned in {plan}"),
         Effect::Conclude { agent, from, failure } => {
             let after = failure.as_ref().map_or(String::new(), |why| format!(", knowing that {why}"));
             format!("conclude {agent} from {from}{after}")
@@ -227,6 +246,10 @@ fn ended(end: &AttemptEnd) -> String {
 fn left(outputs: &BTreeMap<String, Value>, artifacts: &[Artifact]) -> String {
     let values = outputs.iter().map(|(name, value)| format!(" {name}={value}"));
     let files = artifacts.iter().map(|file| format!(" {}", file.path));
-    let all: String = values.chain(files).collect();
-    if all.is_empty() { " nothing".to_owned() } else { all }
+    let all: Vec<String> = values.chain(files).collect();
+    match all.len() {
+        0 => " nothing".to_owned(),
+        1..=8 => all.concat(),
+        many => format!("{} … {many} in all", all[..2].concat()),
+    }
 }

@@ -74,14 +74,14 @@ pub enum ViewsError {
         #[source]
         source: serde_json::Error,
     },
-    /// An entry was written by a newer version. The views end before it.
-    #[error("entry {seq} has record format {found}; this build reads up to {known}")]
+    /// An entry was written by another version. The views end before it.
+    #[error("entry {seq} has record format {found}; this build reads {known}")]
     Format {
         /// Which.
         seq: u64,
         /// Its format.
         found: u32,
-        /// The newest this build knows.
+        /// The one this build knows.
         known: u32,
     },
     /// A run's definition is not in the journal, or is not one. The views end before it.

@@ -12,13 +12,15 @@ mod read;
 mod shape;
 mod store;
 pub mod summary;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use eparch_domain::{Digest, Name, limits};
-use eparch_governor::{RECORD_FORMAT, Record};
+use eparch_governor::{RECORD_FORMAT, Record, RecordError};
 use eparch_pipeline::Pipeline;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
@@ -97,6 +99,11 @@ impl Views {
                 }
                 reached
             }
+            // What the disk refused may be a file that SQLite could open only for reading: so it would stay.
+            Err(ViewsError::Sql { .. }) => {
+                self.reopen()?;
+                self.catch_up(reader, tenant)
+            }
             reached => reached,
         }
     }
@@ -105,6 +112,16 @@ impl Views {
     fn is_stuck(&self, tenant: &Name) -> bool {
         let stuck = self.stuck.get(tenant);
         stuck.is_some() && self.seq(tenant).ok().as_ref() == stuck
+    }
+
+    fn reopen(&mut self) -> Result<(), ViewsError> {
+        // A file that turns out to be of no use is removed, which an old connection must not see.
+        self.connection = Connection::open_in_memory().map_err(sql("let go of the views"))?;
+        let (connection, started_over) = store::open(&self.path)?;
+        self.connection = connection;
+        self.compared.clear();
+        self.started_over = started_over.or(self.started_over.take());
+        Ok(())
     }
 
     /// Makes the file anew and takes the whole journal in, every tenant's. Until that is done the old file stays in its
@@ -213,10 +230,10 @@ impl Views {
     /// Reads an entry's record, and the definition of a run that begins with it.
     fn understand(&mut self, reader: &Reader, tenant: &Name, entry: &Entry) -> Result<Step, ViewsError> {
         let seq = entry.seq;
-        let record = Record::from_bytes(&entry.body).map_err(|source| ViewsError::Record { seq, source })?;
-        if record.v > RECORD_FORMAT {
-            return Err(ViewsError::Format { seq, found: record.v, known: RECORD_FORMAT });
-        }
+        let record = Record::from_bytes(&entry.body).map_err(|problem| match problem {
+            RecordError::Unreadable(source) => ViewsError::Record { seq, source },
+            RecordError::Format { found } => ViewsError::Format { seq, found, known: RECORD_FORMAT },
+        })?;
         let mut definitions = BTreeMap::new();
         for digest in record.definitions() {
             definitions.insert(digest, self.definition(reader, tenant, seq, digest)?);

@@ -74,6 +74,14 @@ impl Views {
         Ok(Some(found))
     }
 
+    /// The entry that a run began with: what was asked for stands there in full.
+    pub fn beginning_of(&self, tenant: &Name, run: RunId) -> Result<Option<u64>, ViewsError> {
+        let values = named_params! { ":tenant": tenant.as_str(), ":run": run.to_string() };
+        let found =
+            self.list(&format!("{RUNS} AND run_id = :run"), values, |row| row.number("opened_seq"))?;
+        Ok(found.first().copied())
+    }
+
     /// Gates, in the order they opened: those that wait, or all that ever did.
     pub fn approvals(&self, tenant: &Name, waiting_only: bool) -> Result<Vec<ApprovalView>, ViewsError> {
         self.approvals_page(tenant, &ApprovalFilter { waiting_only, after: None, limit: u32::MAX })

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use eparch_domain::{
-    AgentId, Artifact, Digest, GateId, Name, Phase, RunId, RunStatus, StageKind, StageStatus, Tier, Timestamp,
+    AgentId, Artifact, Digest, GateId, Name, Phase, RunId, RunStatus, Span, StageKind, StageResult,
+    StageStatus, Tier, Timestamp,
 };
 use eparch_governor::{GateDecision, GateOutcome, GatePurpose, Measure, Separation};
 use serde::{Deserialize, Serialize};
@@ -86,7 +87,7 @@ pub struct StageView {
     pub phase: Option<Phase>,
     /// The tier it works at.
     pub tier: Option<Tier>,
-    /// When it first became ready or began.
+    /// When it first began.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
@@ -96,6 +97,23 @@ pub struct StageView {
     pub artifacts: Vec<Artifact>,
     /// What confinement was in force for its last attempt, and what was missing.
     pub confinement: Vec<Measure>,
+}
+
+impl StageView {
+    /// What came of it, once it has ended (R023); `None` for a stage that never ran, or not in this run.
+    pub fn result(&self) -> Option<StageResult> {
+        let (started, ended) = (self.started_at?, self.ended_at?);
+        let took = u64::try_from(ended.millis().saturating_sub(started.millis())).unwrap_or_default();
+        Some(StageResult {
+            stage: self.name.clone(),
+            status: self.status,
+            attempts: self.attempts,
+            reason: self.reason.clone(),
+            outputs: self.outputs.clone(),
+            artifacts: self.artifacts.clone(),
+            took: Span::from_millis(took),
+        })
+    }
 }
 
 /// A gate.

@@ -178,17 +178,30 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         Fact::AgentEnding { agent, end } => {
             because(&format!("{} is being ended", names.agent(*agent)), &end.reason())
         }
-        Fact::PlanClarified { agent, clarified } => {
+        Fact::PlanClarified { agent, clarified, .. } => {
             because(&format!("{} gets a clarified plan", names.agent(*agent)), &clarified.reason)
         }
         Fact::AttemptSpoiled { agent, end } => {
             because(&format!("{} went wrong", names.agent(*agent)), &end.reason())
         }
         Fact::AttemptCutOff { agent } => format!("{} was cut off with its holder", names.agent(*agent)),
+        Fact::AgentLingers { agent, asked, .. } => {
+            format!("{} is not gone, although it was asked for {asked} times", names.agent(*agent))
+        }
+        Fact::OutputDropped { agent, outputs, artifacts } => format!(
+            "{outputs} outputs and {artifacts} files of {} are too many and do not count",
+            names.agent(*agent)
+        ),
+        Fact::StageEnding { run, stage, status, reason } => {
+            because(&format!("stage {} will end {status}", names.stage(*run, *stage)), reason)
+        }
         Fact::AttemptEnded { agent, end } => {
             because(&format!("{} ended {}", names.agent(*agent), end.stage_status()), &end.reason())
         }
         Fact::ErrorCounted { agent, code } => format!("error {code} of {} counted", names.agent(*agent)),
+        Fact::ReportMisplaced { agent, detail } => {
+            because(&format!("what was reported of {} is out of order", names.agent(*agent)), detail)
+        }
         Fact::ViolationFound { agent, violation, detail } => {
             because(&format!("{} violated {violation}", names.agent(*agent)), detail)
         }
@@ -231,6 +244,7 @@ fn place_of(fact: &Fact) -> Option<(RunId, StageIx)> {
         Fact::StageChanged { run, stage, .. }
         | Fact::StageKept { run, stage, .. }
         | Fact::StageExpired { run, stage }
+        | Fact::StageEnding { run, stage, .. }
         | Fact::RetryScheduled { run, stage, .. }
         | Fact::ConditionDecided { run, stage, .. }
         | Fact::AttemptBegan { run, stage, .. } => Some((*run, *stage)),
@@ -248,8 +262,11 @@ fn agent_of(fact: &Fact) -> Option<AgentId> {
         | Fact::AgentEnding { agent, .. }
         | Fact::AttemptSpoiled { agent, .. }
         | Fact::AttemptCutOff { agent }
+        | Fact::AgentLingers { agent, .. }
+        | Fact::OutputDropped { agent, .. }
         | Fact::AttemptEnded { agent, .. }
         | Fact::ErrorCounted { agent, .. }
+        | Fact::ReportMisplaced { agent, .. }
         | Fact::ViolationFound { agent, .. } => Some(*agent),
         _ => None,
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use eparch_domain::{Phase, RunId, RunStatus, Severity, Span, StageStatus, Tier, ViolationType};
+use eparch_domain::{Phase, RunId, RunStatus, Severity, Span, StageResult, StageStatus, Tier, ViolationType};
 use eparch_governor::{Answer, Event, GateDecision, GateOutcome, OperatorRole, Outcome, Signal};
 use eparch_ledger::views::{
     ActionFilter, ActionResult, ActionRow, Ruling, RunFilter, StageView, Views, ViewsError, summary,
@@ -12,7 +12,7 @@ use eparch_ledger::{Append, NewEntry, Reader};
 use rusqlite::types::Value;
 
 use crate::home::{Home, body, name};
-use crate::views_story::{Story, opened, operator, out_of_order};
+use crate::views_story::{Story, opened, operator, out_of_order, without_evidence};
 
 const ALL: ActionFilter = ActionFilter {
     run: None,
@@ -67,12 +67,11 @@ fn eventful() -> Story {
     story.answer(gate, "ann", GateDecision::Approve);
     let record = story.answer(gate, "lead", GateDecision::Approve);
     story.answer(gate, "lead", GateDecision::Approve);
-    // A violation of procedure, then another: the second is one too many.
+    // A report out of order, which counts for nothing, and one without evidence, which is a violation.
     let agents = Story::prepared(&record);
     story.release(agents["lint"]);
     story.advance(agents["lint"], out_of_order());
-    story.advance(agents["lint"], out_of_order());
-    story.finish(agents["lint"], 0);
+    story.advance(agents["lint"], without_evidence());
     story.signal(agents["lint"], Signal::Heartbeat);
     // The holder dies while the other one works.
     story.release(agents["tests"]);
@@ -84,6 +83,9 @@ fn eventful() -> Story {
     for _ in 0..9 {
         story.signal(again, Signal::Error { code: "E_SAME".into() });
     }
+    let killed =
+        |in_phase| Outcome::Failed { in_phase, code: "EP0229".into(), reason: "it was killed".into() };
+    story.advance(again, vec![killed(Phase::Execute)]);
     // Nobody answers in time, somebody stops a run, keys change.
     let (_, record) = story.ask_for_run(5, "ann", "staging");
     story.live(Story::prepared(&record)["plan"]);
@@ -92,9 +94,7 @@ fn eventful() -> Story {
     let (run, record) = story.ask_for_run(6, "ann", "staging");
     story.tell(Event::StopRequested { run, by: name("eve"), reason: String::new() });
     story.tell(Event::StopRequested { run, by: name("ann"), reason: "a mistake".into() });
-    let killed =
-        Outcome::Failed { in_phase: Phase::Bootstrap, code: "EP0229".into(), reason: "it was killed".into() };
-    story.advance(Story::prepared(&record)["plan"], vec![killed]);
+    story.advance(Story::prepared(&record)["plan"], vec![killed(Phase::Bootstrap)]);
     story.tell(Event::ClockJumped { by_ms: -5_000 });
     let key = operator("other", OperatorRole::Admin).key;
     story.tell(Event::OperatorRotated { by: name("ann"), name: name("lead"), key });
@@ -158,6 +158,70 @@ fn a_run_shows_its_stages_its_gates_and_how_it_ended() {
     assert_eq!(views.approval(&story.tenant, gate.gate).unwrap().as_ref(), Some(gate));
     assert_eq!(views.approvals(&story.tenant, true).unwrap(), []);
     assert_eq!(views.approvals(&story.tenant, false).unwrap().len(), 1);
+}
+
+#[test]
+fn r023_every_stage_that_ran_leaves_a_result_and_no_other_does() {
+    let mut story = Story::new();
+    let (run, record) = story.ask_for_run(1, "ann", "staging");
+    let plan = Story::prepared(&record)["plan"];
+    story.release(plan);
+    let mut views = story.followed();
+    let results = |views: &Views, story: &Story| -> BTreeMap<String, StageResult> {
+        let stages = views.run(&story.tenant, run).unwrap().unwrap().stages;
+        stages.iter().filter_map(StageView::result).map(|result| (result.stage.to_string(), result)).collect()
+    };
+    assert_eq!(results(&views, &story), BTreeMap::new(), "nothing has ended");
+    story.finish(plan, 7);
+    story.wait(Span::from_mins(1));
+    let record = story.tell(Event::ClockTurned);
+    let record = story.live(Story::prepared(&record)["plan"]);
+    let record = story.answer(opened(&record), "lead", GateDecision::Approve);
+    let agents = Story::prepared(&record);
+    story.release(agents["lint"]);
+    story.finish(agents["lint"], 3);
+    story.live(agents["tests"]);
+    story.follow(&mut views);
+    let found = results(&views, &story);
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["checks", "lint", "plan", "review", "tests"]);
+    let plan = &found["plan"];
+    assert_eq!((plan.status, plan.attempts, plan.reason.as_str()), (StageStatus::Completed, 2, ""));
+    assert_eq!(
+        (plan.outputs["risk"].as_str(), plan.artifacts[0].path.as_str()),
+        (Some("low"), "out/plan.json")
+    );
+    // Two attempts of three seconds, and what was waited between them.
+    assert!(plan.took > Span::from_secs(66) && plan.took < Span::from_secs(67), "{}", plan.took);
+    let lint = &found["lint"];
+    assert_eq!(
+        (lint.status, lint.attempts, lint.reason.as_str()),
+        (StageStatus::Failed, 1, "it exited with 3")
+    );
+    assert_eq!((lint.outputs.len(), lint.artifacts.len()), (0, 0));
+    assert_eq!(found["checks"].status, StageStatus::Failed);
+}
+
+#[test]
+fn r016_an_agent_stands_as_the_governor_says() {
+    let mut story = Story::new();
+    let (_, record) = story.ask_for_run(1, "ann", "staging");
+    let plan = Story::prepared(&record)["plan"];
+    let mut views = story.followed();
+    let status = |story: &Story| {
+        let raw = rusqlite::Connection::open(story.views_path()).unwrap();
+        let query = "SELECT status FROM agents WHERE agent_id = ?1";
+        raw.query_row(query, [plan.to_string()], |row| row.get::<_, String>(0)).unwrap()
+    };
+    assert_eq!(status(&story), "PENDING");
+    story.release(plan);
+    story.follow(&mut views);
+    assert_eq!(status(&story), "RUNNING");
+    story.boot();
+    story.follow(&mut views);
+    assert_eq!(status(&story), "WAITING");
+    story.tell(Event::TreeProvenDead { agent: plan, killed: false });
+    story.follow(&mut views);
+    assert_eq!(status(&story), "FAILED");
 }
 
 #[test]
@@ -230,6 +294,8 @@ fn r112_every_decision_writes_a_row() {
     let failed = find("end_attempt", &|row| row.error_type.as_deref() == Some("EP0232"));
     assert_eq!(failed.error_message.as_deref(), Some("it exited with 7"));
     assert!(failed.duration_ms >= Some(3_000));
+    let misplaced = find("report_outcome", &|row| row.error_type.as_deref() == Some("out_of_order"));
+    assert_eq!(misplaced.error_message.as_deref(), Some("EXIT came in EXECUTE"));
     find("end_attempt", &|row| row.error_type.as_deref() == Some("interrupted"));
     find("end_attempt", &|row| row.error_type.as_deref() == Some("cancelled"));
     let revoked = find("end_attempt", &|row| row.error_type.as_deref() == Some("revoked"));
@@ -329,7 +395,7 @@ fn r113_metrics_are_what_the_actions_add_up_to() {
         .collect();
     assert_eq!(found, expected);
     assert_eq!(found["release/plan"], [5, 4, 3, 0]);
-    assert!(found["release/lint"][3] >= 2);
+    assert_eq!((found["release/lint"][3], found["release/tests"][3]), (1, 1));
     let later = eparch_domain::Timestamp::from_millis(story.now().millis() + 31 * 86_400_000);
     assert!(views.metrics(&story.tenant, later).unwrap().iter().all(|of| of.violations_30d == 0));
 }
@@ -353,10 +419,10 @@ fn r114_a_violation_has_a_row_with_its_severity() {
     let story = eventful();
     let views = story.followed();
     let violations = views.violations(&story.tenant, None, 100).unwrap();
-    let skipped = violations.iter().find(|found| found.kind == ViolationType::ProcedureSkipped).unwrap();
-    assert_eq!((skipped.severity, skipped.agent_name.as_deref()), (Severity::High, Some("release/lint")));
-    assert_eq!(skipped.revocation_type, skipped.kind.revocation());
-    assert!(skipped.pipeline_id.is_some() && skipped.detail.contains("EXIT came in EXECUTE"));
+    let without = violations.iter().find(|found| found.kind == ViolationType::EvidenceMissing).unwrap();
+    assert_eq!((without.severity, without.agent_name.as_deref()), (Severity::Low, Some("release/lint")));
+    assert_eq!(without.revocation_type, without.kind.revocation());
+    assert!(without.pipeline_id.is_some() && without.detail.contains("does not refer to its evidence"));
     let budget = violations.iter().find(|found| found.kind == ViolationType::BudgetExceeded).unwrap();
     assert_eq!(budget.severity, Severity::Medium);
     assert_eq!(violations.len(), dump(&story)["violations"].len());

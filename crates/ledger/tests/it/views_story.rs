@@ -9,7 +9,7 @@ use eparch_domain::{
 };
 use eparch_governor::{
     Answer, Check, Effect, Ended, Event, Fact, GateAnswer, GateDecision, Governor, Key, Measure, Operator,
-    OperatorRole, Outcome, RECORD_FORMAT, Record, RunRequest, Separation, Signal, Usage,
+    OperatorRole, Outcome, RECORD_FORMAT, Record, RunRequest, Signal, Usage,
 };
 use eparch_ledger::views::Views;
 use eparch_ledger::{Append, Ledger, NewDocument, NewEntry};
@@ -151,6 +151,8 @@ impl Story {
     /// Takes an agent up to the moment its program is let go.
     pub(crate) fn release(&mut self, agent: AgentId) -> Record {
         let confinement = vec![Measure { name: "landlock".into(), in_force: true, detail: "ABI 4".into() }];
+        let checks = ["sandbox", "inventory", "dependencies"];
+        let checks = checks.map(|name| Check { name: name.to_owned(), ..check(true) }).into();
         let plan = Outcome::Plan {
             plan: Digest::of(b"plan"),
             actions: vec!["execute_command".into()],
@@ -160,7 +162,7 @@ impl Story {
             agent,
             vec![
                 Outcome::Bootstrap { token: Digest::of(b"token"), packet: Digest::of(b"packet"), tree: None },
-                Outcome::Preflight { checks: vec![check(true)], confinement },
+                Outcome::Preflight { checks, confinement },
                 plan,
             ],
         )
@@ -219,7 +221,7 @@ impl Story {
         self.tell(Event::GateAnswered(GateAnswer {
             gate,
             by: name(by),
-            separation: Separation::SameHome,
+            signed: None,
             decision,
             subject,
             rationale: "looked at it".into(),
@@ -338,7 +340,23 @@ fn agent_work(tier: Tier, retries: u32) -> Work {
     }))
 }
 
-/// An agent that goes on as if it had left EXECUTE when it has not: a violation of procedure.
+/// A report that cannot have come next: its agent has not left EXECUTE.
 pub(crate) fn out_of_order() -> Vec<Outcome> {
     vec![Outcome::Exit]
+}
+
+/// An agent whose program did well and whose report is of somebody else's evidence.
+pub(crate) fn without_evidence() -> Vec<Outcome> {
+    vec![
+        Outcome::Execute {
+            ended: Ended::Code { code: 0 },
+            outputs: BTreeMap::new(),
+            artifacts: Vec::new(),
+            leftovers: 0,
+            usage: Usage::default(),
+        },
+        Outcome::Verify { checks: vec![check(true)] },
+        Outcome::Package { manifest: Digest::of(b"manifest") },
+        Outcome::Report { report: Digest::of(b"report"), package: Digest::of(b"another") },
+    ]
 }

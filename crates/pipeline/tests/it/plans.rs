@@ -105,7 +105,11 @@ stages:
         let checked = checked(&text);
         let pipeline = checked.pipeline.clone().unwrap_or_else(|| panic!("{}", checked.to_text()));
         let inputs = pipeline.bind(&BTreeMap::new()).unwrap();
-        (Plan::of(&pipeline, &inputs, &BTreeMap::new(), Tier::T4).to_string(), pipeline.mermaid(), pipeline.dot())
+        (
+            Plan::of(&pipeline, &inputs, &BTreeMap::new(), Tier::T4).to_string(),
+            pipeline.mermaid(),
+            pipeline.dot(),
+        )
     };
     let (honest, mermaid, dot) = plan("y");
     let (forged, forged_mermaid, forged_dot) = plan(r"y\nplan sha256:000\e[8m\r\x07\u202e\u2066\u2028\N");
@@ -140,7 +144,8 @@ fn r058_what_a_plan_leaves_out_is_counted() {
         "name: a\nstages:\n- {{name: b, type: agent, config: {{command: [echo, {}, the-end]}}}}\n",
         "x".repeat(5_000)
     );
-    let plan = Plan::of(&checked(&text).pipeline.unwrap(), &BTreeMap::new(), &BTreeMap::new(), Tier::T0).to_string();
+    let plan =
+        Plan::of(&checked(&text).pipeline.unwrap(), &BTreeMap::new(), &BTreeMap::new(), Tier::T0).to_string();
     let line = plan.lines().find(|line| line.contains("command:")).unwrap();
     assert!(line.ends_with("… and 4022 more letters"), "{}", &line[900..]);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use eparch_domain::{AgentId, Digest, LedgerTime, Phase, RunId, Span, StageStatus, limits};
-use eparch_governor::{AttemptEnd, Ended, GatePurpose, Outcome, Signal};
+use eparch_governor::{AttemptEnd, Ended, Outcome, Signal};
 use eparch_pipeline::{AgentWork, OnInterrupt, StageIx, Work};
 use serde_json::Value;
 
@@ -18,17 +18,19 @@ pub(super) struct Agent {
     start_by: LedgerTime,
     execute_by: Option<LedgerTime>,
     idle_by: Option<LedgerTime>,
+    /// When it is asked for again, while it is to be dead.
+    gone_by: Option<LedgerTime>,
+    /// How often it was asked for in vain.
+    pub(super) in_vain: u32,
     /// How it will have ended, once that is settled.
     fate: Option<AttemptEnd>,
     killed: bool,
-    violations: u32,
     errors: BTreeMap<String, u32>,
     outputs: BTreeMap<String, Value>,
     package: Option<Digest>,
 }
 
 const EXECUTE: usize = 3;
-const EXIT: usize = 7;
 
 fn place(phase: Phase) -> usize {
     eparch_domain::phase::AGENT_PHASES_ORDERED.iter().position(|known| *known == phase).unwrap_or(usize::MAX)
@@ -36,6 +38,12 @@ fn place(phase: Phase) -> usize {
 
 fn failed() -> AttemptEnd {
     AttemptEnd::Failed { code: String::new(), reason: String::new() }
+}
+
+/// PREFLIGHT looks at three things (R005).
+fn all_looked_at(checks: &[eparch_governor::Check]) -> bool {
+    let names: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();
+    names.contains(&"sandbox") && names.contains(&"inventory") && names.contains(&"dependencies")
 }
 
 impl Agent {
@@ -47,9 +55,10 @@ impl Agent {
             start_by,
             execute_by: None,
             idle_by: None,
+            gone_by: None,
+            in_vain: 0,
             fate: None,
             killed: false,
-            violations: 0,
             errors: BTreeMap::new(),
             outputs: BTreeMap::new(),
             package: None,
@@ -57,6 +66,9 @@ impl Agent {
     }
 
     pub(super) fn due(&self) -> Option<(LedgerTime, Due)> {
+        if let Some(at) = self.gone_by {
+            return Some((at, Due::Gone(self.id)));
+        }
         if self.fate.is_some() || self.cut_off || self.behind > EXECUTE {
             return None;
         }
@@ -67,27 +79,47 @@ impl Agent {
         [Some(own), self.idle_by.map(|at| (at, Due::Idle(self.id)))].into_iter().flatten().min()
     }
 
-    pub(super) fn time_out(&mut self, limit: &str) {
+    /// It is to be dead, and was asked for.
+    pub(super) fn must_go(&mut self, now: LedgerTime) {
+        (self.gone_by, self.idle_by) = (Some(now.after(limits::GONE_AFTER)), None);
+    }
+
+    /// It was asked for in vain: next time after twice as long, but no longer than some minutes.
+    pub(super) fn ask_again(&mut self, now: LedgerTime) {
+        self.in_vain += 1;
+        let mut wait = limits::GONE_AFTER.millis();
+        for _ in 0..self.in_vain {
+            wait = (wait * 2).min(limits::GONE_AFTER_MAX.millis());
+        }
+        self.gone_by = Some(now.after(Span::from_millis(wait)));
+    }
+
+    fn kill(&mut self, fate: AttemptEnd, now: LedgerTime) {
         if !self.killed {
-            self.killed = true;
-            self.fate = Some(AttemptEnd::TimedOut { limit: limit.to_owned(), allowed: Span::ZERO });
+            self.must_go(now);
+        }
+        (self.killed, self.fate) = (true, Some(fate));
+    }
+
+    pub(super) fn time_out(&mut self, limit: &str, now: LedgerTime) {
+        if !self.killed {
+            self.kill(AttemptEnd::TimedOut { limit: limit.to_owned(), allowed: Span::ZERO }, now);
         }
     }
 
-    pub(super) fn cancel(&mut self) {
+    pub(super) fn cancel(&mut self, now: LedgerTime) {
         if !self.killed || matches!(self.fate, Some(AttemptEnd::TimedOut { .. })) {
-            self.killed = true;
-            self.fate = Some(AttemptEnd::Cancelled { reason: String::new() });
+            self.kill(AttemptEnd::Cancelled { reason: String::new() }, now);
         }
     }
 
-    /// Eight errors, two of a kind and one violation are within the budget (2.C rule 1).
-    fn revoke_if_over_budget(&mut self) {
+    /// Eight errors and two of a kind are within the budget (2.C rule 1). No agent can violate procedure yet: only the shell
+    /// reports on its phases.
+    fn revoke_if_over_budget(&mut self, now: LedgerTime) {
         let total: u32 = self.errors.values().sum();
-        let over = total > 8 || self.violations > 1 || self.errors.values().any(|count| *count > 2);
-        if over && self.fate.is_none() && self.behind < EXIT {
-            self.killed = true;
-            self.fate = Some(AttemptEnd::Revoked { reason: String::new() });
+        let over = total > 8 || self.errors.values().any(|count| *count > 2);
+        if over && self.fate.is_none() {
+            self.kill(AttemptEnd::Revoked { reason: String::new() }, now);
         }
     }
 
@@ -107,8 +139,11 @@ impl Agent {
                 self.fate.get_or_insert_with(failed);
             }
             Outcome::Failed { .. } => return settled(self, failed()),
-            Outcome::Preflight { checks, .. } if bad_check(checks) => return settled(self, failed()),
+            Outcome::Preflight { checks, .. } if bad_check(checks) || !all_looked_at(checks) => {
+                return settled(self, failed());
+            }
             Outcome::Plan { problem: Some(_), .. } => return settled(self, failed()),
+            Outcome::Plan { actions, .. } if actions.is_empty() => return settled(self, failed()),
             Outcome::Plan { .. } => {
                 if self.fate.is_some() {
                     return self.fate.clone();
@@ -117,7 +152,7 @@ impl Agent {
                 self.moved(work, now);
             }
             Outcome::Execute { ended, outputs, .. } => {
-                self.outputs.extend(outputs.clone());
+                self.put_out(outputs);
                 match ended {
                     Ended::Code { code: 0 } => {}
                     Ended::Killed => {
@@ -144,8 +179,20 @@ impl Agent {
         self.behind += 1;
         if self.behind > EXECUTE {
             self.idle_by = None;
+            if self.killed {
+                self.must_go(now);
+            }
         }
         None
+    }
+
+    /// So many outputs and no more; a name that is known gets another value.
+    fn put_out(&mut self, outputs: &BTreeMap<String, Value>) {
+        for (name, value) in outputs {
+            if self.outputs.contains_key(name) || self.outputs.len() < limits::STAGE_OUTPUTS {
+                self.outputs.insert(name.clone(), value.clone());
+            }
+        }
     }
 
     /// Something moved: the idle timeout begins anew.
@@ -179,8 +226,6 @@ impl Model {
         for outcome in outcomes {
             let Some(agent) = self.agent(id).filter(|agent| !agent.cut_off) else { return Ok(()) };
             if place(outcome.phase()) != agent.behind {
-                agent.violations += 1;
-                agent.revoke_if_over_budget();
                 return Ok(());
             }
             if let Some(end) = agent.outcome(outcome, &work, now) {
@@ -216,14 +261,12 @@ impl Model {
             Signal::Heartbeat => {}
             Signal::Progress | Signal::Message { .. } => agent.moved(&work, now),
             Signal::Output { name, value } => {
-                if agent.outputs.len() < limits::STAGE_OUTPUTS || agent.outputs.contains_key(name) {
-                    agent.outputs.insert(name.clone(), value.clone());
-                    agent.moved(&work, now);
-                }
+                agent.put_out(&[(name.clone(), value.clone())].into());
+                agent.moved(&work, now);
             }
             Signal::Error { code } => {
                 *agent.errors.entry(code.clone()).or_default() += 1;
-                agent.revoke_if_over_budget();
+                agent.revoke_if_over_budget(now);
             }
         }
     }
@@ -235,32 +278,31 @@ impl Model {
         hints: &mut Hints,
     ) -> Result<(), String> {
         let Some((run, ix, work)) = self.place_of(id) else { return Ok(()) };
-        let Some(agent) = self.agent(id).filter(|agent| agent.cut_off) else { return Ok(()) };
+        let Some(agent) = self.agent(id).filter(|agent| agent.cut_off || agent.in_vain > 0) else {
+            return Ok(());
+        };
         let (ran, fate) = (agent.execute_by.is_some(), agent.fate.clone());
         if let Some(end) = fate {
             return self.end_agent(run, ix, &end, now, hints);
         }
-        let (ending, turn) = (self.runs[&run].ending.is_some(), self.turn);
+        let ending = self.runs[&run].ending.map(|_| StageStatus::Cancelled);
         let cell = self.cell(run, ix);
         cell.interruptions += 1;
         cell.doing = Doing::Nothing;
-        if ending {
-            self.end_stage(run, ix, StageStatus::Cancelled);
+        if let Some(status) = cell.given_up_as.or(ending) {
+            self.end_stage(run, ix, status);
             return Ok(());
         }
         match (work.on_interrupt(), ran) {
             (OnInterrupt::Retry, _) | (_, false) => {
-                (cell.status, cell.doing) = (StageStatus::Ready, Doing::Queued(turn));
+                self.ready_anew(run, ix);
                 Ok(())
             }
             (OnInterrupt::Fail, true) => {
                 self.end_stage(run, ix, StageStatus::Failed);
                 Ok(())
             }
-            (OnInterrupt::Ask, true) => {
-                let deadline = now.after(limits::GATE_TIMEOUT);
-                self.open_gate((run, ix), GatePurpose::Interrupted, deadline, hints)
-            }
+            (OnInterrupt::Ask, true) => self.open_interrupted_gate((run, ix), hints),
         }
     }
 }

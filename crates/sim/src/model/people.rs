@@ -3,17 +3,16 @@
 use std::collections::BTreeSet;
 
 use eparch_domain::{LedgerTime, Name, RunId, RunStatus, StageStatus, Tier, limits};
-use eparch_governor::{
-    GateAnswer, GateDecision, GatePurpose, Key, Lineage, OperatorRole, RunRequest, Separation,
-};
+use eparch_governor::{GateAnswer, GateDecision, GatePurpose, Key, Lineage, OperatorRole, RunRequest};
 use eparch_pipeline::{Pipeline, StageIx, Work};
 
+use super::gates::is_meant;
 use super::{Cell, Doing, Model, Run};
 
 impl Model {
     pub(super) fn requested(&mut self, request: &RunRequest, now: LedgerTime) -> BTreeSet<&'static str> {
         let mut refusals = BTreeSet::new();
-        let max = match self.people.get(&request.requester) {
+        let max = match self.people.get(&request.requester).map(|person| &person.operator) {
             None => {
                 refusals.insert("EP0204");
                 return refusals;
@@ -24,13 +23,17 @@ impl Model {
             }
             Some(person) => person.max_tier,
         };
+        if is_too_large(request) {
+            refusals.insert("EP0213");
+            return refusals;
+        }
         let Some(score) = self.scores.get(&request.pipeline).cloned() else {
             refusals.insert("EP0208");
             return refusals;
         };
-        let plan = eparch_pipeline::plan_id(&request.pipeline, &request.inputs, &request.env);
-        if let Some((_, asked)) = request.idempotency_key.as_ref().and_then(|key| self.keys.get(key)) {
-            refusals.insert(if *asked == plan { "already" } else { "EP0211" });
+        if let Some(earlier) = request.idempotency_key.as_ref().and_then(|key| self.asked.get(key)) {
+            let again = RunRequest { run: earlier.run, ..request.clone() } == *earlier;
+            refusals.insert(if again { "already" } else { "EP0211" });
             return refusals;
         }
         if self.runs.contains_key(&request.run) || self.ended.contains_key(&request.run) {
@@ -49,10 +52,12 @@ impl Model {
         }
         if refusals.is_empty() {
             if let Some(key) = &request.idempotency_key {
-                self.keys.insert(key.clone(), (request.run, plan));
+                self.asked.insert(key.clone(), request.clone());
             }
             let run = Run {
+                asked: self.turn,
                 pipeline: score.pipeline.clone(),
+                plan: eparch_pipeline::plan_id(&request.pipeline, &request.inputs, &request.env),
                 requester: request.requester.clone(),
                 go: request.inputs.get("go").is_some_and(|go| go == true),
                 deadline: now.after(score.pipeline.timeout),
@@ -68,28 +73,29 @@ impl Model {
         refusals
     }
 
-    /// What an earlier run completed counts, unless it is, follows or surrounds the stage to repeat from.
+    /// What an earlier run has done counts where it stands on nothing that is done again.
     fn keep(&mut self, id: RunId, lineage: &Lineage) {
         let pipeline = self.runs[&id].pipeline.clone();
         let Some(from) = pipeline.find(lineage.from.as_str()) else { return };
-        let keeps = |ix: StageIx| {
-            let around = surroundings(&pipeline, ix);
-            let named = |ix: &StageIx| lineage.kept.contains_key(&pipeline.stage(*ix).name);
-            around.iter().all(|ix| named(ix) && *ix != from && !surroundings(&pipeline, from).contains(ix))
-                && !follows(&pipeline, ix, from)
-        };
-        for ix in pipeline.places().filter(|ix| keeps(*ix)) {
-            let kept = &lineage.kept[&pipeline.stage(ix).name];
-            let cell = self.cell(id, ix);
-            (cell.status, cell.outputs) = (StageStatus::Completed, kept.outputs.clone());
+        let kept: Vec<StageIx> =
+            pipeline.places().filter(|ix| counts(&pipeline, lineage, from, *ix)).collect();
+        for ix in &kept {
+            let name = &pipeline.stage(*ix).name;
+            let (status, outputs) = match (lineage.kept.get(name), lineage.forgiven.get(name)) {
+                (Some(left), _) => (StageStatus::Completed, left.outputs.clone()),
+                (None, Some(failure)) => (*failure, std::collections::BTreeMap::new()),
+                (None, None) => continue,
+            };
+            let cell = self.cell(id, *ix);
+            (cell.status, cell.outputs) = (status, outputs);
         }
-        for ix in pipeline.places().filter(|ix| keeps(*ix)) {
+        for ix in kept {
             self.set_pending(id, ix, StageStatus::Skipped);
         }
     }
 
     pub(super) fn stopped(&mut self, run: RunId, by: &Name) -> BTreeSet<&'static str> {
-        let refusal = match (self.people.get(by).map(|person| person.role), self.ended.get(&run)) {
+        let refusal = match (self.people.get(by).map(|person| person.operator.role), self.ended.get(&run)) {
             (None, _) => Some("EP0204"),
             (Some(role), _) if !matches!(role, OperatorRole::Operator | OperatorRole::Admin) => {
                 Some("EP0205")
@@ -122,18 +128,27 @@ impl Model {
             return refusals;
         };
         let strict = opened.purpose == GatePurpose::Stage && Model::strictness(&self.runs[&run].pipeline);
-        let apart = answer.separation == Separation::RemoteKey && matches!(person.key, Key::Remote { .. });
+        let young = person.may_act_for(&opened.requester, self.runs[&run].asked);
+        let person = &person.operator;
+        let signed_with = answer.signed.as_ref().map(|signed| &signed.public_key);
+        let own_key = match &person.key {
+            Key::Home { .. } => None,
+            Key::Remote { public_key } => Some(public_key),
+        };
         let reasons = [
             (matches!(person.role, OperatorRole::Viewer | OperatorRole::Auditor), "EP0205"),
             (opened.purpose == GatePurpose::Stage && answer.by == opened.requester, "EP0305"),
-            (!opened.approvers.iter().any(|entry| person.is_meant_by(entry)), "EP0304"),
+            (!opened.approvers.iter().any(|entry| is_meant(person, entry)), "EP0304"),
             (gate.approvals.contains(&answer.by), "EP0307"),
             (answer.subject != opened.subject, "EP0306"),
             (
                 answer.rationale.trim().is_empty() || answer.rationale.len() > limits::RATIONALE_BYTES,
                 "EP0308",
             ),
-            (strict && !apart, "EP0309"),
+            (signed_with != own_key, "EP0312"),
+            (strict && own_key.is_none(), "EP0309"),
+            (signed_with.is_some_and(|key| gate.signed_with.contains(&key.to_lowercase())), "EP0307"),
+            (strict && young, "EP0311"),
         ];
         refusals.extend(reasons.iter().filter(|(holds, _)| *holds).map(|(_, code)| *code));
         if refusals.is_empty() {
@@ -144,20 +159,18 @@ impl Model {
     }
 
     fn vote(&mut self, run: RunId, ix: StageIx, answer: &GateAnswer) {
-        let turn = self.turn;
         let cell = self.cell(run, ix);
         let Doing::Gate(gate) = &mut cell.doing else { return };
         let purpose = gate.opened.purpose;
         gate.approvals.insert(answer.by.clone());
+        gate.signed_with.extend(answer.signed.as_ref().map(|signed| signed.public_key.to_lowercase()));
         let approved = match answer.decision {
             GateDecision::Deny => false,
             GateDecision::Approve if gate.approvals.len() >= usize::from(gate.opened.quorum) => true,
             GateDecision::Approve => return,
         };
         match (approved, purpose) {
-            (true, GatePurpose::Interrupted) => {
-                (cell.status, cell.doing) = (StageStatus::Ready, Doing::Queued(turn))
-            }
+            (true, GatePurpose::Interrupted) => self.ready_anew(run, ix),
             (true, GatePurpose::Stage) => self.end_stage(run, ix, StageStatus::Completed),
             (false, _) => self.end_stage(run, ix, StageStatus::Failed),
         }
@@ -176,25 +189,46 @@ impl Cell {
             interruptions: 0,
             until: None,
             expired: false,
+            given_up_as: None,
             outputs: std::collections::BTreeMap::new(),
         }
     }
 }
 
+/// Whether a request would have the home remember more than it will.
+fn is_too_large(request: &RunRequest) -> bool {
+    let written = |text: serde_json::Value| text.to_string().len();
+    request.idempotency_key.as_ref().is_some_and(|key| key.len() > limits::IDEMPOTENCY_KEY_BYTES)
+        || request.root.len() > limits::ROOT_BYTES
+        || written(request.inputs.clone().into_iter().collect()) > limits::RUN_INPUTS_BYTES
+        || written(request.env.clone().into_iter().collect()) > limits::RUN_INPUTS_BYTES
+}
+
+/// Whether what an earlier run made of a stage counts in a run that repeats it from another: it ended well, or its failure
+/// was forgiven; nobody is asked in it; it is not, and has not in it, what is repeated; and what is around it and what it
+/// requires counts as well.
+fn counts(pipeline: &Pipeline, lineage: &Lineage, from: StageIx, ix: StageIx) -> bool {
+    let stage = pipeline.stage(ix);
+    let again = |inner: StageIx| inner == from || matches!(pipeline.stage(inner).work, Work::Gate(_));
+    let inside = |inner: &StageIx| surroundings(pipeline, *inner).contains(&ix);
+    let forgiving = matches!(&stage.work, Work::Agent(work) if work.continue_on_error);
+    let failed =
+        matches!(lineage.forgiven.get(&stage.name), Some(StageStatus::Failed | StageStatus::TimedOut));
+    (lineage.kept.contains_key(&stage.name) || forgiving && failed)
+        && !pipeline.places().filter(inside).any(again)
+        && stage
+            .requires
+            .iter()
+            .copied()
+            .chain(stage.parent.map(|parent| parent.stage))
+            .all(|other| counts(pipeline, lineage, from, other))
+}
+
 /// A stage and every stage around it.
-fn surroundings(pipeline: &Pipeline, ix: StageIx) -> Vec<StageIx> {
+pub(super) fn surroundings(pipeline: &Pipeline, ix: StageIx) -> Vec<StageIx> {
     let mut found = vec![ix];
     while let Some(parent) = pipeline.stage(found[found.len() - 1]).parent {
         found.push(parent.stage);
     }
     found
-}
-
-/// Whether a stage can only start after another has ended.
-fn follows(pipeline: &Pipeline, ix: StageIx, earlier: StageIx) -> bool {
-    let inside_or_same = |outer: StageIx| surroundings(pipeline, earlier).contains(&outer);
-    surroundings(pipeline, ix)
-        .iter()
-        .flat_map(|around| &pipeline.stage(*around).requires)
-        .any(|required| inside_or_same(*required) || follows(pipeline, *required, earlier))
 }

@@ -55,16 +55,19 @@ impl Model {
     /// Applies every rule to every run, and gives free agents out, until nothing changes.
     pub(super) fn settle(&mut self, now: LedgerTime, hints: &mut Hints) -> Result<(), String> {
         loop {
-            let mut changed = false;
-            for run in self.runs.keys().copied().collect::<Vec<_>>() {
-                while self.change_run(run, now, hints)? {
-                    changed = true;
-                }
-            }
-            if !self.give_agent(now, hints)? && !changed {
+            self.change(now, hints)?;
+            if !self.give_agent(now, hints)? {
                 return Ok(());
             }
         }
+    }
+
+    /// Applies every rule to every run until nothing changes.
+    pub(super) fn change(&mut self, now: LedgerTime, hints: &mut Hints) -> Result<(), String> {
+        for run in self.runs.keys().copied().collect::<Vec<_>>() {
+            while self.change_run(run, now, hints)? {}
+        }
+        Ok(())
     }
 
     /// Applies the first rule that applies.
@@ -183,14 +186,8 @@ impl Model {
                     (StageStatus::Ready, Doing::Queued(turn), Some(until));
             }
             Work::Gate(work) => {
-                let deadline = now.after(work.timeout);
-                let (quorum, approvers) = (work.quorum, work.approvers.clone());
-                self.open_gate((id, ix), GatePurpose::Stage, deadline, hints)?;
-                if let Doing::Gate(gate) = &self.cell(id, ix).doing
-                    && (gate.opened.quorum != quorum || gate.opened.approvers != approvers)
-                {
-                    return Err("a gate asks others than its pipeline says".to_owned());
-                }
+                let work = work.clone();
+                self.open_stage_gate((id, ix), &work, hints)?;
             }
             Work::Parallel(_) => self.cell(id, ix).status = StageStatus::Running,
             Work::Condition(work) => {
@@ -240,16 +237,20 @@ impl Model {
 
     pub(super) fn end_stage(&mut self, id: RunId, ix: StageIx, status: StageStatus) {
         let cell = self.cell(id, ix);
-        (cell.status, cell.doing, cell.until) = (status, Doing::Nothing, None);
+        (cell.status, cell.doing, cell.until, cell.given_up_as) = (status, Doing::Nothing, None, None);
     }
 
     /// Ends a stage because something around it is given up: at once where nothing lives.
     pub(super) fn cancel(&mut self, id: RunId, ix: StageIx) {
+        let now = self.now;
         let cell = self.cell(id, ix);
         match (&mut cell.doing, cell.status) {
             (_, status) if status.is_terminal() => {}
             (_, StageStatus::Pending) => self.set_pending(id, ix, StageStatus::Cancelled),
-            (Doing::Agent(agent), _) => agent.cancel(),
+            (Doing::Agent(agent), _) if agent.cut_off => {
+                cell.given_up_as.get_or_insert(StageStatus::Cancelled);
+            }
+            (Doing::Agent(agent), _) => agent.cancel(now),
             (Doing::Gate(gate), _) => {
                 let gate = gate.opened.gate;
                 self.closed.insert(gate, false);
@@ -316,14 +317,11 @@ impl Model {
                 let cell = self.cell(run, ix);
                 (cell.until, cell.expired) = (None, true);
                 match &mut cell.doing {
-                    Doing::Agent(agent) => agent.time_out("stage"),
-                    Doing::Gate(gate) => {
-                        let gate = gate.opened.gate;
-                        self.closed.insert(gate, true);
-                        self.end_stage(run, ix, StageStatus::TimedOut);
-                    }
+                    Doing::Agent(agent) => agent.time_out("stage", now),
                     Doing::Queued(_) | Doing::Backoff(_) => self.end_stage(run, ix, StageStatus::TimedOut),
-                    Doing::Nothing => return Err("a stage without anything to do has a deadline".to_owned()),
+                    Doing::Nothing | Doing::Gate(_) => {
+                        return Err("a stage without anything to do has a deadline".to_owned());
+                    }
                 }
             }
             Due::Retry(run, ix) => {
@@ -332,7 +330,12 @@ impl Model {
             }
             Due::Start(id) | Due::Execute(id) | Due::Idle(id) => {
                 if let Some(agent) = self.agents_mut().find(|agent| agent.id == id) {
-                    agent.time_out("attempt");
+                    agent.time_out("attempt", now);
+                }
+            }
+            Due::Gone(id) => {
+                if let Some(agent) = self.agents_mut().find(|agent| agent.id == id) {
+                    agent.ask_again(now);
                 }
             }
             Due::Gate(id) => {
@@ -349,7 +352,7 @@ impl Model {
                 self.end_stage(run, ix, status);
             }
         }
-        let _ = (now, hints);
+        let _ = hints;
         Ok(())
     }
 
@@ -366,8 +369,12 @@ impl Model {
         hints: &mut Hints,
     ) -> Result<(), String> {
         let ending = self.runs[&run].ending.is_some();
+        if let Some(status) = self.cell(run, ix).given_up_as {
+            self.end_stage(run, ix, status);
+            return Ok(());
+        }
         let Work::Agent(work) = &self.runs[&run].pipeline.stage(ix).work else { return Ok(()) };
-        let retries = work.retries;
+        let (retries, timeout) = (work.retries, work.timeout);
         let cell = self.cell(run, ix);
         let failures = cell.attempts - cell.interruptions;
         let fails = matches!(end, AttemptEnd::Failed { .. } | AttemptEnd::TimedOut { .. });
@@ -377,14 +384,22 @@ impl Model {
             };
             let least = (retries.backoff.millis() << (failures - 1)).min(limits::RETRY_BACKOFF_MAX.millis());
             let wait = at.since(now).millis();
+            let until = cell.until.unwrap_or(now.after(timeout));
             if wait < least || wait > least + least / 4 {
                 return Err(format!("a retry waits {wait} ms, expected {least} ms and up to a quarter more"));
             }
-            (cell.status, cell.doing) = (StageStatus::Ready, Doing::Backoff(at));
+            (cell.status, cell.doing, cell.until) = (StageStatus::Ready, Doing::Backoff(at), Some(until));
             return Ok(());
         }
-        let status =
-            if ending && *end != AttemptEnd::Completed { StageStatus::Cancelled } else { end.stage_status() };
+        let status = match end {
+            AttemptEnd::Completed => StageStatus::Completed,
+            _ if ending => StageStatus::Cancelled,
+            AttemptEnd::TimedOut { .. } => StageStatus::TimedOut,
+            AttemptEnd::Cancelled { .. } => StageStatus::Cancelled,
+            AttemptEnd::Failed { .. } | AttemptEnd::Revoked { .. } | AttemptEnd::Interrupted { .. } => {
+                StageStatus::Failed
+            }
+        };
         self.end_stage(run, ix, status);
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use eparch_domain::phase::AGENT_PHASES_ORDERED;
 use eparch_domain::{AgentId, Phase};
-use eparch_governor::{AttemptEnd, Effect, Fact, Kept, Record};
+use eparch_governor::{AttemptEnd, Effect, Fact, Kept, Record, Separation};
 
 use super::{Act, BUSY_STEPS, World};
 use crate::actors::{self, Temper};
@@ -24,7 +24,7 @@ impl World {
         match fact {
             Fact::RunSpawned(spawned) => self.runs.push(spawned.run),
             Fact::RunChanged { run, status, .. }
-                if status.is_terminal() && self.steps.len() < BUSY_STEPS && self.dice.chance(25) =>
+                if status.is_terminal() && self.steps.len() < BUSY_STEPS && self.dice.chance(50) =>
             {
                 self.later(5_000, Act::Repeat { run: *run });
             }
@@ -32,6 +32,9 @@ impl World {
                 for _ in 0..self.dice.below(7) {
                     let within = *self.dice.pick(&[500, 5_000, 60_000]);
                     self.later(within, Act::Answer { gate: opened.gate });
+                }
+                if opened.separation == Separation::RemoteKey && self.dice.chance(30) {
+                    self.later(500, Act::Replace { by: opened.requester.clone(), gate: opened.gate });
                 }
             }
             Fact::GateClosed { gate, .. } if self.dice.chance(20) => {
@@ -64,7 +67,7 @@ impl World {
                 }
                 self.work(spec.agent, Phase::Bootstrap, Phase::Plan);
             }
-            Effect::Execute { agent } => {
+            Effect::Execute { agent, .. } => {
                 let temper = self.tempers.get(agent).copied().unwrap_or(Temper::Diligent);
                 let noisy = temper == Temper::Noisy;
                 let (signals, within) = if noisy { (25, 2_000) } else { (self.dice.below(3), 20_000) };
@@ -76,12 +79,18 @@ impl World {
             Effect::Conclude { agent, from, .. } => self.work(*agent, *from, Phase::Exit),
             Effect::Kill { agent, .. } => {
                 let order = self.order(*agent);
-                self.later(3_000, Act::Killed { agent: *agent, order });
+                // Now and then nothing is heard of it, or only after it was asked for again.
+                if self.dice.chance(85) {
+                    let within = *self.dice.pick(&[3_000, 3_000, 3_000, 60_000]);
+                    self.later(within, Act::Killed { agent: *agent, order });
+                }
             }
             Effect::Reap { agent, .. } => {
-                self.later(5_000, Act::Reaped { agent: *agent });
-                if self.dice.chance(10) {
-                    self.later(5_000, Act::Reaped { agent: *agent });
+                for percent in [80, 10] {
+                    if self.dice.chance(percent) {
+                        let within = *self.dice.pick(&[5_000, 5_000, 5_000, 60_000]);
+                        self.later(within, Act::Reaped { agent: *agent });
+                    }
                 }
             }
             Effect::Release { .. } | Effect::Seal { .. } => {}
@@ -99,7 +108,7 @@ impl World {
     fn work(&mut self, agent: AgentId, from: Phase, to: Phase) {
         let order = self.order(agent);
         let temper = self.tempers.get(&agent).copied().unwrap_or(Temper::Diligent);
-        if temper == Temper::Stuck && from <= Phase::Execute && self.dice.chance(60) {
+        if temper == Temper::Stuck && self.dice.chance(if from <= Phase::Execute { 60 } else { 30 }) {
             return;
         }
         let mut outcomes = Vec::new();

@@ -37,7 +37,7 @@ pub(super) fn began(
             &agent,
             &attempt,
             &Phase::Bootstrap.as_str(),
-            &AgentStatus::Running.as_str(),
+            &AgentStatus::Pending.as_str(),
             &spec.and_then(|spec| spec.command.first()),
             &params,
             &count(to.record.at.ledger.millis()),
@@ -121,13 +121,12 @@ pub(super) fn planned(to: &Writing<'_>, agent: AgentId, plan: &Digest) -> Result
     set(to, agent, "plan", &plan.to_string())
 }
 
-/// Its plan is issued again because it made so many errors.
+/// Its plan is issued again because it made so many errors. What it was let go with stays its plan.
 pub(super) fn clarified(
     to: &Writing<'_>,
     agent: AgentId,
     clarified: &ClarifiedPlan,
 ) -> Result<(), rusqlite::Error> {
-    planned(to, agent, &clarified.plan)?;
     if let Some(row) = to.agent(agent)? {
         let (target, params_digest) =
             (Some(clarified.replaces.to_string()), Some(clarified.plan.to_string()));
@@ -196,13 +195,45 @@ pub(super) fn reported(to: &Writing<'_>, agent: AgentId, report: &Digest) -> Res
     set(to, agent, "report", &report.to_string())
 }
 
+/// How it stands from here on, as the governor reads its facts.
+pub(super) fn stands(to: &Writing<'_>, agent: AgentId, status: AgentStatus) -> Result<(), rusqlite::Error> {
+    set(to, agent, "status", status.as_str())
+}
+
 /// Its holder died: whether it still runs is not known until its tree is proven dead.
 pub(super) fn cut_off(to: &Writing<'_>, agent: AgentId) -> Result<(), rusqlite::Error> {
     to.run(
-        "UPDATE agents SET cut_off = 1, status = ?5, journal_seq = ?2, ts = ?3 WHERE tenant_id = ?1 AND agent_id = ?4",
-        &[&agent.to_string(), &AgentStatus::Waiting.as_str()],
+        "UPDATE agents SET cut_off = 1, journal_seq = ?2, ts = ?3 WHERE tenant_id = ?1 AND agent_id = ?4",
+        &[&agent.to_string()],
     )?;
     Ok(())
+}
+
+/// It is to be dead, and nothing says that it is: whoever looks at the run learns why it does not end.
+pub(super) fn lingers(to: &Writing<'_>, agent: AgentId, asked: u32) -> Result<(), rusqlite::Error> {
+    let Some(row) = to.agent(agent)? else { return Ok(()) };
+    let times = if asked == 1 { "once".to_owned() } else { format!("{asked} times") };
+    let reason = format!("its agent is not reported gone, although that was asked for {times}");
+    to.run(
+        "UPDATE stages SET reason = ?6, journal_seq = ?2, ts = ?3 WHERE tenant_id = ?1 AND run_id = ?4 AND ix = ?5",
+        &[&row.run_id, &row.ix, &reason],
+    )?;
+    let mut action = Action { actor: None, ..Action::by(&row, "end_agent") };
+    action.failed("lingers", reason);
+    action.write(to).map(drop)
+}
+
+/// Some of what it put out was too much.
+pub(super) fn dropped(
+    to: &Writing<'_>,
+    agent: AgentId,
+    outputs: u32,
+    artifacts: u32,
+) -> Result<(), rusqlite::Error> {
+    let Some(row) = to.agent(agent)? else { return Ok(()) };
+    let mut action = Action::by(&row, "put_out");
+    action.denied("too_many", format!("{outputs} outputs and {artifacts} files do not count"));
+    action.write(to).map(drop)
 }
 
 pub(super) fn violated(
@@ -241,37 +272,19 @@ pub(super) fn ended(to: &Writing<'_>, agent: AgentId, end: &AttemptEnd) -> Resul
     let Some(row) = to.agent(agent)? else { return Ok(()) };
     let mut action = Action::by(&row, "end_attempt");
     action.duration_ms = Some(count(to.record.at.ledger.millis()).saturating_sub(row.began_ms));
-    let status = match end {
-        AttemptEnd::Completed => {
-            action.result = Some(ActionResult::Ok);
-            AgentStatus::Completed
-        }
-        AttemptEnd::Failed { code, .. } => {
-            action.failed(code, end.reason());
-            AgentStatus::Failed
-        }
-        AttemptEnd::TimedOut { limit, .. } => {
-            action.failed(&format!("{limit}_timeout"), end.reason());
-            AgentStatus::TimedOut
-        }
-        AttemptEnd::Cancelled { .. } => {
-            action.failed("cancelled", end.reason());
-            AgentStatus::Failed
-        }
-        AttemptEnd::Interrupted { .. } => {
-            action.failed("interrupted", end.reason());
-            AgentStatus::Failed
-        }
-        AttemptEnd::Revoked { .. } => {
-            action.denied("revoked", end.reason());
-            AgentStatus::Revoked
-        }
-    };
+    match end {
+        AttemptEnd::Completed => action.result = Some(ActionResult::Ok),
+        AttemptEnd::Failed { code, .. } => action.failed(code, end.reason()),
+        AttemptEnd::TimedOut { limit, .. } => action.failed(&format!("{limit}_timeout"), end.reason()),
+        AttemptEnd::Cancelled { .. } => action.failed("cancelled", end.reason()),
+        AttemptEnd::Interrupted { .. } => action.failed("interrupted", end.reason()),
+        AttemptEnd::Revoked { .. } => action.denied("revoked", end.reason()),
+    }
     action.write(to)?;
     to.run(
-        "UPDATE agents SET status = ?5, ended = ?6, ended_at = ?3, journal_seq = ?2, ts = ?3 \
+        "UPDATE agents SET ended = ?5, ended_at = ?3, journal_seq = ?2, ts = ?3 \
          WHERE tenant_id = ?1 AND agent_id = ?4",
-        &[&row.agent_id, &status.as_str(), &json(end)],
+        &[&row.agent_id, &json(end)],
     )?;
     if *end == AttemptEnd::Completed {
         keep(to, &row)?;

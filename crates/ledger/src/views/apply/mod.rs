@@ -82,14 +82,17 @@ pub(super) fn apply(sql: &Connection, tenant: &Name, step: &Step) -> Result<(), 
     }
     for (no, fact) in (0..).zip(&record.decision.facts) {
         found(&to, step, no, fact)?;
+        if let Some((agent, status)) = fact.agent_status() {
+            agent::stands(&to, agent, status)?;
+        }
     }
     Ok(())
 }
 
 fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusqlite::Error> {
     match fact {
-        Fact::OperatorKnown { operator } => people::known(to, no, operator),
-        Fact::OperatorRekeyed { name, key } => people::rekeyed(to, no, name, key),
+        Fact::OperatorKnown { operator, .. } => people::known(to, no, operator),
+        Fact::OperatorRekeyed { name, key, .. } => people::rekeyed(to, no, name, key),
         Fact::OperatorForgotten { name } => people::forgotten(to, name),
         Fact::RunSpawned(spawned) => {
             let pipeline = step
@@ -109,7 +112,7 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         }
         Fact::PhaseEntered { agent, phase } => agent::entered(to, *agent, *phase),
         Fact::PlanSettled { agent, plan } => agent::planned(to, *agent, plan),
-        Fact::PlanClarified { agent, clarified } => agent::clarified(to, *agent, clarified),
+        Fact::PlanClarified { agent, clarified, .. } => agent::clarified(to, *agent, clarified),
         Fact::ProgramReleased { agent, .. } => agent::released(to, *agent),
         Fact::AgentEnding { agent, .. } | Fact::AttemptSpoiled { agent, .. } => agent::ending(to, *agent),
         Fact::OutputSeen { agent, outputs, artifacts } => agent::put_out(to, *agent, outputs, artifacts),
@@ -118,9 +121,11 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         Fact::Packaged { agent, manifest } => agent::packaged(to, *agent, manifest),
         Fact::Reported { agent, report } => agent::reported(to, *agent, report),
         Fact::AttemptCutOff { agent } => agent::cut_off(to, *agent),
+        Fact::AgentLingers { agent, asked, .. } => agent::lingers(to, *agent, *asked),
+        Fact::OutputDropped { agent, outputs, artifacts } => agent::dropped(to, *agent, *outputs, *artifacts),
         Fact::AttemptEnded { agent, end } => agent::ended(to, *agent, end),
         Fact::GateOpened(opened) => gate::opened(to, no, opened),
-        Fact::VoteCast { gate, by, decision, rationale, separation } => {
+        Fact::VoteCast { gate, by, decision, rationale, separation, .. } => {
             gate::voted(to, *gate, by, *decision, rationale, *separation)
         }
         Fact::GateClosed { gate, outcome } => gate::closed(to, *gate, *outcome),
@@ -130,6 +135,8 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         | Fact::ConditionDecided { .. }
         | Fact::TreeKnown { .. }
         | Fact::ProgressSeen { .. }
+        | Fact::StageEnding { .. }
+        | Fact::ReportMisplaced { .. }
         | Fact::StageExpired { .. }
         | Fact::RetryScheduled { .. }
         | Fact::BackoffOver { .. } => Ok(()),

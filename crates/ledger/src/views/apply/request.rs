@@ -92,17 +92,20 @@ fn advanced(to: &Writing<'_>, agent: AgentId, outcomes: &[Outcome]) -> Result<i6
     let phases: Vec<&str> = outcomes.iter().map(|outcome| outcome.phase().as_str()).collect();
     let Some(row) = to.agent(agent)? else { return unknown(to, "report_outcome", agent) };
     let mut action = Action { target: Some(phases.join(" ")), ..Action::by(&row, "report_outcome") };
-    let violation = to.record.decision.facts.iter().find_map(|fact| match fact {
-        Fact::ViolationFound { agent: by, violation, detail } if *by == agent => Some((violation, detail)),
+    let refused = to.record.decision.facts.iter().find_map(|fact| match fact {
+        Fact::ViolationFound { agent: by, violation, detail } if *by == agent => {
+            Some((violation.as_str(), detail))
+        }
+        Fact::ReportMisplaced { agent: of, detail } if *of == agent => Some(("out_of_order", detail)),
         _ => None,
     });
     let failed = outcomes.iter().find_map(|outcome| match outcome {
         Outcome::Failed { code, reason, .. } => Some((code, reason)),
         _ => None,
     });
-    match (violation, failed) {
+    match (refused, failed) {
         _ if !row.is_followed() => late(&mut action),
-        (Some((violation, detail)), _) => action.denied(violation.as_str(), detail.clone()),
+        (Some((why, detail)), _) => action.denied(why, detail.clone()),
         (None, Some((code, reason))) => action.failed(code, reason.clone()),
         (None, None) => action.result = Some(ActionResult::Ok),
     }

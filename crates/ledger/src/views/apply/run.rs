@@ -122,10 +122,12 @@ pub(super) fn stage_changed(
     if status.is_terminal() {
         return end_stage(to, &run, ix, status, reason);
     }
+    // What is ready waits for a free agent, and has not begun.
+    let began = (status != StageStatus::Ready).then_some(&to.ts);
     to.run(
-        "UPDATE stages SET status = ?6, reason = ?7, started_at = coalesce(started_at, ?3), journal_seq = ?2, ts = ?3 \
+        "UPDATE stages SET status = ?6, reason = ?7, started_at = coalesce(started_at, ?8), journal_seq = ?2, ts = ?3 \
          WHERE tenant_id = ?1 AND run_id = ?4 AND ix = ?5",
-        &[&run, &ix.0, &status.as_str(), &reason],
+        &[&run, &ix.0, &status.as_str(), &reason, &began],
     )?;
     Ok(())
 }

@@ -1,0 +1,132 @@
+//! How much one decision takes on: what is left begins with the next one.
+
+use eparch_domain::limits;
+use eparch_governor::{Decision, Event, Fact};
+
+use crate::home::Home;
+use crate::scenario::set_up;
+use crate::script;
+use crate::words::words;
+
+/// An expression over `inputs.list`, which holds so many numbers that a few of them make a turn's work.
+const HARD: &str = "inputs.list.all(x, inputs.list[0] <= x && inputs.list[0] <= x && inputs.list[0] <= x)";
+
+fn tell(home: &mut Home, line: &str, millis: u64) -> Decision {
+    let events = script::events(home, &words(line));
+    let [event] = events.as_slice() else { panic!("{line} is one event") };
+    home.handle(event, millis)
+}
+
+fn list(numbers: usize) -> String {
+    let numbers: Vec<String> = (0..numbers).map(|number| number.to_string()).collect();
+    format!("[{}]", numbers.join(","))
+}
+
+fn count(decision: &Decision, wanted: impl Fn(&Fact) -> bool) -> usize {
+    decision.facts.iter().filter(|fact| wanted(fact)).count()
+}
+
+fn began(decision: &Decision) -> usize {
+    count(decision, |fact| matches!(fact, Fact::AttemptBegan { .. }))
+}
+
+fn decided(decision: &Decision) -> usize {
+    count(decision, |fact| matches!(fact, Fact::ConditionDecided { .. }))
+}
+
+/// Lets time pass until nothing is put off any more; what each decision had.
+fn follow(home: &mut Home, mut millis: u64, what: impl Fn(&Decision) -> usize) -> Vec<usize> {
+    let mut found = Vec::new();
+    while home.governor.next_deadline().is_some_and(|deadline| deadline.at.millis() <= millis) {
+        let decision = home.handle(&Event::ClockTurned, millis);
+        assert!(!decision.facts.is_empty(), "it asks to be woken and has nothing to do");
+        found.push(what(&decision));
+        millis += 1;
+    }
+    found
+}
+
+#[test]
+fn agents_begin_over_several_turns_when_their_texts_take_much_work() {
+    let mut header = vec!["boot agents=40".to_owned(), "pipeline main".to_owned()];
+    header.extend((0..40).map(|at| format!("  agent a{at} command=\"work ${{{{ {HARD} }}}}\"")));
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let mut home = set_up(&header);
+    let first = began(&tell(&mut home, &format!("start r1 in.list={}", list(4_000)), 0));
+    let rest = follow(&mut home, 1, began);
+    assert!(first > 0 && first < 20, "{first} agents began in the turn of the request");
+    assert_eq!(first + rest.iter().sum::<usize>(), 40);
+    assert!(rest.iter().all(|began| (1..=first).contains(began)), "{first}, then {rest:?}");
+}
+
+#[test]
+fn conditions_and_gates_wait_for_another_turn_too_and_may_be_given_up_meanwhile() {
+    let mut header = vec!["pipeline main".to_owned()];
+    for at in 0..20 {
+        header.push(format!("  condition c{at} if {HARD}"));
+        header.push("    then".to_owned());
+        header.push(format!("      gate g{at} approvers=bob"));
+    }
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let start = format!("start r1 in.list={}", list(4_000));
+
+    let mut home = set_up(&header);
+    let first = decided(&tell(&mut home, &start, 0));
+    let rest = follow(&mut home, 1, decided);
+    assert!(first > 0 && first < 15, "{first} conditions were decided in the turn of the request");
+    assert_eq!((first + rest.iter().sum::<usize>(), home.names.gates.len()), (20, 20));
+
+    let mut home = set_up(&header);
+    tell(&mut home, &start, 0);
+    let stopped = tell(&mut home, "stop r1", 1);
+    let over = |fact: &Fact| matches!(fact, Fact::RunChanged { status, .. } if status.is_terminal());
+    assert_eq!(count(&stopped, over), 1, "what was put off is given up at once");
+    assert!(home.governor.next_deadline().is_none());
+}
+
+#[test]
+fn the_expressions_of_a_stage_share_what_one_of_them_may_take() {
+    let hole = format!("${{{{ {HARD} }}}}");
+    let few = format!("  agent few command=\"{hole}\"");
+    let many = format!("  agent many command=\"{}\"", hole.repeat(20));
+    let mut home = set_up(&["pipeline main", &few, &many]);
+    let decision = tell(&mut home, &format!("start r1 in.list={}", list(4_000)), 0);
+    assert_eq!(began(&decision), 1);
+    let why = "its configuration cannot be resolved: the expression takes too much work";
+    assert_eq!(
+        count(&decision, |fact| matches!(fact, Fact::StageChanged { reason, .. } if reason == why)),
+        1
+    );
+}
+
+#[test]
+fn everything_an_attempt_is_told_is_bounded_together() {
+    let text = "x".repeat(60_000);
+    let env: String = (0..9).map(|at| format!(" env.V{at}=\"${{{{ inputs.text }}}}\"")).collect();
+    let (fits, too_long) =
+        (format!("  agent fits {}", &env[..env.len() / 9 * 8]), format!("  agent long{env}"));
+    let mut home = set_up(&["pipeline main", &fits, &too_long]);
+    let decision = tell(&mut home, &format!("start r1 in.text={text}"), 0);
+    assert_eq!(began(&decision), 1);
+    let why = format!("its texts are longer than {} bytes together", limits::ATTEMPT_TEXT_BYTES);
+    let failed = |fact: &Fact| matches!(fact, Fact::StageChanged { reason, .. } if reason.ends_with(&why));
+    assert_eq!(count(&decision, failed), 1);
+}
+
+#[test]
+fn after_a_long_sleep_deadlines_are_kept_a_few_at_a_time_and_nothing_begins_before_all_are() {
+    let mut header = vec!["pipeline main".to_owned()];
+    header.extend((0..600).map(|at| format!("  gate g{at} approvers=bob timeout=1h")));
+    header.push("  agent late".to_owned());
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let mut home = set_up(&header);
+    tell(&mut home, "start r1", 0);
+    let closed = |decision: &Decision| count(decision, |fact| matches!(fact, Fact::GateClosed { .. }));
+    let hour = 3_600_000;
+    // A second run is asked for while hundreds of deadlines wait: it is spawned, and begins when they have been kept. The
+    // first of them is that of the agent, which nobody has made ready.
+    let asked = tell(&mut home, "start r2 by=alice", hour);
+    assert_eq!((closed(&asked), began(&asked)), (limits::TIMERS_PER_TURN - 1, 0));
+    let rest = follow(&mut home, hour, |decision| closed(decision) * 1_000 + began(decision));
+    assert_eq!(rest, [limits::TIMERS_PER_TURN * 1_000, (601 - 2 * limits::TIMERS_PER_TURN) * 1_000 + 1]);
+}

@@ -1,0 +1,132 @@
+//! Which effects a decision owes for the facts it found: these and no others.
+
+use eparch_domain::{AgentId, Digest, Phase, RunId};
+use eparch_governor::{Effect, Event, Fact, Outcome};
+
+use crate::seen::Seen;
+
+/// One effect, as far as facts say it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Prepare(AgentId),
+    Execute(AgentId, Option<Digest>),
+    Conclude(AgentId, Phase),
+    Kill(AgentId),
+    Release(AgentId),
+    Reap(AgentId),
+    Seal(RunId),
+}
+
+/// What is owed so far for one decision.
+#[derive(Debug)]
+pub(crate) struct Owed {
+    due: Vec<Due>,
+    /// The agent that outcomes came of, and whether one of them was taken.
+    advanced: Option<(AgentId, bool)>,
+    /// Whether they say of EXIT that it was reached, and not that it failed.
+    left_well: bool,
+    /// Agents that have to be found cut off.
+    to_cut_off: Vec<AgentId>,
+}
+
+impl Owed {
+    /// What is owed for the event alone.
+    pub(crate) fn of(seen: &Seen, event: &Event) -> Owed {
+        let mut owed = Owed { due: Vec::new(), advanced: None, left_well: false, to_cut_off: Vec::new() };
+        match event {
+            Event::Booted { .. } => owed.to_cut_off = seen.alive().map(|(agent, _)| agent).collect(),
+            Event::AgentAdvanced { agent, outcomes } => {
+                owed.advanced = Some((*agent, false));
+                let exit = outcomes.iter().find(|outcome| outcome.phase() == Phase::Exit);
+                owed.left_well = exit == Some(&Outcome::Exit);
+                // Something came of an agent that has ended: it may hold something again.
+                if seen.agents.get(agent).is_none_or(|of| !of.alive) {
+                    owed.due.push(Due::Release(*agent));
+                }
+            }
+            _ => {}
+        }
+        owed
+    }
+
+    /// What is owed for a fact, with everything seen before it.
+    pub(crate) fn follows(&mut self, seen: &Seen, fact: &Fact) {
+        match fact {
+            Fact::AttemptBegan { agent, .. } => self.due.push(Due::Prepare(*agent)),
+            Fact::ProgramReleased { agent, .. } => {
+                let plan = seen.agents.get(agent).and_then(|of| of.plan);
+                self.due.push(Due::Execute(*agent, plan));
+            }
+            Fact::PhaseEntered { agent, .. } => {
+                if let Some((advanced, moved)) = &mut self.advanced {
+                    *moved |= advanced == agent;
+                }
+            }
+            Fact::AgentEnding { agent, .. } if seen.agents.get(agent).is_some_and(|of| !of.killed) => {
+                self.due.push(Due::Kill(*agent));
+            }
+            Fact::AttemptCutOff { agent } => {
+                self.to_cut_off.retain(|other| other != agent);
+                self.due.push(Due::Reap(*agent));
+            }
+            Fact::AgentLingers { agent, .. } => self.due.push(Due::Reap(*agent)),
+            Fact::AttemptEnded { agent, .. } => {
+                let at_exit = seen.agents.get(agent).is_some_and(|of| of.phase == Some(Phase::Exit));
+                // One that was proven dead holds nothing any more.
+                if self.advanced.is_some_and(|(advanced, _)| advanced == *agent)
+                    && !(at_exit && self.left_well)
+                {
+                    self.due.push(Due::Release(*agent));
+                }
+            }
+            Fact::RunChanged { run, status, .. } if status.is_terminal() => self.due.push(Due::Seal(*run)),
+            _ => {}
+        }
+    }
+
+    /// Whether just that was asked for. By now the facts have been seen.
+    ///
+    /// # Errors
+    ///
+    /// What was forgotten, and what nothing leads to.
+    pub(crate) fn settled(mut self, seen: &Seen, effects: &[Effect]) -> Result<(), String> {
+        if let Some(agent) = self.to_cut_off.first() {
+            return Err(format!("{agent} was not found cut off"));
+        }
+        if let Some((agent, true)) = self.advanced
+            && let Some(of) = seen.agents.get(&agent).filter(|of| of.alive)
+            && let Some(phase) = of.phase.filter(|phase| *phase > Phase::Execute)
+        {
+            self.due.push(Due::Conclude(agent, phase));
+        }
+        let mut asked: Vec<Due> = effects.iter().map(told).collect();
+        asked.sort();
+        self.due.sort();
+        if asked == self.due {
+            return Ok(());
+        }
+        let without = |one: &[Due], other: &[Due]| {
+            let mut left = one.to_vec();
+            for due in other {
+                if let Some(at) = left.iter().position(|known| known == due) {
+                    left.remove(at);
+                }
+            }
+            left
+        };
+        let (forgotten, unfounded) = (without(&self.due, &asked), without(&asked, &self.due));
+        Err(format!("effects do not follow from facts: forgotten {forgotten:?}, unfounded {unfounded:?}"))
+    }
+}
+
+fn told(effect: &Effect) -> Due {
+    match effect {
+        Effect::Prepare(spec) => Due::Prepare(spec.agent),
+        Effect::Execute { agent, plan } => Due::Execute(*agent, Some(*plan)),
+        Effect::Conclude { agent, from, .. } => Due::Conclude(*agent, *from),
+        Effect::Kill { agent, .. } => Due::Kill(*agent),
+        Effect::Release { agent } => Due::Release(*agent),
+        Effect::Reap { agent, .. } => Due::Reap(*agent),
+        Effect::Seal { run } => Due::Seal(*run),
+    }
+}
