@@ -23,7 +23,10 @@ fn main() {
         let (p50, p99, p999) = percentiles(&mut nanos);
         println!(
             "{}",
-            json!({ "measured": "handle", "live_runs": runs, "p50_ns": p50, "p99_ns": p99, "p999_ns": p999 })
+            json!({
+                "measured": "handle", "live_runs": runs, "p50_ns": p50, "p99_ns": p99, "p999_ns": p999,
+                "peak_rss_mb": (peak() as f64 * 0.010_24).round() / 10.0,
+            })
         );
     }
     let mut mill = Mill::with_runs(10);

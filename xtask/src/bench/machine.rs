@@ -28,6 +28,13 @@ pub(super) fn line() -> String {
     format!("{processor}, {cores} cores, {gib} GiB, Linux {}", read("/proc/sys/kernel/osrelease").trim())
 }
 
+/// How many programs wanted a core on average over the last minute, as the kernel prints it; on a machine that was
+/// quiet, far fewer than it has.
+pub(super) fn load() -> String {
+    let averages = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    averages.split_whitespace().next().unwrap_or("unknown").to_owned()
+}
+
 /// How long the disk under `folder` needs to make one page durable, in microseconds.
 pub(super) fn fsync_floor(folder: &Path) -> Result<Value, Problem> {
     let path = folder.join(format!("eparch-fsync-floor-{}", std::process::id()));
@@ -59,8 +66,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_machine_has_a_line_and_a_floor_and_nothing_is_left_behind() {
+    fn the_machine_has_a_line_a_load_and_a_floor_and_nothing_is_left_behind() {
         assert!(line().contains(" cores, "));
+        assert!(load().parse::<f64>().is_ok());
         let folder = tempfile::tempdir().unwrap();
         let floor = fsync_floor(folder.path()).unwrap();
         assert!(floor["p50"].as_f64() <= floor["p99"].as_f64());

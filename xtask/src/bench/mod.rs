@@ -2,6 +2,7 @@
 //! the commit and the command, and `docs/performance.md` is made from the raw files alone. A figure without its raw
 //! file is not a figure.
 
+mod clean_build;
 mod machine;
 mod page;
 mod rows;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use crate::process;
 use crate::steps::{Problem, StepResult};
 use crate::tree::Tree;
-use rows::{PROGRAMS, Program};
+use rows::{PROGRAMS, Program, Way};
 
 const RAW: &str = "bench/raw";
 
@@ -45,25 +46,19 @@ pub(crate) fn run(tree: &Tree, names: &[String]) -> StepResult {
     Ok(format!("wrote {}", written.join(", ")))
 }
 
-/// Builds a program, measures the machine's own floor, runs the program a few times and keeps every line it printed.
+/// Measures the machine's own floor, then a program a few times, and keeps every line it printed.
 fn measure(tree: &Tree, program: &Program, commit: &str) -> Result<Value, Problem> {
-    let target = ["--release", "--package", program.package, "--example", program.example];
-    eprintln!("building {}", program.name);
-    process::output(
-        process::cargo(&[&["build", "--quiet"], target.as_slice()].concat()).current_dir(tree.root()),
-    )?;
-    if let Some(binary) = program.binary {
-        let target = ["build", "--quiet", "--release", "--package", program.package, "--bin", binary];
-        process::output(process::cargo(&target).current_dir(tree.root()))?;
-    }
+    eprintln!("preparing {}", program.name);
+    let mut command = prepare(tree, program)?;
+    let load = machine::load();
     let floor = machine::fsync_floor(&std::env::temp_dir())?;
-    let words = [&["run", "--quiet"], target.as_slice(), &["--"], program.words].concat();
-    let mut command = process::cargo(&words);
-    command.current_dir(tree.root());
     let mut runs = Vec::new();
     for number in 1..=RUNS {
         eprintln!("measuring {}, {number} of {RUNS}", program.name);
-        runs.push(printed_lines(&process::output(&mut command)?)?);
+        runs.push(match program.way {
+            Way::Example { .. } => printed_lines(&process::output(&mut command)?)?,
+            Way::CleanBuild => vec![clean_build::measure(&mut command)?],
+        });
     }
     Ok(json!({
         "program": program.name,
@@ -72,9 +67,29 @@ fn measure(tree: &Tree, program: &Program, commit: &str) -> Result<Value, Proble
         "date": today(),
         "unix_secs": unix_secs(),
         "machine": machine::line(),
+        "load_before": load,
         "fsync_floor": floor,
         "runs": runs,
     }))
+}
+
+/// The command that is measured, after everything that is not.
+fn prepare(tree: &Tree, program: &Program) -> Result<Command, Problem> {
+    let Way::Example { package, example, binary } = program.way else {
+        return clean_build::prepare(tree);
+    };
+    let release = ["--quiet", "--release", "--package", package];
+    let build = |what: [&str; 2]| {
+        let words = [&["build"], release.as_slice(), what.as_slice()].concat();
+        process::output(process::cargo(&words).current_dir(tree.root()))
+    };
+    build(["--example", example])?;
+    if let Some(binary) = binary {
+        build(["--bin", binary])?;
+    }
+    let mut command = process::cargo(&[&["run"], release.as_slice(), &["--example", example, "--"]].concat());
+    command.current_dir(tree.root());
+    Ok(command)
 }
 
 /// The JSON objects among what a program printed.

@@ -60,12 +60,13 @@ pub(super) fn draw(raw: &BTreeMap<String, (String, Value)>) -> String {
         let text = |key: &str| raw[key].as_str().unwrap_or("unknown").to_owned();
         let floor = &raw["fsync_floor"];
         page.push_str(&format!(
-            "- **{}**: [{path}](../{path}), {}, commit `{}`, `{}`; {}; one fsync takes {} {} (p99 {})\n",
+            "- **{}**: [{path}](../{path}), {}, commit `{}`, `{}`; {}; load before it {}; one fsync takes {} {} (p99 {})\n",
             program.name,
             text("date"),
             text("commit"),
             text("command"),
             text("machine"),
+            text("load_before"),
             floor["p50"],
             floor["unit"].as_str().unwrap_or_default(),
             floor["p99"],
@@ -82,12 +83,15 @@ fn measured(row: &Row, raw: &Value) -> String {
 fn shown(figure: &Figure, raw: &Value) -> String {
     let runs: Vec<&Value> = raw["runs"].as_array().into_iter().flatten().collect();
     let all: Vec<f64> = runs.iter().flat_map(|run| picked(&figure.pick, run)).collect();
+    // What is counted has no fractions to show.
+    let number = if all.iter().all(|number| number.fract() == 0.0) { count } else { number };
     let Some((lowest, median, highest)) = spread(all) else {
         return format!("{}: not measured", figure.label);
     };
-    let mut text = format!("{}: {} {}", figure.label, number(median), figure.unit);
-    if lowest < highest {
-        text.push_str(&format!(" ({} to {})", number(lowest), number(highest)));
+    let mut text = format!("{}: {} {}", figure.label, number(median), figure.unit).trim_end().to_owned();
+    match (number(lowest), number(highest)) {
+        (lowest, highest) if lowest == highest => text.push_str(" (each time)"),
+        (lowest, highest) => text.push_str(&format!(" ({lowest} to {highest})")),
     }
     if let Some((name, floor)) = &figure.floor {
         let shares = runs.iter().filter_map(|run| {
@@ -102,14 +106,17 @@ fn shown(figure: &Figure, raw: &Value) -> String {
     text
 }
 
-/// Every number in one run's lines that a pick means.
+/// Every number in one run's lines that a pick means; a list of numbers is as many of them.
 fn picked(pick: &Pick, run: &Value) -> Vec<f64> {
     let written = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let says = |line: &Value, key: &str, wanted: &str| written(&line[key]) == wanted;
     let lines = run.as_array().into_iter().flatten();
     lines
         .filter(|line| pick.wanted.iter().all(|(key, wanted)| says(line, key, wanted)))
-        .filter_map(|line| line[pick.field].as_f64())
+        .flat_map(|line| match &line[pick.field] {
+            Value::Array(each) => each.iter().filter_map(Value::as_f64).collect(),
+            one => one.as_f64().into_iter().collect::<Vec<f64>>(),
+        })
         .collect()
 }
 
@@ -125,6 +132,10 @@ fn number(value: f64) -> String {
         let places = if value.abs() >= 100.0 { 0 } else { 2 };
         return format!("{value:.places$}");
     }
+    count(value)
+}
+
+fn count(value: f64) -> String {
     let plain = format!("{value:.0}");
     let (sign, digits) = plain.strip_prefix('-').map_or(("", plain.as_str()), |digits| ("-", digits));
     let mut text = String::new();
@@ -153,6 +164,16 @@ mod tests {
         let text = shown(&figure(append, Some(("commits", commits))), &raw);
         assert_eq!(text, "append: 2,000 entries/s (1,000 to 3,000), 0.50 of commits");
         assert_eq!(shown(&figure(gone, None), &raw), "append: not measured");
+    }
+
+    #[test]
+    fn what_came_out_each_time_counts_each_time_and_no_spread_is_said_to_be_none() {
+        let pick = |field| Pick { wanted: &[("what", "start")], field };
+        let figure = |label, field, unit| Figure { label, pick: pick(field), unit, floor: None };
+        let run = |ms: [f64; 3]| json!([{ "what": "start", "ms": ms, "entries": 12 }]);
+        let raw = json!({ "runs": [run([11.0, 12.0, 900.0]), run([10.5, 13.0, 14.0])] });
+        assert_eq!(shown(&figure("home", "ms", "ms"), &raw), "home: 13.00 ms (10.50 to 900)");
+        assert_eq!(shown(&figure("in it", "entries", ""), &raw), "in it: 12 (each time)");
     }
 
     #[test]

@@ -1,23 +1,37 @@
 //! What is measured: the programs, and the rows of `docs/performance.md` that show their figures. To add one, let a
 //! program print it and pick it out here.
 
-/// A program that measures. It prints JSON objects, one a line, whose fields say what was measured and what came out:
-/// `{"what": "append", "in_flight": 512, "entries_per_s": 61000}`. Lines that begin otherwise are for people.
+/// What is measured together, and kept in one raw file.
 pub(super) struct Program {
     /// What `cargo xtask bench NAME` and the raw file call it.
     pub(super) name: &'static str,
-    /// The crate it belongs to.
-    pub(super) package: &'static str,
-    /// The example of that crate.
-    pub(super) example: &'static str,
-    /// The words it is given.
-    pub(super) words: &'static [&'static str],
-    /// A binary it measures, of the same crate, which has to be built before.
-    pub(super) binary: Option<&'static str>,
+    pub(super) way: Way,
+}
+
+/// How it is measured.
+pub(super) enum Way {
+    /// An example that prints JSON objects, one a line, whose fields say what was measured and what came out:
+    /// `{"what": "append", "in_flight": 512, "entries_per_s": 61000}`; a list holds what came out each time. Lines that
+    /// begin otherwise are for people.
+    Example {
+        /// The crate it belongs to.
+        package: &'static str,
+        /// Its name there.
+        example: &'static str,
+        /// A binary it measures, of the same crate, which has to be built before.
+        binary: Option<&'static str>,
+    },
+    /// A build of the binary from nothing.
+    CleanBuild,
 }
 
 const fn program(name: &'static str, package: &'static str, example: &'static str) -> Program {
-    Program { name, package, example, words: &[], binary: None }
+    Program { name, way: Way::Example { package, example, binary: None } }
+}
+
+/// A program that measures the shipped binary from outside.
+const fn outside(name: &'static str) -> Program {
+    Program { name, way: Way::Example { package: "eparch-cli", example: name, binary: Some("eparch") } }
 }
 
 pub(super) const PROGRAMS: &[Program] = &[
@@ -25,7 +39,10 @@ pub(super) const PROGRAMS: &[Program] = &[
     program("handle", "eparch-sim", "handle"),
     program("snapshot", "eparch-sim", "snapshot"),
     program("steps", "eparch-daemon", "steps"),
-    Program { binary: Some("eparch"), ..program("start", "eparch-cli", "start") },
+    outside("start"),
+    outside("history"),
+    outside("crowd"),
+    Program { name: "build", way: Way::CleanBuild },
 ];
 
 /// A row of the page.
@@ -147,6 +164,12 @@ pub(super) const ROWS: &[Row] = &[
                 "p999_ns",
                 "ns",
             ),
+            figure(
+                "p50 of each tenth of a million events, 10 live runs",
+                &[("measured", "a million events")],
+                "p50_ns_of_each_tenth",
+                "ns",
+            ),
         ],
         now: "≤ 3 µs p50, flat to 1 million entries",
         aim: "flat to 100 million entries, memory flat",
@@ -192,7 +215,13 @@ pub(super) const ROWS: &[Row] = &[
         figures: &[
             figure("handling p99.9 without", &[("measured", "without snapshots")], "p999_ns", "ns"),
             figure(
-                "handling p99.9 with",
+                "while another thread writes something else as large",
+                &[("measured", "while something else is written")],
+                "p999_ns",
+                "ns",
+            ),
+            figure(
+                "while a snapshot is written, one of every 10,000 entries",
                 &[("measured", "with a snapshot of every 10,000 entries")],
                 "p999_ns",
                 "ns",
@@ -223,18 +252,69 @@ pub(super) const ROWS: &[Row] = &[
         program: "start",
         figures: &[
             figure("empty home", &[("what", "start, empty home")], "ms", "ms"),
-            figure("some 600 entries", &[("what", "start, some history")], "ms", "ms"),
+            figure("some 300 entries", &[("what", "start, some history")], "ms", "ms"),
         ],
-        now: "≤ 50 ms with an empty home, ≤ 300 ms with 1 million entries (not measured yet)",
+        now: "≤ 50 ms with an empty home",
         aim: "the same",
-        note: "A home with a million entries is not measured from its start yet; its ledger alone opens in some \
-               milliseconds, and recovery reads a snapshot and at most 10,000 entries after it.",
+        note: "",
     },
     Row {
-        what: "memory of an idle holder",
+        what: "cold start with a million entries",
+        program: "history",
+        figures: &[
+            figure("left in order", &[("what", "start, a million entries")], "ms", "ms"),
+            figure(
+                "after kill -9, its last snapshot",
+                &[("what", "start after kill -9, a million entries")],
+                "entries_since_snapshot",
+                "entries old",
+            ),
+            figure("that start", &[("what", "start after kill -9, a million entries")], "ms", "ms"),
+        ],
+        now: "≤ 300 ms with 1 million entries",
+        aim: "the same",
+        note: "",
+    },
+    Row {
+        what: "memory of an idle holder at its first answer, resident",
         program: "start",
-        figures: &[figure("resident", &[("what", "start, some history")], "idle_rss_mb", "MB")],
+        figures: &[figure("some 300 entries", &[("what", "start, some history")], "idle_rss_mb", "MB")],
         now: "≤ 40 MB idle",
+        aim: "the same",
+        note: "",
+    },
+    Row {
+        what: "the same with a million entries",
+        program: "history",
+        figures: &[
+            figure("left in order", &[("what", "start, a million entries")], "idle_rss_mb", "MB"),
+            figure(
+                "after kill -9",
+                &[("what", "start after kill -9, a million entries")],
+                "idle_rss_mb",
+                "MB",
+            ),
+        ],
+        now: "≤ 40 MB idle",
+        aim: "the same",
+        note: "",
+    },
+    Row {
+        what: "memory of the holder under 64 runs of real agents at once, resident",
+        program: "crowd",
+        figures: &[
+            figure("peak", &[("what", "crowd")], "peak_rss_mb", "MB"),
+            figure("runs in flight at once", &[("what", "crowd")], "live_runs", ""),
+        ],
+        now: "≤ 100 MB under load",
+        aim: "the same",
+        note: "",
+    },
+    Row {
+        what: "memory of a governor with 10,000 live runs, its process with what drives it, resident",
+        program: "handle",
+        figures: &[figure("peak", &[("measured", "handle"), ("live_runs", "10000")], "peak_rss_mb", "MB")],
+        now: "≤ 100 MB under load",
         aim: "the same",
         note: "",
     },
@@ -243,6 +323,14 @@ pub(super) const ROWS: &[Row] = &[
         program: "start",
         figures: &[figure("size", &[("what", "binary")], "mb", "MB")],
         now: "≤ 40 MB",
+        aim: "the same",
+        note: "",
+    },
+    Row {
+        what: "clean release build of the binary, nothing but its sources at hand",
+        program: "build",
+        figures: &[figure("build", &[("what", "clean release build")], "seconds", "s")],
+        now: "≤ 12 min on 2 cores",
         aim: "the same",
         note: "",
     },

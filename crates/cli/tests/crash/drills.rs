@@ -3,9 +3,8 @@
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
-
-use crate::home::{DrillHome, can_inject, kill, not_injected, not_run, shown, wait_until, was_killed};
+use crate::check::{completed_once, released, verified, within_the_record};
+use crate::home::{DrillHome, not_run, shown, wait_until, was_killed};
 
 /// Something to run while it is being killed.
 pub(crate) struct Workflow {
@@ -81,108 +80,12 @@ fn run_to_end(home: &DrillHome, gate: bool) -> Output {
 /// What has to hold after anything: a clean ledger that decides the same again, every stage completed once, effects
 /// within what the record allows, nothing alive.
 fn check(home: &DrillHome, workflow: &Workflow, replay: &str) {
-    let records = verified(home, replay);
+    let entries = verified(home, replay);
     for name in workflow.counted {
         assert!(home.count(name) >= 1, "{replay}: {name} never happened");
     }
-    within_the_record(home, workflow.counted, &records, replay);
-    let mut completed: Vec<&Value> = facts(&records, "stage_changed")
-        .filter(|fact| fact["status"] == "COMPLETED")
-        .map(|fact| &fact["stage"])
-        .collect();
-    let count = completed.len();
-    completed.sort_by_key(|stage| stage.as_u64());
-    completed.dedup();
-    assert_eq!(completed.len(), count, "{replay}: a stage completed twice");
-    home.nothing_left();
-}
-
-/// The ledger is clean and decides the same again; its records.
-fn verified(home: &DrillHome, replay: &str) -> Vec<Value> {
-    home.stop_holder();
-    let verified = home.output(&["ledger", "verify", "--replay"]);
-    assert!(verified.status.success(), "{replay}\n{}", shown(&verified));
-    let export = home.expect(&["ledger", "export"]);
-    let lines = export.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    // An entry's body is the record's exact text.
-    lines.filter_map(|line| serde_json::from_str(line["entry"]["body"].as_str()?).ok()).collect()
-}
-
-/// Nothing happened more often than the ledger says it was let go.
-fn within_the_record(home: &DrillHome, stages: &[&str], records: &[Value], replay: &str) {
-    for name in stages {
-        let (happened, releases) = (home.count(name), released(records, name));
-        assert!(
-            happened <= releases,
-            "{replay}: {name} happened {happened} times, but was let go {releases} times"
-        );
-    }
-}
-
-fn facts<'r>(records: &'r [Value], kind: &'r str) -> impl Iterator<Item = &'r Value> {
-    records
-        .iter()
-        .flat_map(|record| record["facts"].as_array().into_iter().flatten())
-        .filter(move |fact| fact["type"] == kind)
-}
-
-/// How often a stage's program was let go, as the ledger has it.
-fn released(records: &[Value], stage: &str) -> usize {
-    let effects = records.iter().flat_map(|record| record["effects"].as_array().into_iter().flatten());
-    let prepared = effects.filter(|effect| effect["type"] == "prepare" && effect["name"] == stage);
-    let agents: Vec<&Value> = prepared.map(|effect| &effect["agent"]).collect();
-    facts(records, "program_released").filter(|fact| agents.contains(&&fact["agent"])).count()
-}
-
-/// How long the kernel gives errors.
-pub(crate) enum Fault {
-    /// For one call.
-    Once,
-    /// From that call on.
-    ForGood,
-}
-
-/// Gives an error at the n-th call of each kind that the ledger makes. Whatever comes of the run, nothing happened that
-/// is not in the ledger, and with a healthy disk again the ledger is clean.
-pub(crate) fn errors(fault: &Fault) {
-    if !can_inject() {
-        return not_injected("disk errors");
-    }
-    let kinds = [
-        ("pwrite64", "EIO"),
-        ("pwrite64", "ENOSPC"),
-        ("fdatasync", "EIO"),
-        ("fsync", "EIO"),
-        ("ftruncate", "EIO"),
-    ];
-    for (call, error) in kinds {
-        for at in [1, 2, 4, 8, 16, 32] {
-            let when = if matches!(fault, Fault::Once) { String::new() } else { "+".to_owned() };
-            error_at(&format!("{call}:error={error}:when={at}{when}"));
-        }
-    }
-}
-
-fn error_at(rule: &str) {
-    let replay = format!("straight under strace -f -e inject={rule}");
-    let home = DrillHome::new();
-    home.write("p.yaml", STRAIGHT.pipeline);
-    let mut holder = home.hold_injected(rule);
-    let mut run =
-        home.eparch(&["run", "p.yaml"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    // With a disk that fails for good the run cannot end, and must not: it waits, or has given up.
-    let patience = std::time::Instant::now() + Duration::from_secs(2);
-    while run.try_wait().unwrap().is_none() && std::time::Instant::now() < patience {
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-    home.kill_holder();
-    let _ = run.kill();
-    let _ = run.wait();
-    home.kill_holder();
-    kill(holder.id(), "KILL");
-    let _ = holder.wait();
-    let records = verified(&home, &replay);
-    within_the_record(&home, STRAIGHT.counted, &records, &replay);
+    within_the_record(home, workflow.counted, &entries, replay);
+    completed_once(&entries, replay);
     home.nothing_left();
 }
 
@@ -203,8 +106,8 @@ pub(crate) fn full_disk() {
     assert!(said.contains("EP0"), "{said}");
     std::fs::remove_file(&filler).unwrap();
     wait_until("runs complete again", || home.output(&["run", "p.yaml"]).status.success());
-    let records = verified(&home, "full disk");
-    within_the_record(&home, STRAIGHT.counted, &records, "full disk");
+    let entries = verified(&home, "full disk");
+    within_the_record(&home, STRAIGHT.counted, &entries, "full disk");
     home.nothing_left();
 }
 
@@ -228,12 +131,12 @@ pub(crate) fn kills_under_load(kills: usize) {
     wait_until("every run has ended", || {
         home.json(&["runs", "list", "--live"]).as_array().is_some_and(Vec::is_empty)
     });
-    let records = verified(&home, "kills under load");
-    within_the_record(&home, &["stubborn", "after"], &records, "kills under load");
+    let entries = verified(&home, "kills under load");
+    within_the_record(&home, &["stubborn", "after"], &entries, "kills under load");
     println!(
         "{killed} kills; {} effects of {} releases",
         home.count("stubborn"),
-        released(&records, "stubborn")
+        released(&entries, "stubborn")
     );
     home.nothing_left();
 }

@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::strace::Rule;
+
 const EPARCH: &str = env!("CARGO_BIN_EXE_eparch");
 
-/// Whether faults can be injected here.
-pub(crate) fn can_inject() -> bool {
-    let version = Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    version.is_ok_and(|status| status.success())
-}
+/// Runs a program that is told of a file that grew too large by an error, not by a deadly signal.
+pub(crate) const UNLIMITED: &str = "trap '' XFSZ; exec \"$0\" \"$@\"";
 
 /// Says that a drill was not run, where the summary of the tests finds it: a drill that did nothing has proved nothing.
 pub(crate) fn not_run(drill: &str, why: &str) {
@@ -50,9 +49,41 @@ impl DrillHome {
         rustix::process::geteuid().is_root().then(|| DrillHome::on(true))
     }
 
-    fn on(mounted: bool) -> DrillHome {
-        let home = DrillHome { dir: tempfile::tempdir().unwrap(), mounted };
+    /// A project without a home.
+    pub(crate) fn bare() -> DrillHome {
+        let home = DrillHome { dir: tempfile::tempdir().unwrap(), mounted: false };
         fs::create_dir(home.project()).unwrap();
+        home
+    }
+
+    /// A home that was never held.
+    pub(crate) fn fresh() -> DrillHome {
+        let home = DrillHome::bare();
+        home.expect(&["init"]);
+        home
+    }
+
+    /// A home that knows `grace` and has seen a run, and whose holder was killed.
+    pub(crate) fn killed() -> DrillHome {
+        let home = DrillHome::new();
+        home.write("straight.yaml", include_str!("straight.yaml"));
+        home.expect(&["run", "straight.yaml"]);
+        home.kill_holder();
+        home
+    }
+
+    /// A copy of a home that nobody holds, or of a project without one.
+    pub(crate) fn like(other: &DrillHome) -> DrillHome {
+        let home = DrillHome { dir: tempfile::tempdir().unwrap(), mounted: false };
+        let folders = [other.project(), other.root()].into_iter().filter(|folder| folder.exists());
+        let copied = Command::new("cp").arg("-a").args(folders).arg(home.dir.path()).status();
+        assert!(copied.unwrap().success(), "a home cannot be copied");
+        home
+    }
+
+    fn on(mounted: bool) -> DrillHome {
+        let mut home = DrillHome::bare();
+        home.mounted = mounted;
         if mounted {
             fs::create_dir(home.root()).unwrap();
             let status = Command::new("mount")
@@ -75,8 +106,24 @@ impl DrillHome {
         self.dir.path().join("home")
     }
 
+    /// A file beside the home and the project.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Everything that holders said of themselves.
+    pub(crate) fn last_words(&self) -> String {
+        fs::read_to_string(self.root().join("logs/holder.log")).unwrap_or_default()
+    }
+
     pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.project().join(name), text).unwrap();
+    }
+
+    /// What a visit runs.
+    pub(crate) fn write_pipelines(&self) {
+        self.write("everything.yaml", include_str!("everything.yaml"));
+        self.write("straight.yaml", include_str!("straight.yaml"));
     }
 
     pub(crate) fn eparch(&self, arguments: &[&str]) -> Command {
@@ -120,7 +167,41 @@ impl DrillHome {
         child
     }
 
-    fn listens(&self) -> bool {
+    /// Starts a holder, and waits until it listens.
+    pub(crate) fn hold(&self) -> Child {
+        let mut command = self.eparch(&["__hold"]);
+        let child = command.stdout(Stdio::null()).stderr(self.holder_log()).spawn().unwrap();
+        wait_until("the holder listens", || self.listens());
+        child
+    }
+
+    /// Starts a holder whose first thread is traced; strace is not its parent, so that it can let go of it.
+    pub(crate) fn spawn_under(&self, rule: &Rule, log: &Path) -> Child {
+        let mut command = self.under(rule, log, &["-D", "sh", "-c", UNLIMITED]);
+        command.arg(EPARCH).arg("--home").arg(self.root()).arg("__hold");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.holder_log()).spawn().unwrap()
+    }
+
+    /// A command whose first thread is traced to its end.
+    pub(crate) fn output_under(&self, rule: &Rule, log: &Path, arguments: &[&str]) -> Output {
+        let mut command = self.under(rule, log, &[EPARCH]);
+        command.arg("--home").arg(self.root()).args(arguments).stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn under(&self, rule: &Rule, log: &Path, more: &[&str]) -> Command {
+        let words = rule.words(log);
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(more).current_dir(self.project());
+        command
+    }
+
+    /// Where a holder says what is wrong with it.
+    fn holder_log(&self) -> fs::File {
+        let logs = self.root().join("logs");
+        fs::OpenOptions::new().append(true).create(true).open(logs.join("holder.log")).unwrap()
+    }
+
+    pub(crate) fn listens(&self) -> bool {
         std::os::unix::net::UnixStream::connect(self.root().join("control.sock")).is_ok()
     }
 

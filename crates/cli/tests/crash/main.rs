@@ -5,15 +5,26 @@
 //! tries that one alone.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is the failure message")]
 
+mod check;
+mod cuts;
 mod drills;
+mod faults;
+mod grip;
 mod home;
+mod plan;
+mod short;
+mod strace;
+mod visit;
 
-use drills::{Fault, Workflow};
+use drills::Workflow;
+use faults::Seat;
+use plan::Plan;
+use short::Span;
 
 /// Kills the holder at the n-th call of each kind, for every n until a run gets through untouched. There must be at
 /// least `least` such points.
 fn exhaust(workflow: &Workflow, least: usize) {
-    if !home::can_inject() {
+    if !strace::can_inject() {
         return home::not_injected(workflow.name);
     }
     if let Ok(point) = std::env::var("EPARCH_CRASH_POINT") {
@@ -68,13 +79,72 @@ fn g7_r122_killed_at_every_call_of_a_run_with_retries() {
 }
 
 #[test]
-fn g1_nothing_happens_that_is_not_written_when_the_disk_fails_once() {
-    drills::errors(&Fault::Once);
+fn g1_g7_a_home_is_made_or_can_be_made_after_any_error() {
+    Plan { seat: Seat::Init, for_good: false, part: 5 }.carry_out();
+    Plan { seat: Seat::Init, for_good: true, part: 5 }.carry_out();
 }
 
 #[test]
-fn g1_nothing_happens_that_is_not_written_when_the_disk_fails_for_good() {
-    drills::errors(&Fault::ForGood);
+fn g1_g7_an_error_once_at_every_call_that_opens_and_closes_a_ledger() {
+    Plan { seat: Seat::First, for_good: false, part: 15 }.carry_out();
+}
+
+#[test]
+fn g1_g7_an_error_for_good_at_every_call_that_opens_and_closes_a_ledger() {
+    Plan { seat: Seat::First, for_good: true, part: 15 }.carry_out();
+}
+
+#[test]
+fn g1_g7_an_error_once_at_every_call_that_recovers_a_ledger() {
+    Plan { seat: Seat::Again, for_good: false, part: 20 }.carry_out();
+}
+
+#[test]
+fn g1_g7_an_error_for_good_at_every_call_that_recovers_a_ledger() {
+    Plan { seat: Seat::Again, for_good: true, part: 20 }.carry_out();
+}
+
+#[test]
+fn g1_g7_r122_an_error_once_at_every_call_that_writes_the_journal() {
+    Plan { seat: Seat::Writer, for_good: false, part: 20 }.carry_out();
+}
+
+#[test]
+fn g1_g7_r122_an_error_for_good_at_every_call_that_writes_the_journal() {
+    Plan { seat: Seat::Writer, for_good: true, part: 20 }.carry_out();
+}
+
+#[test]
+fn g3_an_error_at_every_call_that_keeps_a_checkpoint() {
+    Plan { seat: Seat::Anchor, for_good: false, part: 5 }.carry_out();
+    Plan { seat: Seat::Anchor, for_good: true, part: 20 }.carry_out();
+}
+
+#[test]
+fn g7_an_error_at_every_call_for_the_read_models_and_for_keys() {
+    Plan { seat: Seat::Everyone, for_good: false, part: 5 }.carry_out();
+    Plan { seat: Seat::Everyone, for_good: true, part: 20 }.carry_out();
+}
+
+#[test]
+fn g7_an_error_at_every_call_that_keeps_an_artifact() {
+    Plan { seat: Seat::Keeper(0), for_good: false, part: 5 }.carry_out();
+    Plan { seat: Seat::Keeper(0), for_good: true, part: 20 }.carry_out();
+}
+
+#[test]
+fn g1_g7_a_write_cut_short_is_taken_up_where_it_was_cut() {
+    cuts::cut_short(Span::Retried, 30);
+}
+
+#[test]
+fn g1_g7_a_write_cut_short_whose_rest_fails_once_costs_nothing() {
+    cuts::cut_short(Span::Once, 30);
+}
+
+#[test]
+fn g1_g7_a_write_cut_short_whose_rest_fails_for_good_is_told() {
+    cuts::ceilings(30);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use eparch_domain::{Digest, LedgerTime, Moment, Name, Phase, RunId, Span, Tier, Timestamp};
 use eparch_governor::{
-    Decision, Effect, Ended, Event, Governor, Key, Operator, OperatorRole, Outcome, RunRequest, Signal, Usage,
+    Check, Decision, Effect, Ended, Event, Governor, Key, Operator, OperatorRole, Outcome, RunRequest, Signal,
+    Usage,
 };
 use eparch_pipeline::{
     AgentWork, Budget, Pipeline, Retries, Runtime, SandboxMode, Stage, StageIx, Text, Work,
@@ -81,12 +82,16 @@ impl Mill {
                             packet: Digest::of(b"packet"),
                             tree: Some("tree".into()),
                         },
-                        Outcome::Preflight { checks: Vec::new(), confinement: Vec::new() },
-                        Outcome::Plan { plan: Digest::of(b"plan"), actions: Vec::new(), problem: None },
+                        Outcome::Preflight { checks: checks(), confinement: Vec::new() },
+                        Outcome::Plan {
+                            plan: Digest::of(b"plan"),
+                            actions: vec!["execute_command".to_owned()],
+                            problem: None,
+                        },
                     ];
                     self.due.push_back(Event::AgentAdvanced { agent, outcomes });
                 }
-                Effect::Execute { agent } => {
+                Effect::Execute { agent, .. } => {
                     let agent = *agent;
                     for _ in 0..4 {
                         self.due.push_back(Event::AgentSignalled { agent, signal: Signal::Progress });
@@ -134,6 +139,11 @@ impl Mill {
             lineage: None,
         }))
     }
+}
+
+fn checks() -> Vec<Check> {
+    let check = |name: &str| Check { name: name.to_owned(), ok: true, detail: String::new() };
+    ["sandbox", "inventory", "dependencies"].map(check).into()
 }
 
 fn name(text: &str) -> Name {

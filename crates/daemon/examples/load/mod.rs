@@ -1,0 +1,196 @@
+//! Runs of ten stages whose agents do nothing, through the real governor, driver and ledger on a real disk: the load of
+//! the measurements. What is left out is what agents are made of: processes and sandboxes.
+
+#![allow(dead_code, reason = "each example uses its part")]
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use eparch_daemon::SystemClock;
+use eparch_daemon::driver::{Core, Input};
+use eparch_daemon::journal::{Journal as _, LedgerJournal};
+use eparch_domain::{Clock, Digest, Moment, Name, RunId, Tier};
+use eparch_governor::{Check, Effect, Ended, Event, Key, Operator, OperatorRole, Outcome, RunRequest, Usage};
+use eparch_ledger::{EffectRef, Ledger, Settings};
+use eparch_pipeline::{Catalogue, Known, Pipeline, check};
+
+/// Stages of one run, one after the other.
+pub(crate) const STAGES: usize = 10;
+
+/// A home that runs go through.
+pub(crate) struct Load {
+    core: Core<LedgerJournal>,
+    clock: Arc<dyn Clock>,
+    epoch: u64,
+    requester: Name,
+    pipeline: Arc<Pipeline>,
+    digest: Digest,
+    waiting: VecDeque<Input>,
+    started: usize,
+    commits: u64,
+}
+
+impl Load {
+    /// Opens the ledger of a home; `requester` asks for the runs, and becomes the first operator where nobody is known
+    /// yet.
+    pub(crate) fn open(home: &Path, requester: &str) -> Load {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::after(Moment::default()));
+        let ledger = Ledger::open(&Settings::in_home(home), clock.now().wall, "bench");
+        let ledger = Arc::new(ledger.expect("a folder that nobody holds"));
+        let epoch = ledger.epoch();
+        let journal = LedgerJournal::new(ledger, clock);
+        let tenant = Name::new("default").expect("a word");
+        let core = Core::recover(journal, tenant, epoch).expect("a sound journal");
+        let pipeline = pipeline();
+        let mut load = Load {
+            clock: Arc::new(SystemClock::after(core.last())),
+            core,
+            epoch,
+            requester: Name::new(requester).expect("a word"),
+            digest: pipeline.digest(),
+            pipeline,
+            waiting: VecDeque::new(),
+            started: 0,
+            commits: 0,
+        };
+        load.begin();
+        load
+    }
+
+    fn begin(&mut self) {
+        let mut begin = vec![self.core.boot(1_024).expect("a sound journal")];
+        if self.core.governor().operators().next().is_none() {
+            let owner = Operator {
+                name: self.requester.clone(),
+                role: OperatorRole::Admin,
+                groups: Vec::new(),
+                max_tier: Tier::T1,
+                key: Key::Home { hash: Digest::of(b"bench") },
+            };
+            begin.push(Event::OperatorAdded { by: None, operator: owner }.into());
+        }
+        self.core.turn(&begin, self.clock.now()).expect("a healthy disk");
+    }
+
+    /// One commit: decides on everything waiting, and on new runs until `at_once` are alive where `more` are wanted.
+    /// False when there is nothing left to decide on.
+    pub(crate) fn turn(&mut self, at_once: usize, more: bool) -> bool {
+        let mut alive = self.core.governor().live_runs();
+        if alive == 0 && !more {
+            return false;
+        }
+        while more && alive < at_once {
+            let run = self.request();
+            self.waiting.push_back(run);
+            alive += 1;
+        }
+        let batch: Vec<Input> = self.waiting.drain(..).collect();
+        let done = self.core.turn(&batch, self.clock.now()).expect("a healthy disk");
+        self.commits += 1;
+        for done in &done {
+            for (at, effect) in done.effects() {
+                self.waiting.extend(answer(at, effect));
+            }
+        }
+        true
+    }
+
+    /// Runs asked for so far.
+    pub(crate) fn started(&self) -> usize {
+        self.started
+    }
+
+    /// Commits made for them.
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits
+    }
+
+    /// The last entry's place.
+    pub(crate) fn seq(&self) -> u64 {
+        self.core.seq()
+    }
+
+    /// Saves the state, as the driver does it after every so many entries.
+    pub(crate) fn save_snapshot(&self) {
+        let body = self.core.state().to_bytes();
+        let journal = self.core.journal();
+        journal.save_snapshot(self.core.tenant(), self.core.seq(), body).expect("a healthy disk");
+    }
+
+    fn request(&mut self) -> Input {
+        self.started += 1;
+        // A home that is filled a second time gets other runs.
+        let run = RunId::from_bits(u128::from(self.epoch) << 64 | self.started as u128);
+        let request = RunRequest {
+            run,
+            pipeline: self.digest,
+            inputs: Default::default(),
+            env: Default::default(),
+            requester: self.requester.clone(),
+            grant: None,
+            root: "/".to_owned(),
+            idempotency_key: None,
+            lineage: None,
+        };
+        Input {
+            event: Event::RunRequested(Box::new(request)),
+            definition: Some(self.pipeline.clone()),
+            acknowledges: Vec::new(),
+        }
+    }
+}
+
+fn pipeline() -> Arc<Pipeline> {
+    let mut text = String::from("name: steps\nstages:\n");
+    for number in 1..=STAGES {
+        let requires = if number > 1 { format!(", requires: [s{}]", number - 1) } else { String::new() };
+        text.push_str(&format!(
+            "  - {{name: s{number}, type: agent{requires}, config: {{command: ['true']}}}}\n"
+        ));
+    }
+    let checked = check("steps.yaml", &text, &Catalogue::built_in(), &Known::default());
+    Arc::new(checked.pipeline.expect("the pipeline above is valid"))
+}
+
+/// An agent that does nothing, successfully.
+fn answer(at: Option<EffectRef>, effect: &Effect) -> Option<Input> {
+    let digest = Digest::of(b"nothing");
+    let (agent, outcomes) = match effect {
+        Effect::Prepare(spec) => (spec.agent, ready(digest)),
+        Effect::Execute { agent, .. } => (
+            *agent,
+            vec![
+                Outcome::Execute {
+                    ended: Ended::Code { code: 0 },
+                    outputs: Default::default(),
+                    artifacts: Vec::new(),
+                    leftovers: 0,
+                    usage: Usage::default(),
+                },
+                Outcome::Verify { checks: Vec::new() },
+                Outcome::Package { manifest: digest },
+                Outcome::Report { report: digest, package: digest },
+                Outcome::Exit,
+            ],
+        ),
+        _ => return None,
+    };
+    let event = Event::AgentAdvanced { agent, outcomes };
+    Some(Input { event, definition: None, acknowledges: at.into_iter().collect() })
+}
+
+fn held(name: &str) -> Check {
+    Check { name: name.to_owned(), ok: true, detail: String::new() }
+}
+
+fn ready(digest: Digest) -> Vec<Outcome> {
+    vec![
+        Outcome::Bootstrap { token: digest, packet: digest, tree: None },
+        Outcome::Preflight {
+            checks: ["sandbox", "inventory", "dependencies"].map(held).into(),
+            confinement: Vec::new(),
+        },
+        Outcome::Plan { plan: digest, actions: vec!["execute_command".to_owned()], problem: None },
+    ]
+}
