@@ -121,8 +121,9 @@ impl Writer {
     fn work(&mut self, jobs: Vec<Job>) {
         let mut writes = Vec::new();
         let mut saves = Vec::new();
+        let mut now = Instant::now();
         for Job { deadline, ask } in jobs {
-            if deadline <= Instant::now() {
+            if deadline <= now {
                 ask.refuse(WriteError::Late);
                 continue;
             }
@@ -130,6 +131,7 @@ impl Writer {
                 Ask::Reopen { at, answer } => {
                     self.write(std::mem::take(&mut writes));
                     answer(self.reopen(at));
+                    now = Instant::now();
                 }
                 // A state may be large; what came with it does not wait for it to be hashed and synced.
                 save @ Ask::Save { .. } => saves.push(save),

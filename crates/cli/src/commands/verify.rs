@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use eparch_ledger::{Report, TenantReport};
+use eparch_ledger::{Report, TenantReport, VerifyError};
 use serde_json::json;
 
 use super::ledger::{check_of, public_key, reader, tenant, unreadable};
@@ -17,8 +17,13 @@ use crate::replay::{self, Replay};
 pub(crate) fn verify(context: &Context, again: bool, anchors: Vec<PathBuf>) -> Result<u8, Failure> {
     let home = context.home()?;
     let report = check_of(context, &home, anchors)?.run().map_err(|problem| {
-        Failure::new("EP0719", in_full(&problem))
-            .hint("the first `eparch run FILE` begins a ledger; a lost one comes back from a copy")
+        let hint = match problem {
+            VerifyError::TooNew { .. } => "the version of Eparch that wrote it verifies it",
+            VerifyError::Open { .. } | VerifyError::Locked { .. } => {
+                "the first `eparch run FILE` begins a ledger; a lost one comes back from a copy"
+            }
+        };
+        Failure::new("EP0719", in_full(&problem)).hint(hint)
     })?;
     // What is damaged is not worth deciding again.
     let replay = match again && report.is_clean() {

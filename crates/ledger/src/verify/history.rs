@@ -1,12 +1,13 @@
 //! One tenant's history: every entry, the tree over them, and every claim about it, in one pass.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use eparch_domain::Digest;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::claims::{About, AnchorFile, Claim, Claimed, Claims, FileClaims};
+use super::pass::Pass;
 use super::report::{Finding, Report, TenantReport, Wrong};
 use crate::entry::{SEQ_MAX, place, seq_of, to_sql};
 use crate::note::VerifierKey;
@@ -361,57 +362,5 @@ impl History<'_> {
         roots
             .iter()
             .any(|root| SavedState { tenant: self.tenant, seq, seal, root }.is_signed(signature, self.keys))
-    }
-}
-
-/// Where the pass over the entries stands.
-struct Pass {
-    /// The tree of what the bodies hash to.
-    bodies: Frontier,
-    /// The tree of the stored leaves, once they differ.
-    leaves: Option<Frontier>,
-    /// The newest size at which every claim held.
-    good: u64,
-    /// Nothing can be said about roots any more.
-    unsure: bool,
-    /// Stored hashes that the entries explain.
-    subtrees: u64,
-    /// Claims that were met.
-    checkpoints: u64,
-    /// The newest size at which a claim from outside the database held, and one from outside the home.
-    anchored: u64,
-    anchored_outside_home: u64,
-    /// Documents or boots are not what was signed for.
-    differs_beside: bool,
-    /// Sizes at which states were saved.
-    saved: BTreeSet<u64>,
-    /// The roots there: of the bodies, and of the stored leaves where they differ.
-    roots: BTreeMap<u64, Vec<Hash>>,
-}
-
-impl Pass {
-    fn new(saved: BTreeSet<u64>) -> Pass {
-        Pass {
-            bodies: Frontier::default(),
-            leaves: None,
-            good: 0,
-            unsure: false,
-            subtrees: 0,
-            checkpoints: 0,
-            anchored: 0,
-            anchored_outside_home: 0,
-            differs_beside: false,
-            saved,
-            roots: BTreeMap::new(),
-        }
-    }
-
-    /// Remembers the root where a state was saved.
-    fn remember(&mut self) {
-        let size = self.bodies.size();
-        if !self.unsure && self.saved.contains(&size) {
-            let roots = std::iter::once(self.bodies.root()).chain(self.leaves.as_ref().map(Frontier::root));
-            self.roots.insert(size, roots.collect());
-        }
     }
 }

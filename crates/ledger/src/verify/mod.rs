@@ -3,6 +3,7 @@
 mod claims;
 mod file;
 mod history;
+mod pass;
 mod report;
 
 use std::io;
