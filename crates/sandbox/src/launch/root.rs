@@ -139,6 +139,8 @@ pub(super) struct Build<'a> {
     pub(super) shown: Vec<Shown>,
     /// What of it is seen as it is and not through an overlay.
     pub(super) bound: Vec<PathBuf>,
+    /// Whether what is only read may be seen through one.
+    pub(super) overlays: bool,
     /// Paths inside that are covered.
     pub(super) covered: BTreeSet<PathBuf>,
     /// Where the host has mounts, as it names them.

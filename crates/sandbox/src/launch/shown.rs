@@ -44,6 +44,7 @@ impl<'a> Build<'a> {
             plan,
             shown: Vec::new(),
             bound: Vec::new(),
+            overlays: true,
             covered: BTreeSet::new(),
             mounts: mounts.into_iter().collect(),
             measures: Vec::new(),
@@ -98,15 +99,18 @@ impl<'a> Build<'a> {
     /// Without overlay: each entry read-only in a workspace that itself can be written.
     fn entries(&mut self, project: &Path) -> Result<(), NoRoot> {
         let bad = |error| NoRoot::path(project, error);
-        for (number, entry) in fs::read_dir(host(project)).map_err(bad)?.enumerate() {
-            if number == ENTRIES_WITHOUT_OVERLAY {
-                let why =
-                    format!("without overlay, more than {ENTRIES_WITHOUT_OVERLAY} entries are not shown");
-                return Err(NoRoot::path(project, why));
-            }
-            self.entry(project, Path::new(&entry.map_err(bad)?.file_name())).map_err(bad)?;
+        let entries = fs::read_dir(host(project)).map_err(bad)?.take(ENTRIES_WITHOUT_OVERLAY + 1);
+        let names =
+            entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>().map_err(bad)?;
+        if names.len() > ENTRIES_WITHOUT_OVERLAY {
+            let why = format!("without overlay, more than {ENTRIES_WITHOUT_OVERLAY} entries are not shown");
+            return Err(NoRoot::path(project, why));
         }
-        Ok(())
+        // What cannot lie beneath one overlay cannot lie beneath another.
+        self.overlays = false;
+        let shown = names.iter().try_for_each(|name| self.entry(project, Path::new(name))).map_err(bad);
+        self.overlays = true;
+        shown
     }
 
     fn entry(&mut self, project: &Path, name: &Path) -> io::Result<()> {
@@ -166,7 +170,7 @@ impl<'a> Build<'a> {
 
     fn apart(&self, found: &Source, point: &std::os::fd::OwnedFd) -> bool {
         // Where it cannot be had, the measure `unix-sockets` says what is in its place.
-        show_apart(found, point, self.plan.user_namespace).is_ok()
+        self.overlays && show_apart(found, point, self.plan.user_namespace).is_ok()
     }
 
     /// Shows read-only what the host has mounted beneath `source`, on the same places beneath `inside`.

@@ -39,6 +39,15 @@ impl Drop for Mounted {
     }
 }
 
+/// Ends what goes on until it is over.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn exchanged() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -55,12 +64,14 @@ fn exchanged() {
     let over = AtomicBool::new(false);
     let (mut shown, mut refusals) = (0, 0);
     std::thread::scope(|scope| {
+        // Also when this test fails.
+        let _over = Over(&over);
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 renameat_with(CWD, at("out/data"), CWD, at("out/link"), RenameFlags::EXCHANGE).unwrap();
             }
         });
-        for _ in 0..60 {
+        for _ in 0..30 {
             match Cage::open(&spec, &Launcher::this_program()) {
                 Ok(cage) => {
                     let seen = finish(&cage, &Program::new(["sh", "-c", "cat /data/*; ls -A /data"])).1;
@@ -72,7 +83,6 @@ fn exchanged() {
                 Err(error) => panic!("{error}"),
             }
         }
-        over.store(true, Ordering::Relaxed);
     });
     println!("shown {shown}, refused {refusals}");
 }

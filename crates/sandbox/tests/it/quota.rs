@@ -132,14 +132,14 @@ fn memory_of_each() {
     let empty = tempfile::tempdir().unwrap();
     spec.cgroup_parent = Some(empty.path().into());
     spec.sandbox = Sandbox::BestEffort;
-    spec.limits.memory_bytes = 256 * MIB;
+    spec.limits.memory_bytes = 96 * MIB;
     let cage = open(&spec);
     let measure = cage.measures().iter().find(|measure| measure.name == MeasureName::MemoryLimit).unwrap();
     assert!(measure.in_force() && measure.to_string().contains("each process"), "{measure}");
-    let beyond = (512 * MIB).to_string();
+    let beyond = (160 * MIB).to_string();
     assert_eq!(outside(&["memory", &beyond]), Found::Worked);
     refused(&cage, &["memory", &beyond]);
-    worked(&cage, &["memory", &(64 * MIB).to_string()]);
+    worked(&cage, &["memory", &(32 * MIB).to_string()]);
 }
 
 fn keeper() {
