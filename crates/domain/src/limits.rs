@@ -190,6 +190,8 @@ pub const ROOT_BYTES: usize = 4 << 10;
 pub const RUN_INPUTS_BYTES: usize = 256 << 10;
 /// A rationale.
 pub const RATIONALE_BYTES: usize = 4 << 10;
+/// How much of the reason for which a run is ended is repeated with each of its stages.
+pub const STAGE_REASON_BYTES: usize = 256;
 /// Agents working at once in one home, when nothing else is configured; each has a process tree and a workspace.
 pub const AGENTS_AT_ONCE: usize = 64;
 /// Events waiting for the driver; a sender past this waits.

@@ -25,8 +25,13 @@ pub(crate) fn stop(turn: &mut Turn<'_>, run: RunId, by: &Name, reason: &str) {
             None => turn.refuse(Refusal::UnknownRun { run }),
         };
     }
-    let reason: String = reason.chars().take(limits::RATIONALE_BYTES).collect();
-    end_run(turn, run, RunStatus::Stopped, &reason, Some(by.clone()));
+    let reason = cut(reason, limits::RATIONALE_BYTES);
+    end_run(turn, run, RunStatus::Stopped, reason, Some(by.clone()));
+}
+
+/// The beginning of a text, of so many bytes at most.
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
 }
 
 /// Ends a run from outside: nothing new starts, everything live is cancelled, and the status is settled.
@@ -37,6 +42,8 @@ pub(crate) fn end_run(turn: &mut Turn<'_>, run: RunId, status: RunStatus, reason
     }
     let top = live.graph().top.clone();
     turn.record(Fact::RunEnding { run, status, reason: reason.to_owned(), by });
+    // The run has it in full; a thousand stages need not.
+    let reason = cut(reason, limits::STAGE_REASON_BYTES);
     for ix in &top {
         cancel(turn, run, *ix, reason);
     }

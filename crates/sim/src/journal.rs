@@ -32,6 +32,8 @@ struct Kept {
     snapshot: Option<Snapshot>,
     epoch: u64,
     disk: Disk,
+    /// How many entries were read back.
+    read: usize,
 }
 
 impl SimJournal {
@@ -77,8 +79,11 @@ impl Journal for SimJournal {
     }
 
     fn entries(&self, _: &Name, from: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
-        let kept = self.0.borrow();
-        Ok(kept.entries.iter().filter(|entry| entry.seq >= from).take(limit).cloned().collect())
+        let mut kept = self.0.borrow_mut();
+        let found: Vec<Entry> =
+            kept.entries.iter().filter(|entry| entry.seq >= from).take(limit).cloned().collect();
+        kept.read += found.len();
+        Ok(found)
     }
 
     fn document(&self, _: &Name, digest: &Digest) -> Result<Option<Document>, JournalError> {
@@ -102,5 +107,95 @@ impl Journal for SimJournal {
         let mut kept = self.0.borrow_mut();
         kept.epoch += 1;
         Ok(kept.epoch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use eparch_daemon::driver::{Core, Input};
+    use eparch_domain::{LedgerTime, Moment, RunId, Timestamp};
+    use eparch_governor::{Event, RunRequest};
+
+    use super::*;
+    use crate::dice::Dice;
+    use crate::people;
+    use crate::score::Score;
+
+    fn at(millis: u32) -> Moment {
+        let ledger = LedgerTime::from_millis(millis.into());
+        Moment { ledger, wall: Timestamp::from_millis(millis.into()) }
+    }
+
+    /// A home in which each of many runs is of a pipeline of its own.
+    fn crowded(runs: u32) -> (SimJournal, Core<SimJournal>) {
+        let journal = SimJournal::default();
+        let tenant = Name::new("sim").expect("a word is a name");
+        let mut core = Core::recover(journal.clone(), tenant, 1).unwrap();
+        let dice = &mut Dice::new(1);
+        let root = people::people(dice).remove(0);
+        let mut inputs = vec![core.boot(4).unwrap()];
+        inputs.push(Event::OperatorAdded { by: None, operator: root.clone() }.into());
+        for number in 1..=runs {
+            let pipeline = Score::random(dice, &format!("p{number}"), 3).pipeline;
+            let request = RunRequest {
+                run: RunId::from_bits(number.into()),
+                pipeline: pipeline.digest(),
+                inputs: BTreeMap::new(),
+                env: BTreeMap::new(),
+                requester: root.name.clone(),
+                grant: Some(root.max_tier),
+                root: "/project".to_owned(),
+                idempotency_key: None,
+                lineage: None,
+            };
+            let event = Event::RunRequested(Box::new(request));
+            inputs.push(Input { event, definition: Some(Arc::clone(&pipeline)), acknowledges: Vec::new() });
+        }
+        core.turn(&inputs, at(1)).unwrap();
+        (journal, core)
+    }
+
+    fn recovered(journal: &SimJournal) -> (Core<SimJournal>, usize) {
+        let before = journal.0.borrow().read;
+        let core = Core::recover(journal.clone(), Name::new("sim").expect("a word is a name"), 2).unwrap();
+        let read = journal.0.borrow().read - before;
+        (core, read)
+    }
+
+    #[test]
+    fn the_snapshot_of_many_pipelines_is_used_and_nothing_before_it_is_read() {
+        let (journal, core) = crowded(600);
+        let live = core.governor().live_runs();
+        assert!(live > 300, "{live} runs live");
+        core.journal().save_snapshot(core.tenant(), core.seq(), core.state().to_bytes()).unwrap();
+        let (again, read) = recovered(&journal);
+        assert_eq!((read, again.unused_snapshot()), (0, None));
+        assert!(again.governor().agrees_with(core.governor()));
+        // Without it everything is read, and comes to the same.
+        journal.0.borrow_mut().snapshot = None;
+        let (again, read) = recovered(&journal);
+        assert_eq!(read, journal.len());
+        assert!(again.governor().agrees_with(core.governor()));
+    }
+
+    #[test]
+    fn a_snapshot_that_cannot_be_used_is_done_without_and_not_in_silence() {
+        let (journal, core) = crowded(3);
+        let good = String::from_utf8(core.state().to_bytes()).unwrap();
+        let older = good.replacen("\"format\":2", "\"format\":1", 1);
+        assert_ne!(older, good);
+        for (body, why) in [
+            (older, "the snapshot has format 1; this build reads 2"),
+            (good[..good.len() / 2].to_owned(), "cannot read the snapshot"),
+            (String::new(), "cannot read the snapshot"),
+        ] {
+            journal.0.borrow_mut().snapshot = Some(Snapshot { seq: core.seq(), body: body.into_bytes() });
+            let (again, read) = recovered(&journal);
+            let said = format!("the snapshot of entry {} is not used: {why}", core.seq());
+            assert_eq!((read, again.unused_snapshot()), (journal.len(), Some(said.as_str())));
+            assert!(again.governor().agrees_with(core.governor()));
+        }
     }
 }

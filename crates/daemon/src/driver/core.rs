@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use eparch_domain::{Digest, Moment, Name};
-use eparch_governor::{Effect, Event, Governor, RECORD_FORMAT, Record, RecordError, Snapshot};
+use eparch_governor::{Effect, Event, Governor, RECORD_FORMAT, Record, RecordError, RestoreError, Snapshot};
 use eparch_ledger::{Append, EffectRef, NewDocument, NewEntry};
 use eparch_pipeline::Pipeline;
 
@@ -115,6 +115,8 @@ pub struct Core<J> {
     due: Option<BTreeSet<EffectRef>>,
     /// The entry of the last snapshot; 0 when there is none.
     saved: u64,
+    /// Why the snapshot that there was could not be used.
+    unused_snapshot: Option<String>,
 }
 
 /// Definitions remembered as kept; forgetting one costs writing it out once more.
@@ -124,7 +126,18 @@ impl<J: Journal> Core<J> {
     /// Rebuilds the state of `tenant`: the last snapshot that can be used, and the facts recorded after it.
     pub fn recover(journal: J, tenant: Name, epoch: u64) -> Result<Core<J>, RecoverError> {
         let (governor, last, kept) = (Governor::new(), Moment::default(), BTreeSet::new());
-        let mut core = Core { journal, tenant, epoch, governor, seq: 0, last, kept, due: None, saved: 0 };
+        let mut core = Core {
+            journal,
+            tenant,
+            epoch,
+            governor,
+            seq: 0,
+            last,
+            kept,
+            due: None,
+            saved: 0,
+            unused_snapshot: None,
+        };
         core.load()?;
         Ok(core)
     }
@@ -156,20 +169,30 @@ impl<J: Journal> Core<J> {
         }
     }
 
-    /// A snapshot that cannot be read is as good as none: everything is in the journal.
+    /// A snapshot that cannot be used is as good as none, only slower: everything is in the journal. Whoever looks after
+    /// the home can find out that it is so.
     fn restore_snapshot(&mut self) -> Result<(), RecoverError> {
         let Some(saved) = self.journal.snapshot(&self.tenant).map_err(RecoverError::Journal)? else {
             return Ok(());
         };
-        let Ok(saved_state) = SavedState::from_bytes(&saved.body) else { return Ok(()) };
+        let saved_state = match SavedState::from_bytes(&saved.body) {
+            Ok(saved_state) => saved_state,
+            Err(problem) => return self.do_without_snapshot(saved.seq, &problem),
+        };
         for digest in saved_state.snapshot.definitions() {
             self.learn(digest)?;
         }
-        if self.governor.restore(saved_state.snapshot).is_ok() {
-            self.seq = saved.seq;
-            self.saved = saved.seq;
-            self.last = saved_state.at;
+        if let Err(problem) = self.governor.restore(saved_state.snapshot) {
+            return self.do_without_snapshot(saved.seq, &problem);
         }
+        self.seq = saved.seq;
+        self.saved = saved.seq;
+        self.last = saved_state.at;
+        Ok(())
+    }
+
+    fn do_without_snapshot(&mut self, seq: u64, problem: &RestoreError) -> Result<(), RecoverError> {
+        self.unused_snapshot = Some(format!("the snapshot of entry {seq} is not used: {problem}"));
         Ok(())
     }
 
@@ -289,6 +312,11 @@ impl<J: Journal> Core<J> {
         self.saved
     }
 
+    /// Why recovery read the whole journal although there was a snapshot.
+    pub fn unused_snapshot(&self) -> Option<&str> {
+        self.unused_snapshot.as_deref()
+    }
+
     /// The moment of the last entry.
     pub fn last(&self) -> Moment {
         self.last
@@ -361,10 +389,10 @@ impl SavedState {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<SavedState, ()> {
-        let line = bytes.iter().position(|byte| *byte == b'\n').ok_or(())?;
-        let at = serde_json::from_slice(&bytes[..line]).map_err(|_| ())?;
-        let snapshot = Snapshot::from_bytes(&bytes[line + 1..]).map_err(|_| ())?;
+    fn from_bytes(bytes: &[u8]) -> Result<SavedState, RestoreError> {
+        let line = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+        let at = serde_json::from_slice(&bytes[..line]).map_err(RestoreError::Unreadable)?;
+        let snapshot = Snapshot::from_bytes(bytes.get(line + 1..).unwrap_or_default())?;
         Ok(SavedState { at, snapshot })
     }
 }

@@ -1,5 +1,6 @@
 //! The governor, proven: scenario files first, then what a script cannot say.
 
+mod formats;
 mod home;
 mod notation;
 mod rows;

@@ -42,7 +42,10 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
         "remove" => Event::OperatorRemoved { by: by(&args), name: name(args.first()) },
         "start" => start(home, &args),
         "stop" => {
-            let reason = args.get("because").unwrap_or("enough").to_owned();
+            let reason = match args.get("because") {
+                Some("long") => "é".repeat(eparch_domain::limits::RATIONALE_BYTES),
+                because => because.unwrap_or("enough").to_owned(),
+            };
             Event::StopRequested { run: run_id(args.first()), by: by(&args), reason }
         }
         "ready" => advanced(home, &args, &["bootstrap", "preflight", "plan"]),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::Artifact;
+use eparch_domain::{Artifact, limits};
 use eparch_governor::{
     Answer, AttemptEnd, Decision, Effect, Fact, GateDecision, GatePurpose, Key, Separation,
 };
@@ -82,7 +82,7 @@ fn said(home: &Home, fact: &Fact) -> String {
         }
         Fact::RunEnding { run, status, reason, by } => {
             let by = by.as_ref().map_or(String::new(), |by| format!(" by {by}"));
-            format!("{run} will end {status}{by}: {reason}")
+            format!("{run} will end {status}{by}: {}", short(reason))
         }
         Fact::RunChanged { run, status, reason } => format!("{run} {status}{}", because(reason)),
         Fact::StageChanged { run, stage, status, reason } => {
@@ -197,7 +197,7 @@ fn asked(home: &Home, effect: &Effect) -> String {
             let after = failure.as_ref().map_or(String::new(), |why| format!(", knowing that {why}"));
             format!("conclude {agent} from {from}{after}")
         }
-        Effect::Kill { agent, because } => format!("kill {agent} because {because}"),
+        Effect::Kill { agent, because } => format!("kill {agent} because {}", short(because)),
         Effect::Release { agent } => format!("release what {agent} holds"),
         Effect::Reap { agent, tree } => {
             format!("prove {agent} dead{}", if tree.is_some() { ", by its tree" } else { "" })
@@ -228,7 +228,15 @@ fn spelled(outcome: &impl serde::Serialize) -> String {
 }
 
 fn because(reason: &str) -> String {
-    if reason.is_empty() { String::new() } else { format!(": {reason}") }
+    if reason.is_empty() { String::new() } else { format!(": {}", short(reason)) }
+}
+
+fn short(text: &str) -> String {
+    if text.len() < limits::STAGE_REASON_BYTES {
+        text.to_owned()
+    } else {
+        format!("{}… of {} bytes", text.chars().take(10).collect::<String>(), text.len())
+    }
 }
 
 fn ended(end: &AttemptEnd) -> String {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use eparch_domain::{Phase, RunId, RunStatus, Severity, Span, StageResult, StageStatus, Tier, ViolationType};
-use eparch_governor::{Answer, Event, GateDecision, GateOutcome, OperatorRole, Outcome, Signal};
+use eparch_governor::{
+    Answer, Ended, Event, GateDecision, GateOutcome, OperatorRole, Outcome, Signal, Usage,
+};
 use eparch_ledger::views::{
     ActionFilter, ActionResult, ActionRow, Ruling, RunFilter, StageView, Views, ViewsError, summary,
 };
@@ -412,6 +414,37 @@ fn r113_rebuilt_views_are_the_followed_ones() {
     fs::remove_file(story.views_path()).unwrap();
     drop(story.followed());
     assert_eq!(dump(&story), followed);
+}
+
+#[test]
+fn why_a_run_does_not_end_and_what_did_not_count_can_be_seen() {
+    let mut story = Story::new();
+    let (run, record) = story.ask_for_run(1, "ann", "staging");
+    let plan = Story::prepared(&record)["plan"];
+    story.release(plan);
+    let many = (0..300).map(|at| (format!("o{at:03}"), at.into())).collect();
+    story.advance(
+        plan,
+        vec![Outcome::Execute {
+            ended: Ended::Code { code: 0 },
+            outputs: many,
+            artifacts: Vec::new(),
+            leftovers: 0,
+            usage: Usage::default(),
+        }],
+    );
+    story.tell(Event::StopRequested { run, by: name("ann"), reason: "enough".to_owned() });
+    for (wait, times) in [(15, "once"), (30, "2 times")] {
+        story.wait(Span::from_secs(wait));
+        story.tell(Event::ClockTurned);
+        let detail = story.followed().run(&story.tenant, run).unwrap().unwrap();
+        let reason = format!("its agent is not reported gone, although that was asked for {times}");
+        assert_eq!(stage(&detail.stages, "plan").reason, reason);
+    }
+    let actions = story.followed().actions(&story.tenant, &ALL).unwrap();
+    let dropped = actions.iter().find(|row| row.action == "put_out").unwrap();
+    assert_eq!(dropped.error_message.as_deref(), Some("44 outputs and 0 files do not count"));
+    assert_eq!(actions.iter().filter(|row| row.action == "end_agent").count(), 2);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use eparch_domain::{Digest, LedgerTime, Moment, Name, Phase, RunId, Span, Tier, Timestamp};
 use eparch_governor::{
-    Check, Decision, Effect, Ended, Event, Governor, Key, Operator, OperatorRole, Outcome, RunRequest, Signal,
-    Usage,
+    Check, Decision, Effect, Ended, Event, Governor, Key, Operator, OperatorRole, Outcome, RunRequest,
+    Signal, Usage,
 };
 use eparch_pipeline::{
     AgentWork, Budget, Pipeline, Retries, Runtime, SandboxMode, Stage, StageIx, Text, Work,
