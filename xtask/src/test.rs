@@ -314,7 +314,18 @@ mod tests {
     #[test]
     fn every_program_the_tests_start_is_installed_or_always_there() {
         // In every Debian, or what the test itself makes.
-        let always = ["sh", "cat", "sleep", "mount", "umount", "apt-get", "/bin/sleep", "/proc/self/exe"];
+        let always = [
+            "sh",
+            "cat",
+            "cp",
+            "mkfifo",
+            "sleep",
+            "mount",
+            "umount",
+            "apt-get",
+            "/bin/sleep",
+            "/proc/self/exe",
+        ];
         let tree = Tree::here().unwrap();
         let mut missing = Vec::new();
         for file in tree.files().unwrap().iter().filter(|file| file.ends_with(".rs")) {

@@ -188,6 +188,8 @@ stages:
     config: {command: [sh, -c, 'echo "saw $1 with $2"; exit 1', sh, "${{ stages.lint.status }}", "${{ env.PATH }}"]}
 "#,
     );
+    place.ok(&["init", "--owner", "ada"]);
+    std::fs::write(place.home().join("eparch.toml"), "[environment]\nallow = [\"PATH\"]\n").unwrap();
     let saw = format!("deploy | saw FAILED with {}", std::env::var("PATH").unwrap());
     let said = place.say(&["run", &file]);
     assert!(said.code == 1 && said.err.contains(&saw), "{said:?}");

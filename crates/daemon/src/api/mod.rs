@@ -28,9 +28,10 @@ pub mod wire;
 
 /// What every handler needs.
 pub(crate) struct App {
+    /// Before the ledger, which is dropped with the tools: only the last connection to a journal folds its log in.
+    models: Mutex<ReadModels>,
     pub(crate) tools: Arc<Tools>,
     pub(crate) driver: Handle,
-    models: Mutex<ReadModels>,
     /// Requests and streams under way, and when the last one ended, so that an idle holder can leave.
     busy: AtomicUsize,
     last_used: Mutex<LedgerTime>,
