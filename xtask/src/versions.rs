@@ -83,10 +83,11 @@ fn earlier_history_changed(tree: &Tree, now: &Core) -> Result<Vec<String>, Probl
         git.args(words).current_dir(tree.root());
         process::output(&mut git)
     };
+    // A clone may lack earlier commits; those that are there are compared, and it is said.
     if git(&["rev-parse", "--is-shallow-repository"])?.trim() == "true" {
-        let line =
-            format!("{CORE}: this clone lacks earlier commits to compare with; `git fetch --unshallow`");
-        return Ok(vec![line]);
+        eprintln!(
+            "{CORE}: compared with the commits of a shallow clone only; `git fetch --unshallow` brings the others"
+        );
     }
     // Before the first commit there is none to ask.
     if git(&["rev-list", "--all", "--max-count=1"])?.trim().is_empty() {

@@ -4,11 +4,15 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use eparch_domain::{Digest, Name, limits};
 
 /// What the extension of a key begins with that is not in force yet.
 const DRAFT_KEY: &str = "draft-";
+
+/// Tells the drafts of one holder apart.
+static DRAFTS: AtomicU64 = AtomicU64::new(0);
 
 /// The folder's name where it lies inside a project.
 pub const LOCAL_HOME: &str = ".eparch";
@@ -191,8 +195,10 @@ impl Home {
         let key = new_operator_key();
         let hash = Digest::of(key.as_bytes());
         let to = self.operator_key_path(name);
-        let draft = to.with_extension(format!("{DRAFT_KEY}{}", &hash.hex()[..16]));
-        write_secret(&draft, &key)?;
+        // Whoever holds the home is alone, and those of an earlier holder are settled before anybody asks for another.
+        let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+        let draft = to.with_extension(format!("{DRAFT_KEY}{number}"));
+        write_new_secret(&draft, &key).map_err(io_error("write", &draft))?;
         Ok(DraftKey { draft, to, hash })
     }
 
@@ -274,14 +280,18 @@ fn write_secret(path: &Path, text: &str) -> Result<(), HomeError> {
     let draft = path.with_extension("draft");
     let _ = fs::remove_file(&draft);
     let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        file.write_all(text.as_bytes())?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
+        write_new_secret(&draft, text)?;
         fs::rename(&draft, path)?;
         path.parent().map_or(Ok(()), sync_folder)
     };
     write().map_err(io_error("write", path))
+}
+
+fn write_new_secret(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()
 }
 
 /// Makes the names in a folder durable: a file that is synced and has no name is lost all the same.

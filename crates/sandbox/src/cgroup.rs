@@ -194,12 +194,26 @@ struct Made {
     exhausted: Option<PathBuf>,
 }
 
+/// Makes a folder that the ends of other cages remove: between two looks at it, it may have come and gone.
+fn make(folder: &Path) -> io::Result<()> {
+    let mut made = fs::create_dir_all(folder);
+    for _ in 0..100 {
+        match &made {
+            Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {
+                made = fs::create_dir_all(folder);
+            }
+            _ => break,
+        }
+    }
+    made
+}
+
 fn create_under(parent: &Path, kind: Kind, name: &str, caps: Caps) -> io::Result<Made> {
     let above = parent.parent().unwrap_or(parent);
     if kind == Kind::V2 && !fs::read_to_string(above.join("cgroup.controllers"))?.contains("pids") {
         return Err(io::Error::other("the pids controller is not there"));
     }
-    fs::create_dir_all(parent)?;
+    make(parent)?;
     if kind == Kind::V2 {
         // A controller must be handed down at each level. Memory and processor time are a gain, not a condition.
         for level in [above, parent] {
@@ -216,7 +230,7 @@ fn create_under(parent: &Path, kind: Kind, name: &str, caps: Caps) -> io::Result
             // An earlier process of this id died and left it; what is in it is not ours.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             // The end of another cage just removed the folder above.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(parent)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make(parent)?,
             Err(error) => return Err(error),
         }
     };

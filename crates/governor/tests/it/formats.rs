@@ -21,9 +21,9 @@ fn record() -> Record {
 }
 
 fn with(bytes: &[u8], key: &str, value: Value) -> Vec<u8> {
-    let mut json: Value = serde_json::from_slice(bytes).unwrap();
+    let mut json: Value = serde_json::from_slice(bytes).expect("a record is JSON");
     json[key] = value;
-    serde_json::to_vec(&json).unwrap()
+    serde_json::to_vec(&json).expect("JSON is written")
 }
 
 #[test]
