@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use eparch_domain::{
     AgentId, Artifact, ClarifiedPlan, Digest, Phase, RunId, Span, StageStatus, ViolationType, limits,
 };
-use eparch_pipeline::{AgentWork, Fuel, OnInterrupt, StageIx, Work};
+use eparch_pipeline::{AgentWork, Fuel, OnInterrupt, StageIx, Text, Work};
 use serde_json::Value;
 
 use crate::effect::Effect;
@@ -37,7 +37,8 @@ pub(crate) fn begin(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
     let attempt = live.stage(ix).attempts + 1;
     let mut fuel = Fuel::default();
     let (full, resolved) = (fuel.left(), scope::resolve(live, ix, work, attempt, &mut fuel));
-    let (start_timeout, cost) = (work.start_timeout, full - fuel.left() + live.graph().weight);
+    let evaluations = work.texts().flat_map(Text::expressions).count() as u64 * scope::EVALUATION;
+    let (start_timeout, cost) = (work.start_timeout, full - fuel.left() + evaluations + live.graph().weight);
     turn.spend(cost);
     match resolved {
         Err(problem) => {

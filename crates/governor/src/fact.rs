@@ -139,8 +139,8 @@ pub enum Fact {
         agent: AgentId,
         /// The new plan, and the one it replaces.
         clarified: ClarifiedPlan,
-        /// The new plan's document, JSON: the plan it was let go with, by its digest, and what has gone wrong so far. It is
-        /// the answer to the error that was reported last; what may be executed stays what it was.
+        /// The new plan's document, JSON: the plan it was let go with, by its digest, and what has gone wrong so far. The agent
+        /// is told it in answer to the error it reported; what may be executed stays what it was.
         document: String,
     },
     /// An agent's program was let go.

@@ -88,7 +88,7 @@ fn choose(
     let mut fuel = Fuel::default();
     let (full, answer) = (fuel.left(), work.condition.eval_bool_with(&scope, &mut fuel));
     let (seen, bytes) = scope::digest_of(&scope);
-    turn.spend(full - fuel.left() + scope::cost_of(bytes));
+    turn.spend(full - fuel.left() + scope::EVALUATION + scope::cost_of(bytes));
     match answer {
         Err(problem) => {
             mark_nested(turn, run, ix, StageStatus::Skipped, "its branch was not taken");

@@ -35,6 +35,10 @@ pub(crate) fn scope_for<'e>(run: &Run, expressions: impl Iterator<Item = &'e Exp
     Scope { inputs: spawned.inputs.clone(), stages: stages.collect(), run: about, env: spawned.env.clone() }
 }
 
+/// What evaluating an expression costs before its first node: it has a stack of its own, which takes as long as so many
+/// nodes (measured).
+pub(crate) const EVALUATION: u64 = 150;
+
 /// What writing and hashing so many bytes costs, in nodes of an expression.
 pub(crate) fn cost_of(bytes: usize) -> u64 {
     bytes as u64 / 256

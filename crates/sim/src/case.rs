@@ -91,7 +91,8 @@ pub struct Player {
     journal: SimJournal,
     tenant: Name,
     pipelines: BTreeMap<Digest, Arc<Pipeline>>,
-    /// Effects of this epoch whose results have not been reported.
+    /// Effects whose results have not been reported; a report that comes after a boot names those of before it, as the
+    /// daemon's shell does.
     due: BTreeMap<AgentId, Vec<EffectRef>>,
     /// A governor that only ever applies recorded facts.
     replayed: Governor,
@@ -191,7 +192,6 @@ impl Player {
                 Event::Booted { agents_at_once, .. } => {
                     input.acknowledges =
                         core.boot(*agents_at_once).map_err(|error| error.to_string())?.acknowledges;
-                    self.due.clear();
                 }
                 Event::RunRequested(request) => {
                     input.definition = self.pipelines.get(&request.pipeline).cloned()

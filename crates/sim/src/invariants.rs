@@ -1,9 +1,10 @@
 //! What holds after every decision, whatever happened.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::{Moment, Phase, RunId, RunStatus, StageStatus};
+use eparch_domain::{AgentId, Moment, Phase, RunId, RunStatus, StageStatus, limits};
 use eparch_governor::{AttemptEnd, Decision, Event, Fact, GatePurpose, Governor};
+use serde_json::Value;
 
 use crate::owed::Owed;
 use crate::seen::{Seen, SeenAgent};
@@ -128,6 +129,9 @@ fn before(seen: &Seen, fact: &Fact) -> Result<(), String> {
         {
             no("a program that never ran put something out")
         }
+        Fact::OutputSeen { agent, outputs, .. } if puts_out_too_much(seen, *agent, outputs) => {
+            no("a stage has more outputs than it may")
+        }
         Fact::PlanClarified { agent, .. }
             if seen.agents.get(agent).is_none_or(|of| !of.alive || of.clarified) =>
         {
@@ -156,6 +160,12 @@ fn before(seen: &Seen, fact: &Fact) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+fn puts_out_too_much(seen: &Seen, agent: AgentId, more: &BTreeMap<String, Value>) -> bool {
+    let before = seen.agents.get(&agent).map(|of| &of.outputs);
+    let all: BTreeSet<&String> = before.into_iter().flatten().chain(more.keys()).collect();
+    all.len() > limits::STAGE_OUTPUTS
 }
 
 /// Whether an attempt may be recorded to have ended so: as it was decided while its holder lived, and otherwise, when it

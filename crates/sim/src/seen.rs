@@ -27,6 +27,8 @@ pub(crate) struct SeenAgent {
     pub(crate) killed: bool,
     /// Whether its holder died.
     pub(crate) cut_off: bool,
+    /// The names of what it put out.
+    pub(crate) outputs: BTreeSet<String>,
     /// Whether its plan was issued again.
     pub(crate) clarified: bool,
     /// Whether it has not ended.
@@ -102,6 +104,7 @@ impl Seen {
                     decided: None,
                     killed: false,
                     cut_off: false,
+                    outputs: BTreeSet::new(),
                     clarified: false,
                     alive: true,
                 };
@@ -117,6 +120,9 @@ impl Seen {
             }
             Fact::AttemptCutOff { agent } => self.with_agent(*agent, |seen| seen.cut_off = true),
             Fact::ProgramReleased { agent, .. } => self.with_agent(*agent, |seen| seen.released = true),
+            Fact::OutputSeen { agent, outputs, .. } => {
+                self.with_agent(*agent, |seen| seen.outputs.extend(outputs.keys().cloned()))
+            }
             Fact::PlanClarified { agent, .. } => self.with_agent(*agent, |seen| seen.clarified = true),
             Fact::AttemptEnded { agent, .. } => self.with_agent(*agent, |seen| seen.alive = false),
             Fact::GateOpened(opened) => {

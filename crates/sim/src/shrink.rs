@@ -178,3 +178,48 @@ fn said(events: &[Event]) -> String {
         events.iter().map(|event| serde_json::to_string(event).expect("an event is plain data")).collect();
     texts.join(" and ")
 }
+
+#[cfg(test)]
+mod tests {
+    use eparch_governor::{Answer, Fact};
+
+    use super::*;
+    use crate::case::{self, Player};
+
+    /// How many answers counted when a case was played, and how many were to something else than was shown although they
+    /// were to what is shown.
+    fn answers(case: &Case) -> (usize, usize) {
+        let mut player = Player::new(&case.scores);
+        let (mut counted, mut astray) = (0, 0);
+        for step in &case.steps {
+            let records = player.step(step).expect("the world has held");
+            let (What::Events(told) | What::LostCommit { events: told, .. }) = &step.what else { continue };
+            for (record, told) in records.iter().zip(told) {
+                let facts = &record.decision.facts;
+                counted += facts.iter().filter(|fact| matches!(fact, Fact::VoteCast { .. })).count();
+                let differs =
+                    matches!(&record.decision.answer, Answer::Refused(refusal) if refusal.code() == "EP0306");
+                let to_what_is_shown =
+                    matches!(told, Event::GateAnswered(answer) if answer.subject == case::shown());
+                astray += usize::from(differs && to_what_is_shown);
+            }
+        }
+        (counted, astray)
+    }
+
+    #[test]
+    fn answers_are_to_what_is_shown_in_a_smaller_pipeline_too() {
+        let (mut counted, mut made_smaller) = (0, 0);
+        for seed in 0..60 {
+            let case = crate::run(seed).case;
+            for at in 0..case.scores.len() {
+                let Some(smaller) = without_last_stage(&case, at) else { continue };
+                let (votes, astray) = answers(&smaller);
+                assert_eq!(astray, 0, "seed {seed} without the last stage of p{at}");
+                counted += votes;
+                made_smaller += 1;
+            }
+        }
+        assert!(made_smaller > 50 && counted > 10, "{counted} votes in {made_smaller} smaller cases");
+    }
+}

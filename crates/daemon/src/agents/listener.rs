@@ -114,12 +114,24 @@ impl Door {
                 .detail(why)
                 .hint("say it while the program runs; large results belong into artifacts"));
         }
-        Ok(Json(json!({ "ok": true })).into_response())
+        Ok(Json(told(&done.record.decision)).into_response())
     }
 
     fn write_down(&self, stream: &str, text: &str) {
         let show = |line: &_| self.broadcast.log(&self.spec, line);
         self.log.add(stream, text, self.clock.now().wall, &show);
+    }
+}
+
+/// What an agent is told about what it said: that it was heard, and its plan when that was issued again (R021).
+fn told(decision: &Decision) -> Value {
+    let clarified = decision.facts.iter().find_map(|fact| match fact {
+        Fact::PlanClarified { document, .. } => serde_json::from_str::<Value>(document).ok(),
+        _ => None,
+    });
+    match clarified {
+        Some(plan) => json!({ "ok": true, "clarified_plan": plan }),
+        None => json!({ "ok": true }),
     }
 }
 
@@ -286,4 +298,24 @@ fn word(log: &Log, text: &str) -> String {
 fn bad_body(rejection: axum::extract::rejection::JsonRejection) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "EP0606", &rejection.body_text())
         .hint("send JSON with `Content-Type: application/json`")
+}
+
+#[cfg(test)]
+mod tests {
+    use eparch_domain::ClarifiedPlan;
+
+    use super::*;
+
+    #[test]
+    fn r021_an_agent_is_told_its_clarified_plan_and_the_digest_is_of_what_it_is_told() {
+        assert_eq!(told(&Decision::default()), json!({ "ok": true }));
+        let document = json!({ "clarification": 1, "errors": { "E1": 5 }, "errors_left": 3 }).to_string();
+        let replaces = Digest::of(b"the plan");
+        let plan = Digest::of(document.as_bytes());
+        let clarified = ClarifiedPlan { replaces, plan, crossing: 1, reason: String::new() };
+        let fact = Fact::PlanClarified { agent: AgentId::from_bits(1), clarified, document };
+        let answer = told(&Decision { facts: vec![fact], ..Decision::default() });
+        assert_eq!(answer["clarified_plan"]["errors_left"], 3);
+        assert_eq!(Digest::of(answer["clarified_plan"].to_string().as_bytes()), plan);
+    }
 }

@@ -60,6 +60,19 @@ fn agents_begin_over_several_turns_when_their_texts_take_much_work() {
 }
 
 #[test]
+fn many_small_expressions_are_much_work_too() {
+    let small = "${{ inputs.n }}".repeat(200);
+    let mut header = vec!["boot agents=60".to_owned(), "pipeline main".to_owned()];
+    header.extend((0..40).map(|at| format!("  agent a{at} command=\"work {small}\"")));
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let mut home = set_up(&header);
+    let first = began(&tell(&mut home, "start r1 in.n=1", 0));
+    let rest = follow(&mut home, 1, began);
+    assert!(first > 0 && first < 20, "{first} agents began in the turn of the request");
+    assert_eq!(first + rest.iter().sum::<usize>(), 40);
+}
+
+#[test]
 fn conditions_and_gates_wait_for_another_turn_too_and_may_be_given_up_meanwhile() {
     let mut header = vec!["pipeline main".to_owned()];
     for at in 0..20 {

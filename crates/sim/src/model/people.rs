@@ -50,6 +50,13 @@ impl Model {
         if tiers.max().is_some_and(|tier| tier > grant) {
             refusals.insert("EP0207");
         }
+        let repeated = request.lineage.as_ref().is_none_or(|lineage| {
+            let mut names = lineage.kept.keys().chain(lineage.forgiven.keys()).chain([&lineage.from]);
+            names.all(|name| score.pipeline.stages.iter().any(|stage| stage.name == *name))
+        });
+        if !repeated {
+            refusals.insert("EP0209");
+        }
         if refusals.is_empty() {
             if let Some(key) = &request.idempotency_key {
                 self.asked.insert(key.clone(), request.clone());
