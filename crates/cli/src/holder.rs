@@ -28,6 +28,9 @@ const START_AGAIN: Duration = Duration::from_millis(200);
 /// What a holder ends with when somebody else holds the home (EX_TEMPFAIL).
 const HELD_ALREADY: u8 = 75;
 
+/// The warning that a holder works with other settings.
+const OTHER_SETTINGS: &str = "EP0721";
+
 /// How much of the holder's last words is shown.
 const LAST_WORDS: usize = 12;
 
@@ -107,6 +110,16 @@ impl<'c> Desk<'c> {
         self.again(|| self.client.stream(path), is_away).await
     }
 
+    /// Says so when the holder works with other settings than a command would read now: it has those of its beginning.
+    pub(crate) async fn compare_settings(&self) -> Result<(), Failure> {
+        let ready: wire::Ready = self.get("/readyz").await?;
+        let ours = self.context.settings(self.home.root())?.digest();
+        if ready.settings.is_some_and(|theirs| theirs != ours) {
+            self.context.say(&format!("warning[{OTHER_SETTINGS}]: {}", other_settings(&ready)));
+        }
+        Ok(())
+    }
+
     /// Calls; starts a holder when there is none, and calls again when the one that was there has gone.
     async fn again<T, F: Future<Output = Result<T, CallError>>>(
         &self,
@@ -182,6 +195,19 @@ impl<'c> Desk<'c> {
             command.current_dir(self.home.root()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
         Ok(Started { child: command.spawn().map_err(cannot)?, log, from })
     }
+}
+
+/// What is to be known of a holder that works with other settings.
+pub(crate) fn other_settings(ready: &wire::Ready) -> String {
+    let alive = match ready.live_runs {
+        0 => "it leaves soon, and the next one reads them".to_owned(),
+        1 => "they are read when its live run has ended".to_owned(),
+        many => format!("they are read when its {many} live runs have ended"),
+    };
+    format!(
+        "the settings have changed since this home's holder (process {}) began, and are not in force: {alive}",
+        ready.pid
+    )
 }
 
 /// Whether nothing was done for sure: nobody was there, or the holder said that it is leaving.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use eparch_domain::limits;
+use eparch_domain::{Digest, limits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +102,11 @@ impl Settings {
         let settings: Settings = toml::from_str(text).map_err(|problem| problem.to_string())?;
         settings.check()?;
         Ok(settings)
+    }
+
+    /// What tells these settings from others.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&serde_json::to_vec(self).expect("settings are plain data"))
     }
 
     /// The JSON Schema of the settings, for editors: `eparch.toml` read as JSON.

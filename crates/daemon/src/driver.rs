@@ -15,7 +15,7 @@ use eparch_governor::{Effect, Event, Governor};
 use eparch_ledger::EffectRef;
 
 pub use self::core::{Core, Done, ENGINE, Input, RecoverError, SavedState, TurnError};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, Left};
 
 /// A snapshot is taken after so many entries: recovery reads at most that many, and a journal of a million holds a
 /// hundred moments that were worth writing.
@@ -32,12 +32,15 @@ pub trait Shell: Send {
     fn stopped(&mut self, why: &JournalError);
 }
 
-/// Why an input came to nothing.
+/// Why an input came to nothing, as far as is known.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SubmitError {
     /// The ledger could not be written, so nothing happened (G1).
     #[error("the ledger cannot be written, so nothing was done: {0}")]
     Ledger(String),
+    /// The ledger did not say in time whether it wrote it, and cannot be asked yet.
+    #[error("whether this was written into the ledger is open: {0}")]
+    Unknown(String),
     /// What was handed in could not have been read back from the ledger; nothing of it happened.
     #[error("it cannot be written down: {0}")]
     Unreadable(String),
@@ -142,6 +145,8 @@ pub struct Driver<J, S> {
     clock: Arc<dyn Clock>,
     shell: S,
     from: Receiver<Message>,
+    /// Another process has the journal now: nothing can ever be decided here again.
+    taken_over: bool,
     saved_at: u64,
     /// The snapshot that is being written.
     saving: Option<JoinHandle<()>>,
@@ -169,6 +174,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
                 clock,
                 shell,
                 from,
+                taken_over: false,
                 saved_at,
                 saving: None,
             },
@@ -176,11 +182,12 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         )
     }
 
-    /// Runs until it is told to stop or every handle is gone. Begins the epoch first, and saves the last state.
+    /// Runs until it is told to stop, or every handle is gone, or another process has taken the journal over. Begins the
+    /// epoch first, and saves the last state.
     pub fn run(mut self) {
         self.begin_epoch();
         let mut going = true;
-        while going {
+        while going && !self.taken_over {
             let mut batch = Vec::new();
             match self.next() {
                 Ok(message) => going = self.take(message, &mut batch),
@@ -233,14 +240,37 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
             return;
         }
         self.try_again();
-        if let Err(journal) = self.commit(batch) {
-            self.failures = self.failures.saturating_add(1);
-            // A journal that fails with everything it is given is given time, not another epoch.
-            if self.failures == 1 {
-                self.rebuild(journal);
-            } else {
-                self.stopped = Some(journal);
+        let Err(failed) = self.commit(batch) else { return };
+        self.failures = self.failures.saturating_add(1);
+        // A journal that fails with everything it is given is given time, not another epoch.
+        if self.failures == 1 {
+            self.rebuild(failed.journal);
+        } else {
+            self.stopped = Some(failed.journal);
+        }
+        self.tell(failed.problem, failed.attempted, failed.replies);
+    }
+
+    /// Tells everybody who waited for a commit that failed what became of it. What was written counts, whatever was said
+    /// meanwhile: it is part of the state that was rebuilt. Its effects are not performed, since the new epoch has decided
+    /// anew about them.
+    fn tell(&self, problem: JournalError, attempted: Vec<Done>, replies: Vec<Option<Reply>>) {
+        let written = match (problem.left, &self.core) {
+            (Left::Nothing | Left::TakenOver, _) => Some(false),
+            (Left::Unknown, Some(core)) => core::was_written(core.journal(), &self.tenant, &attempted).ok(),
+            (Left::Unknown, None) => None,
+        };
+        let problem = problem.to_string();
+        match written {
+            Some(true) => {
+                for (done, reply) in attempted.into_iter().zip(replies) {
+                    if let Some(reply) = reply {
+                        reply(Ok(done));
+                    }
+                }
             }
+            Some(false) => refuse(replies, &SubmitError::Ledger(problem)),
+            None => refuse(replies, &SubmitError::Unknown(problem)),
         }
     }
 
@@ -251,12 +281,11 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         }
     }
 
-    /// Decides on a batch, writes it down and sets it going. When it cannot be written, gives the journal back: nothing
-    /// in memory counts any more.
-    fn commit(&mut self, batch: Vec<(Input, Option<Reply>)>) -> Result<(), J> {
+    /// Decides on a batch, writes it down and sets it going. When it cannot be written, nothing in memory counts any more.
+    fn commit(&mut self, batch: Vec<(Input, Option<Reply>)>) -> Result<(), Failed<J>> {
         let (mut inputs, mut replies): (Vec<Input>, Vec<Option<Reply>>) = batch.into_iter().unzip();
         let Some(mut core) = self.core.take() else {
-            refuse(replies, STOPPED);
+            refuse(replies, &SubmitError::Ledger(STOPPED.to_owned()));
             return Ok(());
         };
         let now = self.clock.now();
@@ -275,13 +304,14 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
                     }
                 }
                 Err(problem) => {
-                    let problem = match problem {
-                        TurnError::Journal(problem) => problem,
-                        unreadable @ TurnError::Unreadable { .. } => JournalError::of(&unreadable),
+                    let (problem, attempted) = match problem {
+                        TurnError::Journal { problem, attempted } => (problem, attempted),
+                        unreadable @ TurnError::Unreadable { .. } => {
+                            (JournalError::of(&unreadable), Vec::new())
+                        }
                     };
                     self.shell.stopped(&problem);
-                    refuse(replies, &problem.to_string());
-                    return Err(core.into_journal());
+                    return Err(Failed { journal: core.into_journal(), problem, attempted, replies });
                 }
             }
         };
@@ -305,23 +335,26 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
     /// Begins a new epoch on what the journal says: whether a failed commit happened is known only to it. When that
     /// fails too, the tenant stays stopped, and is tried again.
     fn rebuild(&mut self, journal: J) {
-        let recovered = journal
-            .reopen()
-            .ok()
-            .and_then(|epoch| Core::recover(journal.clone(), self.tenant.clone(), epoch).ok());
-        match recovered {
-            Some(core) => {
+        let epoch = match journal.reopen() {
+            Ok(epoch) => epoch,
+            Err(problem) => {
+                self.taken_over |= problem.left == Left::TakenOver;
+                return self.stop(journal);
+            }
+        };
+        match Core::recover(journal.clone(), self.tenant.clone(), epoch) {
+            Ok(core) => {
                 self.core = Some(core);
                 self.begin_epoch();
             }
-            None => self.stop(journal),
+            Err(_) => self.stop(journal),
         }
     }
 
     fn begin_epoch(&mut self) {
         let Some(core) = &self.core else { return };
         let begun = match core.boot(self.agents_at_once) {
-            Ok(boot) => self.commit(vec![(boot, None)]).err(),
+            Ok(boot) => self.commit(vec![(boot, None)]).err().map(|failed| failed.journal),
             Err(_) => self.core.take().map(Core::into_journal),
         };
         if let Some(journal) = begun {
@@ -372,9 +405,17 @@ fn wait_after(failures: u32) -> Span {
     Span::from_millis(millis.min(limits::LEDGER_RETRY_MAX.millis()))
 }
 
-fn refuse(replies: Vec<Option<Reply>>, why: &str) {
+/// A commit that failed: the journal, what it was to write, and who waits to hear of that.
+struct Failed<J> {
+    journal: J,
+    problem: JournalError,
+    attempted: Vec<Done>,
+    replies: Vec<Option<Reply>>,
+}
+
+fn refuse(replies: Vec<Option<Reply>>, why: &SubmitError) {
     for reply in replies.into_iter().flatten() {
-        reply(Err(SubmitError::Ledger(why.to_owned())));
+        reply(Err(why.clone()));
     }
 }
 

@@ -12,7 +12,7 @@ use eparch_ledger::views::{Views, ViewsError};
 use eparch_ledger::{Ledger, OpenError, ReadError, Settings as LedgerSettings};
 use eparch_sandbox::Launcher;
 use tokio::net::UnixListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::agents::live::Agents;
 use crate::api::{self, App, ReadModels};
@@ -53,6 +53,9 @@ pub enum HoldError {
     /// The first operator cannot be made known.
     #[error("cannot make the first operator known")]
     Owner(#[source] SubmitError),
+    /// Another process has opened the ledger for writing since, although this one held it.
+    #[error("another process has taken this home over")]
+    TakenOver,
     /// The socket, or a thread, cannot be had.
     #[error("cannot {what}")]
     Io {
@@ -127,18 +130,29 @@ async fn serve(
         runtime: runtime.clone(),
         agents: Agents::default(),
         definitions: Mutex::default(),
+        settings: options.settings.digest(),
+        notices: core.unused_snapshot().map(str::to_owned).into_iter().collect(),
         head: watch::channel(core.seq()).0,
     });
     let views = Views::open(&home.views()).map_err(HoldError::Views)?;
     let models = ReadModels { views, reader: ledger.reader().map_err(HoldError::Read)? };
     let at_once = options.settings.agents.at_once;
     let (driver, handle) = Driver::new(core, at_once, clock, |handle| Performer::new(tools.clone(), handle));
+    let (ended, driver_ended) = oneshot::channel();
     let thread = std::thread::Builder::new()
         .name("driver".to_owned())
-        .spawn(move || driver.run())
+        .spawn(move || {
+            driver.run();
+            // Nobody waits for it any more when the holder is leaving.
+            let _ = ended.send(());
+        })
         .map_err(|source| HoldError::Io { what: "start the driver", source })?;
 
-    let result = open_doors(home, options, &tools, &handle, models).await;
+    // Told to end by nobody here, the driver ends when it can never write again.
+    let result = tokio::select! {
+        result = open_doors(home, options, &tools, &handle, models) => result,
+        _ = driver_ended => Err(HoldError::TakenOver),
+    };
 
     // First the driver, then the agents: what becomes of an agent that its holder left is not a failure of its own. The
     // next holder finds it cut off.

@@ -3,15 +3,35 @@
 use std::sync::Arc;
 
 use eparch_domain::{Clock, Digest, Name};
-use eparch_ledger::{Append, Appended, Document, EffectRef, Entry, Ledger, Snapshot};
+use eparch_ledger::{Append, Appended, Document, EffectRef, Entry, Ledger, Snapshot, WriteError};
 
-/// What went wrong with the journal, in words; nothing of what was asked counts.
+/// What went wrong with the journal, in words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct JournalError(pub String);
+#[error("{what}")]
+pub struct JournalError {
+    what: String,
+    /// What it leaves behind.
+    pub left: Left,
+}
+
+/// What a request to the journal that failed leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing of it was written.
+    Nothing,
+    /// Whether it was written is open: the journal knows, once it is open again.
+    Unknown,
+    /// Nothing of it was written, and nothing will be: another process has this journal now, for good.
+    TakenOver,
+}
 
 impl JournalError {
-    /// The whole chain of causes in one line.
+    /// An error in words.
+    pub fn new(what: impl Into<String>, left: Left) -> JournalError {
+        JournalError { what: what.into(), left }
+    }
+
+    /// The whole chain of causes in one line, of something that was to be read.
     pub(crate) fn of(error: &dyn std::error::Error) -> JournalError {
         let mut text = error.to_string();
         let mut cause = error.source();
@@ -20,14 +40,25 @@ impl JournalError {
             text.push_str(&next.to_string());
             cause = next.source();
         }
-        JournalError(text)
+        JournalError::new(text, Left::Nothing)
+    }
+}
+
+impl From<WriteError> for JournalError {
+    fn from(error: WriteError) -> JournalError {
+        let left = match &error {
+            WriteError::Late | WriteError::Storage(_) | WriteError::Closed => Left::Unknown,
+            WriteError::Fenced { .. } => Left::TakenOver,
+            _ => Left::Nothing,
+        };
+        JournalError { left, ..JournalError::of(&error) }
     }
 }
 
 /// An append-only journal, as the driver uses it.
 pub trait Journal {
-    /// Adds entries, all or none, durably; within `limits::LEDGER_WRITE_DEADLINE` or not at all as far as the caller may
-    /// assume (G1).
+    /// Adds entries, all or none, durably; within `limits::LEDGER_WRITE_DEADLINE`, or the caller may rely on nothing of it
+    /// (G1) until the error, or the reopened journal, says what became of it.
     fn append(&self, request: Append) -> Result<Appended, JournalError>;
     /// Up to `limit` entries from `from` on.
     fn entries(&self, tenant: &Name, from: u64, limit: usize) -> Result<Vec<Entry>, JournalError>;
@@ -65,7 +96,7 @@ impl LedgerJournal {
 
 impl Journal for LedgerJournal {
     fn append(&self, request: Append) -> Result<Appended, JournalError> {
-        self.ledger.append(request).map_err(|error| JournalError::of(&error))
+        Ok(self.ledger.append(request)?)
     }
 
     fn entries(&self, tenant: &Name, from: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
@@ -85,10 +116,10 @@ impl Journal for LedgerJournal {
     }
 
     fn save_snapshot(&self, tenant: &Name, seq: u64, body: Vec<u8>) -> Result<(), JournalError> {
-        self.ledger.save_snapshot(tenant, Snapshot { seq, body }).map_err(|error| JournalError::of(&error))
+        Ok(self.ledger.save_snapshot(tenant, Snapshot { seq, body })?)
     }
 
     fn reopen(&self) -> Result<u64, JournalError> {
-        self.ledger.reopen(self.clock.now().wall).map_err(|error| JournalError::of(&error))
+        Ok(self.ledger.reopen(self.clock.now().wall)?)
     }
 }

@@ -44,6 +44,10 @@ pub(crate) struct Tools {
     pub(crate) runtime: Runtime,
     pub(crate) agents: Agents,
     pub(crate) definitions: Mutex<BTreeMap<Digest, Arc<Pipeline>>>,
+    /// The digest of the settings in force.
+    pub(crate) settings: Digest,
+    /// What was met at the start that is worth knowing and stops nothing.
+    pub(crate) notices: Vec<String>,
     /// Told after every commit.
     pub(crate) head: tokio::sync::watch::Sender<u64>,
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use eparch_daemon::journal::{Journal, JournalError};
+use eparch_daemon::journal::{Journal, JournalError, Left};
 use eparch_domain::{Digest, Name};
 use eparch_ledger::{Append, Appended, Document, EffectRef, Entry, Snapshot};
 
@@ -53,16 +53,16 @@ impl Journal for SimJournal {
         let mut kept = self.0.borrow_mut();
         let disk = std::mem::take(&mut kept.disk);
         if disk == Disk::Fails {
-            return Err(JournalError("the disk is gone".to_owned()));
+            return Err(JournalError::new("the disk is gone", Left::Nothing));
         }
         let first_seq = kept.entries.len() as u64 + 1;
         if request.after + 1 != first_seq {
-            return Err(JournalError("the history has moved on".to_owned()));
+            return Err(JournalError::new("the history has moved on", Left::Nothing));
         }
         for (entry, seq) in request.entries.into_iter().zip(first_seq..) {
             for done in entry.acknowledges {
                 if !kept.due.remove(&done) {
-                    return Err(JournalError(format!("{done:?} is not due")));
+                    return Err(JournalError::new(format!("{done:?} is not due"), Left::Nothing));
                 }
             }
             kept.due.extend((0..entry.effects_due).map(|idx| EffectRef { seq, idx }));
@@ -73,7 +73,9 @@ impl Journal for SimJournal {
             kept.entries.push(Entry { seq, body: entry.body });
         }
         match disk {
-            Disk::WritesAndFails => Err(JournalError("nobody knows whether it was written".to_owned())),
+            Disk::WritesAndFails => {
+                Err(JournalError::new("nobody knows whether it was written", Left::Unknown))
+            }
             _ => Ok(Appended { first_seq, last_seq: kept.entries.len() as u64 }),
         }
     }

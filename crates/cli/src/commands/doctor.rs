@@ -13,6 +13,7 @@ use serde_json::json;
 use super::ledger::{check_of, tenant};
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit};
+use crate::holder::other_settings;
 use crate::output::outln;
 use crate::{paint, watch};
 
@@ -143,7 +144,8 @@ async fn home(context: &Context, root: &Path) -> Vec<Finding> {
         );
         return vec![there, space(root)];
     };
-    let mut found = vec![permissions(&home), space(root), settings(context, root), holder(&home).await];
+    let mut found = vec![permissions(&home), space(root), settings(context, root)];
+    found.extend(holder(context, &home).await);
     found.extend(ledger(context, &home));
     found
 }
@@ -218,18 +220,34 @@ fn settings(context: &Context, root: &Path) -> Finding {
     }
 }
 
-async fn holder(home: &Home) -> Finding {
+async fn holder(context: &Context, home: &Home) -> Vec<Finding> {
     match Client::new(&home.socket(), String::new()).get::<Ready>("/readyz").await {
-        Ok(ready) => good(
-            "holder",
-            format!("process {}, {} live runs, version {}", ready.pid, ready.live_runs, ready.version),
-        ),
-        Err(eparch_daemon::CallError::Absent(_)) => good("holder", "none; one is started when it is needed"),
-        Err(problem) => bad(
+        Ok(ready) => {
+            let alive =
+                format!("process {}, {} live runs, version {}", ready.pid, ready.live_runs, ready.version);
+            let mut found = vec![good("holder", alive)];
+            let ours = context.settings(home.root()).ok().map(|settings| settings.digest());
+            if ready.settings.is_some() && ours.is_some() && ready.settings != ours {
+                found.push(poor("settings in force", other_settings(&ready), ""));
+            }
+            let unwell = |(what, more): (&str, &[String])| {
+                more.iter().map(|more| poor(what, more, "")).collect::<Vec<_>>()
+            };
+            found.extend(
+                [("witness", ready.anchors_behind.as_slice()), ("notice", ready.notices.as_slice())]
+                    .into_iter()
+                    .flat_map(unwell),
+            );
+            found
+        }
+        Err(eparch_daemon::CallError::Absent(_)) => {
+            vec![good("holder", "none; one is started when it is needed")]
+        }
+        Err(problem) => vec![bad(
             "holder",
             problem.to_string(),
             "HOME/logs/holder.log says why; end it with SIGTERM and another takes its place",
-        ),
+        )],
     }
 }
 

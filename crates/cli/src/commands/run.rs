@@ -20,6 +20,7 @@ pub(crate) async fn run(context: &Context, asked: &Run) -> Result<u8, Failure> {
     pipeline::bind(&checked_pipeline, &request.inputs)?;
     let desk = Desk::of(context, init::home_or_new(context)?)?;
     check_approver(&desk, asked.watch.approve_as.as_ref())?;
+    desk.compare_settings().await?;
     let interrupts = Interrupts::listen()?;
     let started: Started = desk.post_again("/api/runs", &request).await?;
     if asked.watch.detach {

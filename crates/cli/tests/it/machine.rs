@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::console::Place;
+use crate::console::{Place, one_stage};
 
 #[test]
 fn words_that_are_no_command_exit_64_and_help_exits_0() {
@@ -101,4 +101,24 @@ fn settings_are_shown_and_bad_ones_exit_78() {
     }
     place.ok(&["init"]);
     assert_eq!(place.say(&["runs", "--config", &file]).code, 78, "found out before a holder is started");
+}
+
+#[test]
+fn settings_that_a_living_holder_has_not_read_are_said_not_to_be_in_force() {
+    let place = Place::new();
+    place.ok(&["init", "--owner", "ada"]);
+    let file = place.file("p.yaml", &one_stage("echo done"));
+    let waits = place.file(
+        "gate.yaml",
+        "name: gated\nstages:\n  - name: review\n    type: gate\n    config: {approvers: [team-lead]}\n",
+    );
+    let said = place.say(&["run", &waits, "--detach"]);
+    assert!(said.code == 0 && !said.err.contains("EP0721"), "{said:?}");
+    let run = said.out.trim();
+    fs::write(place.home().join("eparch.toml"), "[agents]\nat_once = 3\n").unwrap();
+    let said = place.say(&["run", &file]);
+    assert!(said.code == 0 && said.err.contains("warning[EP0721]"), "{said:?}");
+    assert!(said.err.contains("its live run has ended"), "{said:?}");
+    assert!(place.say(&["doctor"]).out.contains("settings in force"));
+    place.ok(&["runs", "stop", run]);
 }

@@ -13,8 +13,9 @@ use super::wire::Ready;
 use super::{App, Caller};
 use crate::agents::prepare::in_full;
 use crate::driver::ENGINE;
+use eparch_domain::Name;
 use eparch_governor::OperatorRole;
-use eparch_ledger::AnchorHealth;
+use eparch_ledger::{AnchorHealth, Health, WriteError};
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -35,10 +36,21 @@ async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Ready>) {
         epoch: health.epoch,
         seq: *app.tools.head.borrow(),
         live_runs: live_runs.unwrap_or_default(),
-        ledger_failure: health.failure.map(|failure| failure.to_string()),
+        ledger_failure: health.failure.as_ref().map(|failure| in_full(failure)),
         anchors_behind: health.anchors.iter().filter_map(behind).collect(),
+        notices: notices(&app, &health),
+        settings: Some(app.tools.settings),
     };
     (if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(ready))
+}
+
+/// What is worth knowing and stops nothing, in sentences.
+fn notices(app: &App, health: &Health) -> Vec<String> {
+    let unsigned =
+        |(tenant, why): (&Name, &WriteError)| format!("no checkpoint can be signed for {tenant}: {why}");
+    let mut found: Vec<String> = health.unsigned.iter().map(unsigned).collect();
+    found.extend(health.notices.iter().chain(&app.tools.notices).cloned());
+    found
 }
 
 /// An anchor folder that does not have what it should, in a sentence.

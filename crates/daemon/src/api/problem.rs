@@ -67,6 +67,11 @@ impl From<SubmitError> for Problem {
             SubmitError::Ledger(_) => {
                 ("EP0510", "nothing was done; free disk space or repair the disk of the home, then try again")
             }
+            SubmitError::Unknown(_) => {
+                return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "EP0513", &error.to_string()).hint(
+                    "see what became of it before you ask again: `eparch runs list`, `eparch approvals list`",
+                );
+            }
             SubmitError::Unreadable(_) => {
                 return Problem::new(StatusCode::BAD_REQUEST, "EP0519", &error.to_string())
                     .hint("values nest too deeply, or are not plain data; make them simpler");

@@ -160,4 +160,10 @@ pub struct Ready {
     /// Folders for signed checkpoints that cannot be written to, and why.
     #[serde(default)]
     pub anchors_behind: Vec<String>,
+    /// What else was met that is worth knowing and stops nothing.
+    #[serde(default)]
+    pub notices: Vec<String>,
+    /// The digest of the settings it works with: those there were when it began.
+    #[serde(default)]
+    pub settings: Option<Digest>,
 }

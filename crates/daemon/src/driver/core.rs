@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use eparch_domain::{Digest, Moment, Name};
 use eparch_governor::{Effect, Event, Governor, RECORD_FORMAT, Record, RecordError, RestoreError, Snapshot};
-use eparch_ledger::{Append, EffectRef, NewDocument, NewEntry};
+use eparch_ledger::{Append, EffectRef, Entry, NewDocument, NewEntry};
 use eparch_pipeline::Pipeline;
 
 use crate::journal::{Journal, JournalError};
@@ -61,11 +61,16 @@ impl Done {
 }
 
 /// Why nothing was decided.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum TurnError {
     /// The journal failed. The core counts no more: it is thrown away, and another one recovers.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
+    #[error("{problem}")]
+    Journal {
+        /// How.
+        problem: JournalError,
+        /// What was to be written. Whether it was may be open: [`was_written`] asks the journal once it is open again.
+        attempted: Vec<Done>,
+    },
     /// The record of one input could not have been read back, and nobody could ever hold the home again. The core stands
     /// where it stood before: without that input the others may be handed in again.
     #[error("its record could not be read back: {why}")]
@@ -218,7 +223,10 @@ impl<J: Journal> Core<J> {
             let entry = self.entry(input, &record, acknowledged(input, &mut due));
             if let Err(problem) = read_back(&entry.body) {
                 // The governor has moved on with what must not be written.
-                self.load().map_err(|problem| JournalError::of(&problem))?;
+                self.load().map_err(|problem| TurnError::Journal {
+                    problem: JournalError::of(&problem),
+                    attempted: Vec::new(),
+                })?;
                 return Err(TurnError::Unreadable { input: at, why: problem.to_string() });
             }
             if let Some(due) = &mut due {
@@ -231,7 +239,10 @@ impl<J: Journal> Core<J> {
             return Ok(done);
         }
         let request = Append { tenant: self.tenant.clone(), after: self.seq, entries };
-        let appended = self.journal.append(request)?;
+        let appended = match self.journal.append(request) {
+            Ok(appended) => appended,
+            Err(problem) => return Err(TurnError::Journal { problem, attempted: done }),
+        };
         self.remember_kept(&done);
         self.seq = appended.last_seq;
         self.last = now;
@@ -331,6 +342,18 @@ impl<J: Journal> Core<J> {
     pub fn into_journal(self) -> J {
         self.journal
     }
+}
+
+/// Whether the journal has what a turn was to write: all of it, byte for byte, since it takes all or none.
+pub(super) fn was_written(
+    journal: &impl Journal,
+    tenant: &Name,
+    attempted: &[Done],
+) -> Result<bool, JournalError> {
+    let Some(first) = attempted.first() else { return Ok(false) };
+    let found = journal.entries(tenant, first.seq, attempted.len())?;
+    let same = |(entry, done): (&Entry, &Done)| entry.seq == done.seq && entry.body == done.record.to_bytes();
+    Ok(found.len() == attempted.len() && found.iter().zip(attempted).all(same))
 }
 
 /// A reader of JSON goes so deep, and no deeper.

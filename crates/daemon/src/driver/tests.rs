@@ -23,8 +23,13 @@ struct Kept {
     due: BTreeSet<EffectRef>,
     snapshot: Option<Snapshot>,
     epoch: u64,
-    /// Appends until one fails.
+    /// Appends until one fails, and what it leaves behind.
     fails_in: Option<u32>,
+    leaves: Option<Left>,
+    /// That one writes all the same.
+    writes_all_the_same: bool,
+    /// Somebody else has it.
+    taken_over: bool,
     /// Reopenings that fail from now on.
     stays_shut: u32,
     read: usize,
@@ -47,18 +52,26 @@ impl Memory {
 impl Journal for Memory {
     fn append(&self, request: Append) -> Result<Appended, JournalError> {
         let mut kept = self.kept();
+        let mut failure = None;
         if let Some(left) = kept.fails_in {
             kept.fails_in = left.checked_sub(1);
             if left == 0 {
-                return Err(JournalError("the disk failed once".to_owned()));
+                failure =
+                    Some(JournalError::new("the disk failed once", kept.leaves.unwrap_or(Left::Unknown)));
             }
+        }
+        if let Some(failure) = &failure
+            && !kept.writes_all_the_same
+        {
+            return Err(failure.clone());
         }
         let first_seq = kept.entries.len() as u64 + 1;
         assert_eq!(request.after + 1, first_seq, "the history has moved on");
         let mut due = kept.due.clone();
         for (entry, seq) in request.entries.iter().zip(first_seq..) {
             if let Some(settled) = entry.acknowledges.iter().find(|effect| !due.remove(effect)) {
-                return Err(JournalError(format!("{settled:?} does not wait for a result")));
+                let why = format!("{settled:?} does not wait for a result");
+                return Err(JournalError::new(why, Left::Nothing));
             }
             due.extend((0..entry.effects_due).map(|idx| EffectRef { seq, idx }));
         }
@@ -69,7 +82,7 @@ impl Journal for Memory {
                 kept.documents.insert(new.digest, Document { kind: new.kind, seq, bytes: new.bytes });
             }
         }
-        Ok(Appended { first_seq, last_seq: kept.entries.len() as u64 })
+        failure.map_or(Ok(Appended { first_seq, last_seq: kept.entries.len() as u64 }), Err)
     }
 
     fn entries(&self, _: &Name, from: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
@@ -101,7 +114,10 @@ impl Journal for Memory {
         let mut kept = self.kept();
         if kept.stays_shut > 0 {
             kept.stays_shut -= 1;
-            return Err(JournalError("the disk is still full".to_owned()));
+            return Err(JournalError::new("the disk is still full", Left::Unknown));
+        }
+        if kept.taken_over {
+            return Err(JournalError::new("somebody else has it", Left::TakenOver));
         }
         kept.epoch += 1;
         Ok(kept.epoch)
@@ -261,6 +277,61 @@ fn g7_one_failed_commit_with_agents_in_flight_is_one_new_epoch() {
     }
     let journal = driven.end();
     assert_eq!((journal.boots(), journal.kept().epoch), (2, 2));
+}
+
+#[test]
+fn g1_whoever_asked_is_told_what_became_of_a_commit_that_failed() {
+    for (writes_all_the_same, leaves) in
+        [(false, Left::Nothing), (false, Left::Unknown), (true, Left::Unknown)]
+    {
+        let driven = drive(Memory::default());
+        driven.began();
+        {
+            let mut kept = driven.journal.kept();
+            (kept.fails_in, kept.leaves, kept.writes_all_the_same) =
+                (Some(0), Some(leaves), writes_all_the_same);
+        }
+        let answer = driven.handle.decide(Event::ClockTurned.into());
+        let head = driven.journal.kept().entries.len() as u64;
+        match answer {
+            Ok(done) => {
+                assert_eq!((writes_all_the_same, done.seq), (true, head - 1), "the boot came after it")
+            }
+            Err(SubmitError::Ledger(_)) => assert!(!writes_all_the_same),
+            Err(other) => panic!("{other}"),
+        }
+        assert_eq!(driven.end().boots(), 2);
+    }
+}
+
+#[test]
+fn g1_nobody_is_told_that_nothing_was_done_while_that_is_open() {
+    for writes_all_the_same in [false, true] {
+        let driven = drive(Memory::default());
+        driven.began();
+        {
+            let mut kept = driven.journal.kept();
+            (kept.fails_in, kept.writes_all_the_same, kept.stays_shut) = (Some(0), writes_all_the_same, 1);
+        }
+        let answer = driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
+        assert!(matches!(answer, SubmitError::Unknown(_)), "{answer}");
+        driven.end();
+    }
+}
+
+#[test]
+fn a_driver_whose_journal_was_taken_over_ends() {
+    let driven = drive(Memory::default());
+    driven.began();
+    {
+        let mut kept = driven.journal.kept();
+        (kept.fails_in, kept.leaves, kept.taken_over) = (Some(0), Some(Left::TakenOver), true);
+    }
+    let answer = driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
+    assert!(matches!(answer, SubmitError::Ledger(_)), "{answer}");
+    driven.thread.join().unwrap();
+    let answer = driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
+    assert!(matches!(answer, SubmitError::Gone), "{answer}");
 }
 
 #[test]
