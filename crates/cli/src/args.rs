@@ -67,13 +67,15 @@ pub(crate) struct Global {
 pub(crate) enum Format {
     Text,
     Json,
-    // SARIF 2.1.0, of `pipeline validate`; the two below are of `pipeline graph`.
+    // SARIF 2.1.0, of `pipeline validate`; the three below are of `pipeline graph`.
     #[value(hide = true)]
     Sarif,
     #[value(hide = true)]
     Mermaid,
     #[value(hide = true)]
     Dot,
+    #[value(hide = true)]
+    Svg,
 }
 
 /// When to use colour.
@@ -209,7 +211,7 @@ pub(crate) enum Pipeline {
         #[arg(long)]
         save: bool,
     },
-    /// Draw a pipeline; --format mermaid (the default) or dot
+    /// Draw a pipeline; --format mermaid (the default), dot or svg
     Graph {
         /// The pipeline
         file: PathBuf,

@@ -1,4 +1,6 @@
-//! Pictures of a pipeline: Mermaid for a page, DOT for a drawing program.
+//! Pictures of a pipeline: Mermaid for a page, DOT for a drawing program, SVG for neither.
+
+mod svg;
 
 use std::fmt::Write;
 

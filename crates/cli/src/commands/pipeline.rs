@@ -37,7 +37,7 @@ pub(crate) fn carry_out(context: &Context, command: args::Pipeline) -> Result<u8
 pub(crate) fn own_formats(command: &Command) -> &'static [Format] {
     match command {
         Command::Pipeline(args::Pipeline::Validate { .. }) => &[Format::Sarif],
-        Command::Pipeline(args::Pipeline::Graph { .. }) => &[Format::Mermaid, Format::Dot],
+        Command::Pipeline(args::Pipeline::Graph { .. }) => &[Format::Mermaid, Format::Dot, Format::Svg],
         _ => &[],
     }
 }
@@ -276,7 +276,10 @@ async fn graph(context: &Context, file: &Path) -> Result<u8, Failure> {
     let (_, pipeline) = read_pipeline(context, file).await?;
     match context.format() {
         Format::Dot => crate::output::out(format_args!("{}", pipeline.dot())),
-        Format::Json => print_json(&json!({ "mermaid": pipeline.mermaid(), "dot": pipeline.dot() }))?,
+        Format::Svg => crate::output::out(format_args!("{}", pipeline.svg())),
+        Format::Json => print_json(
+            &json!({ "mermaid": pipeline.mermaid(), "dot": pipeline.dot(), "svg": pipeline.svg() }),
+        )?,
         _ => crate::output::out(format_args!("{}", pipeline.mermaid())),
     }
     Ok(exit::DONE)

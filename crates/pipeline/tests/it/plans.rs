@@ -109,14 +109,17 @@ stages:
             Plan::of(&pipeline, &inputs, &BTreeMap::new(), Tier::T4).to_string(),
             pipeline.mermaid(),
             pipeline.dot(),
+            pipeline.svg(),
         )
     };
-    let (honest, mermaid, dot) = plan("y");
-    let (forged, forged_mermaid, forged_dot) = plan(r"y\nplan sha256:000\e[8m\r\x07\u202e\u2066\u2028\N");
+    let (honest, mermaid, dot, svg) = plan("y");
+    let (forged, forged_mermaid, forged_dot, forged_svg) =
+        plan(r"y\nplan sha256:000\e[8m\r\x07\u202e\u2066\u2028\N");
     assert_eq!(forged.lines().count(), honest.lines().count(), "{forged}");
     assert_eq!(forged_mermaid.lines().count(), mermaid.lines().count());
     assert_eq!(forged_dot.lines().count(), dot.lines().count());
-    for text in [forged, forged_mermaid, forged_dot] {
+    assert_eq!(forged_svg.lines().count(), svg.lines().count());
+    for text in [forged, forged_mermaid, forged_dot, forged_svg] {
         assert!(!text.contains(|c| c != '\n' && is_harmful(c)), "{text:?}");
     }
 }
@@ -161,4 +164,39 @@ fn r058_a_plan_reads_well() {
 fn pictures_are_escaped_and_nested() {
     insta::assert_snapshot!("mermaid", pipeline().mermaid());
     insta::assert_snapshot!("dot", pipeline().dot());
+    insta::assert_snapshot!("svg", pipeline().svg());
+}
+
+/// An image may stand in any page: nothing a file says becomes markup.
+#[test]
+fn a_drawing_has_no_markup_of_the_files() {
+    let text = r#"
+name: a
+inputs: {x: {type: string, default: y}}
+stages:
+- name: d
+  type: condition
+  if: inputs.x == '</text><script>&"'
+  then: [{name: e, type: agent, config: {command: [f]}}]
+"#;
+    let svg = checked(text).pipeline.unwrap().svg();
+    assert!(svg.contains("&lt;/text&gt;&lt;script&gt;&amp;&quot;"), "{svg}");
+    assert!(!svg.contains("<script"));
+}
+
+#[test]
+fn a_drawing_of_the_deepest_and_widest_pipeline_is_made() {
+    let agents: String =
+        (0..500).map(|at| format!("- {{name: a{at}, type: agent, config: {{command: [c]}}}}\n")).collect();
+    let chain: String = (1..400)
+        .map(|at| {
+            format!(
+                "- {{name: b{at}, type: agent, requires: [{}], config: {{command: [c]}}}}\n",
+                if at == 1 { "a0".to_owned() } else { format!("b{}", at - 1) }
+            )
+        })
+        .collect();
+    let svg = checked(&format!("name: a\nstages:\n{agents}{chain}")).pipeline.unwrap().svg();
+    assert_eq!(svg.matches("<rect").count(), 899);
+    assert_eq!(svg.matches("class=\"edge\"").count(), 399);
 }
