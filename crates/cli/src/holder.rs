@@ -31,6 +31,10 @@ const HELD_ALREADY: u8 = 75;
 /// The warning that a holder works with other settings.
 const OTHER_SETTINGS: &str = "EP0721";
 
+/// How a holder's allocator is told to take memory as it needs it, not ahead in huge pages: it lives long, with a thread for
+/// each agent, and what each of them would take ahead adds up (decision 0009).
+const FRUGAL: (&str, &str) = ("MIMALLOC_ARENA_EAGER_COMMIT", "0");
+
 /// How much of the holder's last words is shown.
 const LAST_WORDS: usize = 12;
 
@@ -187,7 +191,7 @@ impl<'c> Desk<'c> {
         // This very program, even when its file has been replaced meanwhile.
         let mut command = Command::new("/proc/self/exe");
         std::os::unix::process::CommandExt::arg0(&mut command, "eparch");
-        command.arg("__hold").arg("--home").arg(self.home.root());
+        command.arg("__hold").arg("--home").arg(self.home.root()).env(FRUGAL.0, FRUGAL.1);
         if let Some(config) = self.context.config_file() {
             command.arg("--config").arg(fs::canonicalize(config).map_err(cannot)?);
         }

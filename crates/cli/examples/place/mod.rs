@@ -89,7 +89,8 @@ impl Place {
     fn spawn(&self) -> (Instant, Child) {
         let begun = Instant::now();
         let mut command = Command::new(&self.binary);
-        command.args(["__hold", "--home"]).arg(&self.home);
+        // As the commands start it.
+        command.args(["__hold", "--home"]).arg(&self.home).env("MIMALLOC_ARENA_EAGER_COMMIT", "0");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         (begun, command.spawn().expect("a holder"))
     }
