@@ -52,7 +52,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// Crates that decide or name things: no clock, no dice, no disk, no network, no async.
 const PURE: &[&str] = &["eparch-domain", "eparch-pipeline", "eparch-governor"];
 
-/// Libraries that no pure crate may reach, not even through another library.
+/// Libraries that no pure crate may reach, not even through another library. (`rand_core` and `rand_xoshiro`, which `imbl`
+/// brings, only calculate: without `getrandom` there are no dice to seed them with.)
 const IMPURE_LIBRARIES: &[&str] = &[
     "async-std",
     "axum",
@@ -235,6 +236,14 @@ fn impurities(code: &[Token]) -> Vec<Impurity> {
         if let Some((_, why)) = IMPURE_WORDS.iter().find(|(impure, _)| *impure == word) {
             found.push(Impurity { line: token.line, word: word.to_owned(), why });
         }
+        // Whatever library it is of: the standard one's clocks have other words, too.
+        if word == "now" && is_path_before(&code[..at]) {
+            found.push(Impurity {
+                line: token.line,
+                word: "::now".to_owned(),
+                why: "the time comes with the event",
+            });
+        }
         if word == "std" {
             for (line, part) in parts_of_std(&code[at + 1..]) {
                 if let Some((_, why)) = IMPURE_PATHS.iter().find(|(impure, _)| *impure == part) {
@@ -244,6 +253,11 @@ fn impurities(code: &[Token]) -> Vec<Impurity> {
         }
     }
     found
+}
+
+/// Whether what comes next belongs to a path: `X::`.
+fn is_path_before(before: &[Token]) -> bool {
+    matches!(before, [.., first, second] if first.marks(':') && second.marks(':'))
 }
 
 /// The modules that `std::x` or `std::{x, y::z}` names.
@@ -356,11 +370,20 @@ mod tests {
     fn touching_the_world_is_found_in_every_spelling() {
         let code = tokens(
             "use std::fs;\nuse std::{fmt, net::TcpStream, collections::{BTreeMap, HashMap}};\n\
-             // use std::env\nlet t = std::time::Instant::now();\nasync fn f() {}\nstd::fmt::Debug;",
+             // use std::env\nlet t = std::time::Instant::now();\nasync fn f() {}\nstd::fmt::Debug;\n\
+             jiff::Timestamp::now();\nclock.now();",
         );
         let found: Vec<(usize, String)> =
             impurities(&code).into_iter().map(|impurity| (impurity.line, impurity.word)).collect();
-        let expected = [(1, "std::fs"), (2, "std::net"), (2, "HashMap"), (4, "Instant"), (5, "async")];
+        let expected = [
+            (1, "std::fs"),
+            (2, "std::net"),
+            (2, "HashMap"),
+            (4, "Instant"),
+            (4, "::now"),
+            (5, "async"),
+            (7, "::now"),
+        ];
         assert_eq!(found, expected.map(|(line, word)| (line, word.to_owned())));
     }
 
