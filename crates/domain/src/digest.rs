@@ -43,16 +43,32 @@ impl Digest {
 
     /// The 64 hexadecimal digits alone, for file names.
     pub fn hex(&self) -> String {
-        let mut text = String::with_capacity(64);
-        for byte in self.0 {
-            text.push(char::from(HEX[usize::from(byte >> 4)]));
-            text.push(char::from(HEX[usize::from(byte & 15)]));
+        self.text().as_str()[PREFIX.len()..].to_owned()
+    }
+
+    /// The digest as it is written. Records are full of digests: writing one takes no memory of its own.
+    fn text(&self) -> Text {
+        let mut text = [0; PREFIX.len() + 64];
+        let (prefix, digits) = text.split_at_mut(PREFIX.len());
+        prefix.copy_from_slice(PREFIX.as_bytes());
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
-        text
+        Text(text)
     }
 }
 
+const PREFIX: &str = "sha256:";
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
+
+struct Text([u8; PREFIX.len() + 64]);
+
+impl Text {
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("the prefix and hexadecimal digits are ASCII")
+    }
+}
 
 fn nibble(byte: u8) -> Option<u8> {
     match byte {
@@ -64,7 +80,7 @@ fn nibble(byte: u8) -> Option<u8> {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.hex())
+        f.write_str(self.text().as_str())
     }
 }
 
@@ -77,7 +93,7 @@ impl fmt::Debug for Digest {
 impl FromStr for Digest {
     type Err = BadDigest;
     fn from_str(text: &str) -> Result<Self, BadDigest> {
-        let hex = text.strip_prefix("sha256:").ok_or(BadDigest)?.as_bytes();
+        let hex = text.strip_prefix(PREFIX).ok_or(BadDigest)?.as_bytes();
         if hex.len() != 64 {
             return Err(BadDigest);
         }
@@ -91,7 +107,7 @@ impl FromStr for Digest {
 
 impl serde::Serialize for Digest {
     fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_str(self)
+        out.serialize_str(self.text().as_str())
     }
 }
 

@@ -28,7 +28,9 @@ fn write_bits(prefix: &str, bits: u128, f: &mut fmt::Formatter<'_>) -> fmt::Resu
         let index = usize::try_from((bits >> shift) & 31).expect("five bits fit");
         *slot = ALPHABET[index];
     }
-    write!(f, "{prefix}_{}", std::str::from_utf8(&text).expect("the alphabet is ASCII"))
+    f.write_str(prefix)?;
+    f.write_str("_")?;
+    f.write_str(std::str::from_utf8(&text).expect("the alphabet is ASCII"))
 }
 
 fn read_bits(prefix: &str, text: &str) -> Option<u128> {
