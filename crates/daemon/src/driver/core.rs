@@ -68,7 +68,7 @@ pub enum TurnError {
     Journal {
         /// How.
         problem: JournalError,
-        /// What was to be written. Whether it was may be open: [`was_written`] asks the journal once it is open again.
+        /// What was to be written. Whether it was may be open: the journal can be asked once it is open again.
         attempted: Vec<Done>,
     },
     /// The record of one input could not have been read back, and nobody could ever hold the home again. The core stands
