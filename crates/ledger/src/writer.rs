@@ -174,7 +174,7 @@ impl Writer {
     }
 
     fn transact(&self, connection: &Connection, jobs: &[Ask], now: Instant) -> Result<Done, BatchError> {
-        let mut batch = Batch::begin(connection, &self.tenants, self.boots.0)?;
+        let mut batch = Batch::begin(connection, &self.tenants, &self.key, self.boots.0)?;
         let mut outcomes = Vec::with_capacity(jobs.len());
         let (mut signed, mut unsigned) = (Vec::new(), Vec::new());
         for job in jobs {
@@ -184,20 +184,18 @@ impl Writer {
                     Err(error) => Outcome::Refused(error),
                 },
                 Ask::Save { tenant, snapshot, .. } => {
-                    match batch.alone(|batch| batch.save(tenant, snapshot, &self.key))? {
+                    match batch.alone(|batch| batch.save(tenant, snapshot))? {
                         Ok(()) => Outcome::Saved,
                         Err(error) => Outcome::Refused(error),
                     }
                 }
-                Ask::Sign { tenant, .. } => {
-                    match batch.alone(|batch| batch.sign(tenant, &self.key, self.boots))? {
-                        Ok(made) => {
-                            signed.push((tenant.clone(), made.tenant));
-                            Outcome::Signed(made)
-                        }
-                        Err(error) => Outcome::Refused(error),
+                Ask::Sign { tenant, .. } => match batch.alone(|batch| batch.sign(tenant, self.boots))? {
+                    Ok(made) => {
+                        signed.push((tenant.clone(), made.tenant));
+                        Outcome::Signed(made)
                     }
-                }
+                    Err(error) => Outcome::Refused(error),
+                },
                 Ask::Reopen { .. } => Outcome::Refused(WriteError::Closed),
             });
         }
@@ -206,7 +204,7 @@ impl Writer {
         let late = self.recent.iter().filter(|(_, recent)| recent.due <= now).map(|(tenant, _)| tenant);
         let due: BTreeSet<&Name> = fresh.chain(late).collect();
         for tenant in due {
-            match batch.alone(|batch| batch.sign(tenant, &self.key, self.boots))? {
+            match batch.alone(|batch| batch.sign(tenant, self.boots))? {
                 Ok(made) => signed.push((tenant.clone(), made.tenant)),
                 Err(error) => unsigned.push((tenant.clone(), error)),
             }

@@ -50,7 +50,7 @@ pub(crate) enum Ledger {
         /// given several times
         #[arg(long = "checkpoint", value_name = "FILE")]
         checkpoints: Vec<PathBuf>,
-        /// Accept entries behind the last checkpoint, which nothing vouches for
+        /// Accept entries behind the last checkpoint, which nothing vouches for; there must be one before them
         #[arg(long)]
         allow_unsigned_tail: bool,
     },

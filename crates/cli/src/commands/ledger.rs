@@ -276,7 +276,7 @@ impl Import<'_> {
         }
         let input = BufReader::new(File::open(file).map_err(|problem| cannot_read(file, &problem))?);
         let report = import_verify(input, &keys, &known).map_err(|problem| cannot_read(file, &problem))?;
-        let sound = report.is_sound() || self.allow_unsigned_tail && report.first_bad.is_none();
+        let sound = report.is_sound() || self.allow_unsigned_tail && report.is_sound_but_for_a_tail();
         if context.is_json() {
             let mut shown = serde_json::to_value(&report).unwrap_or_default();
             shown["sound"] = sound.into();
@@ -297,7 +297,11 @@ impl Import<'_> {
                 report.checkpoints,
                 report.root
             ),
-            None => outln!("{} no signed checkpoint vouches for all of it", paint.bad("✘ not sound:")),
+            None => outln!(
+                "{} no signed checkpoint vouches for {} of it",
+                paint.bad("✘ not sound:"),
+                if report.is_sound_but_for_a_tail() { "all" } else { "any" }
+            ),
             Some(bad) => outln!(
                 "{} from entry {} on (line {}): {}",
                 paint.bad("✘ not sound"),
@@ -319,9 +323,11 @@ impl Import<'_> {
             );
         }
         if report.first_bad.is_none() && !sound {
-            outln!(
-                "  name one kept elsewhere with --checkpoint FILE, or accept the rest with --allow-unsigned-tail"
-            );
+            let accept = match report.is_sound_but_for_a_tail() {
+                true => ", or accept the rest with --allow-unsigned-tail",
+                false => "",
+            };
+            outln!("  name one kept elsewhere with --checkpoint FILE{accept}");
         }
         if sound && self.checkpoints.is_empty() {
             outln!(

@@ -88,6 +88,11 @@ fn show_tenant(tenant: &TenantReport) {
         1 => outln!("  1 entry is newer than the last checkpoint outside the database"),
         many => outln!("  {many} entries are newer than the last checkpoint outside the database"),
     }
+    match tenant.beyond_last_checkpoint {
+        0 => {}
+        1 => outln!("  1 entry is newer than any signed checkpoint: nothing vouches for it"),
+        many => outln!("  {many} entries are newer than any signed checkpoint: nothing vouches for them"),
+    }
 }
 
 fn show_replay(replay: &Replay) {

@@ -131,10 +131,15 @@ fn an_export_is_checked_elsewhere() {
         lines.iter().filter(|line| !line.starts_with("{\"checkpoint\"")).copied().collect();
     fs::write(&export, unsigned).unwrap();
     let said = elsewhere.say(&check);
-    assert!(said.code == 1 && said.out.contains("no signed checkpoint vouches"), "{said:?}");
-    assert!(
-        elsewhere.ok(&[&check[..], &["--allow-unsigned-tail"]].concat()).contains("nothing vouches for them")
-    );
+    assert!(said.code == 1 && said.out.contains("no signed checkpoint vouches for any"), "{said:?}");
+    let allowing = [&check[..], &["--allow-unsigned-tail"]].concat();
+    assert_eq!(elsewhere.say(&allowing).code, 1, "there is nothing that it would be the tail of");
+    let mut tail = lines.clone();
+    tail.remove(lines.iter().rposition(|line| line.starts_with("{\"checkpoint\"")).unwrap());
+    fs::write(&export, tail.concat()).unwrap();
+    let said = elsewhere.say(&check);
+    assert!(said.code == 1 && said.out.contains("no signed checkpoint vouches for all"), "{said:?}");
+    assert!(elsewhere.ok(&allowing).contains("nothing vouches for them"));
     // Text of the file is shown as text.
     let hostile = text.replacen("\"key\":\"", "\"key\":\"\\u001b]0;owned\\u0007\\u001b[2J", 1);
     assert_ne!(hostile, text);

@@ -229,6 +229,8 @@ pub(crate) struct Claims<'a> {
     /// Rows of size, root and note, by size.
     stored: Option<Rows<'a>>,
     next_stored: Option<(u64, Claim)>,
+    /// Notes of the database that can be believed, so far.
+    pub(crate) believed: u64,
     files: Vec<FileClaims<'a>>,
 }
 
@@ -239,7 +241,7 @@ impl<'a> Claims<'a> {
         files: Vec<FileClaims<'a>>,
         report: &mut Report,
     ) -> Claims<'a> {
-        let mut claims = Claims { about, stored, next_stored: None, files };
+        let mut claims = Claims { about, stored, next_stored: None, believed: 0, files };
         claims.advance(report);
         claims
     }
@@ -250,6 +252,7 @@ impl<'a> Claims<'a> {
             match rows.next().and_then(|row| row.map(|row| stored(self.about, row)).transpose()) {
                 Ok(Some(Ok(claim))) => {
                     self.next_stored = Some(claim);
+                    self.believed += 1;
                     return;
                 }
                 Ok(Some(Err(why))) => self.about.found(report, Wrong::Checkpoint, why),

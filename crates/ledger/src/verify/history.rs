@@ -50,6 +50,16 @@ impl History<'_> {
         };
         let mut claims = Claims::new(about, stored, files, self.report);
         self.entries(&mut pass, &mut claims, &documents);
+        // The writer signs a tenant's first entries in the commit that adds them: without any checkpoint, they are not its.
+        if pass.bodies.size() > 0 && claims.believed == 0 {
+            let seq = (pass.checkpoints == 0).then_some(1);
+            let entries = pass.bodies.size();
+            self.found(
+                Wrong::Checkpoint,
+                seq,
+                format!("the journal has {entries} entries and no signed checkpoint of them"),
+            );
+        }
         self.work(&pass);
         TenantReport {
             tenant: self.tenant.to_owned(),
@@ -59,6 +69,7 @@ impl History<'_> {
             anchored: pass.anchored,
             anchored_outside_home: pass.anchored_outside_home,
             beyond_last_anchor: pass.bodies.size().saturating_sub(pass.anchored),
+            beyond_last_checkpoint: pass.bodies.size().saturating_sub(pass.good),
         }
     }
 

@@ -40,6 +40,8 @@ pub struct TenantReport {
     pub anchored_outside_home: u64,
     /// Entries that nothing outside the database vouches for.
     pub beyond_last_anchor: u64,
+    /// Entries that no signed checkpoint covers, wherever it lies: nothing vouches for them.
+    pub beyond_last_checkpoint: u64,
 }
 
 /// What is wrong, in one word.

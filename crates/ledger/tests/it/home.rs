@@ -57,6 +57,15 @@ impl Home {
         self.options().run().unwrap()
     }
 
+    /// As somebody who wants nobody outside the database to remember.
+    pub(crate) fn forget_anchors(&self) {
+        for dir in self.settings.anchors() {
+            for file in std::fs::read_dir(dir).unwrap() {
+                std::fs::remove_file(file.unwrap().path()).unwrap();
+            }
+        }
+    }
+
     /// A connection that may do anything, as somebody with the file in hand can.
     pub(crate) fn raw(&self) -> rusqlite::Connection {
         let connection = rusqlite::Connection::open(self.path()).unwrap();

@@ -192,8 +192,12 @@ fn r121_a_note_that_was_not_signed_here_reaches_no_witness() {
     let home = Home::with_history(10);
     let ledger = home.open();
     let before = fs::read(home.witness("acme")).unwrap();
-    ledger.append(Append { tenant: name("acme"), after: 10, entries: vec![entry("acme", 11)] }).unwrap();
-    ledger.checkpoint_now(&name("acme")).unwrap();
+    let append = |ledger: &Ledger, after: u64| {
+        let entries = vec![entry("acme", after + 1)];
+        ledger.append(Append { tenant: name("acme"), after, entries }).unwrap();
+        ledger.checkpoint_now(&name("acme")).unwrap()
+    };
+    (10..12).for_each(|after| drop(append(&ledger, after)));
     drop(ledger);
     home.raw()
         .execute_batch("DROP TRIGGER checkpoint_no_update; UPDATE checkpoint SET note = replace(note, char(10), '!') WHERE tenant = 1 AND size = 11")
@@ -202,8 +206,7 @@ fn r121_a_note_that_was_not_signed_here_reaches_no_witness() {
     fs::write(home.witness("acme"), &before).unwrap();
     fs::remove_file(home.anchor("acme")).unwrap();
     let ledger = home.open();
-    ledger.append(Append { tenant: name("acme"), after: 11, entries: vec![entry("acme", 12)] }).unwrap();
-    assert_eq!(ledger.checkpoint_now(&name("acme")).unwrap().missing.len(), 2);
+    assert_eq!(append(&ledger, 12).missing.len(), 2);
     drop(ledger);
     assert_eq!(fs::read(home.witness("acme")).unwrap(), before);
 }
