@@ -25,14 +25,10 @@ pub(crate) fn path(dir: &Path, tenant: &str) -> PathBuf {
     dir.join(format!("{tenant}{SUFFIX}"))
 }
 
-/// The tenants that have an anchor file in `dir`; none when there is no such folder.
+/// The tenants that have an anchor file in `dir`.
 pub(crate) fn tenants(dir: &Path) -> io::Result<Vec<String>> {
-    let listing = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other?,
-    };
     let mut names = Vec::new();
-    for file in listing {
+    for file in fs::read_dir(dir)? {
         let name = file?.file_name();
         names.extend(name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).map(str::to_owned));
     }

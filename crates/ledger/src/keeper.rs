@@ -108,12 +108,18 @@ impl Shared {
 }
 
 impl Keeper {
-    /// Starts keeping `dir` for the journal at `journal`.
-    pub(crate) fn start(dir: &Path, journal: &Path, key: &VerifierKey) -> std::io::Result<Keeper> {
+    /// Starts keeping `dir` for the journal at `journal`. The folder is made when absent, unless it is a witness's.
+    pub(crate) fn start(
+        dir: &Path,
+        is_witness: bool,
+        journal: &Path,
+        key: &VerifierKey,
+    ) -> std::io::Result<Keeper> {
         let shared =
             Arc::new(Shared { dir: dir.to_owned(), state: Mutex::default(), changed: Condvar::new() });
         let copier = Copier {
             dir: dir.to_owned(),
+            is_witness,
             journal: journal.to_owned(),
             key: key.clone(),
             connection: None,
@@ -231,6 +237,7 @@ fn keep(shared: &Shared, mut copier: Copier) {
 
 struct Copier {
     dir: PathBuf,
+    is_witness: bool,
     journal: PathBuf,
     key: VerifierKey,
     connection: Option<Connection>,
@@ -253,6 +260,10 @@ impl Copier {
     fn try_copy(&mut self, tenant: i64, name: &Name) -> Result<u64, String> {
         let path = anchor::path(&self.dir, name.as_str());
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        // Made here, it would lie on this disk while the one that should be mounted there is away.
+        if self.is_witness && !self.dir.is_dir() {
+            return Err(format!("the folder {} is not there", self.dir.display()));
+        }
         let connection = match self.connection.take() {
             Some(connection) => self.connection.insert(connection),
             None => self.connection.insert(connection::open_reader(&self.journal).map_err(database)?),

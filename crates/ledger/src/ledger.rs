@@ -132,8 +132,9 @@ impl Ledger {
         let mut connection = connection::open_writer(path).map_err(sql)?;
         JOURNAL.migrate(&mut connection)?;
         let mut notices = Vec::new();
+        let signed = signed_tenants(&connection)?;
         for dir in settings.anchors() {
-            notices.extend(hold_to_anchors(&connection, dir, key.verifier())?);
+            notices.extend(hold_to_anchors(&connection, dir, key.verifier(), &signed)?);
         }
         let recorded = boot::record(&mut connection, at, version, |_, _| true).map_err(sql)?;
         let (boots, repaired) = recorded.expect("any boot before this one is agreed with");
@@ -144,11 +145,10 @@ impl Ledger {
 
         let mut keepers = Vec::new();
         for dir in settings.anchors() {
-            let keeper =
-                Keeper::start(dir, path, key.verifier()).map_err(io_error("keep anchors in", dir))?;
+            let keeper = Keeper::start(dir, dir != settings.anchors_dir, path, key.verifier())
+                .map_err(io_error("keep anchors in", dir))?;
             keepers.push(keeper);
         }
-        let signed = signed_tenants(&connection)?;
         for keeper in &keepers {
             signed.iter().for_each(|(id, name)| keeper.wake(*id, name));
         }

@@ -104,15 +104,26 @@ pub(crate) fn signed_tenants(connection: &Connection) -> Result<Vec<(i64, Name)>
 }
 
 /// Refuses to go on from a journal that has less, or other, history than the newest checkpoint in `dir` vouches for.
-/// Hands back what is worth knowing: files that should have vouched and could not be asked.
+/// Hands back what is worth knowing: folders and files that should have vouched for the tenants in `signed` and could not
+/// be asked. That must not stop the journal; but whoever puts an old copy in its place would have them missing.
 pub(crate) fn hold_to_anchors(
     connection: &Connection,
     dir: &Path,
     key: &VerifierKey,
+    signed: &[(i64, Name)],
 ) -> Result<Vec<String>, OpenError> {
-    let mut notices = Vec::new();
-    // A folder that cannot be read now is the keeper's to report: it must not stop the journal.
-    for tenant in anchor::tenants(dir).unwrap_or_default() {
+    let found = match anchor::tenants(dir) {
+        Ok(found) => found,
+        Err(_) if signed.is_empty() => return Ok(Vec::new()),
+        Err(error) => {
+            return Ok(vec![format!("{} vouches for nothing: it cannot be read: {error}", dir.display())]);
+        }
+    };
+    let absent = signed.iter().filter(|(_, name)| !found.iter().any(|found| found == name.as_str()));
+    let absent = absent
+        .map(|(_, name)| format!("{} has no checkpoints of tenant {name}, unless it is new", dir.display()));
+    let mut notices: Vec<String> = absent.collect();
+    for tenant in found {
         let path = anchor::path(dir, &tenant);
         let note = match Tail::read(&path) {
             Ok(Tail { note: Some(note), .. }) => note,

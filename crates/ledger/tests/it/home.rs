@@ -30,6 +30,7 @@ impl Home {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::in_home(&dir.path().join("home"));
         settings.witness_dirs.push(dir.path().join("witness"));
+        std::fs::create_dir(&settings.witness_dirs[0]).unwrap();
         Home { dir, settings }
     }
 

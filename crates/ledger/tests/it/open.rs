@@ -108,11 +108,42 @@ fn r121_a_witness_that_is_lost_or_cut_under_an_open_ledger_is_written_again() {
     sign();
     fs::OpenOptions::new().write(true).open(home.witness("acme")).unwrap().set_len(half).unwrap();
     sign();
-    fs::remove_dir_all(&home.settings.witness_dirs[0]).unwrap();
-    sign();
     drop(ledger);
     let report = home.verify();
     assert!(report.is_clean(), "{:?}", report.findings);
+}
+
+#[test]
+fn r121_a_witness_folder_that_is_away_is_missed_and_not_made() {
+    let home = Home::with_history(40);
+    let witness = &home.settings.witness_dirs[0];
+    let kept = home.dir.path().join("kept");
+    fs::rename(witness, &kept).unwrap();
+    let ledger = home.open();
+    let notices = ledger.health().notices;
+    assert!(notices.len() == 1 && notices[0].contains("witness vouches for nothing"), "{notices:?}");
+    let mut head = 40;
+    let mut sign = || {
+        let entries = vec![entry("acme", head + 1)];
+        head = ledger.append(Append { tenant: name("acme"), after: head, entries }).unwrap().last_seq;
+        ledger.checkpoint_now(&name("acme")).unwrap().missing
+    };
+    assert_eq!(sign(), home.settings.witness_dirs);
+    let health = &ledger.health().anchors[1];
+    assert!(health.last_error.as_ref().is_some_and(|error| error.contains("is not there")), "{health:?}");
+    assert!(!witness.exists());
+    fs::rename(&kept, witness).unwrap();
+    assert!(sign().is_empty());
+    fs::rename(witness, &kept).unwrap();
+    assert_eq!(sign(), home.settings.witness_dirs);
+    fs::rename(&kept, witness).unwrap();
+    drop(ledger);
+    assert_eq!(fs::read(home.witness("acme")).unwrap(), fs::read(home.anchor("acme")).unwrap());
+    // One that was emptied, as a mount point is.
+    fs::remove_file(home.witness("acme")).unwrap();
+    let notices = home.open().health().notices;
+    assert!(notices.len() == 1 && notices[0].contains("no checkpoints of tenant acme"), "{notices:?}");
+    assert_eq!(home.open().health().notices, Vec::<String>::new());
 }
 
 #[test]
@@ -224,7 +255,7 @@ fn r121_a_journal_that_cannot_be_looked_at_gets_no_new_key() {
 fn g01_an_anchor_folder_that_fails_is_reported_and_holds_up_nobody() {
     let home = Home::new();
     // A file where the folder should be: every attempt fails.
-    fs::create_dir_all(home.dir.path()).unwrap();
+    fs::remove_dir(&home.settings.witness_dirs[0]).unwrap();
     fs::write(&home.settings.witness_dirs[0], "in the way").unwrap();
     let ledger = home.open();
     ledger.append(Append { tenant: name("acme"), after: 0, entries: vec![entry("acme", 1)] }).unwrap();
@@ -233,6 +264,7 @@ fn g01_an_anchor_folder_that_fails_is_reported_and_holds_up_nobody() {
     let health = &ledger.health().anchors;
     assert!(health[0].last_error.is_none() && health[1].last_error.is_some() && health[1].failures > 0);
     fs::remove_file(&home.settings.witness_dirs[0]).unwrap();
+    fs::create_dir(&home.settings.witness_dirs[0]).unwrap();
     drop(ledger);
     assert!(home.witness("acme").exists(), "closing tries once more");
 }
