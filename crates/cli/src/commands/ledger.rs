@@ -30,7 +30,9 @@ pub(crate) fn carry_out(context: &Context, command: Ledger) -> Result<u8, Failur
         Ledger::Show { seq: Some(seq), .. } => show_one(context, seq),
         Ledger::Show { seq: None, limit } => show(context, limit),
         Ledger::Query(asked) => query(context, &asked),
-        Ledger::Verify { replay, anchors } => verify::verify(context, replay, anchors),
+        Ledger::Verify { replay, anchors, public_key } => {
+            verify::verify(context, replay, anchors, public_key.as_deref())
+        }
         Ledger::Checkpoint => block_on(checkpoint(context)),
         Ledger::Prove { seq } => prove(context, seq),
         Ledger::Export { output } => export(context, output.as_deref()),
@@ -68,6 +70,12 @@ pub(super) fn public_key(home: &Home) -> Result<VerifierKey, Failure> {
         Failure::new("EP0719", in_full(&problem))
             .hint("HOME/keys/ledger.pub is made with the ledger; bring it back from a copy")
     })
+}
+
+/// A public key that somebody kept.
+pub(super) fn known_key(path: &Path) -> Result<VerifierKey, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|problem| cannot_read(path, &problem))?;
+    text.trim().parse().map_err(|problem| cannot_read(path, &problem))
 }
 
 fn show(context: &Context, limit: u64) -> Result<u8, Failure> {
@@ -260,14 +268,10 @@ struct Import<'a> {
 
 impl Import<'_> {
     fn carry_out(&self, context: &Context, file: &Path) -> Result<u8, Failure> {
-        let key = match self.key {
+        let keys = [match self.key {
             None => public_key(&context.home()?)?,
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|problem| cannot_read(path, &problem))?;
-                text.trim().parse::<VerifierKey>().map_err(|problem| cannot_read(path, &problem))?
-            }
-        };
-        let keys = [key];
+            Some(path) => known_key(path)?,
+        }];
         let mut known = Vec::new();
         for path in self.checkpoints {
             let note = last_note(path).map_err(|problem| cannot_read(path, &problem))?;
@@ -344,9 +348,8 @@ fn cannot_read(what: &Path, problem: &dyn std::fmt::Display) -> Failure {
 }
 
 /// Where the ledger lies, and every folder that its checkpoints are written to.
-pub(super) fn check_of(context: &Context, home: &Home, more: Vec<PathBuf>) -> Result<Verify, Failure> {
+pub(super) fn check_of(context: &Context, home: &Home, key: VerifierKey) -> Result<Verify, Failure> {
     let mut settings = Settings::in_home(home.root());
     settings.witness_dirs = context.settings(home.root())?.ledger.witness_dirs;
-    settings.witness_dirs.extend(more);
-    Ok(Verify::of(&settings, public_key(home)?))
+    Ok(Verify::of(&settings, key))
 }

@@ -46,6 +46,38 @@ fn g3_a_clean_ledger_verifies_and_a_flipped_byte_is_named() {
 }
 
 #[test]
+fn r121_verify_says_whose_word_it_takes_for_what_lies_outside_the_home() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    let witness = place.path("witness");
+    fs::create_dir(&witness).unwrap();
+    let folder = witness.display().to_string();
+    fs::write(place.home().join("eparch.toml"), format!("[ledger]\nwitness_dirs = [{folder:?}]\n")).unwrap();
+    place.ok(&["run", &place.file("p.yaml", &one_stage("echo hello"))]);
+    place.end_holder(Signal::TERM);
+    let verify = |words: &[&str]| place.say(&[&["ledger", "verify"], words].concat());
+    let said = verify(&[]);
+    assert!(said.code == 0 && said.out.contains("only the home says where it lies"), "{said:?}");
+    assert!(!said.out.contains("cannot have rewritten"), "{said:?}");
+    let said = verify(&["--anchors", &folder]);
+    assert!(said.code == 0 && said.out.contains("cannot have rewritten"), "{said:?}");
+    let other = Place::new();
+    other.ok(&["init"]);
+    other.ok(&["run", &other.file("p.yaml", &one_stage("echo hello"))]);
+    let key = |of: &Place| of.home().join("keys/ledger.pub").display().to_string();
+    assert_eq!(verify(&["--public-key", &key(&place)]).code, 0);
+    assert_eq!(verify(&["--public-key", &key(&other)]).code, 1);
+    assert_eq!(verify(&["--public-key", "nowhere"]).code, 65);
+    // A witness that is asked for and cannot answer is no answer; one that the settings name is missed.
+    let said = verify(&["--anchors", &format!("{folder}-of-another-name")]);
+    assert!(said.code == 1 && said.out.contains("cannot be read"), "{said:?}");
+    fs::rename(&witness, place.path("away")).unwrap();
+    let said = verify(&[]);
+    assert!(said.code == 0 && said.out.contains("witness cannot be read"), "{said:?}");
+    assert!(said.out.contains("see that the folders of witness_dirs"), "{said:?}");
+}
+
+#[test]
 fn g10_everything_is_decided_again_the_same() {
     let place = place_with_history();
     let report = place.json(&["ledger", "verify", "--replay"]);

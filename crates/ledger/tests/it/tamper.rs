@@ -225,7 +225,7 @@ fn r121_a_cut_tail_is_found_against_the_checkpoint_outside() {
         let acme = &report.tenants[0];
         assert!(acme.anchored <= left && acme.anchored_outside_home <= left, "{acme:?}");
         assert_eq!(acme.beyond_last_anchor, left - acme.anchored);
-        assert_eq!(report.anchors_outside_home, left == 0 || acme.anchored > 0, "{acme:?}");
+        assert_eq!(report.witnessed, left == 0 || acme.anchored > 0, "{acme:?}");
     }
     let all: String = ["entry", "subtree", "document", "checkpoint", "outbox", "snapshot", "tally"]
         .map(|table| format!("DELETE FROM {table} WHERE tenant = 1;"))
