@@ -418,6 +418,25 @@ fn r120_entries_are_read_a_page_at_a_time() {
 }
 
 #[test]
+fn r120_a_page_of_large_entries_is_short() {
+    let home = Home::new();
+    let ledger = home.open();
+    let acme = name("acme");
+    let large = |mebibytes: usize| NewEntry { body: vec![b' '; mebibytes << 20], ..NewEntry::default() };
+    let entries = std::iter::once(large(20)).chain((0..20).map(|_| large(1))).collect();
+    ledger.append(Append { tenant: acme.clone(), after: 0, entries }).unwrap();
+    let reader = ledger.read();
+    let seqs = |from| -> Vec<u64> {
+        reader.page(&acme, from, 4_096).unwrap().into_iter().map(|entry| entry.seq).collect()
+    };
+    assert_eq!(seqs(1), [1], "never none where there is one");
+    assert_eq!(seqs(2), (2..10).collect::<Vec<_>>());
+    assert_eq!(seqs(18), (18..22).collect::<Vec<_>>());
+    assert!(seqs(22).is_empty());
+    assert!(reader.entries(&acme, 1).map(|entry| entry.unwrap().seq).eq(1..22));
+}
+
+#[test]
 fn entries_before_a_damaged_one_are_given() {
     let home = Home::with_history(30);
     home.raw()
