@@ -114,6 +114,23 @@ fn r121_a_witness_that_is_lost_or_cut_under_an_open_ledger_is_written_again() {
 }
 
 #[test]
+fn r121_a_checkpoint_is_said_to_lie_where_it_lies_now() {
+    let home = Home::with_history(40);
+    let ledger = home.open();
+    let sign = || ledger.checkpoint_now(&name("acme")).unwrap();
+    assert!(sign().missing.is_empty());
+    let whole = fs::read(home.witness("acme")).unwrap();
+    // Nothing was written since, so nothing new is signed; and still somebody has to look.
+    for _ in 0..20 {
+        fs::remove_file(home.witness("acme")).unwrap();
+        assert!(sign().missing.is_empty());
+        assert!(fs::read(home.witness("acme")).unwrap() == whole);
+    }
+    fs::remove_dir_all(&home.settings.witness_dirs[0]).unwrap();
+    assert_eq!(sign().missing, home.settings.witness_dirs);
+}
+
+#[test]
 fn r121_a_witness_folder_that_is_away_is_missed_and_not_made() {
     let home = Home::with_history(40);
     let witness = &home.settings.witness_dirs[0];
