@@ -15,6 +15,7 @@ use crate::boot;
 use crate::condition::Condition;
 use crate::connection;
 use crate::entry::{Append, Appended, Document, EffectRef, Snapshot};
+use crate::folder;
 use crate::hold::{Hold, NotHeld};
 use crate::keeper::{AnchorHealth, Keeper};
 use crate::key::{KeyError, LedgerKey};
@@ -107,8 +108,8 @@ impl Ledger {
     /// are recorded with the boot.
     pub fn open(settings: &Settings, at: Timestamp, version: &str) -> Result<Ledger, OpenError> {
         let path = &settings.path;
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder).map_err(io_error("make the folder", folder))?;
+        if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+            folder::make(dir, folder::SHARED, folder::sync_dir).map_err(io_error("make the folder", dir))?;
         }
         let lock = with_suffix(path, ".lock");
         let hold = Hold::take(&lock).map_err(|not| match not {
