@@ -2,7 +2,7 @@
 //! the home can do it.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use eparch_daemon::{Home, TENANT};
@@ -16,7 +16,7 @@ use eparch_ledger::{
 use serde_json::{Value, json};
 
 use super::block_on;
-use super::verify;
+use super::{export, verify};
 use crate::args::{Ledger, Query};
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit, in_full};
@@ -35,7 +35,7 @@ pub(crate) fn carry_out(context: &Context, command: Ledger) -> Result<u8, Failur
         }
         Ledger::Checkpoint => block_on(checkpoint(context)),
         Ledger::Prove { seq } => prove(context, seq),
-        Ledger::Export { output } => export(context, output.as_deref()),
+        Ledger::Export { output } => export::export(context, output.as_deref()),
         Ledger::ImportVerify { file, public_key, checkpoints, allow_unsigned_tail } => {
             let check = Import { key: public_key.as_deref(), checkpoints: &checkpoints, allow_unsigned_tail };
             check.carry_out(context, &file)
@@ -226,36 +226,6 @@ fn prove(context: &Context, seq: u64) -> Result<u8, Failure> {
             .hint("`eparch ledger verify` says what is wrong, and where")
     })?;
     print_json(&proof)?;
-    Ok(exit::DONE)
-}
-
-fn export(context: &Context, output: Option<&Path>) -> Result<u8, Failure> {
-    let home = context.home()?;
-    let (reader, key) = (reader(&home)?, public_key(&home)?);
-    let unwritten = |problem: &dyn std::error::Error| {
-        Failure::new("EP0712", in_full(problem))
-            .hint("check that the folder is there and that the disk is not full")
-    };
-    let exported = match output {
-        None => {
-            reader.export(&tenant(), &key, &mut io::stdout().lock()).map_err(|problem| unwritten(&problem))?
-        }
-        Some(path) => {
-            let file = File::create(path).map_err(|problem| unwritten(&problem))?;
-            let mut out = BufWriter::new(file);
-            let exported = reader.export(&tenant(), &key, &mut out).map_err(|problem| unwritten(&problem))?;
-            out.flush().and_then(|()| out.get_ref().sync_all()).map_err(|problem| unwritten(&problem))?;
-            exported
-        }
-    };
-    if exported.unsigned > 0 {
-        context.say(&format!(
-            "No checkpoint is signed yet for the newest {}: `eparch ledger checkpoint` signs them; then export again.",
-            exported.unsigned
-        ));
-    }
-    let count = exported.entries;
-    context.say(&format!("{count} entries. Whoever has them checks them with:\n  eparch ledger import-verify FILE --public-key ledger.pub"));
     Ok(exit::DONE)
 }
 

@@ -181,3 +181,39 @@ fn an_export_is_checked_elsewhere() {
     assert_eq!(elsewhere.say(&["ledger", "import-verify", "nowhere", "--public-key", &key]).code, 65);
     assert_eq!(place.ok(&["ledger", "export"]), text);
 }
+
+#[test]
+fn r121_an_export_replaces_another_only_once_it_is_whole() {
+    let place = place_with_history();
+    let export = place.path("export.jsonl");
+    let file = export.display().to_string();
+    place.ok(&["ledger", "export", "--output", &file]);
+    let old = fs::read(&export).unwrap();
+    // Over itself, through a link, and to a place that takes what comes.
+    std::os::unix::fs::symlink(&export, place.path("link")).unwrap();
+    place.ok(&["ledger", "export", "--output", &place.path("link").display().to_string()]);
+    assert!(place.path("link").is_symlink() && fs::read(&export).unwrap() == old);
+    let full = place.say(&["ledger", "export", "--output", "/dev/full"]);
+    assert!(full.code == 1 && full.err.contains("EP0712"), "{full:?}");
+    // Whoever reads no further has had enough.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let cut = place.command(&["ledger", "export"]).stdout(writer).output().unwrap();
+    assert!(cut.status.success() && cut.stderr.is_empty(), "{cut:?}");
+
+    let journal = place.home().join("journal.db");
+    let mut bytes = fs::read(&journal).unwrap();
+    let mark = b"\"type\":\"run_requested\"";
+    let at = (0..bytes.len() - mark.len()).filter(|at| bytes[*at..].starts_with(mark));
+    for page in at.map(|at| at / 4_096 * 4_096).collect::<Vec<_>>() {
+        bytes[page..page + 4_096].fill(0xff);
+    }
+    fs::write(&journal, bytes).unwrap();
+    let said = place.say(&["ledger", "export", "--output", &file]);
+    assert!(said.code == 1 && said.err.contains("EP0719"), "{said:?}");
+    assert!(fs::read(&export).unwrap() == old, "the one that was there is the only one");
+    let drafts = fs::read_dir(export.parent().unwrap()).unwrap();
+    let drafts =
+        drafts.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|kind| kind == "draft"));
+    assert_eq!(drafts.count(), 0);
+}
