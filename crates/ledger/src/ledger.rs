@@ -20,7 +20,7 @@ use crate::hold::{Hold, NotHeld};
 use crate::keeper::{AnchorHealth, Keeper};
 use crate::key::{KeyError, LedgerKey};
 use crate::note::VerifierKey;
-use crate::open::{OpenError, hold_to_anchors, io_error, signed_tenants, with_suffix};
+use crate::open::{OpenError, hold_to_anchors, io_error, refuse_unsigned, signed_tenants, with_suffix};
 use crate::queue::{Queue, Unsent};
 use crate::read::{ReadError, Reader};
 use crate::schema::JOURNAL;
@@ -104,8 +104,8 @@ impl Pending {
 
 impl Ledger {
     /// Opens the ledger for writing and begins a new epoch: takes the lock, makes or loads the key, brings the schema up
-    /// to date and holds the journal to the newest checkpoint in every anchor folder that can be read. `at` and `version`
-    /// are recorded with the boot.
+    /// to date, refuses a history that was never signed for, and holds the journal to the newest checkpoint in every anchor
+    /// folder that can be read. `at` and `version` are recorded with the boot.
     pub fn open(settings: &Settings, at: Timestamp, version: &str) -> Result<Ledger, OpenError> {
         let path = &settings.path;
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
@@ -133,6 +133,7 @@ impl Ledger {
         let mut connection = connection::open_writer(path).map_err(sql)?;
         JOURNAL.migrate(&mut connection)?;
         let mut notices = Vec::new();
+        refuse_unsigned(&connection)?;
         let signed = signed_tenants(&connection)?;
         for dir in settings.anchors() {
             notices.extend(hold_to_anchors(&connection, dir, key.verifier(), &signed)?);

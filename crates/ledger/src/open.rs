@@ -67,6 +67,15 @@ pub enum OpenError {
         /// Entries in the journal.
         entries: u64,
     },
+    /// There are entries and no signed checkpoint of them, although the first ones are signed in the commit that adds them.
+    /// Writing on would sign what somebody else wrote.
+    #[error("the journal has {entries} entries of tenant {tenant} and no signed checkpoint of them")]
+    Unsigned {
+        /// Whose history.
+        tenant: String,
+        /// Entries in the journal.
+        entries: u64,
+    },
     /// A signed checkpoint outside is not about this history.
     #[error("the last checkpoint in {anchor} does not match the journal: {why}")]
     Forked {
@@ -101,6 +110,21 @@ pub(crate) fn signed_tenants(connection: &Connection) -> Result<Vec<(i64, Name)>
         Ok((id, Name::new(&name).map_err(|_| damage())?))
     })
     .collect()
+}
+
+/// Refuses to go on from a history that was never signed for.
+pub(crate) fn refuse_unsigned(connection: &Connection) -> Result<(), OpenError> {
+    let doing = read::sql("look for checkpoints");
+    let query = "SELECT id, name FROM tenant t WHERE NOT EXISTS (SELECT 1 FROM checkpoint c WHERE c.tenant = t.id) ORDER BY id";
+    let mut rows = connection.prepare(query).map_err(&doing)?;
+    let mut rows = rows.query([]).map_err(&doing)?;
+    while let Some(row) = rows.next().map_err(&doing)? {
+        let entries = read::head(connection, row.get(0).map_err(&doing)?)?;
+        if entries > 0 {
+            return Err(OpenError::Unsigned { tenant: row.get(1).map_err(&doing)?, entries });
+        }
+    }
+    Ok(())
 }
 
 /// Refuses to go on from a journal that has less, or other, history than the newest checkpoint in `dir` vouches for.

@@ -15,7 +15,7 @@ use crate::connection;
 use crate::entry::{Append, Appended, Snapshot};
 use crate::keeper::Keeper;
 use crate::key::LedgerKey;
-use crate::open::{OpenError, hold_to_anchors, signed_tenants};
+use crate::open::{OpenError, hold_to_anchors, refuse_unsigned, signed_tenants};
 use crate::queue::{Queue, Taken};
 use crate::write_error::WriteError;
 
@@ -294,6 +294,7 @@ impl Writer {
         let path = self.path.clone();
         let sql = |source| failed(OpenError::Sql { path: path.clone(), source });
         let mut connection = connection::open_writer(&self.path).map_err(sql)?;
+        refuse_unsigned(&connection).map_err(failed)?;
         let signed = signed_tenants(&connection).map_err(failed)?;
         for keeper in self.keepers.iter() {
             let notices = hold_to_anchors(&connection, keeper.dir(), self.key.verifier(), &signed);

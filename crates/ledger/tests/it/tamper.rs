@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use eparch_domain::Digest;
+use eparch_domain::{Digest, Timestamp};
 use eparch_ledger::tree::{leaf_hash, node_hash};
-use eparch_ledger::{Append, Report, VerifyError, WriteError, Wrong};
+use eparch_ledger::{Append, Ledger, OpenError, Report, VerifyError, WriteError, Wrong};
 use rusqlite::types::Value;
 
 use crate::home::{Home, body, entry, name};
@@ -291,6 +291,12 @@ fn r121_a_history_without_any_checkpoint_is_found_and_not_signed_on() {
         assert_eq!(report.tenants[1].beyond_last_checkpoint, 0);
         drill.change(&changes);
         let before = drill.home.verify().tenants[0].checkpoints;
+        if kind == "unsigned" {
+            let opened = Ledger::open(&drill.home.settings, Timestamp::from_millis(0), "test");
+            assert!(matches!(opened, Err(OpenError::Unsigned { entries: 120, .. })), "{opened:?}");
+            drill.restore();
+            continue;
+        }
         let ledger = drill.home.open();
         let append = |tenant: &str| {
             ledger.append(Append { tenant: name(tenant), after: 120, entries: vec![entry(tenant, 121)] })
