@@ -48,7 +48,8 @@ pub struct SandboxSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LedgerSettings {
-    /// Folders outside the home that every signed checkpoint is also written to.
+    /// Folders outside the home that every signed checkpoint is also written to. They are not made: a disk that is not
+    /// mounted must not be taken for one that is.
     pub witness_dirs: Vec<PathBuf>,
 }
 

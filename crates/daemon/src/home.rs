@@ -106,7 +106,13 @@ impl Home {
         if root.join("keys").exists() {
             return Err(HomeError::Exists(root.to_owned()));
         }
+        let made: Vec<&Path> = root.ancestors().take_while(|folder| !folder.exists()).collect();
         make_folder(root)?;
+        // Their names are as new as what is in them, and as easily lost.
+        for above in made.into_iter().filter_map(Path::parent) {
+            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+            sync_folder(above).map_err(io_error("write", above))?;
+        }
         // One that was there may be open to others; from now on it holds keys.
         fs::set_permissions(root, fs::Permissions::from_mode(0o700)).map_err(io_error("close", root))?;
         let home = Home { root: root.canonicalize().map_err(io_error("find", root))? };

@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::key::sync_dir;
+use crate::folder::{self, sync_dir};
 
 /// More bytes than any note has. It has at most some 600: a name of 64 twice, two numbers, four hashes and a signature.
 /// What is longer is not the torn end of one.
@@ -25,14 +25,10 @@ pub(crate) fn path(dir: &Path, tenant: &str) -> PathBuf {
     dir.join(format!("{tenant}{SUFFIX}"))
 }
 
-/// The tenants that have an anchor file in `dir`; none when there is no such folder.
+/// The tenants that have an anchor file in `dir`.
 pub(crate) fn tenants(dir: &Path) -> io::Result<Vec<String>> {
-    let listing = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other?,
-    };
     let mut names = Vec::new();
-    for file in listing {
+    for file in fs::read_dir(dir)? {
         let name = file?.file_name();
         names.extend(name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).map(str::to_owned));
     }
@@ -198,7 +194,7 @@ fn append_and_sync(
     sync: impl Fn(&Path) -> io::Result<()>,
 ) -> io::Result<u64> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    make_folder(dir, &sync)?;
+    folder::make(dir, folder::SHARED, &sync)?;
     let mut file = OpenOptions::new().write(true).create(whole == 0).truncate(false).open(path)?;
     if file.metadata()?.len() < whole {
         // Making it longer would fill the gap with zeros.
@@ -219,17 +215,6 @@ fn append_and_sync(
         sync(dir)?;
     }
     Ok(whole + text.len() as u64)
-}
-
-/// Makes a folder and those around it, and makes their names durable.
-fn make_folder(dir: &Path, sync: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
-    let named = |folder: &&Path| !folder.as_os_str().is_empty();
-    let missing: Vec<&Path> = dir.ancestors().filter(named).take_while(|folder| !folder.exists()).collect();
-    fs::create_dir_all(dir)?;
-    for made in missing {
-        sync(made.parent().filter(named).unwrap_or(Path::new(".")))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

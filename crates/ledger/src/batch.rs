@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use crate::entry::{Append, Appended, BODY_MAX, KIND_MAX, NewEntry, SEQ_MAX, Snapshot, place, to_sql};
 use crate::key::LedgerKey;
-use crate::note::Checkpoint;
+use crate::note::{Checkpoint, VerifierKey};
 use crate::read::{self, ReadError};
 use crate::seal;
 use crate::snapshots;
@@ -91,6 +91,7 @@ impl From<ReadError> for Failure {
 pub(crate) struct Batch<'a> {
     connection: &'a Connection,
     before: &'a HashMap<Name, Tenant>,
+    key: &'a LedgerKey,
     changed: HashMap<Name, Tenant>,
 }
 
@@ -99,6 +100,7 @@ impl<'a> Batch<'a> {
     pub(crate) fn begin(
         connection: &'a Connection,
         before: &'a HashMap<Name, Tenant>,
+        key: &'a LedgerKey,
         ours: u64,
     ) -> Result<Batch<'a>, BatchError> {
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
@@ -109,7 +111,7 @@ impl<'a> Batch<'a> {
             connection.prepare_cached("ROLLBACK")?.execute([])?;
             return Err(BatchError::Fenced { ours, found });
         }
-        Ok(Batch { connection, before, changed: HashMap::new() })
+        Ok(Batch { connection, before, key, changed: HashMap::new() })
     }
 
     /// Makes everything durable and hands over the tenants as they are now.
@@ -226,7 +228,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Saves a state and lets go of older ones.
-    pub(crate) fn save(&mut self, name: &Name, snapshot: &Snapshot, key: &LedgerKey) -> Result<(), Failure> {
+    pub(crate) fn save(&mut self, name: &Name, snapshot: &Snapshot) -> Result<(), Failure> {
         let mut tenant = self.known(name)?;
         let head = tenant.frontier.size();
         if snapshot.seq > head {
@@ -240,7 +242,7 @@ impl<'a> Batch<'a> {
             snapshots::root_at(self.connection, tenant.id, snapshot.seq)?
         };
         let signature =
-            SavedState { tenant: name.as_str(), seq: snapshot.seq, seal: &seal, root: &root }.sign(key);
+            SavedState { tenant: name.as_str(), seq: snapshot.seq, seal: &seal, root: &root }.sign(self.key);
         self.connection
             .prepare_cached(
                 "INSERT OR REPLACE INTO snapshot (tenant, seq, body, seal, signature) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -266,12 +268,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Signs a tenant's history as it now is; hands back the newest checkpoint when that already covers it.
-    pub(crate) fn sign(
-        &mut self,
-        name: &Name,
-        key: &LedgerKey,
-        boots: (u64, Hash),
-    ) -> Result<Signed, Failure> {
+    pub(crate) fn sign(&mut self, name: &Name, boots: (u64, Hash)) -> Result<Signed, Failure> {
         let mut tenant = self.known(name)?;
         let size = tenant.frontier.size();
         if size == tenant.signed {
@@ -280,8 +277,8 @@ impl<'a> Batch<'a> {
             return Ok(Signed { tenant: tenant.id, size, note });
         }
         let root = tenant.frontier.root();
-        let origin = key.verifier().origin(name.as_str());
-        let note = key.sign(&Checkpoint { origin, size, root, documents: tenant.documents, boots });
+        let origin = self.key.verifier().origin(name.as_str());
+        let note = self.key.sign(&Checkpoint { origin, size, root, documents: tenant.documents, boots });
         self.connection
             .prepare_cached("INSERT INTO checkpoint (tenant, size, root, note) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![tenant.id, to_sql(size), root, note])?;
@@ -300,7 +297,7 @@ impl<'a> Batch<'a> {
             return Ok(Some(tenant.clone()));
         }
         let Some(id) = read::tenant_id(self.connection, name)? else { return Ok(None) };
-        let tenant = load(self.connection, id, name)?;
+        let tenant = load(self.connection, id, name, self.key.verifier())?;
         self.changed.insert(name.clone(), tenant.clone());
         Ok(Some(tenant))
     }
@@ -328,7 +325,8 @@ fn within(what: &'static str, bytes: usize, limit: usize) -> Result<(), Failure>
 }
 
 /// Reads a tenant's state and holds it to the newest checkpoint: a tree that no longer has the signed root is not built on.
-fn load(connection: &Connection, id: i64, name: &Name) -> Result<Tenant, Failure> {
+/// Nor is one that nothing vouches for: signing it on would vouch for what somebody else wrote.
+fn load(connection: &Connection, id: i64, name: &Name, key: &VerifierKey) -> Result<Tenant, Failure> {
     let size = read::head(connection, id)?;
     let mut fetch = read::stored_hashes(connection, id);
     let frontier = Frontier::load(size, &mut fetch)?;
@@ -337,16 +335,25 @@ fn load(connection: &Connection, id: i64, name: &Name) -> Result<Tenant, Failure
         .query_row([id], |row| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?)))
         .optional()?
         .unwrap_or((0, seal::START));
-    let mut signed = 0;
-    if let Some((covered, root, _)) = read::last_checkpoint(connection, id)? {
-        let intact = covered > 0 && covered <= size && tree::range_root(0, covered, &mut fetch)? == root;
-        if !intact {
-            let what = "the history before the newest checkpoint";
-            let damage = ReadError::Damaged { tenant: name.to_string(), what, seq: covered };
-            return Err(damage.into());
+    let damaged = |what, seq| Err(Failure::from(ReadError::Damaged { tenant: name.to_string(), what, seq }));
+    let signed = match read::last_checkpoint(connection, id)? {
+        Some((covered, root, note)) => {
+            let ours = Checkpoint::verify(&note, std::slice::from_ref(key)).is_ok_and(|checkpoint| {
+                let Checkpoint { origin, size, root: noted, .. } = checkpoint;
+                (size, noted, origin) == (covered, root, key.origin(name.as_str()))
+            });
+            if !ours {
+                return damaged("the newest checkpoint", covered);
+            }
+            if covered == 0 || covered > size || tree::range_root(0, covered, &mut fetch)? != root {
+                return damaged("the history before the newest checkpoint", covered);
+            }
+            covered
         }
-        signed = covered;
-    }
+        // The first entries are signed in the commit that adds them.
+        None if size > 0 => return damaged("the record of checkpoints", 1),
+        None => 0,
+    };
     let tally = read::tally(connection, id)?;
     Ok(Tenant { id, frontier, documents, signed, tally })
 }

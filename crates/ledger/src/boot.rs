@@ -18,6 +18,34 @@ const LOCKED: Duration = Duration::from_millis(limits::LEDGER_WRITE_DEADLINE.mil
 /// A boot: its epoch, and the chain over all boots up to it.
 pub(crate) type Boot = (u64, Hash);
 
+/// Which boots are ours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ours {
+    /// The newest that was written.
+    pub(crate) newest: Boot,
+    /// The boot of a reopening that failed: whether it was written is open.
+    attempted: Option<Boot>,
+}
+
+impl Ours {
+    pub(crate) fn new(newest: Boot) -> Ours {
+        Ours { newest, attempted: None }
+    }
+
+    /// Whether the newest boot there is, `newest`, is ours, so that `next` may follow it; for [`record`].
+    pub(crate) fn agree(&mut self, newest: Boot, next: Boot) -> bool {
+        // What an attempt of ours left behind is ours, too; and it stays so however many more fail.
+        if Some(newest) == self.attempted {
+            self.newest = newest;
+        }
+        let agreed = newest == self.newest;
+        if agreed {
+            self.attempted = Some(next);
+        }
+        agreed
+    }
+}
+
 /// The newest boot; epoch 0 when there was none.
 pub(crate) fn newest(connection: &Connection) -> Result<Boot, rusqlite::Error> {
     let newest = connection
@@ -65,6 +93,33 @@ pub(crate) fn abandon(connection: Connection) {
 mod tests {
     use super::*;
     use crate::schema::JOURNAL;
+
+    #[test]
+    fn g01_what_failed_attempts_left_behind_is_ours_however_many_there_were() {
+        let mut connection = JOURNAL.fresh(JOURNAL.migrations.len()).unwrap();
+        let mut open = |agree: &mut dyn FnMut(Boot, Boot) -> bool| {
+            record(&mut connection, Timestamp::from_millis(0), "test", agree).unwrap()
+        };
+        let mut ours = Ours::new(open(&mut |_, _| true).unwrap().0);
+        // One that was written although its commit failed, and two that were not.
+        open(&mut |newest, next| ours.agree(newest, next)).unwrap();
+        for _ in 0..2 {
+            let mut agreed = false;
+            open(&mut |newest, next| {
+                agreed = ours.agree(newest, next);
+                false
+            })
+            .unwrap_err();
+            assert!(agreed);
+        }
+        let third = open(&mut |newest, next| ours.agree(newest, next)).unwrap().0;
+        assert_eq!(third.0, 3);
+        ours.newest = third;
+        // Another's is not.
+        let other = open(&mut |_, _| true).unwrap().0;
+        assert_eq!(open(&mut |newest, next| ours.agree(newest, next)).unwrap_err(), other);
+        assert_eq!(ours.newest, third);
+    }
 
     #[test]
     fn g01_a_batch_waits_for_a_lock_only_as_long_as_it_can_still_be_written() {

@@ -8,6 +8,7 @@
 use std::io::{self, Write};
 
 use eparch_domain::{Digest, Name};
+use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator as _;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::{BODY_MAX, SEQ_MAX, place, seq_of, to_sql};
@@ -86,18 +87,25 @@ impl Reader {
         let prepare = |query| moment.prepare(query).map_err(sql("read the history"));
         let mut entries =
             prepare("SELECT place, body, leaf FROM entry WHERE place BETWEEN ?1 AND ?2 ORDER BY place")?;
+        // Read beside the entries, which they came with in this order: to look for those of each entry would be to walk
+        // through all of them each time.
         let mut documents =
-            prepare("SELECT digest, kind, bytes FROM document WHERE tenant = ?1 AND seq = ?2 ORDER BY no")?;
+            prepare("SELECT seq, digest, kind, bytes FROM document WHERE tenant = ?1 ORDER BY no")?;
+        let mut documents = documents.query([id]).map_err(&doing)?;
+        documents.advance().map_err(&doing)?;
         let mut checkpoint = prepare("SELECT note FROM checkpoint WHERE tenant = ?1 AND size = ?2")?;
         let mut rows = entries.query([place(id, 0), place(id, SEQ_MAX)]).map_err(&doing)?;
         let (mut count, mut unsigned) = (0, 0);
         while let Some(row) = rows.next().map_err(&doing)? {
             let seq = seq_of(row.get(0).map_err(&doing)?);
-            let mut brought = documents.query([id, to_sql(seq)]).map_err(&doing)?;
-            while let Some(row) = brought.next().map_err(&doing)? {
-                let digest = Digest::from_bytes(row.get(0).map_err(&doing)?);
-                let kind = row.get(1).map_err(&doing)?;
-                write_line(out, &Line::Document { digest, kind, bytes: row.get(2).map_err(&doing)? })?;
+            while let Some(row) = documents.get() {
+                if row.get::<_, i64>(0).map_err(&doing)? > to_sql(seq) {
+                    break;
+                }
+                let digest = Digest::from_bytes(row.get(1).map_err(&doing)?);
+                let kind = row.get(2).map_err(&doing)?;
+                write_line(out, &Line::Document { digest, kind, bytes: row.get(3).map_err(&doing)? })?;
+                documents.advance().map_err(&doing)?;
             }
             let leaf = Digest::from_bytes(row.get(2).map_err(&doing)?);
             write_line(out, &Line::Entry { seq, leaf, body: row.get(1).map_err(&doing)? })?;

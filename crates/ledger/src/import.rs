@@ -39,6 +39,12 @@ impl ImportReport {
         let beyond = self.beyond_last_checkpoint + self.documents_beyond_last_checkpoint;
         self.first_bad.is_none() && beyond == 0
     }
+
+    /// Whether nothing is wrong, and signed checkpoints vouch for all but a tail. Where none vouches for anything, there is
+    /// no history that it could be the tail of.
+    pub fn is_sound_but_for_a_tail(&self) -> bool {
+        self.is_sound() || self.first_bad.is_none() && self.beyond_last_checkpoint < self.entries
+    }
 }
 
 /// Where an export is wrong.

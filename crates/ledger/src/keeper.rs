@@ -56,8 +56,11 @@ struct State {
     due: BTreeMap<i64, Due>,
     /// The tenant whose turn it was last.
     last: i64,
-    /// How far each tenant's file is: the size in its last note.
-    kept: HashMap<i64, u64>,
+    /// How often it was said that a tenant has notes to copy.
+    asked: HashMap<i64, u64>,
+    /// How far each tenant's file was when it was last looked at: the size in its last note, and how often it had been said
+    /// by then that there are some to copy.
+    kept: HashMap<i64, (u64, u64)>,
     /// Attempts that failed for each tenant, and what the last one failed of unless a later one did not.
     failed: BTreeMap<i64, (u64, Option<String>)>,
     closing: bool,
@@ -68,6 +71,8 @@ struct State {
 #[derive(Debug)]
 struct Due {
     name: Name,
+    /// How often that was said.
+    asked: u64,
     /// No attempt before this.
     rest_until: Option<Instant>,
 }
@@ -108,12 +113,18 @@ impl Shared {
 }
 
 impl Keeper {
-    /// Starts keeping `dir` for the journal at `journal`.
-    pub(crate) fn start(dir: &Path, journal: &Path, key: &VerifierKey) -> std::io::Result<Keeper> {
+    /// Starts keeping `dir` for the journal at `journal`. The folder is made when absent, unless it is a witness's.
+    pub(crate) fn start(
+        dir: &Path,
+        is_witness: bool,
+        journal: &Path,
+        key: &VerifierKey,
+    ) -> std::io::Result<Keeper> {
         let shared =
             Arc::new(Shared { dir: dir.to_owned(), state: Mutex::default(), changed: Condvar::new() });
         let copier = Copier {
             dir: dir.to_owned(),
+            is_witness,
             journal: journal.to_owned(),
             key: key.clone(),
             connection: None,
@@ -129,17 +140,24 @@ impl Keeper {
 
     /// Says that a tenant has notes that are not in the folder.
     pub(crate) fn wake(&self, tenant: i64, name: &Name) {
-        let due = || Due { name: name.clone(), rest_until: None };
-        self.shared.lock().due.entry(tenant).or_insert_with(due);
+        let mut state = self.shared.lock();
+        let asked = state.asked.entry(tenant).or_default();
+        *asked += 1;
+        let asked = *asked;
+        let due = || Due { name: name.clone(), asked, rest_until: None };
+        state.due.entry(tenant).or_insert_with(due).asked = asked;
+        drop(state);
         self.shared.changed.notify_all();
     }
 
-    /// Waits until the folder has the note of `size`; false when it has not by `deadline`, or failed for this tenant.
+    /// Waits until the folder has the note of `size`, of which it has been said that it is to be copied; false when it has
+    /// not by `deadline`, or failed for this tenant. What the folder had before may have been lost since.
     pub(crate) fn wait(&self, tenant: i64, size: u64, deadline: Instant) -> bool {
         let mut state = self.shared.lock();
         let failures = state.failures(tenant);
+        let asked = state.asked.get(&tenant).copied().unwrap_or_default();
         loop {
-            if state.kept.get(&tenant).is_some_and(|kept| *kept >= size) {
+            if state.kept.get(&tenant).is_some_and(|kept| kept.0 >= size && kept.1 >= asked) {
                 return true;
             }
             if state.failures(tenant) > failures || state.ended || Instant::now() >= deadline {
@@ -209,7 +227,7 @@ fn keep(shared: &Shared, mut copier: Copier) {
         let mut state = shared.lock();
         match copied {
             Ok(size) => {
-                state.kept.insert(tenant, size);
+                state.kept.insert(tenant, (size, due.asked));
                 if let Some((_, what)) = state.failed.get_mut(&tenant) {
                     *what = None;
                 }
@@ -220,7 +238,11 @@ fn keep(shared: &Shared, mut copier: Copier) {
                 // While closing, one attempt each is all.
                 if !closing {
                     let rest_until = Some(Instant::now() + RETRY);
-                    state.due.insert(tenant, Due { name: due.name, rest_until });
+                    state
+                        .due
+                        .entry(tenant)
+                        .and_modify(|again| again.rest_until = rest_until)
+                        .or_insert(Due { rest_until, ..due });
                 }
             }
         }
@@ -231,6 +253,7 @@ fn keep(shared: &Shared, mut copier: Copier) {
 
 struct Copier {
     dir: PathBuf,
+    is_witness: bool,
     journal: PathBuf,
     key: VerifierKey,
     connection: Option<Connection>,
@@ -253,6 +276,10 @@ impl Copier {
     fn try_copy(&mut self, tenant: i64, name: &Name) -> Result<u64, String> {
         let path = anchor::path(&self.dir, name.as_str());
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        // Made here, it would lie on this disk while the one that should be mounted there is away.
+        if self.is_witness && !self.dir.is_dir() {
+            return Err(format!("the folder {} is not there", self.dir.display()));
+        }
         let connection = match self.connection.take() {
             Some(connection) => self.connection.insert(connection),
             None => self.connection.insert(connection::open_reader(&self.journal).map_err(database)?),

@@ -1,14 +1,15 @@
 //! The home's ledger key: an Ed25519 seed in `ledger.key` (0600), its public half in `ledger.pub`.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signer as _, SigningKey};
 
+use crate::folder::{self, sync_dir};
 use crate::note::{Checkpoint, VerifierKey};
 
 const SECRET: &str = "ledger.key";
@@ -70,7 +71,7 @@ impl LedgerKey {
             let path = path.to_owned();
             move |source| KeyError::Io { doing, path, source }
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io("make the folder", dir))?;
+        folder::make(dir, folder::PRIVATE, sync_dir).map_err(io("make the folder", dir))?;
         let secret = dir.join(SECRET);
         let fresh = secret.with_extension("new");
         replace(&fresh, 0o600, &format!("{}\n", BASE64.encode(seed))).map_err(io("write", &fresh))?;
@@ -166,11 +167,6 @@ fn replace(path: &Path, mode: u32, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
-}
-
-/// Makes a new name in a folder durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]

@@ -15,11 +15,12 @@ use crate::boot;
 use crate::condition::Condition;
 use crate::connection;
 use crate::entry::{Append, Appended, Document, EffectRef, Snapshot};
+use crate::folder;
 use crate::hold::{Hold, NotHeld};
 use crate::keeper::{AnchorHealth, Keeper};
 use crate::key::{KeyError, LedgerKey};
 use crate::note::VerifierKey;
-use crate::open::{OpenError, hold_to_anchors, io_error, signed_tenants, with_suffix};
+use crate::open::{OpenError, hold_to_anchors, io_error, refuse_unsigned, signed_tenants, with_suffix};
 use crate::queue::{Queue, Unsent};
 use crate::read::{ReadError, Reader};
 use crate::schema::JOURNAL;
@@ -103,12 +104,12 @@ impl Pending {
 
 impl Ledger {
     /// Opens the ledger for writing and begins a new epoch: takes the lock, makes or loads the key, brings the schema up
-    /// to date and holds the journal to the newest checkpoint in every anchor folder that can be read. `at` and `version`
-    /// are recorded with the boot.
+    /// to date, refuses a history that was never signed for, and holds the journal to the newest checkpoint in every anchor
+    /// folder that can be read. `at` and `version` are recorded with the boot.
     pub fn open(settings: &Settings, at: Timestamp, version: &str) -> Result<Ledger, OpenError> {
         let path = &settings.path;
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder).map_err(io_error("make the folder", folder))?;
+        if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+            folder::make(dir, folder::SHARED, folder::sync_dir).map_err(io_error("make the folder", dir))?;
         }
         let lock = with_suffix(path, ".lock");
         let hold = Hold::take(&lock).map_err(|not| match not {
@@ -132,8 +133,10 @@ impl Ledger {
         let mut connection = connection::open_writer(path).map_err(sql)?;
         JOURNAL.migrate(&mut connection)?;
         let mut notices = Vec::new();
+        refuse_unsigned(&connection)?;
+        let signed = signed_tenants(&connection)?;
         for dir in settings.anchors() {
-            notices.extend(hold_to_anchors(&connection, dir, key.verifier())?);
+            notices.extend(hold_to_anchors(&connection, dir, key.verifier(), &signed)?);
         }
         let recorded = boot::record(&mut connection, at, version, |_, _| true).map_err(sql)?;
         let (boots, repaired) = recorded.expect("any boot before this one is agreed with");
@@ -144,11 +147,10 @@ impl Ledger {
 
         let mut keepers = Vec::new();
         for dir in settings.anchors() {
-            let keeper =
-                Keeper::start(dir, path, key.verifier()).map_err(io_error("keep anchors in", dir))?;
+            let keeper = Keeper::start(dir, dir != settings.anchors_dir, path, key.verifier())
+                .map_err(io_error("keep anchors in", dir))?;
             keepers.push(keeper);
         }
-        let signed = signed_tenants(&connection)?;
         for keeper in &keepers {
             signed.iter().for_each(|(id, name)| keeper.wake(*id, name));
         }
@@ -161,8 +163,7 @@ impl Ledger {
             key: Arc::clone(&key),
             queue: Arc::clone(&queue),
             keepers: Arc::clone(&keepers),
-            boots,
-            attempted: None,
+            boots: boot::Ours::new(boots),
             connection: Some(connection),
             condition: Arc::clone(&condition),
             tenants: std::collections::HashMap::new(),

@@ -67,6 +67,15 @@ pub enum OpenError {
         /// Entries in the journal.
         entries: u64,
     },
+    /// There are entries and no signed checkpoint of them, although the first ones are signed in the commit that adds them.
+    /// Writing on would sign what somebody else wrote.
+    #[error("the journal has {entries} entries of tenant {tenant} and no signed checkpoint of them")]
+    Unsigned {
+        /// Whose history.
+        tenant: String,
+        /// Entries in the journal.
+        entries: u64,
+    },
     /// A signed checkpoint outside is not about this history.
     #[error("the last checkpoint in {anchor} does not match the journal: {why}")]
     Forked {
@@ -103,16 +112,42 @@ pub(crate) fn signed_tenants(connection: &Connection) -> Result<Vec<(i64, Name)>
     .collect()
 }
 
+/// Refuses to go on from a history that was never signed for.
+pub(crate) fn refuse_unsigned(connection: &Connection) -> Result<(), OpenError> {
+    let doing = read::sql("look for checkpoints");
+    let query = "SELECT id, name FROM tenant t WHERE NOT EXISTS (SELECT 1 FROM checkpoint c WHERE c.tenant = t.id) ORDER BY id";
+    let mut rows = connection.prepare(query).map_err(&doing)?;
+    let mut rows = rows.query([]).map_err(&doing)?;
+    while let Some(row) = rows.next().map_err(&doing)? {
+        let entries = read::head(connection, row.get(0).map_err(&doing)?)?;
+        if entries > 0 {
+            return Err(OpenError::Unsigned { tenant: row.get(1).map_err(&doing)?, entries });
+        }
+    }
+    Ok(())
+}
+
 /// Refuses to go on from a journal that has less, or other, history than the newest checkpoint in `dir` vouches for.
-/// Hands back what is worth knowing: files that should have vouched and could not be asked.
+/// Hands back what is worth knowing: folders and files that should have vouched for the tenants in `signed` and could not
+/// be asked. That must not stop the journal; but whoever puts an old copy in its place would have them missing.
 pub(crate) fn hold_to_anchors(
     connection: &Connection,
     dir: &Path,
     key: &VerifierKey,
+    signed: &[(i64, Name)],
 ) -> Result<Vec<String>, OpenError> {
-    let mut notices = Vec::new();
-    // A folder that cannot be read now is the keeper's to report: it must not stop the journal.
-    for tenant in anchor::tenants(dir).unwrap_or_default() {
+    let found = match anchor::tenants(dir) {
+        Ok(found) => found,
+        Err(_) if signed.is_empty() => return Ok(Vec::new()),
+        Err(error) => {
+            return Ok(vec![format!("{} vouches for nothing: it cannot be read: {error}", dir.display())]);
+        }
+    };
+    let absent = signed.iter().filter(|(_, name)| !found.iter().any(|found| found == name.as_str()));
+    let absent = absent
+        .map(|(_, name)| format!("{} has no checkpoints of tenant {name}, unless it is new", dir.display()));
+    let mut notices: Vec<String> = absent.collect();
+    for tenant in found {
         let path = anchor::path(dir, &tenant);
         let note = match Tail::read(&path) {
             Ok(Tail { note: Some(note), .. }) => note,

@@ -11,8 +11,12 @@ use crate::schema::{JOURNAL, MigrateError};
 use crate::seal;
 use crate::tree::{self, Hash};
 
-/// Entries read at once by [`Reader::entries`]: some hundred kilobytes.
+/// Entries read at once by [`Reader::entries`]: some hundred kilobytes of common ones.
 const PAGE: u64 = 256;
+
+/// Bytes of bodies after which a page ends, whatever was asked for: an entry may have 64 MiB, and a start that needed the
+/// memory for thousands of those could never succeed. Of common entries it holds more than any caller asks for.
+const PAGE_BYTES: usize = 8 << 20;
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -117,13 +121,14 @@ impl Reader {
         })
     }
 
-    /// At most `limit` entries from seq `from` on; an error when one of them is not what was written.
+    /// At most `limit` entries from seq `from` on, and fewer where they are large: only an empty page is the end. An error
+    /// when one of them is not what was written.
     pub fn page(&self, tenant: &Name, from: u64, limit: u64) -> Result<Vec<Entry>, ReadError> {
         let (entries, problem) = self.sound_page(tenant, from, limit);
         problem.map_or(Ok(entries), Err)
     }
 
-    /// At most `limit` entries from seq `from` on, up to the first that is not what was written; and what is wrong with
+    /// The entries of a [`page`](Reader::page), up to the first that is not what was written; and what is wrong with
     /// that one.
     pub fn sound_page(&self, tenant: &Name, from: u64, limit: u64) -> (Vec<Entry>, Option<ReadError>) {
         let mut entries = Vec::new();
@@ -148,7 +153,7 @@ impl Reader {
             .map_err(&doing)?;
         let span = params![place(id, from), place(id, SEQ_MAX), to_sql(limit)];
         let mut rows = rows.query(span).map_err(&doing)?;
-        let mut expected = from;
+        let (mut expected, mut bytes) = (from, 0);
         while let Some(row) = rows.next().map_err(&doing)? {
             let seq = seq_of(row.get(0).map_err(&doing)?);
             let body: Vec<u8> = row.get(1).map_err(&doing)?;
@@ -156,8 +161,11 @@ impl Reader {
             if seq != expected || tree::leaf_hash(&body) != leaf {
                 return Err(damaged(tenant.as_str(), "the entry", expected));
             }
-            expected += 1;
+            (expected, bytes) = (expected + 1, bytes + body.len());
             entries.push(Entry { seq, body });
+            if bytes >= PAGE_BYTES {
+                break;
+            }
         }
         Ok(())
     }

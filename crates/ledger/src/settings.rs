@@ -14,7 +14,8 @@ pub struct Settings {
     pub keys_dir: PathBuf,
     /// Where checkpoints are kept outside the database.
     pub anchors_dir: PathBuf,
-    /// More such folders, better on other machines; each belongs to one home.
+    /// More such folders, better on other machines; each belongs to one home. They are not made: one that is not there
+    /// gets its checkpoints once it is.
     #[serde(default)]
     pub witness_dirs: Vec<PathBuf>,
 }

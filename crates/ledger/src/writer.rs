@@ -9,13 +9,13 @@ use eparch_domain::{Name, Timestamp, limits};
 use rusqlite::{Connection, ErrorCode};
 
 use crate::batch::{Batch, BatchError, Signed, Tenant};
-use crate::boot::{self, Boot};
+use crate::boot::{self, Ours};
 use crate::condition::Condition;
 use crate::connection;
 use crate::entry::{Append, Appended, Snapshot};
 use crate::keeper::Keeper;
 use crate::key::LedgerKey;
-use crate::open::{OpenError, hold_to_anchors};
+use crate::open::{OpenError, hold_to_anchors, refuse_unsigned, signed_tenants};
 use crate::queue::{Queue, Taken};
 use crate::write_error::WriteError;
 
@@ -64,10 +64,8 @@ pub(crate) struct Writer {
     pub(crate) key: Arc<LedgerKey>,
     pub(crate) queue: Arc<Queue<Job>>,
     pub(crate) keepers: Arc<Vec<Keeper>>,
-    /// Our newest boot.
-    pub(crate) boots: Boot,
-    /// The boot of a reopening that failed: whether it was written is open.
-    pub(crate) attempted: Option<Boot>,
+    /// Our boots.
+    pub(crate) boots: Ours,
     /// `None` after a failure of the disk: a database that failed to sync is not asked again as if nothing had been.
     pub(crate) connection: Option<Connection>,
     /// What the ledger shows of how it is doing.
@@ -174,7 +172,7 @@ impl Writer {
     }
 
     fn transact(&self, connection: &Connection, jobs: &[Ask], now: Instant) -> Result<Done, BatchError> {
-        let mut batch = Batch::begin(connection, &self.tenants, self.boots.0)?;
+        let mut batch = Batch::begin(connection, &self.tenants, &self.key, self.boots.newest.0)?;
         let mut outcomes = Vec::with_capacity(jobs.len());
         let (mut signed, mut unsigned) = (Vec::new(), Vec::new());
         for job in jobs {
@@ -184,13 +182,13 @@ impl Writer {
                     Err(error) => Outcome::Refused(error),
                 },
                 Ask::Save { tenant, snapshot, .. } => {
-                    match batch.alone(|batch| batch.save(tenant, snapshot, &self.key))? {
+                    match batch.alone(|batch| batch.save(tenant, snapshot))? {
                         Ok(()) => Outcome::Saved,
                         Err(error) => Outcome::Refused(error),
                     }
                 }
                 Ask::Sign { tenant, .. } => {
-                    match batch.alone(|batch| batch.sign(tenant, &self.key, self.boots))? {
+                    match batch.alone(|batch| batch.sign(tenant, self.boots.newest))? {
                         Ok(made) => {
                             signed.push((tenant.clone(), made.tenant));
                             Outcome::Signed(made)
@@ -206,7 +204,7 @@ impl Writer {
         let late = self.recent.iter().filter(|(_, recent)| recent.due <= now).map(|(tenant, _)| tenant);
         let due: BTreeSet<&Name> = fresh.chain(late).collect();
         for tenant in due {
-            match batch.alone(|batch| batch.sign(tenant, &self.key, self.boots))? {
+            match batch.alone(|batch| batch.sign(tenant, self.boots.newest))? {
                 Ok(made) => signed.push((tenant.clone(), made.tenant)),
                 Err(error) => unsigned.push((tenant.clone(), error)),
             }
@@ -284,8 +282,8 @@ impl Writer {
         match self.open_again(at) {
             Ok(connection) => {
                 self.connection = Some(connection);
-                self.condition.begin(self.boots.0);
-                Ok(self.boots.0)
+                self.condition.begin(self.boots.newest.0);
+                Ok(self.boots.newest.0)
             }
             Err(error) => Err(self.stop(error)),
         }
@@ -296,26 +294,23 @@ impl Writer {
         let path = self.path.clone();
         let sql = |source| failed(OpenError::Sql { path: path.clone(), source });
         let mut connection = connection::open_writer(&self.path).map_err(sql)?;
+        refuse_unsigned(&connection).map_err(failed)?;
+        let signed = signed_tenants(&connection).map_err(failed)?;
         for keeper in self.keepers.iter() {
-            let notices = hold_to_anchors(&connection, keeper.dir(), self.key.verifier()).map_err(failed)?;
+            let notices = hold_to_anchors(&connection, keeper.dir(), self.key.verifier(), &signed);
+            let notices = notices.map_err(failed)?;
             notices.into_iter().for_each(|what| self.condition.notice(what));
         }
-        let (ours, attempted) = (self.boots, &mut self.attempted);
-        let recorded = boot::record(&mut connection, at, &self.version, |newest, next| {
-            // What an attempt of ours left behind is ours, too.
-            let agreed = newest == ours || Some(newest) == *attempted;
-            if agreed {
-                *attempted = Some(next);
-            }
-            agreed
-        });
+        let ours = &mut self.boots;
+        let recorded =
+            boot::record(&mut connection, at, &self.version, |newest, next| ours.agree(newest, next));
         match recorded.map_err(sql)? {
             Ok((boots, repaired)) => {
-                self.boots = boots;
+                self.boots = Ours::new(boots);
                 self.condition.repaired(boots.0, &repaired);
                 Ok(connection)
             }
-            Err(newest) => Err(WriteError::Fenced { ours: ours.0, found: newest.0 }),
+            Err(newest) => Err(WriteError::Fenced { ours: self.boots.newest.0, found: newest.0 }),
         }
     }
 }

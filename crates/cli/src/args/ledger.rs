@@ -22,9 +22,12 @@ pub(crate) enum Ledger {
         /// Decide everything again and compare
         #[arg(long)]
         replay: bool,
-        /// A folder outside the home with checkpoints; may be given several times
+        /// A folder outside the home with checkpoints, which must agree; may be given several times
         #[arg(long = "anchors", value_name = "DIR")]
         anchors: Vec<PathBuf>,
+        /// The home's public key as it is known elsewhere [default: the one in the home]
+        #[arg(long, value_name = "FILE")]
+        public_key: Option<PathBuf>,
     },
     /// Sign what stands now
     Checkpoint,
@@ -50,7 +53,7 @@ pub(crate) enum Ledger {
         /// given several times
         #[arg(long = "checkpoint", value_name = "FILE")]
         checkpoints: Vec<PathBuf>,
-        /// Accept entries behind the last checkpoint, which nothing vouches for
+        /// Accept entries behind the last checkpoint, which nothing vouches for; there must be one before them
         #[arg(long)]
         allow_unsigned_tail: bool,
     },

@@ -10,7 +10,8 @@ use eparch_sandbox::{Launcher, Status, probe};
 use serde::Serialize;
 use serde_json::json;
 
-use super::ledger::{check_of, tenant};
+use super::ledger::{check_of, public_key, tenant};
+use super::verify::has_witness;
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit};
 use crate::holder::other_settings;
@@ -256,10 +257,13 @@ fn ledger(context: &Context, home: &Home) -> Vec<Finding> {
         return vec![good("ledger", "none yet; the first run begins it")];
     }
     let fix = "`eparch ledger verify` says what is wrong, and where; bring the home back from a copy";
-    let report = match check_of(context, home, Vec::new()).map(|check| check.run()) {
+    let check = match public_key(home).and_then(|key| check_of(context, home, key)) {
         Err(problem) => return vec![bad("ledger", problem.message(), fix)],
-        Ok(Err(problem)) => return vec![bad("ledger", problem.to_string(), fix)],
-        Ok(Ok(report)) => report,
+        Ok(check) => check,
+    };
+    let report = match check.run() {
+        Err(problem) => return vec![bad("ledger", problem.to_string(), fix)],
+        Ok(report) => report,
     };
     let entries = report
         .tenants
@@ -270,12 +274,12 @@ fn ledger(context: &Context, home: &Home) -> Vec<Finding> {
         None => good("ledger", format!("{entries} entries, nothing was changed")),
         Some(first) => bad("ledger", first.what.clone(), fix),
     }];
-    if !report.anchors_outside_home {
-        found.push(poor(
-            "witnesses",
-            "no checkpoint lies outside the home",
-            "name a folder elsewhere in eparch.toml: [ledger] witness_dirs = [\"/somewhere/else\"]",
-        ));
+    if !report.witnessed {
+        let fix = match has_witness(&check) {
+            true => "see that the folders of witness_dirs in eparch.toml are there and can be written to",
+            false => "name a folder elsewhere in eparch.toml: [ledger] witness_dirs = [\"/somewhere/else\"]",
+        };
+        found.push(poor("witnesses", "no checkpoint outside the home vouches for it", fix));
     }
     found
 }

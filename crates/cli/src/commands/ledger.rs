@@ -2,7 +2,7 @@
 //! the home can do it.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use eparch_daemon::{Home, TENANT};
@@ -16,7 +16,7 @@ use eparch_ledger::{
 use serde_json::{Value, json};
 
 use super::block_on;
-use super::verify;
+use super::{export, verify};
 use crate::args::{Ledger, Query};
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit, in_full};
@@ -30,10 +30,12 @@ pub(crate) fn carry_out(context: &Context, command: Ledger) -> Result<u8, Failur
         Ledger::Show { seq: Some(seq), .. } => show_one(context, seq),
         Ledger::Show { seq: None, limit } => show(context, limit),
         Ledger::Query(asked) => query(context, &asked),
-        Ledger::Verify { replay, anchors } => verify::verify(context, replay, anchors),
+        Ledger::Verify { replay, anchors, public_key } => {
+            verify::verify(context, replay, anchors, public_key.as_deref())
+        }
         Ledger::Checkpoint => block_on(checkpoint(context)),
         Ledger::Prove { seq } => prove(context, seq),
-        Ledger::Export { output } => export(context, output.as_deref()),
+        Ledger::Export { output } => export::export(context, output.as_deref()),
         Ledger::ImportVerify { file, public_key, checkpoints, allow_unsigned_tail } => {
             let check = Import { key: public_key.as_deref(), checkpoints: &checkpoints, allow_unsigned_tail };
             check.carry_out(context, &file)
@@ -68,6 +70,12 @@ pub(super) fn public_key(home: &Home) -> Result<VerifierKey, Failure> {
         Failure::new("EP0719", in_full(&problem))
             .hint("HOME/keys/ledger.pub is made with the ledger; bring it back from a copy")
     })
+}
+
+/// A public key that somebody kept.
+pub(super) fn known_key(path: &Path) -> Result<VerifierKey, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|problem| cannot_read(path, &problem))?;
+    text.trim().parse().map_err(|problem| cannot_read(path, &problem))
 }
 
 fn show(context: &Context, limit: u64) -> Result<u8, Failure> {
@@ -221,36 +229,6 @@ fn prove(context: &Context, seq: u64) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
-fn export(context: &Context, output: Option<&Path>) -> Result<u8, Failure> {
-    let home = context.home()?;
-    let (reader, key) = (reader(&home)?, public_key(&home)?);
-    let unwritten = |problem: &dyn std::error::Error| {
-        Failure::new("EP0712", in_full(problem))
-            .hint("check that the folder is there and that the disk is not full")
-    };
-    let exported = match output {
-        None => {
-            reader.export(&tenant(), &key, &mut io::stdout().lock()).map_err(|problem| unwritten(&problem))?
-        }
-        Some(path) => {
-            let file = File::create(path).map_err(|problem| unwritten(&problem))?;
-            let mut out = BufWriter::new(file);
-            let exported = reader.export(&tenant(), &key, &mut out).map_err(|problem| unwritten(&problem))?;
-            out.flush().and_then(|()| out.get_ref().sync_all()).map_err(|problem| unwritten(&problem))?;
-            exported
-        }
-    };
-    if exported.unsigned > 0 {
-        context.say(&format!(
-            "No checkpoint is signed yet for the newest {}: `eparch ledger checkpoint` signs them; then export again.",
-            exported.unsigned
-        ));
-    }
-    let count = exported.entries;
-    context.say(&format!("{count} entries. Whoever has them checks them with:\n  eparch ledger import-verify FILE --public-key ledger.pub"));
-    Ok(exit::DONE)
-}
-
 /// What an export is checked against.
 struct Import<'a> {
     key: Option<&'a Path>,
@@ -260,14 +238,10 @@ struct Import<'a> {
 
 impl Import<'_> {
     fn carry_out(&self, context: &Context, file: &Path) -> Result<u8, Failure> {
-        let key = match self.key {
+        let keys = [match self.key {
             None => public_key(&context.home()?)?,
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|problem| cannot_read(path, &problem))?;
-                text.trim().parse::<VerifierKey>().map_err(|problem| cannot_read(path, &problem))?
-            }
-        };
-        let keys = [key];
+            Some(path) => known_key(path)?,
+        }];
         let mut known = Vec::new();
         for path in self.checkpoints {
             let note = last_note(path).map_err(|problem| cannot_read(path, &problem))?;
@@ -276,7 +250,7 @@ impl Import<'_> {
         }
         let input = BufReader::new(File::open(file).map_err(|problem| cannot_read(file, &problem))?);
         let report = import_verify(input, &keys, &known).map_err(|problem| cannot_read(file, &problem))?;
-        let sound = report.is_sound() || self.allow_unsigned_tail && report.first_bad.is_none();
+        let sound = report.is_sound() || self.allow_unsigned_tail && report.is_sound_but_for_a_tail();
         if context.is_json() {
             let mut shown = serde_json::to_value(&report).unwrap_or_default();
             shown["sound"] = sound.into();
@@ -297,7 +271,11 @@ impl Import<'_> {
                 report.checkpoints,
                 report.root
             ),
-            None => outln!("{} no signed checkpoint vouches for all of it", paint.bad("✘ not sound:")),
+            None => outln!(
+                "{} no signed checkpoint vouches for {} of it",
+                paint.bad("✘ not sound:"),
+                if report.is_sound_but_for_a_tail() { "all" } else { "any" }
+            ),
             Some(bad) => outln!(
                 "{} from entry {} on (line {}): {}",
                 paint.bad("✘ not sound"),
@@ -319,9 +297,11 @@ impl Import<'_> {
             );
         }
         if report.first_bad.is_none() && !sound {
-            outln!(
-                "  name one kept elsewhere with --checkpoint FILE, or accept the rest with --allow-unsigned-tail"
-            );
+            let accept = match report.is_sound_but_for_a_tail() {
+                true => ", or accept the rest with --allow-unsigned-tail",
+                false => "",
+            };
+            outln!("  name one kept elsewhere with --checkpoint FILE{accept}");
         }
         if sound && self.checkpoints.is_empty() {
             outln!(
@@ -338,9 +318,8 @@ fn cannot_read(what: &Path, problem: &dyn std::fmt::Display) -> Failure {
 }
 
 /// Where the ledger lies, and every folder that its checkpoints are written to.
-pub(super) fn check_of(context: &Context, home: &Home, more: Vec<PathBuf>) -> Result<Verify, Failure> {
+pub(super) fn check_of(context: &Context, home: &Home, key: VerifierKey) -> Result<Verify, Failure> {
     let mut settings = Settings::in_home(home.root());
     settings.witness_dirs = context.settings(home.root())?.ledger.witness_dirs;
-    settings.witness_dirs.extend(more);
-    Ok(Verify::of(&settings, public_key(home)?))
+    Ok(Verify::of(&settings, key))
 }

@@ -3,6 +3,7 @@
 mod approvals;
 mod config;
 mod doctor;
+mod export;
 mod init;
 mod known;
 mod ledger;

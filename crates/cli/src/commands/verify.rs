@@ -1,12 +1,12 @@
 //! `eparch ledger verify`: whether anything was changed, offline, with nothing but the public key; and whether the same
 //! decisions come of the same events.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use eparch_ledger::{Report, TenantReport, VerifyError};
+use eparch_ledger::{Report, TenantReport, Verify, VerifyError};
 use serde_json::json;
 
-use super::ledger::{check_of, public_key, reader, tenant, unreadable};
+use super::ledger::{check_of, known_key, public_key, reader, tenant, unreadable};
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit, in_full};
 use crate::output::outln;
@@ -14,9 +14,17 @@ use crate::paint;
 use crate::replay::{self, Replay};
 
 /// Verifies the ledger; exits with 1 when anything is wrong.
-pub(crate) fn verify(context: &Context, again: bool, anchors: Vec<PathBuf>) -> Result<u8, Failure> {
+pub(crate) fn verify(
+    context: &Context,
+    again: bool,
+    anchors: Vec<PathBuf>,
+    key: Option<&Path>,
+) -> Result<u8, Failure> {
     let home = context.home()?;
-    let report = check_of(context, &home, anchors)?.run().map_err(|problem| {
+    let key = key.map_or_else(|| public_key(&home), known_key)?;
+    let mut check = check_of(context, &home, key.clone())?;
+    check.named = anchors;
+    let report = check.run().map_err(|problem| {
         let hint = match problem {
             VerifyError::TooNew { .. } => "the version of Eparch that wrote it verifies it",
             VerifyError::Open { .. } | VerifyError::Locked { .. } => {
@@ -28,7 +36,6 @@ pub(crate) fn verify(context: &Context, again: bool, anchors: Vec<PathBuf>) -> R
     // What is damaged is not worth deciding again.
     let replay = match again && report.is_clean() {
         true => {
-            let key = public_key(&home)?;
             Some(replay::replay(&reader(&home)?, &tenant(), &key).map_err(|problem| unreadable(&problem))?)
         }
         false => None,
@@ -41,13 +48,18 @@ pub(crate) fn verify(context: &Context, again: bool, anchors: Vec<PathBuf>) -> R
         shown["replay"] = json!(replay);
         print_json(&shown)?;
     } else {
-        show(&report);
+        show(&report, has_witness(&check));
         replay.iter().for_each(show_replay);
     }
     Ok(if report.is_clean() && !differs { exit::DONE } else { exit::FAILED })
 }
 
-fn show(report: &Report) {
+/// Whether any folder but the one in the home has checkpoints, or should have them.
+pub(super) fn has_witness(check: &Verify) -> bool {
+    check.anchors.len() + check.named.len() > 1
+}
+
+fn show(report: &Report, has_witness: bool) {
     let paint = paint::out();
     match report.first_bad() {
         None => outln!("{}", paint.good("✔ nothing was changed")),
@@ -68,11 +80,21 @@ fn show(report: &Report) {
             "  a checkpoint outside the home agrees: whoever controls the whole home cannot have rewritten what it covers"
         );
     } else if report.is_clean() {
-        outln!(
-            "  {} no checkpoint lies outside the home: whoever controls all of it could have rewritten everything\n\
-             \x20   name a folder elsewhere in eparch.toml: [ledger] witness_dirs = [\"/somewhere/else\"]",
-            paint.warn("note:")
-        );
+        let (what, advice) = match (report.witnessed, has_witness) {
+            (true, _) => (
+                "a checkpoint outside the home agrees, but only the home says where it lies: whoever controls all of it could have named another place",
+                "name the folder yourself: --anchors DIR; and the key, as you know it: --public-key FILE",
+            ),
+            (false, true) => (
+                "no checkpoint outside the home vouches for this: whoever controls all of it could have rewritten everything",
+                "see that the folders of witness_dirs in eparch.toml are there and can be written to",
+            ),
+            (false, false) => (
+                "no checkpoint lies outside the home: whoever controls all of it could have rewritten everything",
+                "name a folder elsewhere in eparch.toml: [ledger] witness_dirs = [\"/somewhere/else\"]",
+            ),
+        };
+        outln!("  {} {what}\n    {advice}", paint.warn("note:"));
     }
     for notice in &report.notices {
         outln!("  {} {}", paint.warn("note:"), paint::harmless(notice));
@@ -87,6 +109,11 @@ fn show_tenant(tenant: &TenantReport) {
         0 => outln!("  every entry is covered by a checkpoint outside the database"),
         1 => outln!("  1 entry is newer than the last checkpoint outside the database"),
         many => outln!("  {many} entries are newer than the last checkpoint outside the database"),
+    }
+    match tenant.beyond_last_checkpoint {
+        0 => {}
+        1 => outln!("  1 entry is newer than any signed checkpoint: nothing vouches for it"),
+        many => outln!("  {many} entries are newer than any signed checkpoint: nothing vouches for them"),
     }
 }
 

@@ -46,6 +46,38 @@ fn g3_a_clean_ledger_verifies_and_a_flipped_byte_is_named() {
 }
 
 #[test]
+fn r121_verify_says_whose_word_it_takes_for_what_lies_outside_the_home() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    let witness = place.path("witness");
+    fs::create_dir(&witness).unwrap();
+    let folder = witness.display().to_string();
+    fs::write(place.home().join("eparch.toml"), format!("[ledger]\nwitness_dirs = [{folder:?}]\n")).unwrap();
+    place.ok(&["run", &place.file("p.yaml", &one_stage("echo hello"))]);
+    place.end_holder(Signal::TERM);
+    let verify = |words: &[&str]| place.say(&[&["ledger", "verify"], words].concat());
+    let said = verify(&[]);
+    assert!(said.code == 0 && said.out.contains("only the home says where it lies"), "{said:?}");
+    assert!(!said.out.contains("cannot have rewritten"), "{said:?}");
+    let said = verify(&["--anchors", &folder]);
+    assert!(said.code == 0 && said.out.contains("cannot have rewritten"), "{said:?}");
+    let other = Place::new();
+    other.ok(&["init"]);
+    other.ok(&["run", &other.file("p.yaml", &one_stage("echo hello"))]);
+    let key = |of: &Place| of.home().join("keys/ledger.pub").display().to_string();
+    assert_eq!(verify(&["--public-key", &key(&place)]).code, 0);
+    assert_eq!(verify(&["--public-key", &key(&other)]).code, 1);
+    assert_eq!(verify(&["--public-key", "nowhere"]).code, 65);
+    // A witness that is asked for and cannot answer is no answer; one that the settings name is missed.
+    let said = verify(&["--anchors", &format!("{folder}-of-another-name")]);
+    assert!(said.code == 1 && said.out.contains("cannot be read"), "{said:?}");
+    fs::rename(&witness, place.path("away")).unwrap();
+    let said = verify(&[]);
+    assert!(said.code == 0 && said.out.contains("witness cannot be read"), "{said:?}");
+    assert!(said.out.contains("see that the folders of witness_dirs"), "{said:?}");
+}
+
+#[test]
 fn g10_everything_is_decided_again_the_same() {
     let place = place_with_history();
     let report = place.json(&["ledger", "verify", "--replay"]);
@@ -131,10 +163,15 @@ fn an_export_is_checked_elsewhere() {
         lines.iter().filter(|line| !line.starts_with("{\"checkpoint\"")).copied().collect();
     fs::write(&export, unsigned).unwrap();
     let said = elsewhere.say(&check);
-    assert!(said.code == 1 && said.out.contains("no signed checkpoint vouches"), "{said:?}");
-    assert!(
-        elsewhere.ok(&[&check[..], &["--allow-unsigned-tail"]].concat()).contains("nothing vouches for them")
-    );
+    assert!(said.code == 1 && said.out.contains("no signed checkpoint vouches for any"), "{said:?}");
+    let allowing = [&check[..], &["--allow-unsigned-tail"]].concat();
+    assert_eq!(elsewhere.say(&allowing).code, 1, "there is nothing that it would be the tail of");
+    let mut tail = lines.clone();
+    tail.remove(lines.iter().rposition(|line| line.starts_with("{\"checkpoint\"")).unwrap());
+    fs::write(&export, tail.concat()).unwrap();
+    let said = elsewhere.say(&check);
+    assert!(said.code == 1 && said.out.contains("no signed checkpoint vouches for all"), "{said:?}");
+    assert!(elsewhere.ok(&allowing).contains("nothing vouches for them"));
     // Text of the file is shown as text.
     let hostile = text.replacen("\"key\":\"", "\"key\":\"\\u001b]0;owned\\u0007\\u001b[2J", 1);
     assert_ne!(hostile, text);
@@ -143,4 +180,40 @@ fn an_export_is_checked_elsewhere() {
     assert!(said.code == 1 && said.out.contains("owned") && !said.out.contains('\u{1b}'), "{said:?}");
     assert_eq!(elsewhere.say(&["ledger", "import-verify", "nowhere", "--public-key", &key]).code, 65);
     assert_eq!(place.ok(&["ledger", "export"]), text);
+}
+
+#[test]
+fn r121_an_export_replaces_another_only_once_it_is_whole() {
+    let place = place_with_history();
+    let export = place.path("export.jsonl");
+    let file = export.display().to_string();
+    place.ok(&["ledger", "export", "--output", &file]);
+    let old = fs::read(&export).unwrap();
+    // Over itself, through a link, and to a place that takes what comes.
+    std::os::unix::fs::symlink(&export, place.path("link")).unwrap();
+    place.ok(&["ledger", "export", "--output", &place.path("link").display().to_string()]);
+    assert!(place.path("link").is_symlink() && fs::read(&export).unwrap() == old);
+    let full = place.say(&["ledger", "export", "--output", "/dev/full"]);
+    assert!(full.code == 1 && full.err.contains("EP0712"), "{full:?}");
+    // Whoever reads no further has had enough.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let cut = place.command(&["ledger", "export"]).stdout(writer).output().unwrap();
+    assert!(cut.status.success() && cut.stderr.is_empty(), "{cut:?}");
+
+    let journal = place.home().join("journal.db");
+    let mut bytes = fs::read(&journal).unwrap();
+    let mark = b"\"type\":\"run_requested\"";
+    let at = (0..bytes.len() - mark.len()).filter(|at| bytes[*at..].starts_with(mark));
+    for page in at.map(|at| at / 4_096 * 4_096).collect::<Vec<_>>() {
+        bytes[page..page + 4_096].fill(0xff);
+    }
+    fs::write(&journal, bytes).unwrap();
+    let said = place.say(&["ledger", "export", "--output", &file]);
+    assert!(said.code == 1 && said.err.contains("EP0719"), "{said:?}");
+    assert!(fs::read(&export).unwrap() == old, "the one that was there is the only one");
+    let drafts = fs::read_dir(export.parent().unwrap()).unwrap();
+    let drafts =
+        drafts.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|kind| kind == "draft"));
+    assert_eq!(drafts.count(), 0);
 }

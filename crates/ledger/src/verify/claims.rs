@@ -1,12 +1,10 @@
 //! What signed checkpoints claim about a tenant's history, from the database and from outside, in the order of the
 //! entries they cover. There is one for each second in which something was written, so they are read as they are needed.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, Rows};
 
+use super::anchors::{AnchorFile, Place};
 use super::report::{Finding, Report, Wrong};
 use crate::anchor::{self, Notes, Piece};
 use crate::note::{Checkpoint, VerifierKey};
@@ -53,48 +51,6 @@ impl About<'_> {
     }
 }
 
-/// An anchor file as it was when verifying began.
-#[derive(Debug)]
-pub(crate) struct AnchorFile {
-    pub(crate) path: PathBuf,
-    length: u64,
-    /// It does not fall to whoever controls the home.
-    outside_home: bool,
-}
-
-/// Finds every anchor file in `dirs` about `only`, or about anybody; what cannot be read is a notice.
-pub(crate) fn find_anchors(
-    dirs: &[PathBuf],
-    home: &Path,
-    only: Option<&str>,
-    report: &mut Report,
-) -> BTreeMap<String, Vec<AnchorFile>> {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let home = real(home);
-    let mut found: BTreeMap<String, Vec<AnchorFile>> = BTreeMap::new();
-    for dir in dirs {
-        let tenants = match anchor::tenants(dir) {
-            Ok(tenants) => tenants,
-            Err(error) => {
-                report.notices.push(format!("the anchor folder {} cannot be read: {error}", dir.display()));
-                continue;
-            }
-        };
-        for tenant in tenants.into_iter().filter(|tenant| only.is_none_or(|only| only == tenant)) {
-            let path = anchor::path(dir, &tenant);
-            match anchor::open(&path) {
-                Ok(file) => {
-                    let length = file.map_or(0, |(_, length)| length);
-                    let outside_home = !real(&path).starts_with(&home);
-                    found.entry(tenant).or_default().push(AnchorFile { path, length, outside_home });
-                }
-                Err(error) => report.notices.push(format!("{} cannot be read: {error}", path.display())),
-            }
-        }
-    }
-    found
-}
-
 /// The valid notes of one anchor file, by growing size.
 #[derive(Debug)]
 pub(crate) struct FileClaims<'a> {
@@ -102,6 +58,8 @@ pub(crate) struct FileClaims<'a> {
     file: &'a AnchorFile,
     notes: Option<Notes>,
     next: Option<(u64, Claim)>,
+    /// It has some valid note.
+    vouches: bool,
     /// Sizes of notes that the journal has not, or has otherwise.
     strange: Sizes,
     /// Sizes of notes of the journal that are missing before others.
@@ -146,7 +104,8 @@ impl<'a> FileClaims<'a> {
             }
         };
         let (strange, missing) = (Sizes::default(), Sizes::default());
-        let mut claims = FileClaims { about, file, notes, next: None, strange, missing, behind: 0 };
+        let mut claims =
+            FileClaims { about, file, notes, next: None, vouches: false, strange, missing, behind: 0 };
         claims.advance(report);
         claims
     }
@@ -183,6 +142,7 @@ impl<'a> FileClaims<'a> {
             let why = match read {
                 Ok((size, claim)) if size > last => {
                     self.next = Some((size, claim));
+                    self.vouches = true;
                     return;
                 }
                 Ok((size, _)) => format!("{size} entries after {last}: sizes must grow"),
@@ -195,6 +155,9 @@ impl<'a> FileClaims<'a> {
 
     fn tell(&self, report: &mut Report) {
         let name = self.file.path.display();
+        if self.file.named && !self.vouches {
+            self.about.found(report, Wrong::Anchor, format!("{name} vouches for nothing"));
+        }
         if let Some(strange) = self.strange.told() {
             let what = format!("{name} has {strange} that the journal lacks");
             self.about.found(report, Wrong::Checkpoint, what);
@@ -217,10 +180,8 @@ pub(crate) struct Claimed {
     pub(crate) size: u64,
     /// The same note in two places is one claim.
     pub(crate) claims: Vec<Claim>,
-    /// A note outside the database is among them.
-    pub(crate) outside: bool,
-    /// A note outside the home is among them.
-    pub(crate) outside_home: bool,
+    /// Where the best of those outside the database lies, if any does.
+    pub(crate) outside: Option<Place>,
 }
 
 /// All claims about a tenant, by growing size; the database and every anchor file are compared on the way.
@@ -229,6 +190,8 @@ pub(crate) struct Claims<'a> {
     /// Rows of size, root and note, by size.
     stored: Option<Rows<'a>>,
     next_stored: Option<(u64, Claim)>,
+    /// Notes of the database that can be believed, so far.
+    pub(crate) believed: u64,
     files: Vec<FileClaims<'a>>,
 }
 
@@ -239,7 +202,7 @@ impl<'a> Claims<'a> {
         files: Vec<FileClaims<'a>>,
         report: &mut Report,
     ) -> Claims<'a> {
-        let mut claims = Claims { about, stored, next_stored: None, files };
+        let mut claims = Claims { about, stored, next_stored: None, believed: 0, files };
         claims.advance(report);
         claims
     }
@@ -250,6 +213,7 @@ impl<'a> Claims<'a> {
             match rows.next().and_then(|row| row.map(|row| stored(self.about, row)).transpose()) {
                 Ok(Some(Ok(claim))) => {
                     self.next_stored = Some(claim);
+                    self.believed += 1;
                     return;
                 }
                 Ok(Some(Err(why))) => self.about.found(report, Wrong::Checkpoint, why),
@@ -274,7 +238,7 @@ impl<'a> Claims<'a> {
             self.files.drain(..).for_each(|file| file.tell(report));
             return None;
         };
-        let mut claimed = Claimed { size, claims: Vec::new(), outside: false, outside_home: false };
+        let mut claimed = Claimed { size, claims: Vec::new(), outside: None };
         let stored = self.next_stored.filter(|(stored, _)| *stored == size).map(|(_, claim)| claim);
         claimed.claims.extend(stored);
         for file in &mut self.files {
@@ -286,8 +250,7 @@ impl<'a> Claims<'a> {
                     if !claimed.claims.contains(&claim) {
                         claimed.claims.push(claim);
                     }
-                    claimed.outside = true;
-                    claimed.outside_home |= file.file.outside_home;
+                    claimed.outside = claimed.outside.max(Some(file.file.place));
                     file.advance(report);
                 }
                 None if stored.is_none() => {}

@@ -6,7 +6,8 @@ use eparch_domain::Digest;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::claims::{About, AnchorFile, Claim, Claimed, Claims, FileClaims};
+use super::anchors::{AnchorFile, Place};
+use super::claims::{About, Claim, Claimed, Claims, FileClaims};
 use super::pass::Pass;
 use super::report::{Finding, Report, TenantReport, Wrong};
 use crate::entry::{SEQ_MAX, place, seq_of, to_sql};
@@ -50,6 +51,16 @@ impl History<'_> {
         };
         let mut claims = Claims::new(about, stored, files, self.report);
         self.entries(&mut pass, &mut claims, &documents);
+        // The writer signs a tenant's first entries in the commit that adds them: without any checkpoint, they are not its.
+        if pass.bodies.size() > 0 && claims.believed == 0 {
+            let seq = (pass.checkpoints == 0).then_some(1);
+            let entries = pass.bodies.size();
+            self.found(
+                Wrong::Checkpoint,
+                seq,
+                format!("the journal has {entries} entries and no signed checkpoint of them"),
+            );
+        }
         self.work(&pass);
         TenantReport {
             tenant: self.tenant.to_owned(),
@@ -58,7 +69,9 @@ impl History<'_> {
             checkpoints: pass.checkpoints,
             anchored: pass.anchored,
             anchored_outside_home: pass.anchored_outside_home,
+            anchored_independently: pass.anchored_independently,
             beyond_last_anchor: pass.bodies.size().saturating_sub(pass.anchored),
+            beyond_last_checkpoint: pass.bodies.size().saturating_sub(pass.good),
         }
     }
 
@@ -196,11 +209,14 @@ impl History<'_> {
         let good = |claim: &Claim| claim.root == root || Some(claim.root) == explained;
         if claimed.claims.iter().all(good) {
             pass.good = size;
-            if claimed.outside {
+            if claimed.outside.is_some() {
                 pass.anchored = size;
             }
-            if claimed.outside_home {
+            if claimed.outside >= Some(Place::Outside) {
                 pass.anchored_outside_home = size;
+            }
+            if claimed.outside == Some(Place::Independent) {
+                pass.anchored_independently = size;
             }
         } else {
             let (from, to) = (pass.good + 1, size);

@@ -1,5 +1,6 @@
 //! Verifying a journal without its writer: offline, with nothing but the public key and whatever anchors can be had.
 
+mod anchors;
 mod claims;
 mod file;
 mod history;
@@ -16,6 +17,7 @@ use crate::connection;
 use crate::note::VerifierKey;
 use crate::schema::MigrateError;
 use crate::settings::Settings;
+use anchors::Anchors;
 use claims::{About, FileClaims};
 use file::Readable;
 use history::History;
@@ -28,8 +30,11 @@ pub struct Verify {
     pub path: PathBuf,
     /// Keys whose checkpoints are believed.
     pub keys: Vec<VerifierKey>,
-    /// Folders with checkpoints from outside the database.
+    /// Folders with checkpoints from outside the database, as the home's settings have them. One that cannot vouch is
+    /// worth a notice.
     pub anchors: Vec<PathBuf>,
+    /// Folders that whoever verifies knows to have such checkpoints. One that cannot vouch is a finding.
+    pub named: Vec<PathBuf>,
     /// The home: anchors within it fall to whoever controls it.
     pub home: PathBuf,
     /// Look at one tenant only; at all of them when `None`.
@@ -72,6 +77,7 @@ impl Verify {
             path: settings.path.clone(),
             keys: vec![key],
             anchors: settings.anchors().map(Path::to_owned).collect(),
+            named: Vec::new(),
             home: settings.path.parent().map(Path::to_owned).unwrap_or_default(),
             tenant: None,
         }
@@ -82,7 +88,7 @@ impl Verify {
         let mut report = Report::default();
         // Anchors first: the writer commits before it writes them, so what they vouch for is in what is read next.
         let only = self.tenant.as_ref().map(Name::as_str);
-        let mut anchors = claims::find_anchors(&self.anchors, &self.home, only, &mut report);
+        let mut anchors = Anchors::find(&self.anchors, &self.named, &self.home, only, &mut report);
         let unreadable = |source| VerifyError::Open { path: self.path.clone(), source };
         // Looked at, not opened: closing it again would drop the locks of a writer in this process.
         std::fs::metadata(&self.path).map_err(unreadable)?;
@@ -100,10 +106,10 @@ impl Verify {
                 _ => report.file(Wrong::File, format!("the journal cannot be opened: {error}")),
             },
         }
-        for (tenant, files) in anchors {
+        for (tenant, files) in &anchors.files {
             // A tenant that only an anchor remembers.
-            for file in &files {
-                let about = About { tenant: &tenant, keys: &self.keys };
+            for file in files {
+                let about = About { tenant, keys: &self.keys };
                 let size = FileClaims::open(about, file, &mut report).last_size(&mut report);
                 if size > 0 {
                     let what =
@@ -117,9 +123,16 @@ impl Verify {
                 }
             }
         }
-        let mut histories = report.tenants.iter().filter(|tenant| tenant.entries > 0).peekable();
-        report.anchors_outside_home =
-            histories.peek().is_some() && histories.all(|tenant| tenant.anchored_outside_home > 0);
+        let histories: Vec<&TenantReport> =
+            report.tenants.iter().filter(|tenant| tenant.entries > 0).collect();
+        let all = |anchored: fn(&TenantReport) -> u64| {
+            !histories.is_empty() && histories.iter().all(|tenant| anchored(tenant) > 0)
+        };
+        let independently = all(|tenant| tenant.anchored_independently);
+        let witnessed = all(|tenant| tenant.anchored_outside_home);
+        let names: Vec<String> = histories.iter().map(|tenant| tenant.tenant.clone()).collect();
+        (report.anchors_outside_home, report.witnessed) = (independently, witnessed);
+        anchors.tell_missing(&names, &mut report);
         Ok(report)
     }
 
@@ -127,7 +140,7 @@ impl Verify {
     fn read(
         &self,
         connection: &Connection,
-        anchors: &mut std::collections::BTreeMap<String, Vec<claims::AnchorFile>>,
+        anchors: &mut Anchors,
         report: &mut Report,
     ) -> Result<(), VerifyError> {
         file::check_structure(connection, report);
@@ -140,7 +153,7 @@ impl Verify {
         let tenants = file::check_tenants(connection, report);
         let wanted = |name: &str| self.tenant.as_ref().is_none_or(|only| only.as_str() == name);
         for (tenant, id) in tenants.iter().filter(|(name, _)| wanted(name)) {
-            let files = anchors.remove(tenant).unwrap_or_default();
+            let files = anchors.files.remove(tenant).unwrap_or_default();
             let history = History { connection, tenant, id: *id, keys: &self.keys, boots: &boots, report };
             let verified = history.verify(&files);
             report.tenants.push(verified);

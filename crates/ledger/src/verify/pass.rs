@@ -18,9 +18,11 @@ pub(crate) struct Pass {
     pub(crate) subtrees: u64,
     /// Claims that were met.
     pub(crate) checkpoints: u64,
-    /// The newest size at which a claim from outside the database held, and one from outside the home.
+    /// The newest size at which a claim from outside the database held, one from outside the home, and one from where
+    /// whoever verifies said that it lies.
     pub(crate) anchored: u64,
     pub(crate) anchored_outside_home: u64,
+    pub(crate) anchored_independently: u64,
     /// Documents or boots are not what was signed for.
     pub(crate) differs_beside: bool,
     /// Sizes at which states were saved.
@@ -40,6 +42,7 @@ impl Pass {
             checkpoints: 0,
             anchored: 0,
             anchored_outside_home: 0,
+            anchored_independently: 0,
             differs_beside: false,
             saved,
             roots: BTreeMap::new(),

@@ -12,9 +12,12 @@ const KEPT: usize = 100;
 pub struct Report {
     /// Each tenant that was looked at, by name.
     pub tenants: Vec<TenantReport>,
-    /// True when a checkpoint from a folder outside the home holds for every tenant that has a history: only such a one
-    /// binds somebody who controls the whole home.
+    /// True when a checkpoint from outside the home, in a folder that whoever verifies named, holds for every tenant that
+    /// has a history: only such a one binds somebody who controls the whole home.
     pub anchors_outside_home: bool,
+    /// True when a checkpoint from outside the home holds for every tenant that has a history, even if only the home says
+    /// where it lies.
+    pub witnessed: bool,
     /// What is wrong, at most a hundred, in the order of finding; the lowest place is always among them.
     pub findings: Vec<Finding>,
     /// Findings past those.
@@ -38,8 +41,13 @@ pub struct TenantReport {
     pub anchored: u64,
     /// How many entries the newest checkpoint outside the home covers that holds.
     pub anchored_outside_home: u64,
+    /// How many entries the newest checkpoint covers that holds and lies outside the home in a folder that whoever
+    /// verifies named.
+    pub anchored_independently: u64,
     /// Entries that nothing outside the database vouches for.
     pub beyond_last_anchor: u64,
+    /// Entries that no signed checkpoint covers, wherever it lies: nothing vouches for them.
+    pub beyond_last_checkpoint: u64,
 }
 
 /// What is wrong, in one word.

@@ -127,7 +127,19 @@ fn g03_an_export_that_nothing_vouches_for_is_not_sound() {
     forged += "{\"end\":{\"entries\":3}}\n";
     let report = check(&home, forged.as_bytes(), &[]);
     assert_eq!((report.first_bad.as_ref(), report.beyond_last_checkpoint), (None, 3));
-    assert!(!report.is_sound());
+    assert!(!report.is_sound() && !report.is_sound_but_for_a_tail());
+    // A tail is what follows something that is vouched for.
+    let text = String::from_utf8(exported(&home, "acme")).unwrap();
+    let last = text.rfind("{\"checkpoint\"").unwrap();
+    let tail = format!("{}{}", &text[..last], &text[last..].split_once('\n').unwrap().1);
+    let report = check(&home, tail.as_bytes(), &[]);
+    assert!(!report.is_sound() && report.is_sound_but_for_a_tail(), "{report:?}");
+    let bare: String =
+        text.lines().filter(|line| !line.starts_with("{\"checkpoint\"")).collect::<Vec<_>>().join("\n");
+    let report = check(&home, format!("{bare}\n").as_bytes(), &[]);
+    assert!(report.first_bad.is_none() && !report.is_sound_but_for_a_tail(), "{report:?}");
+    let nothing = check(&home, &exported(&home, "nobody"), &[]);
+    assert!(nothing.is_sound() && nothing.is_sound_but_for_a_tail());
 }
 
 #[test]

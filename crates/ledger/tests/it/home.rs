@@ -30,6 +30,7 @@ impl Home {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::in_home(&dir.path().join("home"));
         settings.witness_dirs.push(dir.path().join("witness"));
+        std::fs::create_dir(&settings.witness_dirs[0]).unwrap();
         Home { dir, settings }
     }
 
@@ -55,6 +56,15 @@ impl Home {
 
     pub(crate) fn verify(&self) -> Report {
         self.options().run().unwrap()
+    }
+
+    /// As somebody who wants nobody outside the database to remember.
+    pub(crate) fn forget_anchors(&self) {
+        for dir in self.settings.anchors() {
+            for file in std::fs::read_dir(dir).unwrap() {
+                std::fs::remove_file(file.unwrap().path()).unwrap();
+            }
+        }
     }
 
     /// A connection that may do anything, as somebody with the file in hand can.

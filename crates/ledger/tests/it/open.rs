@@ -108,11 +108,59 @@ fn r121_a_witness_that_is_lost_or_cut_under_an_open_ledger_is_written_again() {
     sign();
     fs::OpenOptions::new().write(true).open(home.witness("acme")).unwrap().set_len(half).unwrap();
     sign();
-    fs::remove_dir_all(&home.settings.witness_dirs[0]).unwrap();
-    sign();
     drop(ledger);
     let report = home.verify();
     assert!(report.is_clean(), "{:?}", report.findings);
+}
+
+#[test]
+fn r121_a_checkpoint_is_said_to_lie_where_it_lies_now() {
+    let home = Home::with_history(40);
+    let ledger = home.open();
+    let sign = || ledger.checkpoint_now(&name("acme")).unwrap();
+    assert!(sign().missing.is_empty());
+    let whole = fs::read(home.witness("acme")).unwrap();
+    // Nothing was written since, so nothing new is signed; and still somebody has to look.
+    for _ in 0..20 {
+        fs::remove_file(home.witness("acme")).unwrap();
+        assert!(sign().missing.is_empty());
+        assert!(fs::read(home.witness("acme")).unwrap() == whole);
+    }
+    fs::remove_dir_all(&home.settings.witness_dirs[0]).unwrap();
+    assert_eq!(sign().missing, home.settings.witness_dirs);
+}
+
+#[test]
+fn r121_a_witness_folder_that_is_away_is_missed_and_not_made() {
+    let home = Home::with_history(40);
+    let witness = &home.settings.witness_dirs[0];
+    let kept = home.dir.path().join("kept");
+    fs::rename(witness, &kept).unwrap();
+    let ledger = home.open();
+    let notices = ledger.health().notices;
+    assert!(notices.len() == 1 && notices[0].contains("witness vouches for nothing"), "{notices:?}");
+    let mut head = 40;
+    let mut sign = || {
+        let entries = vec![entry("acme", head + 1)];
+        head = ledger.append(Append { tenant: name("acme"), after: head, entries }).unwrap().last_seq;
+        ledger.checkpoint_now(&name("acme")).unwrap().missing
+    };
+    assert_eq!(sign(), home.settings.witness_dirs);
+    let health = &ledger.health().anchors[1];
+    assert!(health.last_error.as_ref().is_some_and(|error| error.contains("is not there")), "{health:?}");
+    assert!(!witness.exists());
+    fs::rename(&kept, witness).unwrap();
+    assert!(sign().is_empty());
+    fs::rename(witness, &kept).unwrap();
+    assert_eq!(sign(), home.settings.witness_dirs);
+    fs::rename(&kept, witness).unwrap();
+    drop(ledger);
+    assert_eq!(fs::read(home.witness("acme")).unwrap(), fs::read(home.anchor("acme")).unwrap());
+    // One that was emptied, as a mount point is.
+    fs::remove_file(home.witness("acme")).unwrap();
+    let notices = home.open().health().notices;
+    assert!(notices.len() == 1 && notices[0].contains("no checkpoints of tenant acme"), "{notices:?}");
+    assert_eq!(home.open().health().notices, Vec::<String>::new());
 }
 
 #[test]
@@ -192,8 +240,12 @@ fn r121_a_note_that_was_not_signed_here_reaches_no_witness() {
     let home = Home::with_history(10);
     let ledger = home.open();
     let before = fs::read(home.witness("acme")).unwrap();
-    ledger.append(Append { tenant: name("acme"), after: 10, entries: vec![entry("acme", 11)] }).unwrap();
-    ledger.checkpoint_now(&name("acme")).unwrap();
+    let append = |ledger: &Ledger, after: u64| {
+        let entries = vec![entry("acme", after + 1)];
+        ledger.append(Append { tenant: name("acme"), after, entries }).unwrap();
+        ledger.checkpoint_now(&name("acme")).unwrap()
+    };
+    (10..12).for_each(|after| drop(append(&ledger, after)));
     drop(ledger);
     home.raw()
         .execute_batch("DROP TRIGGER checkpoint_no_update; UPDATE checkpoint SET note = replace(note, char(10), '!') WHERE tenant = 1 AND size = 11")
@@ -202,8 +254,7 @@ fn r121_a_note_that_was_not_signed_here_reaches_no_witness() {
     fs::write(home.witness("acme"), &before).unwrap();
     fs::remove_file(home.anchor("acme")).unwrap();
     let ledger = home.open();
-    ledger.append(Append { tenant: name("acme"), after: 11, entries: vec![entry("acme", 12)] }).unwrap();
-    assert_eq!(ledger.checkpoint_now(&name("acme")).unwrap().missing.len(), 2);
+    assert_eq!(append(&ledger, 12).missing.len(), 2);
     drop(ledger);
     assert_eq!(fs::read(home.witness("acme")).unwrap(), before);
 }
@@ -221,7 +272,7 @@ fn r121_a_journal_that_cannot_be_looked_at_gets_no_new_key() {
 fn g01_an_anchor_folder_that_fails_is_reported_and_holds_up_nobody() {
     let home = Home::new();
     // A file where the folder should be: every attempt fails.
-    fs::create_dir_all(home.dir.path()).unwrap();
+    fs::remove_dir(&home.settings.witness_dirs[0]).unwrap();
     fs::write(&home.settings.witness_dirs[0], "in the way").unwrap();
     let ledger = home.open();
     ledger.append(Append { tenant: name("acme"), after: 0, entries: vec![entry("acme", 1)] }).unwrap();
@@ -230,6 +281,7 @@ fn g01_an_anchor_folder_that_fails_is_reported_and_holds_up_nobody() {
     let health = &ledger.health().anchors;
     assert!(health[0].last_error.is_none() && health[1].last_error.is_some() && health[1].failures > 0);
     fs::remove_file(&home.settings.witness_dirs[0]).unwrap();
+    fs::create_dir(&home.settings.witness_dirs[0]).unwrap();
     drop(ledger);
     assert!(home.witness("acme").exists(), "closing tries once more");
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use eparch_domain::Digest;
+use eparch_domain::{Digest, Timestamp};
 use eparch_ledger::tree::{leaf_hash, node_hash};
-use eparch_ledger::{Append, Report, VerifyError, Wrong};
+use eparch_ledger::{Append, Ledger, OpenError, Report, VerifyError, WriteError, Wrong};
 use rusqlite::types::Value;
 
 use crate::home::{Home, body, entry, name};
@@ -33,8 +33,16 @@ impl Drill {
         Drill { home, journal, content }
     }
 
-    /// Verifies after changes by SQL, with the triggers out of the way and back again; then everything is as it was.
+    /// Verifies after changes by SQL; then everything is as it was.
     fn after(&self, changes: &str) -> Report {
+        self.change(changes);
+        let report = self.home.verify();
+        self.restore();
+        report
+    }
+
+    /// Changes by SQL, with the triggers out of the way and back again.
+    fn change(&self, changes: &str) {
         let raw = self.home.raw();
         let triggers: Vec<(String, String)> = raw
             .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' ORDER BY rowid")
@@ -47,10 +55,6 @@ impl Drill {
         let make_all: String = triggers.iter().map(|(_, sql)| format!("{sql};")).collect();
         raw.execute_batch(&format!("BEGIN; {drop_all} {changes}; {make_all} COMMIT"))
             .unwrap_or_else(|error| panic!("{changes}: {error}"));
-        drop(raw);
-        let report = self.home.verify();
-        self.restore();
-        report
     }
 
     fn restore(&self) {
@@ -221,7 +225,7 @@ fn r121_a_cut_tail_is_found_against_the_checkpoint_outside() {
         let acme = &report.tenants[0];
         assert!(acme.anchored <= left && acme.anchored_outside_home <= left, "{acme:?}");
         assert_eq!(acme.beyond_last_anchor, left - acme.anchored);
-        assert_eq!(report.anchors_outside_home, left == 0 || acme.anchored > 0, "{acme:?}");
+        assert_eq!(report.witnessed, left == 0 || acme.anchored > 0, "{acme:?}");
     }
     let all: String = ["entry", "subtree", "document", "checkpoint", "outbox", "snapshot", "tally"]
         .map(|table| format!("DELETE FROM {table} WHERE tenant = 1;"))
@@ -255,6 +259,70 @@ fn r121_a_chain_hashed_anew_without_the_key_is_found() {
             assert!(!drill.after(&(sql + checks)).is_clean(), "the anchors outside remember, {kind} {seq}");
         }
     }
+}
+
+/// Nobody outside remembers anything, and whoever wrote this has no key.
+#[test]
+fn r121_a_history_without_any_checkpoint_is_found_and_not_signed_on() {
+    let home = Home::with_history(120);
+    home.forget_anchors();
+    let drill = Drill::of(home);
+    let rewritten = drill.rehash(1, |at, body| Some(if at == 7 { b"{}".to_vec() } else { body }))
+        + "DELETE FROM snapshot WHERE tenant = 1; DELETE FROM tally WHERE tenant = 1; DELETE FROM outbox WHERE tenant = 1;";
+    let unsigned = format!("{rewritten} DELETE FROM checkpoint WHERE tenant = 1;");
+    // A checkpoint that says it is of this history, under a note that was signed for another.
+    drill.change(&unsigned);
+    let root = drill.home.verify().tenants[0].root;
+    drill.restore();
+    let mislabelled = format!(
+        "{unsigned} INSERT INTO checkpoint SELECT 1, 120, x'{}', note FROM checkpoint WHERE tenant = 2 AND size = 120;",
+        root.hex()
+    );
+    for (kind, changes) in [("unsigned", unsigned), ("mislabelled", mislabelled)] {
+        let report = drill.after(&changes);
+        let first = report.first_bad().unwrap_or_else(|| panic!("{kind} is called clean"));
+        assert_eq!(first.wrong, Wrong::Checkpoint, "{kind}: {:?}", report.findings);
+        assert!(
+            report.findings.iter().any(|finding| finding.seq == Some(1)),
+            "{kind}: {:?}",
+            report.findings
+        );
+        assert_eq!(report.tenants[0].beyond_last_checkpoint, 120);
+        assert_eq!(report.tenants[1].beyond_last_checkpoint, 0);
+        drill.change(&changes);
+        let before = drill.home.verify().tenants[0].checkpoints;
+        if kind == "unsigned" {
+            let opened = Ledger::open(&drill.home.settings, Timestamp::from_millis(0), "test");
+            assert!(matches!(opened, Err(OpenError::Unsigned { entries: 120, .. })), "{opened:?}");
+            drill.restore();
+            continue;
+        }
+        let ledger = drill.home.open();
+        let append = |tenant: &str| {
+            ledger.append(Append { tenant: name(tenant), after: 120, entries: vec![entry(tenant, 121)] })
+        };
+        assert!(matches!(append("acme"), Err(WriteError::Unreadable(_))), "{kind}");
+        assert!(matches!(ledger.checkpoint_now(&name("acme")), Err(WriteError::Unreadable(_))), "{kind}");
+        assert_eq!(append("zeta").unwrap().last_seq, 121);
+        drop(ledger);
+        let report = drill.home.verify();
+        assert_eq!((report.is_clean(), report.tenants[0].checkpoints), (false, before), "{kind}");
+        drill.restore();
+        drill.home.forget_anchors();
+    }
+    // A whole tenant that somebody made up: its seal needs no key.
+    let seal = Digest::of_parts(&[b"tenant", &3i64.to_be_bytes(), b"evil"]);
+    let (place, leaf) = ((3i64 << 40) + 1, leaf_hash(b"{}"));
+    let first = drill
+        .after(&format!(
+            "INSERT INTO tenant VALUES (3, 'evil', x'{}'); INSERT INTO entry (place, body, leaf) VALUES ({place}, x'7b7d', x'{}')",
+            hex(seal.as_bytes()),
+            hex(&leaf)
+        ))
+        .first_bad()
+        .cloned()
+        .unwrap();
+    assert_eq!((first.wrong, first.tenant.as_deref(), first.seq), (Wrong::Checkpoint, Some("evil"), Some(1)));
 }
 
 #[test]
