@@ -78,6 +78,7 @@ impl Governor {
             now,
             decision: Decision::default(),
             over: VecDeque::new(),
+            branches: BTreeSet::new(),
             work: limits::TURN_WORK,
         };
         turn.decide(event);
@@ -193,6 +194,8 @@ pub(crate) struct Turn<'g> {
     pub(crate) decision: Decision,
     /// Stages that ended in this turn and whose neighbours have not been told yet.
     pub(crate) over: VecDeque<(RunId, StageIx)>,
+    /// Parallel stages in which stages have ended: what that means for their branches has not been looked at yet.
+    pub(crate) branches: BTreeSet<(RunId, StageIx)>,
     /// What may still be begun and evaluated in this turn, in nodes of an expression.
     work: u64,
 }
@@ -261,10 +264,16 @@ impl Turn<'_> {
         }
     }
 
-    /// Tells the neighbours of every stage that ended, until nothing more ends.
+    /// Tells the neighbours of every stage that ended, and then those in other branches, until nothing more ends.
     fn tell_neighbours(&mut self) {
-        while let Some((run, ix)) = self.over.pop_front() {
-            run::stage_over(self, run, ix);
+        loop {
+            if let Some((run, ix)) = self.over.pop_front() {
+                run::stage_over(self, run, ix);
+            } else if let Some((run, ix)) = self.branches.pop_first() {
+                run::look_at_branches(self, run, ix);
+            } else {
+                return;
+            }
         }
     }
 }
