@@ -119,6 +119,10 @@ pub const VALUE_BYTES: usize = 64 << 10;
 /// How deeply a value may nest: results for people and expressions stay far below, and a record that holds one can be read
 /// back, which a JSON reader does up to 127 levels.
 pub const VALUE_DEPTH: usize = 32;
+/// Everything the stages of one run have put out together, outputs and the names of files, as it is written down. Results
+/// for expressions and people are far smaller; a run that is repeated takes all of it over in one entry of the ledger,
+/// which tells of it twice, and each gate looks at all of it.
+pub const RUN_OUTPUTS_BYTES: usize = 16 << 20;
 /// Outputs of one stage.
 pub const STAGE_OUTPUTS: usize = 256;
 /// Artifacts of one stage.
