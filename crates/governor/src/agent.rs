@@ -12,6 +12,7 @@ use crate::put_out::put_out;
 use crate::retry;
 use crate::run;
 use crate::scope;
+use crate::written;
 
 /// What the pipeline says about the stage an agent works at.
 pub(crate) fn work_of<'t>(turn: &'t Turn<'_>, agent: AgentId) -> Option<&'t AgentWork> {
@@ -41,9 +42,11 @@ pub(crate) fn begin(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
     match resolved {
         Err(problem) => {
             let reason = format!("its configuration cannot be resolved: {problem}");
+            turn.write(reason.len());
             run::end_stage(turn, run, ix, StageStatus::Failed, &reason);
         }
         Ok(spec) => {
+            turn.write(written::length(&spec));
             let start_by = turn.now.ledger.after(start_timeout);
             turn.record(Fact::AttemptBegan { run, stage: ix, agent: spec.agent, attempt, start_by });
             turn.record(Fact::StageChanged {

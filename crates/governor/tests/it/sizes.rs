@@ -1,8 +1,8 @@
-//! How much a run has put out has an end.
+//! How much one decision writes down, and how much a run has put out: both have an end.
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{Name, limits};
+use eparch_domain::{LedgerTime, Moment, Name, limits};
 use eparch_governor::{Answer, Decision, Event, Fact, Kept, Outcome, Refusal};
 use serde_json::Value;
 
@@ -15,6 +15,83 @@ fn event(home: &mut Home, line: &str) -> Event {
     let mut events = script::events(home, &words(line));
     assert_eq!(events.len(), 1, "{line} is one event");
     events.remove(0)
+}
+
+fn tell(home: &mut Home, line: &str, millis: u64) -> Decision {
+    let event = event(home, line);
+    home.handle(&event, millis)
+}
+
+fn count(decision: &Decision, wanted: impl Fn(&Fact) -> bool) -> usize {
+    decision.facts.iter().filter(|fact| wanted(fact)).count()
+}
+
+fn began(decision: &Decision) -> usize {
+    count(decision, |fact| matches!(fact, Fact::AttemptBegan { .. }))
+}
+
+fn written(of: &impl serde::Serialize) -> usize {
+    serde_json::to_vec(of).expect("plain data").len()
+}
+
+/// Sixty agents side by side, each told `inputs` of 200 KiB.
+fn many(agents: u32) -> (Home, String) {
+    let mut header = vec![format!("boot agents={agents}"), "pipeline main".to_owned()];
+    header.extend((0..60).map(|at| format!("  agent a{at}")));
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    (set_up(&header), "start r1 in_bytes=204800".to_owned())
+}
+
+/// What one decision may write: what its budget allows, and the last attempt that fitted in.
+const MOST: usize = limits::TURN_BYTES + (210 << 10);
+
+/// Lets time pass until nothing is put off any more.
+fn follow(home: &mut Home) -> usize {
+    let mut all = 0;
+    while home.governor.next_deadline().is_some_and(|deadline| deadline.at == LedgerTime::default()) {
+        let decision = home.handle(&Event::ClockTurned, 1);
+        assert!(began(&decision) > 0 && written(&decision) <= MOST, "{} bytes", written(&decision));
+        all += began(&decision);
+    }
+    all
+}
+
+#[test]
+fn agents_begin_over_several_turns_when_each_is_told_much() {
+    let (mut home, start) = many(512);
+    let first = tell(&mut home, &start, 0);
+    // The run itself has its inputs, too.
+    assert!(written(&first) <= MOST + (210 << 10), "{} bytes", written(&first));
+    assert!((2..59).contains(&began(&first)), "{} agents began at once", began(&first));
+    assert_eq!(began(&first) + follow(&mut home), 60);
+}
+
+#[test]
+fn a_boot_that_frees_many_places_writes_no_more_than_any_other_turn() {
+    let (mut home, start) = many(2);
+    assert_eq!(began(&tell(&mut home, &start, 0)), 2);
+    let boot = tell(&mut home, "boot agents=512", 1);
+    assert!(written(&boot) <= MOST, "{} bytes", written(&boot));
+    assert!((2..57).contains(&began(&boot)), "{} agents began at once", began(&boot));
+    assert_eq!(began(&boot) + follow(&mut home), 58);
+}
+
+#[test]
+fn deadlines_of_many_large_runs_are_kept_over_several_turns() {
+    let mut header = vec!["pipeline main timeout=1h".to_owned(), "  gate g approvers=bob".to_owned()];
+    header.extend((0..999).map(|at| format!("  agent a{at} requires=g")));
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let mut home = set_up(&header);
+    for run in 1..=20 {
+        let start = event(&mut home, &format!("start r{run}"));
+        home.governor.handle(&start, Moment::default());
+    }
+    let hour = Moment { ledger: LedgerTime::from_millis(3_600_000), ..Moment::default() };
+    let turns: Vec<usize> =
+        (0..2).map(|_| home.governor.handle(&Event::ClockTurned, hour).facts.len()).collect();
+    let most = limits::TURN_BYTES / limits::FACT_BYTES;
+    assert!(turns[0] >= most && turns[0] < most + 1_100, "{turns:?}");
+    assert_eq!((home.governor.live_runs(), home.governor.next_deadline()), (0, None));
 }
 
 /// A program ends, and has put out so many values of 64 KiB.
