@@ -119,6 +119,10 @@ pub const VALUE_BYTES: usize = 64 << 10;
 /// How deeply a value may nest: results for people and expressions stay far below, and a record that holds one can be read
 /// back, which a JSON reader does up to 127 levels.
 pub const VALUE_DEPTH: usize = 32;
+/// Everything the stages of one run have put out together, outputs and the names of files, as it is written down. Results
+/// for expressions and people are far smaller; a run that is repeated takes all of it over in one entry of the ledger,
+/// which tells of it twice, and each gate looks at all of it.
+pub const RUN_OUTPUTS_BYTES: usize = 16 << 20;
 /// Outputs of one stage.
 pub const STAGE_OUTPUTS: usize = 256;
 /// Artifacts of one stage.
@@ -142,6 +146,13 @@ pub const EXPRESSION_MADE_BYTES: u64 = 4 << 20;
 /// [`EXPRESSION_WORK`], which the last one begun may still take, less than a second, so that a stop, an answer at a gate or
 /// a deadline never waits long (G1 allows two).
 pub const TURN_WORK: u64 = 500_000;
+/// What one decision writes down of agents it begins, and of deadlines it keeps, before it begins nothing more: the next
+/// one does. With the largest attempt, which may come last, and with all that a request may bring, an entry of the ledger
+/// stays below what it may be; an ordinary attempt takes two or three KiB.
+pub const TURN_BYTES: usize = 4 << 20;
+/// What a fact about a stage or an agent takes when it is written down, and the effect it leads to: so much is counted for
+/// each that a deadline leads to.
+pub const FACT_BYTES: usize = 256;
 /// Everything an attempt is told that is written in its stage, expressions filled in: a sandbox takes messages of 1 MiB,
 /// and the run's inputs need room in it, too.
 pub const ATTEMPT_TEXT_BYTES: usize = 512 << 10;
@@ -186,7 +197,7 @@ pub const IDEMPOTENCY_KEY_BYTES: usize = 256;
 /// The path of a project's folder: the longest that Linux opens.
 pub const ROOT_BYTES: usize = 4 << 10;
 /// The inputs of one run together, and as much again of the environment its expressions read. Every agent that is made
-/// ready is told all inputs: those of a full house, 64 agents begun in one entry, stay within 16 MiB.
+/// ready is told all inputs: sixteen are made ready in one decision when there are so many ([`TURN_BYTES`]).
 pub const RUN_INPUTS_BYTES: usize = 256 << 10;
 /// A rationale.
 pub const RATIONALE_BYTES: usize = 4 << 10;

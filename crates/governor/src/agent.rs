@@ -1,21 +1,18 @@
 //! One agent: its eight phases, its errors, its end.
 
-use std::collections::BTreeMap;
-
-use eparch_domain::{
-    AgentId, Artifact, ClarifiedPlan, Digest, Phase, RunId, Span, StageStatus, ViolationType, limits,
-};
+use eparch_domain::{AgentId, ClarifiedPlan, Digest, Phase, RunId, Span, StageStatus, ViolationType, limits};
 use eparch_pipeline::{AgentWork, Fuel, OnInterrupt, StageIx, Text, Work};
-use serde_json::Value;
 
 use crate::effect::Effect;
 use crate::event::{AttemptEnd, Check, Ended, Outcome, Signal};
 use crate::fact::Fact;
 use crate::gate;
 use crate::governor::Turn;
+use crate::put_out::put_out;
 use crate::retry;
 use crate::run;
 use crate::scope;
+use crate::written;
 
 /// What the pipeline says about the stage an agent works at.
 pub(crate) fn work_of<'t>(turn: &'t Turn<'_>, agent: AgentId) -> Option<&'t AgentWork> {
@@ -36,16 +33,20 @@ pub(crate) fn begin(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
     let Some(work) = work_at(turn, run, ix) else { return };
     let attempt = live.stage(ix).attempts + 1;
     let mut fuel = Fuel::default();
-    let (full, resolved) = (fuel.left(), scope::resolve(live, ix, work, attempt, &mut fuel));
+    let scope = scope::scope_for(live, work.texts().flat_map(Text::expressions));
+    let (full, resolved) = (fuel.left(), scope::resolve(live, ix, work, attempt, &scope, &mut fuel));
     let evaluations = work.texts().flat_map(Text::expressions).count() as u64 * scope::EVALUATION;
-    let (start_timeout, cost) = (work.start_timeout, full - fuel.left() + evaluations + live.graph().weight);
+    let around = live.graph().weight + scope::cost_of(scope::copied(live, &scope));
+    let (start_timeout, cost) = (work.start_timeout, full - fuel.left() + evaluations + around);
     turn.spend(cost);
     match resolved {
         Err(problem) => {
             let reason = format!("its configuration cannot be resolved: {problem}");
+            turn.write(reason.len());
             run::end_stage(turn, run, ix, StageStatus::Failed, &reason);
         }
         Ok(spec) => {
+            turn.write(written::length(&spec));
             let start_by = turn.now.ledger.after(start_timeout);
             turn.record(Fact::AttemptBegan { run, stage: ix, agent: spec.agent, attempt, start_by });
             turn.record(Fact::StageChanged {
@@ -355,34 +356,6 @@ pub(crate) fn signalled(turn: &mut Turn<'_>, agent: AgentId, signal: &Signal) {
             over_budget(turn, agent);
             clarify_plan(turn, agent);
         }
-    }
-}
-
-/// Takes what an agent put out, as far as a stage may have so much, whichever way it came; the last value of a name counts.
-fn put_out(turn: &mut Turn<'_>, agent: AgentId, outputs: &BTreeMap<String, Value>, artifacts: &[Artifact]) {
-    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
-    let mut room = limits::STAGE_OUTPUTS.saturating_sub(attempt.outputs.len());
-    let mut fits = |name: &String| {
-        let known = attempt.outputs.contains_key(name);
-        let takes = usize::from(!known);
-        let fits = room >= takes;
-        room -= if fits { takes } else { 0 };
-        fits
-    };
-    let taken: BTreeMap<_, _> = outputs
-        .iter()
-        .filter(|(name, _)| fits(name))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    let files = artifacts.len().min(limits::STAGE_ARTIFACTS.saturating_sub(attempt.artifacts.len()));
-    let dropped = (outputs.len() - taken.len(), artifacts.len() - files);
-    if !taken.is_empty() || files > 0 || dropped == (0, 0) {
-        turn.record(Fact::OutputSeen { agent, outputs: taken, artifacts: artifacts[..files].to_vec() });
-    }
-    if dropped != (0, 0) {
-        let count = |dropped: usize| u32::try_from(dropped).unwrap_or(u32::MAX);
-        let (outputs, artifacts) = (count(dropped.0), count(dropped.1));
-        turn.record(Fact::OutputDropped { agent, outputs, artifacts });
     }
 }
 

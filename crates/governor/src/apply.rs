@@ -1,14 +1,17 @@
 //! Making a fact so. Nothing here decides; nothing elsewhere changes state.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use eparch_domain::{AgentId, Moment, Name, Phase, RunId, RunStatus, StageStatus, limits};
+use eparch_domain::{AgentId, Artifact, Moment, Name, Phase, RunId, RunStatus, StageStatus, limits};
 use eparch_pipeline::{StageIx, Work};
+use serde_json::Value;
 
 use crate::fact::{Fact, RunSpawned};
 use crate::governor::Governor;
 use crate::state::{Attempt, Doing, Gate, KeyOrigin, Run, StageState, Vote};
 use crate::timers::Timer;
+use crate::written;
 
 pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
     match fact {
@@ -49,6 +52,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
                 state.status = StageStatus::Completed;
                 state.outputs = kept.outputs.clone();
                 state.artifacts = kept.artifacts.clone();
+                state.count_put_out();
             }
         }
         Fact::AttemptBegan { run, stage, agent, start_by, .. } => {
@@ -103,10 +107,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             }
         }
         Fact::OutputSeen { agent, outputs, artifacts } => {
-            with_attempt(governor, *agent, |attempt| {
-                attempt.outputs.extend(outputs.clone());
-                attempt.artifacts.extend(artifacts.iter().cloned());
-            });
+            with_attempt(governor, *agent, |attempt| attempt.take(outputs, artifacts));
         }
         Fact::ErrorCounted { agent, code } => {
             with_attempt(governor, *agent, |attempt| attempt.budget.count_error(code))
@@ -163,7 +164,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         Fact::GateOpened(opened) => {
             unqueue(governor, opened.run, opened.stage);
             if let Some(state) = governor.stage_mut(opened.run, opened.stage) {
-                let gate = Gate { opened: opened.as_ref().clone(), votes: std::collections::BTreeMap::new() };
+                let gate = Gate { opened: opened.as_ref().clone(), votes: BTreeMap::new() };
                 state.doing = Doing::Gate(Box::new(gate));
                 governor.gates.insert(opened.gate, (opened.run, opened.stage));
                 governor.timers.set(Timer::Gate(opened.gate), opened.deadline);
@@ -200,8 +201,9 @@ impl Attempt {
             gone_by: None,
             asked_in_vain: 0,
             tree: None,
-            outputs: std::collections::BTreeMap::new(),
+            outputs: BTreeMap::new(),
             artifacts: Vec::new(),
+            put_out: 0,
             budget: eparch_domain::ErrorBudget::default(),
             plan: None,
             clarified: false,
@@ -210,6 +212,17 @@ impl Attempt {
             being_killed: false,
             cut_off: false,
         }
+    }
+
+    fn take(&mut self, outputs: &BTreeMap<String, Value>, artifacts: &[Artifact]) {
+        for (name, value) in outputs {
+            self.put_out += written::output(name, value);
+            if let Some(before) = self.outputs.insert(name.clone(), value.clone()) {
+                self.put_out -= written::output(name, &before);
+            }
+        }
+        self.put_out += artifacts.iter().map(written::artifact).sum::<usize>();
+        self.artifacts.extend(artifacts.iter().cloned());
     }
 }
 
@@ -373,6 +386,7 @@ fn end_attempt(governor: &mut Governor, agent: AgentId, end: &crate::event::Atte
                 crate::event::AttemptEnd::Completed => {
                     state.outputs = attempt.outputs;
                     state.artifacts = attempt.artifacts;
+                    state.put_out = attempt.put_out;
                 }
                 crate::event::AttemptEnd::Interrupted { .. } => state.interruptions += 1,
                 _ => {}

@@ -171,7 +171,8 @@ pub enum Fact {
         /// Which files.
         artifacts: Vec<Artifact>,
     },
-    /// What an agent put out past `limits::STAGE_OUTPUTS` and `limits::STAGE_ARTIFACTS` does not count.
+    /// What an agent put out past `limits::STAGE_OUTPUTS` and `limits::STAGE_ARTIFACTS`, or past the
+    /// `limits::RUN_OUTPUTS_BYTES` of its run, does not count.
     OutputDropped {
         /// Which agent.
         agent: AgentId,

@@ -78,7 +78,9 @@ impl Governor {
             now,
             decision: Decision::default(),
             over: VecDeque::new(),
+            branches: BTreeSet::new(),
             work: limits::TURN_WORK,
+            room: limits::TURN_BYTES,
         };
         turn.decide(event);
         let decision = turn.decision;
@@ -193,8 +195,12 @@ pub(crate) struct Turn<'g> {
     pub(crate) decision: Decision,
     /// Stages that ended in this turn and whose neighbours have not been told yet.
     pub(crate) over: VecDeque<(RunId, StageIx)>,
+    /// Parallel stages in which stages have ended: what that means for their branches has not been looked at yet.
+    pub(crate) branches: BTreeSet<(RunId, StageIx)>,
     /// What may still be begun and evaluated in this turn, in nodes of an expression.
     work: u64,
+    /// What may still be written down of what is begun in this turn, in bytes.
+    room: usize,
 }
 
 impl Turn<'_> {
@@ -216,9 +222,19 @@ impl Turn<'_> {
         self.work = self.work.saturating_sub(work);
     }
 
+    /// Counts what is written down.
+    pub(crate) fn write(&mut self, bytes: usize) {
+        self.room = self.room.saturating_sub(bytes);
+    }
+
     /// Whether more may be begun in this turn.
     pub(crate) fn has_work_left(&self) -> bool {
-        self.work > 0
+        self.work > 0 && self.room > 0
+    }
+
+    /// What the facts so far take, about.
+    fn told(&self) -> usize {
+        self.decision.facts.len() * limits::FACT_BYTES
     }
 
     fn decide(&mut self, event: &Event) {
@@ -232,7 +248,9 @@ impl Turn<'_> {
         // turn takes the rest, and nothing begins until then.
         for _ in 0..limits::TIMERS_PER_TURN {
             match self.governor.timers.first() {
-                Some((at, timer)) if at <= self.now.ledger => waking::timer_fired(self, timer),
+                Some((at, timer)) if at <= self.now.ledger && self.told() < self.room => {
+                    waking::timer_fired(self, timer);
+                }
                 _ => break,
             }
             self.tell_neighbours();
@@ -255,16 +273,23 @@ impl Turn<'_> {
             Event::GateAnswered(answer) => gate::answered(self, answer),
         }
         self.tell_neighbours();
+        self.write(self.told());
         // What may begin begins, as far as one turn goes.
         while run::begin_next(self) {
             self.tell_neighbours();
         }
     }
 
-    /// Tells the neighbours of every stage that ended, until nothing more ends.
+    /// Tells the neighbours of every stage that ended, and then those in other branches, until nothing more ends.
     fn tell_neighbours(&mut self) {
-        while let Some((run, ix)) = self.over.pop_front() {
-            run::stage_over(self, run, ix);
+        loop {
+            if let Some((run, ix)) = self.over.pop_front() {
+                run::stage_over(self, run, ix);
+            } else if let Some((run, ix)) = self.branches.pop_first() {
+                run::look_at_branches(self, run, ix);
+            } else {
+                return;
+            }
         }
     }
 }

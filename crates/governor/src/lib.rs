@@ -13,6 +13,7 @@ mod graph;
 mod kept;
 mod operator;
 mod operators;
+mod put_out;
 mod recent;
 mod record;
 mod request;
@@ -23,6 +24,7 @@ mod snapshot;
 mod state;
 mod timers;
 mod waking;
+mod written;
 
 pub use decision::{Answer, Decision, Refusal};
 pub use effect::{AgentSpec, Effect, GivenFile};

@@ -10,6 +10,7 @@ use crate::governor::Turn;
 use crate::kept::keep;
 use crate::operators;
 use crate::run::{over_if_done, start_list};
+use crate::written;
 
 /// Somebody asked for a run.
 pub(crate) fn requested(turn: &mut Turn<'_>, request: &RunRequest) {
@@ -106,7 +107,8 @@ fn examine(turn: &mut Turn<'_>, request: &RunRequest) -> Result<RunSpawned, Answ
 
 /// Whether the request would make the governor remember more than it may.
 fn too_large(request: &RunRequest) -> Option<Refusal> {
-    let written = |bytes: serde_json::Result<Vec<u8>>| bytes.expect("a request is plain data").len();
+    let kept = request.lineage.iter().flat_map(|lineage| lineage.kept.values());
+    let kept: usize = kept.map(|left| written::left(&left.outputs, &left.artifacts)).sum();
     let sizes = [
         (
             "the idempotency key",
@@ -114,8 +116,9 @@ fn too_large(request: &RunRequest) -> Option<Refusal> {
             limits::IDEMPOTENCY_KEY_BYTES,
         ),
         ("the project's folder", request.root.len(), limits::ROOT_BYTES),
-        ("the inputs", written(serde_json::to_vec(&request.inputs)), limits::RUN_INPUTS_BYTES),
-        ("the environment", written(serde_json::to_vec(&request.env)), limits::RUN_INPUTS_BYTES),
+        ("the inputs", written::length(&request.inputs), limits::RUN_INPUTS_BYTES),
+        ("the environment", written::length(&request.env), limits::RUN_INPUTS_BYTES),
+        ("what the earlier run has put out", kept, limits::RUN_OUTPUTS_BYTES),
     ];
     let (what, bytes, limit) = sizes.into_iter().find(|(_, bytes, limit)| bytes > limit)?;
     Some(Refusal::TooLarge { what: what.to_owned(), bytes, limit })

@@ -155,7 +155,8 @@ pub(crate) fn stage_over(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
     over_if_done(turn, run, graph.pipeline.stage(ix).parent);
 }
 
-/// Ends the stage around a list, or the run, when nothing in the list is left to do.
+/// Ends the stage around a list, or the run, when nothing in the list is left to do. What it means for a parallel stage
+/// that a stage in it has ended is looked at when everything else that follows has been done.
 pub(crate) fn over_if_done(turn: &mut Turn<'_>, run: RunId, parent: Option<Parent>) {
     let Some(live) = turn.governor.run(run) else { return };
     let graph = live.graph().clone();
@@ -169,27 +170,35 @@ pub(crate) fn over_if_done(turn: &mut Turn<'_>, run: RunId, parent: Option<Paren
     if live.stage(ix).status != StageStatus::Running {
         return;
     }
-    let list = graph.list(ix, parent.list);
-    if !list.iter().all(|nested| live.stage(*nested).status.is_terminal()) {
+    if matches!(graph.pipeline.stage(ix).work, Work::Parallel(_)) {
+        turn.branches.insert((run, ix));
+    }
+    if !graph.list(ix, parent.list).iter().all(|nested| live.stage(*nested).status.is_terminal()) {
         return;
     }
-    let failed = list.iter().any(|nested| has_failed(live, *nested));
-    let ending = live.ending.is_some();
-    if let (Work::Parallel(work), false) = (&graph.pipeline.stage(ix).work, ending) {
-        if failed && work.on_failure == OnFailure::FailFast {
-            let branch = &work.branches[usize::from(parent.list)].name;
-            cancel_inside(turn, run, ix, &format!("branch {branch} failed"));
-        } else {
-            start_next_branch(turn, run, ix, &graph, work.max_concurrency);
-        }
-    }
-    let Some(live) = turn.governor.run(run) else { return };
     let mut everything = (0..graph.lists(ix)).flat_map(|list| graph.list(ix, list));
-    if live.stage(ix).status == StageStatus::Running
-        && everything.all(|nested| live.stage(*nested).status.is_terminal())
-    {
+    if everything.all(|nested| live.stage(*nested).status.is_terminal()) {
         let (status, reason) = outcome_of(live, ix);
         end_stage(turn, run, ix, status, &reason);
+    }
+}
+
+/// What follows for the branches of a parallel stage when stages in it have ended: under `fail_fast` a failure cancels
+/// whatever is left, in its own branch, too; otherwise the next branch may start.
+pub(crate) fn look_at_branches(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
+    let Some(live) = turn.governor.run(run) else { return };
+    let graph = live.graph().clone();
+    let Work::Parallel(work) = &graph.pipeline.stage(ix).work else { return };
+    if live.stage(ix).status != StageStatus::Running || live.ending.is_some() {
+        return;
+    }
+    let failed = |list: &u16| graph.list(ix, *list).iter().any(|nested| has_failed(live, *nested));
+    match (0..graph.lists(ix)).find(failed) {
+        Some(list) if work.on_failure == OnFailure::FailFast => {
+            let branch = &work.branches[usize::from(list)].name;
+            cancel_inside(turn, run, ix, &format!("branch {branch} failed"));
+        }
+        _ => start_next_branch(turn, run, ix, &graph, work.max_concurrency),
     }
 }
 
@@ -220,8 +229,8 @@ fn has_failed(run: &Run, ix: StageIx) -> bool {
     }
 }
 
-/// Starts the next branch of a parallel stage that limits how many work at once, if fewer do. A branch may be found to
-/// be over more than once, when several of its stages end in one turn.
+/// Starts the next branch of a parallel stage that limits how many work at once, if fewer do. Whether one more may start
+/// is looked at again when what follows from this one is done.
 fn start_next_branch(turn: &mut Turn<'_>, run: RunId, ix: StageIx, graph: &Graph, at_once: Option<u16>) {
     let Some(live) = turn.governor.run(run) else { return };
     let lists = || (0..graph.lists(ix)).map(|list| graph.list(ix, list));
@@ -234,6 +243,7 @@ fn start_next_branch(turn: &mut Turn<'_>, run: RunId, ix: StageIx, graph: &Graph
     let next = lists().find(waits);
     if let (true, Some(next)) = (at_work.count() < at_once.map_or(usize::MAX, usize::from), next) {
         start_list(turn, run, next);
+        turn.branches.insert((run, ix));
     }
 }
 

@@ -39,7 +39,13 @@ pub(crate) fn scope_for<'e>(run: &Run, expressions: impl Iterator<Item = &'e Exp
 /// nodes (measured).
 pub(crate) const EVALUATION: u64 = 150;
 
-/// What writing and hashing so many bytes costs, in nodes of an expression.
+/// How many bytes the stages of a scope were copied from.
+pub(crate) fn copied(run: &Run, scope: &Scope) -> usize {
+    let pipeline = &run.graph().pipeline;
+    scope.stages.keys().filter_map(|name| Some(run.stage(pipeline.find(name)?).put_out)).sum()
+}
+
+/// What copying, or writing and hashing, so many bytes costs, in nodes of an expression.
 pub(crate) fn cost_of(bytes: usize) -> u64 {
     bytes as u64 / 256
 }
@@ -108,10 +114,10 @@ pub(crate) fn resolve(
     ix: StageIx,
     work: &AgentWork,
     attempt: u32,
+    scope: &Scope,
     fuel: &mut Fuel,
 ) -> Result<AgentSpec, ResolveError> {
-    let scope = scope_for(run, work.texts().flat_map(Text::expressions));
-    let mut fill = Filling { scope: &scope, fuel, room: limits::ATTEMPT_TEXT_BYTES };
+    let mut fill = Filling { scope, fuel, room: limits::ATTEMPT_TEXT_BYTES };
     let env = work
         .env
         .iter()

@@ -113,7 +113,9 @@ impl Governor {
         let link = |(id, mut run): (RunId, Arc<Run>)| {
             let pipeline = run.spawned.pipeline;
             let graph = self.definitions.get(&pipeline).ok_or(RestoreError::Definition(pipeline))?;
-            Arc::make_mut(&mut run).graph = Some(graph.clone());
+            let live = Arc::make_mut(&mut run);
+            live.graph = Some(graph.clone());
+            live.stages.iter_mut().for_each(|stage| Arc::make_mut(stage).count_put_out());
             Ok((id, run))
         };
         state.runs = state.runs.into_iter().map(link).collect::<Result<_, RestoreError>>()?;

@@ -17,6 +17,7 @@ use crate::fact::{GateOpened, GateOutcome, RunSpawned};
 use crate::graph::Graph;
 use crate::operator::Operator;
 use crate::recent::Recent;
+use crate::written;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct State {
@@ -117,6 +118,15 @@ impl Run {
     pub(crate) fn stage(&self, ix: StageIx) -> &StageState {
         &self.stages[ix.at()]
     }
+
+    /// What everything takes that its stages have put out, those that are under way included.
+    pub(crate) fn put_out(&self) -> usize {
+        let under_way = |stage: &StageState| match &stage.doing {
+            Doing::Attempt(attempt) => attempt.put_out,
+            _ => 0,
+        };
+        self.stages.iter().map(|stage| stage.put_out + under_way(stage)).sum()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -129,6 +139,9 @@ pub(crate) struct StageState {
     pub(crate) interruptions: u32,
     pub(crate) outputs: BTreeMap<String, Value>,
     pub(crate) artifacts: Vec<Artifact>,
+    /// What both take when they are written down; counted again when a snapshot is restored.
+    #[serde(skip)]
+    pub(crate) put_out: usize,
     /// When it must have ended, once it has become ready.
     pub(crate) deadline: Option<LedgerTime>,
     /// Its time is over: it is not tried again.
@@ -149,11 +162,20 @@ impl StageState {
             interruptions: 0,
             outputs: BTreeMap::new(),
             artifacts: Vec::new(),
+            put_out: 0,
             deadline: None,
             expired: false,
             ending: None,
             last_agent: None,
             doing: Doing::Nothing,
+        }
+    }
+
+    /// Counts what it has put out, as no snapshot says it.
+    pub(crate) fn count_put_out(&mut self) {
+        self.put_out = written::left(&self.outputs, &self.artifacts);
+        if let Doing::Attempt(attempt) = &mut self.doing {
+            attempt.put_out = written::left(&attempt.outputs, &attempt.artifacts);
         }
     }
 }
@@ -187,6 +209,9 @@ pub(crate) struct Attempt {
     pub(crate) tree: Option<Value>,
     pub(crate) outputs: BTreeMap<String, Value>,
     pub(crate) artifacts: Vec<Artifact>,
+    /// What both take when they are written down; counted again when a snapshot is restored.
+    #[serde(skip)]
+    pub(crate) put_out: usize,
     pub(crate) budget: ErrorBudget,
     /// What it is to do, once that is settled.
     pub(crate) plan: Option<Digest>,

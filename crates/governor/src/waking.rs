@@ -29,8 +29,8 @@ pub(crate) fn booted(turn: &mut Turn<'_>, epoch: u64, agents_at_once: u32) {
 /// Time brought something.
 pub(crate) fn timer_fired(turn: &mut Turn<'_>, timer: Timer) {
     // Every timer is cleared by the fact it leads to: it is cleared again when that fact is replayed, and nothing but facts
-    // changes state. One that led to none would fire for ever.
-    let before = turn.decision.facts.len();
+    // changes state.
+    let due = turn.governor.timers.at(timer);
     match timer {
         Timer::Run(run) => {
             let allowed = turn.governor.run(run).map_or(Span::ZERO, |live| live.graph().pipeline.timeout);
@@ -65,7 +65,10 @@ pub(crate) fn timer_fired(turn: &mut Turn<'_>, timer: Timer) {
         Timer::Gone(agent) => agent::lingers(turn, agent),
         Timer::Gate(gate) => gate::timed_out(turn, gate),
     }
-    debug_assert!(turn.decision.facts.len() > before, "{timer:?} led to no fact");
+    // One that still stands belongs to nothing. It would fire for ever, and nothing would begin any more: it is let go.
+    if turn.governor.timers.at(timer) == due {
+        turn.governor.timers.clear(timer);
+    }
 }
 
 /// A stage has taken too long, all attempts together: it is not tried again.
@@ -88,5 +91,26 @@ fn stage_timed_out(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
         }
         // While people are asked nothing of the stage can run, and its time stands still.
         Doing::Gate(_) | Doing::Nothing => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eparch_domain::{GateId, LedgerTime, Moment};
+
+    use super::*;
+    use crate::event::Event;
+    use crate::governor::Governor;
+
+    #[test]
+    fn a_timer_that_belongs_to_nothing_fires_once() {
+        let mut governor = Governor::new();
+        let at = |millis| LedgerTime::from_millis(millis);
+        governor.timers.set(Timer::Gate(GateId::from_bits(1)), at(1));
+        governor.timers.set(Timer::Retry(RunId::from_bits(1), StageIx(0)), at(2));
+        governor.timers.set(Timer::Gate(GateId::from_bits(2)), at(9));
+        let now = Moment { ledger: at(5), ..Moment::default() };
+        assert!(governor.handle(&Event::ClockTurned, now).facts.is_empty());
+        assert_eq!(governor.next_deadline().map(|deadline| deadline.at), Some(at(9)), "what is due is over");
     }
 }

@@ -85,8 +85,10 @@ pub struct Document {
     pub bytes: Vec<u8>,
 }
 
-/// The most bytes of an entry, and of a document. An attempt may put out 16 MiB, and an entry may tell of it twice, as
-/// event and as fact; twice that is far beyond any other entry. It bounds what somebody who checks an export has to hold.
+/// The most bytes of an entry, and of a document. The largest entry is that of a run which repeats another: it takes over
+/// all that the other has put out, up to `limits::RUN_OUTPUTS_BYTES`, told twice, as event and as fact; what it begins adds
+/// `limits::TURN_BYTES` and one attempt, which may be given as much again. What would be longer all the same is refused
+/// before it is written. It bounds what somebody who checks an export has to hold.
 pub const BODY_MAX: usize = 64 << 20;
 
 /// The most bytes of a document's kind, which is a word.

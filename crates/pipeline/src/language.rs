@@ -264,7 +264,7 @@ static PARALLEL_CONFIG: Object = Object {
         field(
             "on_failure",
             Shape::Word(&["fail_fast", "wait_all"]),
-            "What a failed branch means for the others; fail_fast cancels them.",
+            "What a stage that fails means for the other branches and the rest of its own; fail_fast cancels them.",
         ),
     ],
 };

@@ -296,7 +296,7 @@ pub struct ParallelWork {
     pub branches: Vec<Branch>,
     /// How many branches may work at once; `None` is all.
     pub max_concurrency: Option<u16>,
-    /// What a failed branch means for the others.
+    /// What a stage that fails means for the other branches and the rest of its own.
     pub on_failure: OnFailure,
 }
 
@@ -309,11 +309,11 @@ pub struct Branch {
     pub stages: Vec<StageIx>,
 }
 
-/// What a failed branch means for the others.
+/// What a stage that fails means for the other branches and the rest of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
-    /// They are cancelled.
+    /// They are cancelled at once.
     FailFast,
     /// They go on; the stage fails when all have ended.
     WaitAll,

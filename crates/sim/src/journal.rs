@@ -116,9 +116,10 @@ impl Journal for SimJournal {
 mod tests {
     use std::sync::Arc;
 
-    use eparch_daemon::driver::{Core, Input};
+    use eparch_daemon::driver::{Core, Input, TurnError};
     use eparch_domain::{LedgerTime, Moment, RunId, Timestamp};
     use eparch_governor::{Event, RunRequest};
+    use eparch_ledger::BODY_MAX;
 
     use super::*;
     use crate::dice::Dice;
@@ -199,5 +200,23 @@ mod tests {
             assert_eq!((read, again.unused_snapshot()), (journal.len(), Some(said.as_str())));
             assert!(again.governor().agrees_with(core.governor()));
         }
+    }
+
+    #[test]
+    fn a_record_that_the_ledger_would_not_take_is_refused_alone_and_disturbs_nothing() {
+        let (journal, mut core) = crowded(1);
+        let (before, entries) = (core.governor().clone(), journal.len());
+        let stop = |bytes: usize| Event::StopRequested {
+            run: RunId::from_bits(999),
+            by: Name::new("root").expect("a word is a name"),
+            reason: "x".repeat(bytes),
+        };
+        let inputs = [Event::ClockTurned.into(), stop(BODY_MAX).into()];
+        let refused = core.turn(&inputs, at(2)).unwrap_err();
+        assert!(matches!(refused, TurnError::Unreadable { input: 1, .. }), "{refused}");
+        assert!(core.governor().agrees_with(&before));
+        let inputs = [Event::ClockTurned.into(), stop(BODY_MAX - 4_096).into()];
+        assert_eq!(core.turn(&inputs, at(2)).unwrap().len(), 2);
+        assert_eq!(journal.len(), entries + 2);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use eparch_domain::{Digest, Moment, Name};
 use eparch_governor::{Effect, Event, Governor, RECORD_FORMAT, Record, RecordError, RestoreError, Snapshot};
-use eparch_ledger::{Append, EffectRef, Entry, NewDocument, NewEntry};
+use eparch_ledger::{Append, BODY_MAX, EffectRef, Entry, NewDocument, NewEntry};
 use eparch_pipeline::Pipeline;
 
 use crate::journal::{Journal, JournalError};
@@ -71,9 +71,9 @@ pub enum TurnError {
         /// What was to be written. Whether it was may be open: the journal can be asked once it is open again.
         attempted: Vec<Done>,
     },
-    /// The record of one input could not have been read back, and nobody could ever hold the home again. The core stands
-    /// where it stood before: without that input the others may be handed in again.
-    #[error("its record could not be read back: {why}")]
+    /// The record of one input could not have been written or read back, and nobody could ever hold the home again. The
+    /// core stands where it stood before: without that input the others may be handed in again.
+    #[error("its record could not be kept: {why}")]
     Unreadable {
         /// Which input, from 0.
         input: usize,
@@ -221,13 +221,13 @@ impl<J: Journal> Core<J> {
         for (at, (input, seq)) in inputs.iter().zip(self.seq + 1..).enumerate() {
             let record = self.decide(input, now);
             let entry = self.entry(input, &record, acknowledged(input, &mut due));
-            if let Err(problem) = read_back(&entry.body) {
+            if let Err(why) = keepable(&entry.body) {
                 // The governor has moved on with what must not be written.
                 self.load().map_err(|problem| TurnError::Journal {
                     problem: JournalError::of(&problem),
                     attempted: Vec::new(),
                 })?;
-                return Err(TurnError::Unreadable { input: at, why: problem.to_string() });
+                return Err(TurnError::Unreadable { input: at, why });
             }
             if let Some(due) = &mut due {
                 due.extend((0..entry.effects_due).map(|idx| EffectRef { seq, idx }));
@@ -358,6 +358,17 @@ pub(super) fn was_written(
 
 /// A reader of JSON goes so deep, and no deeper.
 const JSON_DEPTH: usize = 127;
+
+/// Whether a record could be kept: the ledger takes entries up to a length, and what it has must be readable.
+fn keepable(body: &[u8]) -> Result<(), String> {
+    if body.len() > BODY_MAX {
+        return Err(format!(
+            "it has {} bytes, and an entry of the ledger has at most {BODY_MAX}",
+            body.len()
+        ));
+    }
+    read_back(body).map_err(|problem| problem.to_string())
+}
 
 /// Whether a record could be read back. What was written of it is valid, so only its depth can be too much for a reader: the
 /// reader itself is asked when that comes near. It cannot in a record with few lists and objects, which most are.

@@ -105,15 +105,36 @@ impl Home {
         }
     }
 
-    /// Hands one event in at a point of ledger time, and checks what must hold after every event of every scenario.
-    pub(crate) fn handle(&mut self, event: &Event, millis: u64) -> Decision {
+    fn moment(&self, millis: u64) -> Moment {
         let wall = 1_767_225_600_000 + i64::try_from(millis).expect("a scenario is short") + self.wall_ahead;
-        let now = Moment { ledger: LedgerTime::from_millis(millis), wall: Timestamp::from_millis(wall) };
-        let decision = self.governor.handle(event, now);
+        Moment { ledger: LedgerTime::from_millis(millis), wall: Timestamp::from_millis(wall) }
+    }
+
+    /// Hands one event in at a point of ledger time, and checks nothing: for events that are too large to be looked at
+    /// from all sides each time. [`Home::handle`] cannot follow on it.
+    pub(crate) fn decide(&mut self, event: &Event, millis: u64) -> Decision {
+        let decision = self.governor.handle(event, self.moment(millis));
         if let (Event::RunRequested(request), Answer::Taken) = (event, &decision.answer) {
             let pipeline = self.pipelines.values().find(|pipeline| pipeline.digest() == request.pipeline);
             self.runs.insert(request.run, pipeline.expect("a run is of a known pipeline").clone());
         }
+        decision.facts.iter().for_each(|fact| self.remember(fact));
+        decision
+    }
+
+    /// Whether a snapshot brings back the state there is.
+    pub(crate) fn check_snapshot(&self) {
+        let saved =
+            Snapshot::from_bytes(&self.governor.snapshot().to_bytes()).expect("a snapshot reads back");
+        let mut restored = self.governor.clone();
+        restored.restore(saved).expect("every definition is at hand");
+        assert!(restored.agrees_with(&self.governor), "the snapshot is of another state");
+    }
+
+    /// Hands one event in at a point of ledger time, and checks what must hold after every event of every scenario.
+    pub(crate) fn handle(&mut self, event: &Event, millis: u64) -> Decision {
+        let decision = self.decide(event, millis);
+        let now = self.moment(millis);
         let record = Record {
             v: eparch_governor::RECORD_FORMAT,
             engine: "test".to_owned(),
@@ -127,17 +148,12 @@ impl Home {
         let record = Record::from_bytes(&record.to_bytes()).expect("a record reads back");
         for fact in &record.decision.facts {
             self.replayed.apply(fact, record.at);
-            self.remember(fact);
         }
         assert!(
             self.replayed.agrees_with(&self.governor),
             "the recorded facts make another state than {event:?}"
         );
-        let saved =
-            Snapshot::from_bytes(&self.governor.snapshot().to_bytes()).expect("a snapshot reads back");
-        let mut restored = self.governor.clone();
-        restored.restore(saved).expect("every definition is at hand");
-        assert!(restored.agrees_with(&self.governor), "the snapshot after {event:?} is of another state");
+        self.check_snapshot();
         record.decision
     }
 

@@ -6,6 +6,7 @@ mod notation;
 mod rows;
 mod scenario;
 mod script;
+mod sizes;
 mod trace;
 mod turns;
 mod words;

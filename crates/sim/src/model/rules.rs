@@ -51,6 +51,10 @@ impl Run {
     }
 }
 
+fn list_number(at: usize) -> u16 {
+    u16::try_from(at).expect("a few branches")
+}
+
 impl Model {
     /// Applies every rule to every run, and gives free agents out, until nothing changes.
     pub(super) fn settle(&mut self, now: LedgerTime, hints: &mut Hints) -> Result<(), String> {
@@ -78,6 +82,12 @@ impl Model {
             if self.change_stage(id, ix, now, hints)? {
                 return Ok(true);
             }
+        }
+        // What a stage's end means for other branches comes after all that it means in its own.
+        let Some(run) = self.runs.get(&id) else { return Ok(false) };
+        let places: Vec<StageIx> = run.pipeline.places().collect();
+        if places.into_iter().any(|ix| self.change_branches(id, ix)) {
+            return Ok(true);
         }
         let Some(run) = self.runs.get(&id) else { return Ok(false) };
         let top: Vec<StageIx> = run.pipeline.top().collect();
@@ -117,39 +127,43 @@ impl Model {
                 Ok(false)
             }
             StageStatus::Running if !run.lists(ix).is_empty() || matches!(stage.work, Work::Parallel(_)) => {
-                Ok(self.change_container(id, ix))
+                Ok(self.end_container(id, ix))
             }
             _ => Ok(false),
         }
     }
 
-    /// A parallel or condition stage that runs: gives up, begins a branch, or ends.
-    fn change_container(&mut self, id: RunId, ix: StageIx) -> bool {
+    /// A parallel stage that runs: gives up whatever is left when one stage in it has failed, or begins a branch.
+    fn change_branches(&mut self, id: RunId, ix: StageIx) -> bool {
         let run = &self.runs[&id];
         let (lists, cell) = (run.lists(ix), &run.cells[ix.at()]);
-        if let (Work::Parallel(work), None, false) = (&run.pipeline.stage(ix).work, run.ending, cell.given_up)
-        {
-            let has_failed =
-                |list: &Vec<StageIx>| run.all_ended(list) && list.iter().any(|inner| run.is_bad(*inner));
-            if work.on_failure == OnFailure::FailFast && lists.iter().any(has_failed) {
-                self.cell(id, ix).given_up = true;
-                for inner in lists.into_iter().flatten() {
-                    self.cancel(id, inner);
-                }
-                return true;
-            }
-            let list_number = |at: usize| u16::try_from(at).expect("a few branches");
-            let at_work = (0..lists.len())
-                .filter(|at| cell.begun.contains(&list_number(*at)) && !run.all_ended(&lists[*at]));
-            let at_once = work.max_concurrency.map_or(usize::MAX, usize::from);
-            let next = (0..lists.len()).find(|at| !cell.begun.contains(&list_number(*at)));
-            if let (true, Some(next)) = (at_work.count() < at_once, next) {
-                self.cell(id, ix).begun.insert(list_number(next));
-                return true;
-            }
+        let Work::Parallel(work) = &run.pipeline.stage(ix).work else { return false };
+        if cell.status != StageStatus::Running || cell.given_up || run.ending.is_some() {
+            return false;
         }
+        let has_failed = lists.iter().flatten().any(|inner| run.is_bad(*inner));
+        if work.on_failure == OnFailure::FailFast && has_failed {
+            self.cell(id, ix).given_up = true;
+            for inner in lists.into_iter().flatten() {
+                self.cancel(id, inner);
+            }
+            return true;
+        }
+        let at_work = (0..lists.len())
+            .filter(|at| cell.begun.contains(&list_number(*at)) && !run.all_ended(&lists[*at]));
+        let at_once = work.max_concurrency.map_or(usize::MAX, usize::from);
+        let next = (0..lists.len()).find(|at| !cell.begun.contains(&list_number(*at)));
+        if let (true, Some(next)) = (at_work.count() < at_once, next) {
+            self.cell(id, ix).begun.insert(list_number(next));
+            return true;
+        }
+        false
+    }
+
+    /// A parallel or condition stage that runs ends when everything in it has.
+    fn end_container(&mut self, id: RunId, ix: StageIx) -> bool {
         let run = &self.runs[&id];
-        let inside: Vec<StageIx> = lists.into_iter().flatten().collect();
+        let inside: Vec<StageIx> = run.lists(ix).into_iter().flatten().collect();
         if !run.all_ended(&inside) {
             return false;
         }
@@ -189,7 +203,12 @@ impl Model {
                 let work = work.clone();
                 self.open_stage_gate((id, ix), &work, hints)?;
             }
-            Work::Parallel(_) => self.cell(id, ix).status = StageStatus::Running,
+            Work::Parallel(work) => {
+                let at_once = work.max_concurrency.map_or(usize::MAX, usize::from);
+                let begun = (0..work.branches.len().min(at_once)).map(list_number).collect();
+                let cell = self.cell(id, ix);
+                (cell.status, cell.begun) = (StageStatus::Running, begun);
+            }
             Work::Condition(work) => {
                 let (then, otherwise) = (work.then.clone(), work.otherwise.clone());
                 let answer = self.ask(id, ix);
