@@ -103,12 +103,13 @@ fn cover(inside: &Path, create: bool) -> io::Result<bool> {
     match fs::symlink_metadata(&at) {
         Ok(found) if found.is_dir() => {}
         Ok(_) => {
-            let point = match place(Path::new(NEW), inside, Leaf::File, false) {
-                // It went between two looks.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && !create => return Ok(false),
-                other => other?,
+            let covered = place(Path::new(NEW), inside, Leaf::File, false)
+                .and_then(|point| bind_own(Path::new(NONE), &point, &at, Access::ReadOnly));
+            return match covered {
+                // It went between two looks, or between the last look and the mount: nothing can be put over it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !create => Ok(false),
+                other => other.map(|()| true),
             };
-            return bind_own(Path::new(NONE), &point, &at, Access::ReadOnly).map(|()| true);
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound && create => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
