@@ -30,13 +30,13 @@ pub(crate) fn plan(spec: &CageSpec) -> Result<Plan, OpenError> {
     if let Some(hidden) = project.iter().find(|project| mask.iter().any(|mask| project.starts_with(mask))) {
         return Err(bad(hidden, "the project lies in a masked folder"));
     }
-    if let Some(Desk { at, given }) = &spec.desk {
+    if let Some(Desk { at, given, files }) = &spec.desk {
         let name = |path: &&PathBuf| {
             let mut parts = path.components();
             !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
         };
-        if let Some(path) = [at].into_iter().chain(given).find(name) {
-            return Err(bad(path, "a folder of the caller's own is one name"));
+        if let Some(path) = [at].into_iter().chain(given).chain(files).find(name) {
+            return Err(bad(path, "what is the caller's own is one name"));
         }
     }
     Ok(Plan {

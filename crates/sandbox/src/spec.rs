@@ -49,6 +49,8 @@ pub struct Desk {
     pub at: PathBuf,
     /// Folders of it, each one name, that programs only read.
     pub given: Vec<PathBuf>,
+    /// Files of it, each one name, that programs only read: empty until the caller writes them.
+    pub files: Vec<PathBuf>,
 }
 
 /// The numbers of a cage.
