@@ -37,6 +37,16 @@ impl Artifacts {
         Artifacts { root, durable: Arc::new([const { AtomicBool::new(false) }; 256]) }
     }
 
+    /// Removes what a holder that died had begun to keep. Only whoever holds the home may: in it, nobody else keeps anything.
+    pub(crate) fn remove_drafts(&self) {
+        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(DRAFT.as_bytes()) {
+                // What cannot be removed now is tried again at the next start.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
     /// Where the content of `digest` is.
     pub fn path(&self, digest: &Digest) -> PathBuf {
         let hex = digest.hex();
@@ -91,6 +101,9 @@ impl Artifacts {
     }
 }
 
+/// What a draft's name begins with.
+const DRAFT: &str = ".draft-";
+
 /// A file that vanishes unless it is kept.
 struct Draft {
     path: PathBuf,
@@ -100,7 +113,7 @@ struct Draft {
 
 impl Draft {
     fn new(root: &Path) -> io::Result<Draft> {
-        let path = root.join(format!(".draft-{:032x}", crate::home::random_bits()));
+        let path = root.join(format!("{DRAFT}{:032x}", crate::home::random_bits()));
         // Names for people are links to this very file: nobody changes it by editing what they see.
         let file = File::options().write(true).create_new(true).mode(0o400).open(&path)?;
         Ok(Draft { path, file, kept: false })
@@ -156,5 +169,19 @@ mod tests {
             .unwrap()
             .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".draft"));
         assert_eq!(drafts.count(), 0);
+    }
+
+    #[test]
+    fn what_a_dead_holder_had_begun_to_keep_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::at(dir.path().to_owned());
+        artifacts.remove_drafts();
+        let kept = artifacts.keep_bytes(b"hello").unwrap();
+        // As a kill leaves it.
+        std::mem::forget(Draft::new(dir.path()).unwrap());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        artifacts.remove_drafts();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(artifacts.open(&kept.digest).is_ok());
     }
 }

@@ -115,6 +115,8 @@ async fn serve(
     let journal = LedgerJournal::new(ledger.clone(), clock.clone());
     let core = Core::recover(journal, tenant.clone(), ledger.epoch()).map_err(HoldError::Recover)?;
     let secret = home.secret()?;
+    let artifacts = Artifacts::at(home.artifacts());
+    artifacts.remove_drafts();
     let tools = Arc::new(Tools {
         home: home.clone(),
         tenant,
@@ -123,7 +125,7 @@ async fn serve(
         launcher: options.launcher.clone(),
         expose: options.settings.sandbox.expose.clone(),
         readable_env: options.settings.environment.allow.clone(),
-        artifacts: Artifacts::at(home.artifacts()),
+        artifacts,
         ledger: ledger.clone(),
         clock: clock.clone(),
         broadcast: Broadcast::default(),

@@ -4,7 +4,7 @@ use eparch_domain::{AgentId, ClarifiedPlan, Digest, Phase, RunId, Span, StageSta
 use eparch_pipeline::{AgentWork, Fuel, OnInterrupt, StageIx, Text, Work};
 
 use crate::effect::Effect;
-use crate::event::{AttemptEnd, Check, Ended, Outcome, Signal};
+use crate::event::{AttemptEnd, Check, Ended, Outcome, Signal, Usage};
 use crate::fact::Fact;
 use crate::gate;
 use crate::governor::Turn;
@@ -117,9 +117,9 @@ fn step(turn: &mut Turn<'_>, agent: AgentId, outcome: &Outcome) {
             end_early(turn, agent, failed("EP0231", "it names no action".to_owned()))
         }
         Outcome::Plan { plan, problem: None, .. } => planned(turn, agent, *plan),
-        Outcome::Execute { ended, outputs, artifacts, .. } => {
+        Outcome::Execute { ended, outputs, artifacts, usage, .. } => {
             put_out(turn, agent, outputs, artifacts);
-            if let Some(end) = failure_of(ended) {
+            if let Some(end) = failure_of(ended, usage) {
                 spoil(turn, agent, end);
             }
             enter(turn, agent, Phase::Verify);
@@ -184,14 +184,21 @@ fn first_failed(checks: &[Check]) -> Option<String> {
 /// The stable code of a program that ended badly.
 const PROGRAM_FAILED: &str = "EP0232";
 
-fn failure_of(ended: &Ended) -> Option<AttemptEnd> {
-    match ended {
-        Ended::Code { code: 0 } => None,
-        Ended::Code { code } => Some(failed(PROGRAM_FAILED, format!("it exited with {code}"))),
-        Ended::Signal { signal } => Some(failed(PROGRAM_FAILED, format!("it was ended by signal {signal}"))),
-        Ended::Killed => Some(AttemptEnd::Cancelled { reason: "it was killed".to_owned() }),
-    }
+fn failure_of(ended: &Ended, usage: &Usage) -> Option<AttemptEnd> {
+    let how = match ended {
+        Ended::Code { code: 0 } => return None,
+        Ended::Code { code } => format!("it exited with {code}"),
+        Ended::Signal { signal } => format!("it was ended by signal {signal}"),
+        Ended::Killed => return Some(AttemptEnd::Cancelled { reason: "it was killed".to_owned() }),
+    };
+    // It may have been a process of it: then its program only says that something failed.
+    let why = if usage.out_of_memory { MEMORY_RAN_OUT } else { "" };
+    Some(failed(PROGRAM_FAILED, format!("{how}{why}")))
 }
+
+/// What an attempt's end says when the kernel ended processes of it for the memory they took together.
+const MEMORY_RAN_OUT: &str = "; memory ran out: it may use 4 GiB beside its workspace";
+const _: () = assert!(limits::AGENT_MEMORY_BYTES == 4 << 30, "the text names it");
 
 fn enter(turn: &mut Turn<'_>, agent: AgentId, phase: Phase) {
     turn.record(Fact::PhaseEntered { agent, phase });

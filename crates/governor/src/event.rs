@@ -278,6 +278,15 @@ pub struct Usage {
     pub lines_dropped: u64,
     /// How long it ran.
     pub wall_ms: u64,
+    /// Whether the kernel ended it, or a process of it, because memory ran out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub out_of_memory: bool,
+}
+
+/// What is the rule is not written down: earlier records of it stay as they are.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// What an agent says while it works.

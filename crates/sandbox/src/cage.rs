@@ -345,12 +345,14 @@ fn process_limit(counted: Option<Result<&'static str, String>>, own_namespace: b
 }
 
 /// Where no group counts all processes together, each is bounded for itself: weaker, and said so. (Since Linux 4.7 the
-/// limit counts private mappings and not only the heap.)
+/// limit counts private mappings and not only the heap; what is shared no limit counts.)
 fn memory_limit(counted: Option<Result<&'static str, String>>, together: u64, each: u64) -> Measure {
     let name = MeasureName::MemoryLimit;
     match counted {
         Some(Ok(kind)) => Measure::held(name, format!("{kind}, {together} bytes")),
-        _ if kernel() >= (4, 7) => Measure::held(name, format!("rlimit-data, {each} bytes for each process")),
+        _ if kernel() >= (4, 7) => {
+            Measure::held(name, format!("rlimit-data, {each} bytes for each process, shared memory not counted"))
+        }
         Some(Err(why)) => Measure::missing(name, why),
         None => Measure::missing(name, "no cgroup hierarchy with the memory controller is mounted"),
     }

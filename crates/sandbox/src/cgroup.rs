@@ -95,8 +95,8 @@ impl Groups {
         groups
     }
 
-    /// Moves a process in; its later children are born there. A group that cannot be joined counts nothing, and is left
-    /// out and removed.
+    /// Moves a process in; its later children are born there. Where one group cannot be joined none is said to count: one
+    /// that was joined before it may still bind, which harms nobody. All stay the cage's, and are removed with it.
     pub(crate) fn join(&mut self, pid: u32) {
         let Some(error) = self.paths.iter().find_map(|path| {
             let joined = put(&path.join("cgroup.procs"), &pid.to_string());
@@ -104,7 +104,6 @@ impl Groups {
         }) else {
             return;
         };
-        // One that was joined before it goes with the process.
         self.processes = Some(Err(error.clone()));
         self.memory = Some(Err(error));
         self.exhausted = None;
@@ -194,14 +193,14 @@ struct Made {
     exhausted: Option<PathBuf>,
 }
 
-/// Makes a folder that the ends of other cages remove: between two looks at it, it may have come and gone.
-fn make(folder: &Path) -> io::Result<()> {
-    let mut made = fs::create_dir_all(folder);
+/// Tries again what is done in a folder that the ends of other cages remove: between two looks at it, it may have come and
+/// gone, and with it all that was set in it.
+fn however_often_it_goes<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let gone = |error: &io::Error| matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound);
+    let mut made = attempt();
     for _ in 0..100 {
         match &made {
-            Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {
-                made = fs::create_dir_all(folder);
-            }
+            Err(error) if gone(error) => made = attempt(),
             _ => break,
         }
     }
@@ -213,7 +212,11 @@ fn create_under(parent: &Path, kind: Kind, name: &str, caps: Caps) -> io::Result
     if kind == Kind::V2 && !fs::read_to_string(above.join("cgroup.controllers"))?.contains("pids") {
         return Err(io::Error::other("the pids controller is not there"));
     }
-    make(parent)?;
+    however_often_it_goes(|| create_in(parent, above, kind, name, caps))
+}
+
+fn create_in(parent: &Path, above: &Path, kind: Kind, name: &str, caps: Caps) -> io::Result<Made> {
+    fs::create_dir_all(parent)?;
     if kind == Kind::V2 {
         // A controller must be handed down at each level. Memory and processor time are a gain, not a condition.
         for level in [above, parent] {
@@ -229,8 +232,6 @@ fn create_under(parent: &Path, kind: Kind, name: &str, caps: Caps) -> io::Result
             Ok(()) => break path,
             // An earlier process of this id died and left it; what is in it is not ours.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            // The end of another cage just removed the folder above.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make(parent)?,
             Err(error) => return Err(error),
         }
     };
@@ -326,6 +327,31 @@ pub(crate) fn remove(path: &Path, end: Instant) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_others_remove_is_made_again_with_all_that_was_set_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (parent, own) = (folder.path().join("eparch"), folder.path().join("eparch/own"));
+        let mut removals = 3;
+        let made = however_often_it_goes(|| {
+            fs::create_dir_all(&parent)?;
+            fs::write(parent.join("set"), "")?;
+            // Another cage's end, at the worst moment.
+            if removals > 0 {
+                removals -= 1;
+                fs::remove_dir_all(&parent)?;
+            }
+            fs::create_dir(&own)
+        });
+        assert!(made.is_ok() && own.is_dir() && parent.join("set").is_file());
+        // Another error is not waited out.
+        let mut attempts = 0;
+        let denied = however_often_it_goes(|| {
+            attempts += 1;
+            Err::<(), _>(io::ErrorKind::PermissionDenied.into())
+        });
+        assert!(denied.is_err() && attempts == 1);
+    }
 
     #[test]
     fn a_group_that_cannot_be_joined_counts_nothing() {

@@ -30,7 +30,7 @@ pub enum MeasureName {
     DiskLimit,
     /// So many processes and no more.
     ProcessLimit,
-    /// So much memory and no more.
+    /// So much memory and no more; where no group counts it, so much of its own for each process.
     MemoryLimit,
     /// None of root's powers, now or after any program.
     CapabilitiesDropped,
@@ -110,7 +110,8 @@ impl MeasureName {
             }
             MeasureName::MemoryLimit => {
                 "mount a cgroup hierarchy with the memory controller that this user may write (systemd: \
-                 Delegate=memory and DelegateSubgroup= in the unit), or Linux 4.7 or later for a limit of each process"
+                 Delegate=memory and DelegateSubgroup= in the unit), or Linux 4.7 or later for a limit of each process, \
+                 which counts no shared memory"
             }
             MeasureName::CapabilitiesDropped | MeasureName::NoNewPrivileges => "Linux 4.3 or later",
             MeasureName::Landlock => {

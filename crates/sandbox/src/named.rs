@@ -41,11 +41,15 @@ pub fn end_named(name: &Name, deadline: Span) -> Result<bool, StillAlive> {
                 let pid = first.as_raw_nonzero().get().unsigned_abs();
                 return Err(StillAlive::Deadline { pid, waited: deadline });
             }
-            for member in members {
-                if let Ok(process) = pidfd_open(member, PidfdFlags::empty()) {
-                    let pid = member.as_raw_nonzero().get().unsigned_abs();
-                    kill_and_wait(&process, end).map_err(denied(pid))?;
-                }
+            // All of them are held before the first is killed: one takes others along, and what is dying already is no
+            // longer listed, before it is dead.
+            let held: Vec<_> = members
+                .into_iter()
+                .filter_map(|member| Some((member, pidfd_open(member, PidfdFlags::empty()).ok()?)))
+                .collect();
+            for (member, process) in held {
+                let pid = member.as_raw_nonzero().get().unsigned_abs();
+                kill_and_wait(&process, end).map_err(denied(pid))?;
             }
         }
         // Nothing lives in it; a folder that stays a little longer is no reason to doubt.

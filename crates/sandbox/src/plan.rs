@@ -8,19 +8,19 @@ use crate::mountinfo::{self, Mount};
 use crate::spec::{CageSpec, Desk, HOME};
 use crate::wire::{Mapping, Plan, Rlimits};
 
-/// Checks a spec. Host paths are resolved here, in the caller's view of the host, so that no link is left to follow
-/// inside.
+/// Checks a spec. What is named to be read or written was checked by the caller under that very name, so a link in it is
+/// refused and not followed: where it leads now is not what was checked. What is found later is held to the same.
 pub(crate) fn plan(spec: &CageSpec) -> Result<Plan, OpenError> {
     let mut mappings = Vec::new();
     for (binds, writable) in [(&spec.read, false), (&spec.write, true)] {
         for bind in binds {
-            mappings.push(mapping(&bind.host, &bind.inside, writable)?);
+            mappings.push(mapping(without_links(&bind.host)?, &bind.inside, writable)?);
         }
     }
     for path in &spec.expose {
-        mappings.push(mapping(path, path, false)?);
+        mappings.push(mapping(resolved(path)?, path, false)?);
     }
-    let project = spec.project.as_deref().map(resolved).transpose()?;
+    let project = spec.project.as_deref().map(without_links).transpose()?;
     let mut mask = spec.mask.iter().map(|path| masked(path)).collect::<Result<Vec<_>, _>>()?;
     let mounts = if mask.is_empty() { Vec::new() } else { mountinfo::read().map_err(OpenError::Launcher)? };
     with_aliases(&mut mask, &mounts);
@@ -30,13 +30,13 @@ pub(crate) fn plan(spec: &CageSpec) -> Result<Plan, OpenError> {
     if let Some(hidden) = project.iter().find(|project| mask.iter().any(|mask| project.starts_with(mask))) {
         return Err(bad(hidden, "the project lies in a masked folder"));
     }
-    if let Some(Desk { at, given }) = &spec.desk {
+    if let Some(Desk { at, given, files }) = &spec.desk {
         let name = |path: &&PathBuf| {
             let mut parts = path.components();
             !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
         };
-        if let Some(path) = [at].into_iter().chain(given).find(name) {
-            return Err(bad(path, "a folder of the caller's own is one name"));
+        if let Some(path) = [at].into_iter().chain(given).chain(files).find(name) {
+            return Err(bad(path, "what is the caller's own is one name"));
         }
     }
     Ok(Plan {
@@ -61,7 +61,7 @@ fn with_aliases(mask: &mut Vec<PathBuf>, mounts: &[Mount]) {
     mask.extend(aliases.into_iter().filter(|path| path.to_str().is_some()));
 }
 
-fn mapping(host: &Path, inside: &Path, writable: bool) -> Result<Mapping, OpenError> {
+fn mapping(host: PathBuf, inside: &Path, writable: bool) -> Result<Mapping, OpenError> {
     let plain = inside.is_absolute()
         && inside.components().skip(1).all(|part| matches!(part, Component::Normal(_)))
         && inside != Path::new("/");
@@ -75,7 +75,7 @@ fn mapping(host: &Path, inside: &Path, writable: bool) -> Result<Mapping, OpenEr
     if OWN.iter().any(|own| Path::new(own).starts_with(inside)) {
         return Err(bad(inside, "the cage has its own there; name what is needed in it"));
     }
-    Ok(Mapping { host: resolved(host)?, inside: sayable(inside.components().collect())?, writable })
+    Ok(Mapping { host, inside: sayable(inside.components().collect())?, writable })
 }
 
 fn resolved(host: &Path) -> Result<PathBuf, OpenError> {
@@ -83,6 +83,14 @@ fn resolved(host: &Path) -> Result<PathBuf, OpenError> {
         return Err(bad(host, "a path of the host must be absolute"));
     }
     fs::canonicalize(host).map_err(|error| bad(host, error)).and_then(sayable)
+}
+
+/// A path that is its own place. It may be exchanged at any time: then it is refused here, or where it is found.
+fn without_links(host: &Path) -> Result<PathBuf, OpenError> {
+    match resolved(host)? {
+        found if found == host => Ok(found),
+        found => Err(bad(host, format!("it leads to {}; a path without links is needed", found.display()))),
+    }
 }
 
 /// The launcher is told in JSON.
@@ -133,6 +141,9 @@ mod tests {
             ("/usr", "/home/agent"),
             ("usr", "/a"),
             ("/none", "/a"),
+            // A link, and a name that is not its own place.
+            ("/proc/self", "/a"),
+            ("/usr/../etc", "/a"),
         ] {
             let mut spec = spec();
             spec.read.push(Bind::new(host, inside));

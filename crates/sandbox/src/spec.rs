@@ -28,7 +28,7 @@ pub enum Sandbox {
 /// A path of the host that appears inside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
-    /// An absolute path on the host; links in it are resolved once, when the cage opens.
+    /// An absolute path on the host, without links: one in it is refused, since nobody checked where it leads.
     pub host: PathBuf,
     /// Where it appears: absolute, without `..`; not `/`, `/proc`, `/dev`, nor the cage's own `/tmp` or home.
     pub inside: PathBuf,
@@ -49,6 +49,8 @@ pub struct Desk {
     pub at: PathBuf,
     /// Folders of it, each one name, that programs only read.
     pub given: Vec<PathBuf>,
+    /// Files of it, each one name, that programs only read: empty until the caller writes them.
+    pub files: Vec<PathBuf>,
 }
 
 /// The numbers of a cage.
@@ -86,13 +88,15 @@ pub struct CageSpec {
     pub name: Name,
     /// Whether a missing measure refuses.
     pub sandbox: Sandbox,
-    /// A folder whose files appear in the workspace. What is written over them stays in memory, in the cage.
+    /// A folder whose files appear in the workspace, named without links. What is written over them stays in memory, in
+    /// the cage.
     pub project: Option<PathBuf>,
     /// Paths that appear read-only.
     pub read: Vec<Bind>,
     /// Paths that are really written, on the host, outside the disk limit.
     pub write: Vec<Bind>,
-    /// Paths that appear read-only at the same place as on the host: tools outside the system folders.
+    /// Paths that appear read-only at the same place as on the host: tools outside the system folders. They are the
+    /// administrator's word, and links in them are followed.
     pub expose: Vec<PathBuf>,
     /// Paths that are hidden wherever they would appear. A mask wins over everything above.
     pub mask: Vec<PathBuf>,

@@ -17,7 +17,7 @@ const LIST_DEPTH: usize = 64;
 /// A cage's workspace: its files can be placed before a program runs and collected after everything in the cage is
 /// dead, and even after the cage is closed. Its memory is held as long as a clone of this lives.
 ///
-/// Paths are relative to the workspace. No symbolic link is ever followed, in any part of a path, and no path leads
+/// Paths are relative to the workspace, and `./` in them says nothing. No symbolic link is ever followed, in any part of a path, and no path leads
 /// out. Masked paths and what is only read of the host are not there. What is written on the host is, until the cage is
 /// closed.
 #[derive(Debug, Clone)]
@@ -93,6 +93,15 @@ pub struct Entry {
     pub bytes: u64,
 }
 
+/// What lies beneath a folder of a workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Listing {
+    /// The regular files, sorted.
+    pub files: Vec<Entry>,
+    /// Everything else but folders, each with what it is, sorted.
+    pub others: Vec<(PathBuf, &'static str)>,
+}
+
 impl Workspace {
     pub(crate) fn new(root: OwnedFd, desk: Option<(PathBuf, OwnedFd)>, hidden: Vec<PathBuf>) -> Workspace {
         let desk = desk.map(|(name, folder)| (name, Arc::new(folder)));
@@ -151,8 +160,8 @@ impl Workspace {
     /// When something else is in the way, or the path is not in the workspace.
     pub fn make_folder(&self, path: impl AsRef<Path>) -> Result<(), WorkspaceError> {
         let path = path.as_ref();
-        self.check(path)?;
-        let (root, rest) = self.within(path);
+        let plain = self.check(path)?;
+        let (root, rest) = self.within(&plain);
         let folder = OFlags::PATH | OFlags::DIRECTORY;
         let mut at =
             resolve(root, Path::new("."), folder, Mode::empty()).map_err(|errno| failed(path, errno))?;
@@ -167,13 +176,13 @@ impl Workspace {
         Ok(())
     }
 
-    /// The regular files beneath a folder (`""` is the workspace), sorted; links and other things are left out.
+    /// What lies beneath a folder (`""` is the workspace). What cannot be opened as a file is named with what it is.
     ///
     /// # Errors
     /// When there are more than `max`, or the folder cannot be read.
-    pub fn list(&self, folder: impl AsRef<Path>, max: usize) -> Result<Vec<Entry>, WorkspaceError> {
+    pub fn list(&self, folder: impl AsRef<Path>, max: usize) -> Result<Listing, WorkspaceError> {
         let folder = folder.as_ref();
-        let mut found = Vec::new();
+        let mut found = Listing::default();
         // Folders count as well, or a million empty ones would be walked for nothing.
         let mut left = max.saturating_mul(2).saturating_add(16);
         let mut waiting = vec![folder.to_path_buf()];
@@ -195,27 +204,32 @@ impl Workspace {
                     .ok_or_else(|| WorkspaceError::TooMany { path: folder.into(), max })?;
                 let Ok(stat) = rustix::fs::statat(&opened, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
                 else {
+                    found.others.push((path, "something that cannot be looked at"));
                     continue;
                 };
                 match FileType::from_raw_mode(stat.st_mode) {
                     FileType::Directory if path.components().count() < LIST_DEPTH => waiting.push(path),
-                    FileType::RegularFile if found.len() == max => {
+                    FileType::Directory => found.others.push((path, "a folder too deep to look into")),
+                    FileType::RegularFile if found.files.len() == max => {
                         return Err(WorkspaceError::TooMany { path: folder.into(), max });
                     }
                     FileType::RegularFile => {
-                        found.push(Entry { path, bytes: u64::try_from(stat.st_size).unwrap_or(0) });
+                        let bytes = u64::try_from(stat.st_size).unwrap_or(0);
+                        found.files.push(Entry { path, bytes });
                     }
-                    _ => {}
+                    FileType::Symlink => found.others.push((path, "a symbolic link")),
+                    _ => found.others.push((path, "a pipe, a socket or a device")),
                 }
             }
         }
-        found.sort();
+        found.files.sort();
+        found.others.sort();
         Ok(found)
     }
 
     fn open(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, WorkspaceError> {
-        self.check(path)?;
-        let (root, rest) = self.within(path);
+        let plain = self.check(path)?;
+        let (root, rest) = self.within(&plain);
         let rest_or_here = if rest.as_os_str().is_empty() { Path::new(".") } else { rest };
         resolve(root, rest_or_here, flags, mode).map_err(|errno| failed(path, errno))
     }
@@ -228,10 +242,12 @@ impl Workspace {
         }
     }
 
-    fn check(&self, path: &Path) -> Result<(), WorkspaceError> {
-        let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
-        if plain && !self.is_hidden(path) {
-            Ok(())
+    /// A path without what says nothing in it, when it may be used.
+    fn check(&self, path: &Path) -> Result<PathBuf, WorkspaceError> {
+        let said = path.components().filter(|part| *part != Component::CurDir);
+        let plain: PathBuf = said.collect();
+        if plain.components().all(|part| matches!(part, Component::Normal(_))) && !self.is_hidden(&plain) {
+            Ok(plain)
         } else {
             Err(WorkspaceError::Outside { path: path.into() })
         }
@@ -282,7 +298,10 @@ mod tests {
         ));
         assert!(space.read_file("out/none", 9).unwrap_err().is_not_found());
         let entry = Entry { path: "out/deep/plan.json".into(), bytes: 2 };
-        assert_eq!(space.list("", 10).unwrap(), [entry]);
+        assert_eq!(space.list("", 10).unwrap().files, [entry]);
+        space.make_folder("./made/./deep").unwrap();
+        space.write_file("./made/report.md", b"r", 0o600).unwrap();
+        assert_eq!(space.read_file("made/./report.md", 9).unwrap(), b"r");
         assert!(matches!(space.list("", 0), Err(WorkspaceError::TooMany { .. })));
     }
 
@@ -304,6 +323,10 @@ mod tests {
         for path in ["pipe", ""] {
             assert!(matches!(space.open_file(path), Err(WorkspaceError::NotAFile { .. })), "{path}");
         }
-        assert_eq!(space.list("", 10).unwrap(), []);
+        let found = space.list("", 10).unwrap();
+        assert_eq!(found.files, []);
+        let others: Vec<_> = found.others.iter().map(|(path, what)| (path.to_str().unwrap(), *what)).collect();
+        let (link, pipe) = ("a symbolic link", "a pipe, a socket or a device");
+        assert_eq!(others, [("folder", link), ("link", link), ("pipe", pipe)]);
     }
 }

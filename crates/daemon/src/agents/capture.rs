@@ -1,5 +1,6 @@
 //! What an agent's program prints: line by line, bounded, redacted, kept.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write as _};
 #[cfg(test)]
@@ -63,12 +64,9 @@ impl Log {
         let mut from = BufReader::new(from);
         let mut keys = PrivateKeyLines::default();
         let mut buffer = Vec::new();
-        while let Ok(more) = next_line(&mut from, &mut buffer) {
-            if !more {
-                break;
-            }
+        while let Ok(Some(whole)) = next_line(&mut from, &mut buffer) {
             let text = String::from_utf8_lossy(&buffer);
-            let line = keys.line(&text, &[&self.secret]).into_owned();
+            let line = shortened(keys.line(&text, &[&self.secret]), whole);
             moved();
             self.write(LogLine { ts: now(), stream: stream.to_owned(), line }, watch);
         }
@@ -145,11 +143,14 @@ impl Log {
     }
 }
 
-/// Reads one line without its end, at most `limits::LOG_LINE_BYTES` of it; the rest of a longer one is skipped and
-/// marked. False at the end of the stream.
-fn next_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+/// What a secret may be long and still be known by its shape, or by itself.
+const SECRET_BYTES: usize = 4 << 10;
+
+/// Reads one line without its end, and of a longer one so much more than is kept that a secret at the cut is seen whole; the
+/// rest is skipped. Whether all of it was read; `None` at the end of the stream.
+fn next_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
     line.clear();
-    let mut cut = false;
+    let mut whole = true;
     let mut any = false;
     loop {
         let available = from.fill_buf()?;
@@ -159,22 +160,31 @@ fn next_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
         any = true;
         let end = available.iter().position(|byte| *byte == b'\n');
         let part = &available[..end.unwrap_or(available.len())];
-        let room = limits::LOG_LINE_BYTES.saturating_sub(line.len());
+        let room = (limits::LOG_LINE_BYTES + SECRET_BYTES).saturating_sub(line.len());
         line.extend_from_slice(&part[..part.len().min(room)]);
-        cut |= part.len() > room;
+        whole &= part.len() <= room;
         let used = end.map_or(available.len(), |end| end + 1);
         from.consume(used);
         if end.is_some() {
             break;
         }
     }
-    if line.last() == Some(&b'\r') {
+    if whole && line.last() == Some(&b'\r') {
         line.pop();
     }
-    if cut {
-        line.extend_from_slice(" […]".as_bytes());
+    Ok(any.then_some(whole))
+}
+
+/// A redacted line as it is kept. It is cut after it was redacted, when no half of a secret can be left; and of one that was
+/// not read to its end the last part is not kept either, wherever it came to stand when what is before it was taken out.
+fn shortened(line: Cow<'_, str>, whole: bool) -> String {
+    let sure = if whole { line.len() } else { line.len().saturating_sub(SECRET_BYTES) };
+    if whole && sure <= limits::LOG_LINE_BYTES {
+        return line.into_owned();
     }
-    Ok(any)
+    let most = sure.min(limits::LOG_LINE_BYTES);
+    let end = (0..=most).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+    format!("{} […]", &line[..end])
 }
 
 /// Reads a log file, from line `skip` on.
@@ -217,6 +227,29 @@ mod tests {
         assert!(lines[0].ends_with("x […]") && lines[0].len() < limits::LOG_LINE_BYTES + 10);
         assert_eq!(lines[1], "next");
         assert_eq!(capture(format!("token {}!\n", token()).as_bytes()), ["token [redacted]!"]);
+    }
+
+    #[test]
+    fn g8_no_half_of_a_secret_is_left_where_a_line_is_cut() {
+        let (token, key) = (token(), format!("{}{}", "AKIA", "ABCDEFGHIJKLMNOP"));
+        for secret in [&token, &key] {
+            for end in [limits::LOG_LINE_BYTES, limits::LOG_LINE_BYTES + SECRET_BYTES] {
+                for left in 1..secret.len() {
+                    // Many short ones before it move what is behind them towards the front.
+                    for before in [String::new(), format!("{token} ").repeat(100)] {
+                        let fill = ".".repeat(end - left - before.len() - 1);
+                        let line = format!("{before}{fill} {secret} and more{}", ".".repeat(10_000));
+                        let kept = capture(line.as_bytes()).remove(0);
+                        let half = secret.get(4..10).unwrap();
+                        assert!(!kept.contains(half) && kept.ends_with(" […]"), "{left} of {end}");
+                        assert!(kept.len() <= limits::LOG_LINE_BYTES + 10);
+                    }
+                }
+            }
+        }
+        // Between what is kept and what is read, too.
+        let line = format!("{} {key}", ".".repeat(limits::LOG_LINE_BYTES - 5));
+        assert!(!capture(line.as_bytes())[0].contains("AKIA"));
     }
 
     #[test]

@@ -191,7 +191,7 @@ fn manifest(home: &Home, agent: AgentId) -> Digest {
 }
 
 /// `bootstrap`, `preflight`, `preflight:CHECK` (that check fails), `preflight-of:CHECK,CHECK` (no others are made), `plan`,
-/// `plan:PROBLEM`, `plan-of-nothing`, `exit-code:N`, `signal:N`, `killed`, `verify`, `verify:CHECK`, `package`, `report`, `report:other` (of another package), `exit`,
+/// `plan:PROBLEM`, `plan-of-nothing`, `exit-code:N`, `signal:N`, `out-of-memory:N` (and so it exits with N), `killed`, `verify`, `verify:CHECK`, `package`, `report`, `report:other` (of another package), `exit`,
 /// `failed:PHASE:CODE:REASON`.
 fn outcome(home: &Home, agent: AgentId, args: &Args, step: &str) -> Outcome {
     let (what, detail) = step.split_once(':').map_or((step, None), |(what, detail)| (what, Some(detail)));
@@ -200,7 +200,7 @@ fn outcome(home: &Home, agent: AgentId, args: &Args, step: &str) -> Outcome {
         outputs: outputs(args),
         artifacts: artifacts(args),
         leftovers: 0,
-        usage: Usage::default(),
+        usage: Usage { out_of_memory: what == "out-of-memory", ..Usage::default() },
     };
     match what {
         "bootstrap" => Outcome::Bootstrap {
@@ -224,7 +224,7 @@ fn outcome(home: &Home, agent: AgentId, args: &Args, step: &str) -> Outcome {
         "plan-of-nothing" => {
             Outcome::Plan { plan: Digest::of(b"nothing"), actions: Vec::new(), problem: None }
         }
-        "exit-code" => {
+        "exit-code" | "out-of-memory" => {
             ended(Ended::Code { code: detail.unwrap_or("0").parse().expect("a code is a number") })
         }
         "signal" => {

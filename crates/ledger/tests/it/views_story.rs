@@ -191,6 +191,7 @@ impl Story {
                     lines: 3,
                     lines_dropped: 0,
                     wall_ms: 3_000,
+                    out_of_memory: false,
                 },
             }],
         );

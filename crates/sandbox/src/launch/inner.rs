@@ -61,7 +61,7 @@ fn confine(dress: &Dress) -> Vec<Measure> {
     // A session of its own: no controlling terminal, and signals to a group stay in it.
     let alone = rustix::process::setsid().map(drop).map_err(|errno| named("setsid", errno.into()));
     let bounded = alone.and_then(|()| {
-        powers::limit(&dress.limits, dress.rlimits).map_err(|error| named("setting resource limits", error))
+        powers::limit(&dress.limits, dress.rlimits, dress.writes_host).map_err(|error| named("setting resource limits", error))
     });
     let dropped = bounded.and_then(|()| powers::drop_all()).and_then(|()| check("CapEff:\t0000000000000000"));
     let no_new = rustix::thread::set_no_new_privs(true).map_err(io::Error::from);

@@ -210,13 +210,17 @@ fn walk(root: &Path, inside: &Path, create: Option<Leaf>) -> io::Result<(OwnedFd
         let last = parts.peek().is_none();
         let next = match (step(&at, Path::new(name)), create) {
             (Err(Errno::NOENT), Some(leaf)) => {
-                if last && leaf == Leaf::File {
+                let made = if last && leaf == Leaf::File {
                     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-                    openat(&at, name, flags, Mode::from_raw_mode(0o644))?;
+                    openat(&at, name, flags, Mode::from_raw_mode(0o644)).map(drop)
                 } else {
-                    mkdirat(&at, name, Mode::from_raw_mode(0o755))?;
+                    mkdirat(&at, name, Mode::from_raw_mode(0o755))
+                };
+                match made {
+                    // Another cage on the same folder of the host made it meanwhile. Whatever it is, it is looked at.
+                    Ok(()) | Err(Errno::EXIST) => step(&at, Path::new(name))?,
+                    Err(errno) => return Err(errno.into()),
                 }
-                step(&at, Path::new(name))?
             }
             (other, _) => other?,
         };

@@ -48,16 +48,16 @@ pub(super) fn drop_all() -> io::Result<()> {
 
 /// Bounds what one process may use. `RLIMIT_AS` is not among it: it breaks programs that reserve address space they never
 /// touch. `RLIMIT_DATA` counts only what can be written.
-pub(super) fn limit(limits: &CageLimits, each: Rlimits) -> io::Result<()> {
-    // Above the disk limit, so that a full disk is an error a program can read (ENOSPC) and not a signal; it binds only
-    // on writable paths of the host.
-    let largest_file = limits.workspace_bytes.saturating_add(1 << 20);
+pub(super) fn limit(limits: &CageLimits, each: Rlimits, writes_host: bool) -> io::Result<()> {
+    // Above the disk limit, so that a full disk is an error a program can read (ENOSPC) and not a signal. It binds files
+    // in memory; one on the host may be as large as its disk lets it, such as a large repository's pack.
+    let largest_file = (!writes_host).then(|| limits.workspace_bytes.saturating_add(1 << 20));
     let table = [
         // Not 0: for a handler that a core dump is piped to, which runs outside and as root, the kernel ignores every
         // limit but this one, and a file of less than a page is not written either.
         (Resource::Core, Some(CORE_BYTES)),
         (Resource::Data, each.memory_bytes),
-        (Resource::Fsize, Some(largest_file)),
+        (Resource::Fsize, largest_file),
         (Resource::Nofile, Some(limits.open_files)),
         (Resource::Nproc, each.processes),
         (Resource::Msgqueue, Some(0)),

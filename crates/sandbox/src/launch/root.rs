@@ -60,8 +60,7 @@ pub(super) fn build(plan: &Plan) -> Result<Root, NoRoot> {
     stand_on_base().map_err(rootless)?;
     open_store(plan).map_err(missing(MeasureName::DiskLimit))?;
     let mut build = Build::new(plan).map_err(rootless)?;
-    let disk = format!("{} bytes, {} files", plan.limits.workspace_bytes, plan.limits.workspace_inodes);
-    build.measures.push(Measure::held(MeasureName::DiskLimit, disk));
+    build.measures.push(Measure::held(MeasureName::DiskLimit, disk_limit(plan)));
     build.system().map_err(rootless)?;
     build.etc().map_err(rootless)?;
     devices().map_err(rootless)?;
@@ -88,6 +87,18 @@ pub(super) fn build(plan: &Plan) -> Result<Root, NoRoot> {
         measures: build.measures,
         proc,
     })
+}
+
+/// What bounds the disk, and what of the host it does not bound.
+fn disk_limit(plan: &Plan) -> String {
+    let limits = plan.limits;
+    let written = plan.mappings.iter().filter(|mapping| mapping.writable);
+    let written: Vec<_> = written.map(|mapping| mapping.inside.display().to_string()).collect();
+    let bounds = format!("{} bytes, {} files", limits.workspace_bytes, limits.workspace_inodes);
+    match written.is_empty() {
+        true => bounds,
+        false => format!("{bounds}, not in {}, which is the host's", written.join(", ")),
+    }
 }
 
 /// Makes a small file system in memory the root, with the host's beneath it.

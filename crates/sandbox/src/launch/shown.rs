@@ -225,6 +225,12 @@ impl<'a> Build<'a> {
                 rustix::mount::mount_bind(stored.join(given), magic(&point))?;
                 super::mounts::restrict(&new(inside.join(given)), Access::ReadOnly)?;
             }
+            for file in &desk.files {
+                fs::File::create_new(stored.join(file))?;
+                let at = inside.join(file);
+                let point = place(Path::new(NEW), &at, Leaf::File, false)?;
+                bind_own(&stored.join(file), &point, &new(&at), Access::ReadOnly)?;
+            }
             Ok(())
         };
         stand().map_err(|error| NoRoot::path(&inside, error))

@@ -16,7 +16,8 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 fn spec(name: &str) -> CageSpec {
-    CageSpec { desk: Some(Desk { at: ".own".into(), given: vec!["given".into()] }), ..probing(name) }
+    let desk = Desk { at: ".own".into(), given: vec!["given".into()], files: vec!["check".into()] };
+    CageSpec { desk: Some(desk), ..probing(name) }
 }
 
 fn project() {
@@ -37,20 +38,23 @@ fn project() {
         let space = cage.workspace().clone();
         space.make_folder(".own/made").unwrap();
         space.write_file(".own/given/deep/task", b"given", 0o444).unwrap();
+        space.write_file(".own/check", b"given", 0o555).unwrap();
         let script = "set -e; ls -A .own; cat .own/given/deep/task; echo out > .own/made/out; echo x > other";
         let (ended, out, err) = finish(&cage, &Program::new(["sh", "-c", script]));
         assert!(ended.success(), "{kind}: {}", String::from_utf8_lossy(&err));
-        assert_eq!(String::from_utf8(out).unwrap(), "given\nmade\ngiven");
-        for path in ["/workspace/.own/given/deep/task", "/workspace/.own/given/new"] {
+        assert_eq!(String::from_utf8(out).unwrap(), "check\ngiven\nmade\ngiven");
+        for path in ["/workspace/.own/given/deep/task", "/workspace/.own/given/new", "/workspace/.own/check"] {
             refused(&cage, &["create", path]);
         }
         refused(&cage, &["chmod", "/workspace/.own/given/deep/task"]);
-        let moved = "rmdir .own/given || mv .own/given .own/x || mv .own gone || rm -r .own";
+        refused(&cage, &["chmod", "/workspace/.own/check"]);
+        let moved = "rmdir .own/given || mv .own/given .own/x || mv .own gone || rm -r .own || \
+                     rm .own/check || mv .own/check .own/x || mv other .own/check || echo x > .own/check";
         assert!(!finish(&cage, &Program::new(["sh", "-c", moved])).0.success());
         // By its own descriptor, so also when the cage and its mounts are gone.
         drop(cage);
         assert_eq!(space.read_file(".own/given/deep/task", 9).unwrap(), b"given");
-        let names: Vec<_> = space.list("", 100).unwrap().into_iter().map(|entry| entry.path).collect();
+        let names: Vec<_> = space.list("", 100).unwrap().files.into_iter().map(|entry| entry.path).collect();
         assert!(
             names.contains(&"other".into()) && !names.iter().any(|name| name.ends_with("planted")),
             "{names:?}"
@@ -72,7 +76,7 @@ fn written() {
     for (number, cage) in cages.iter().enumerate() {
         let script = "cat .own/given/task; cat .own/given/task >> .own/out; ls -A .own; echo x > file";
         let (_, out, _) = finish(cage, &Program::new(["sh", "-c", script]));
-        assert_eq!(String::from_utf8(out).unwrap(), format!("{number}given\nout\n"));
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{number}check\ngiven\nout\n"));
         assert_eq!(cage.workspace().read_file(".own/out", 9).unwrap(), number.to_string().as_bytes());
     }
     // The work is on the host; what was said to it is not.

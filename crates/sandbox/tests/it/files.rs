@@ -180,7 +180,7 @@ fn masked() {
     for path in [".eparch/key", "token", "later"] {
         assert!(matches!(workspace.read_file(path, 10), Err(WorkspaceError::Outside { .. })), "{path}");
     }
-    assert!(workspace.list("", 100).unwrap().iter().all(|entry| entry.path == Path::new("plain")));
+    assert!(workspace.list("", 100).unwrap().files.iter().all(|entry| entry.path == Path::new("plain")));
 }
 
 fn binds() {
@@ -269,6 +269,6 @@ fn artifacts() {
         assert!(matches!(workspace.open_file(link), Err(WorkspaceError::Link { .. })), "{link}");
     }
     assert!(matches!(workspace.open_file("out/pipe"), Err(WorkspaceError::NotAFile { .. })));
-    let names: Vec<_> = workspace.list("out", 10).unwrap().into_iter().map(|entry| entry.path).collect();
+    let names: Vec<_> = workspace.list("out", 10).unwrap().files.into_iter().map(|entry| entry.path).collect();
     assert_eq!(names, ["out/closed", "out/hard", "out/plan.json"].map(Into::<std::path::PathBuf>::into));
 }

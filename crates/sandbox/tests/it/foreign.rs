@@ -155,7 +155,7 @@ fn best_effort_sockets() {
             Cage::open(&spec, &Launcher::this_program()).unwrap();
         }
     });
-    let left = open(&spec).workspace().list("", 100).unwrap();
+    let left = open(&spec).workspace().list("", 100).unwrap().files;
     assert!(left.iter().all(|entry| !entry.path.to_str().unwrap().contains("flicker")), "{left:?}");
 }
 

@@ -238,7 +238,7 @@ fn no_overlay() {
     );
     let workspace = cage.workspace().clone();
     drop(cage);
-    assert_eq!(workspace.list("", 10).unwrap().len(), 1);
+    assert_eq!(workspace.list("", 10).unwrap().files.len(), 1);
     assert_eq!(fs::read_to_string(at("a/file")).unwrap(), "host");
 }
 

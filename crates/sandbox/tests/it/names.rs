@@ -49,18 +49,28 @@ impl Drop for Over<'_> {
 }
 
 fn exchanged() {
+    for writable in [false, true] {
+        exchanged_for(writable);
+    }
+}
+
+/// A link takes the place of a folder that was checked, again and again. What it leads to is in no grant, and only one of
+/// both is masked.
+fn exchanged_for(writable: bool) {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    for name in ["out", "out/data", "home"] {
+    for name in ["out", "out/data", "loot", "loot/home"] {
         fs::create_dir(at(name)).unwrap();
     }
-    fs::write(at("home/key"), "secret").unwrap();
+    fs::write(at("loot/home/key"), "secret").unwrap();
+    fs::write(at("loot/key"), "secret").unwrap();
     fs::write(at("out/data/plain"), "seen").unwrap();
-    symlink("../home", at("out/link")).unwrap();
+    symlink("../loot", at("out/link")).unwrap();
     let mut spec = probing("exchanged");
-    spec.mask.push(at("home"));
-    spec.read.push(Bind::new(at("out/data"), "/data"));
-    assert_eq!(outside(&["read", at("home/key").to_str().unwrap()]), Found::Worked);
+    spec.mask.push(at("loot/home"));
+    let grants = if writable { &mut spec.write } else { &mut spec.read };
+    grants.push(Bind::new(at("out/data"), "/data"));
+    assert_eq!(outside(&["read", at("loot/key").to_str().unwrap()]), Found::Worked);
     let over = AtomicBool::new(false);
     let (mut shown, mut refusals) = (0, 0);
     std::thread::scope(|scope| {
@@ -74,7 +84,8 @@ fn exchanged() {
         for _ in 0..30 {
             match Cage::open(&spec, &Launcher::this_program()) {
                 Ok(cage) => {
-                    let seen = finish(&cage, &Program::new(["sh", "-c", "cat /data/*; ls -A /data"])).1;
+                    let script = "cat /data/* /data/*/*; ls -A /data; touch /data/mark";
+                    let seen = finish(&cage, &Program::new(["sh", "-c", script])).1;
                     let seen = String::from_utf8(seen).unwrap();
                     assert!(!seen.contains("secret") && !seen.contains("key"), "{seen}");
                     shown += usize::from(seen.contains("seen"));
@@ -84,6 +95,7 @@ fn exchanged() {
             }
         }
     });
+    assert!(!at("loot/mark").exists());
     println!("shown {shown}, refused {refusals}");
 }
 

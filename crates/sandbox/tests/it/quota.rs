@@ -1,6 +1,6 @@
 //! How much of everything.
 
-use eparch_sandbox::{CageLimits, Exit, MeasureName, Program, Sandbox};
+use eparch_sandbox::{Bind, Cage, CageLimits, Exit, MeasureName, Program, Sandbox};
 
 use crate::Test;
 use crate::cage::{open, probing, root};
@@ -11,6 +11,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_full_disk_is_the_agents_own", full_disk),
     ("files_without_end_have_one", many_files),
     ("open_files_and_core_dumps_are_limited", rlimits),
+    ("what_is_written_on_the_host_is_bounded_by_its_disk_alone_and_the_measure_says_so", host_disk),
     ("memory_without_end_ends_its_agent_and_nobody_else", memory),
     ("each_process_is_bounded_where_no_group_counts", memory_of_each),
     ("the_keeper_cannot_be_limited", keeper),
@@ -135,11 +136,37 @@ fn memory_of_each() {
     spec.limits.memory_bytes = 96 * MIB;
     let cage = open(&spec);
     let measure = cage.measures().iter().find(|measure| measure.name == MeasureName::MemoryLimit).unwrap();
-    assert!(measure.in_force() && measure.to_string().contains("each process"), "{measure}");
+    let said = measure.to_string();
+    assert!(measure.in_force() && said.contains("each process") && said.contains("shared memory not"), "{said}");
     let beyond = (160 * MIB).to_string();
     assert_eq!(outside(&["memory", &beyond]), Found::Worked);
     refused(&cage, &["memory", &beyond]);
     worked(&cage, &["memory", &(32 * MIB).to_string()]);
+    // As it says: these are counted only by a group.
+    worked(&cage, &["memory-file", &beyond]);
+    match std::process::Command::new("python3").arg("--version").output() {
+        Ok(_) => worked(&cage, &["memory-shared", &beyond]),
+        Err(_) => println!("no python3 to share memory with"),
+    }
+}
+
+fn host_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = probing("host-disk");
+    spec.limits.workspace_bytes = MIB;
+    let disk = |cage: &Cage| {
+        cage.measures().iter().find(|measure| measure.name == MeasureName::DiskLimit).unwrap().to_string()
+    };
+    assert!(disk(&open(&spec)).ends_with("files)"));
+    for inside in ["/workspace", "/data"] {
+        spec.write = vec![Bind::new(folder.path(), inside)];
+        let cage = open(&spec);
+        let said = disk(&cage);
+        assert!(said.contains(&format!("not in {inside}, which is the host's")), "{said}");
+        // Nor is one file of the host's any smaller than its disk lets it.
+        worked(&cage, &["fill", &format!("{inside}/large"), &(4 * MIB).to_string()]);
+        refused(&cage, &["fill", "/tmp/large", &(4 * MIB).to_string()]);
+    }
 }
 
 fn keeper() {
