@@ -350,9 +350,10 @@ fn memory_limit(counted: Option<Result<&'static str, String>>, together: u64, ea
     let name = MeasureName::MemoryLimit;
     match counted {
         Some(Ok(kind)) => Measure::held(name, format!("{kind}, {together} bytes")),
-        _ if kernel() >= (4, 7) => {
-            Measure::held(name, format!("rlimit-data, {each} bytes for each process, shared memory not counted"))
-        }
+        _ if kernel() >= (4, 7) => Measure::held(
+            name,
+            format!("rlimit-data, {each} bytes for each process, shared memory not counted"),
+        ),
         Some(Err(why)) => Measure::missing(name, why),
         None => Measure::missing(name, "no cgroup hierarchy with the memory controller is mounted"),
     }

@@ -196,7 +196,8 @@ struct Made {
 /// Tries again what is done in a folder that the ends of other cages remove: between two looks at it, it may have come and
 /// gone, and with it all that was set in it.
 fn however_often_it_goes<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    let gone = |error: &io::Error| matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound);
+    let gone =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound);
     let mut made = attempt();
     for _ in 0..100 {
         match &made {

@@ -325,7 +325,8 @@ mod tests {
         }
         let found = space.list("", 10).unwrap();
         assert_eq!(found.files, []);
-        let others: Vec<_> = found.others.iter().map(|(path, what)| (path.to_str().unwrap(), *what)).collect();
+        let others: Vec<_> =
+            found.others.iter().map(|(path, what)| (path.to_str().unwrap(), *what)).collect();
         let (link, pipe) = ("a symbolic link", "a pipe, a socket or a device");
         assert_eq!(others, [("folder", link), ("link", link), ("pipe", pipe)]);
     }

@@ -135,6 +135,7 @@ async fn show(context: &Context, desk: &Desk<'_>, asked: &OneRun) -> Result<u8, 
     line("files", &desk.home().runs().join(id.to_string()).display().to_string());
     outln!();
     watch::stages_table(&detail.stages);
+    watch::print_confinement(&detail.stages);
     for stage in detail.stages.iter().filter(|stage| !stage.outputs.is_empty() || !stage.artifacts.is_empty())
     {
         outln!("\n{}", paint.bold(stage.name.as_str()));

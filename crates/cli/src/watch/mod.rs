@@ -1,6 +1,7 @@
 //! Watching a run to its end: a live tree on a terminal, lines in a pipe, JSON lines for programs. It outlives holders:
 //! when one goes away, another is started and told where to go on.
 
+mod confinement;
 mod gate;
 mod interrupts;
 mod lines;
@@ -23,6 +24,7 @@ use crate::context::Context;
 use crate::failure::{Failure, exit};
 use crate::holder::Desk;
 use crate::output::{errln, outln};
+pub(crate) use confinement::print as print_confinement;
 use gate::{Conversation, Step};
 pub(crate) use gate::{describe as describe_gate, give as give_answer};
 pub(crate) use interrupts::Interrupts;

@@ -4,6 +4,7 @@ use eparch_domain::{RunStatus, StageStatus};
 use eparch_ledger::views::{RunDetail, StageView};
 use serde_json::{Value, json};
 
+use super::confinement;
 use super::model::Model;
 use crate::holder::Desk;
 use crate::output::outln;
@@ -47,6 +48,7 @@ pub(crate) fn print(detail: &RunDetail, model: Option<&Model>, desk: &Desk<'_>, 
     if let Some(model) = model {
         last_words(model);
     }
+    confinement::print_missing(&detail.stages);
     artifacts(detail, desk);
     match entries {
         (_, 0) => {}

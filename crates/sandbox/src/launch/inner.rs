@@ -14,7 +14,7 @@ use landlock::{
 
 use super::system_calls::{self, Needs};
 use super::{Outcome, powers, take_socket};
-use crate::measure::{Measure, MeasureName};
+use crate::measure::{Measure, MeasureName, NO_UNIX_SOCKETS};
 use crate::spec::Sandbox;
 use crate::wire::{self, Dress, Dressed, Exec, NoStart};
 
@@ -61,7 +61,8 @@ fn confine(dress: &Dress) -> Vec<Measure> {
     // A session of its own: no controlling terminal, and signals to a group stay in it.
     let alone = rustix::process::setsid().map(drop).map_err(|errno| named("setsid", errno.into()));
     let bounded = alone.and_then(|()| {
-        powers::limit(&dress.limits, dress.rlimits, dress.writes_host).map_err(|error| named("setting resource limits", error))
+        powers::limit(&dress.limits, dress.rlimits, dress.writes_host)
+            .map_err(|error| named("setting resource limits", error))
     });
     let dropped = bounded.and_then(|()| powers::drop_all()).and_then(|()| check("CapEff:\t0000000000000000"));
     let no_new = rustix::thread::set_no_new_privs(true).map_err(io::Error::from);
@@ -71,7 +72,7 @@ fn confine(dress: &Dress) -> Vec<Measure> {
     let seccomp = system_calls::deny(needs).map_err(io::Error::other).and_then(|()| check("Seccomp:\t2"));
     let sockets = match sockets {
         Sockets::None if seccomp.is_err() => Err(io::Error::other("without seccomp, sockets can be made")),
-        Sockets::None => Ok("seccomp: no sockets of its own"),
+        Sockets::None => Ok(NO_UNIX_SOCKETS),
         Sockets::Behind(what) => Ok(what),
         Sockets::Open => Err(io::Error::other(format!(
             "what is bound later in {} can be reached",

@@ -43,7 +43,8 @@ fn project() {
         let (ended, out, err) = finish(&cage, &Program::new(["sh", "-c", script]));
         assert!(ended.success(), "{kind}: {}", String::from_utf8_lossy(&err));
         assert_eq!(String::from_utf8(out).unwrap(), "check\ngiven\nmade\ngiven");
-        for path in ["/workspace/.own/given/deep/task", "/workspace/.own/given/new", "/workspace/.own/check"] {
+        for path in ["/workspace/.own/given/deep/task", "/workspace/.own/given/new", "/workspace/.own/check"]
+        {
             refused(&cage, &["create", path]);
         }
         refused(&cage, &["chmod", "/workspace/.own/given/deep/task"]);

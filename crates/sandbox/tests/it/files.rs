@@ -269,6 +269,7 @@ fn artifacts() {
         assert!(matches!(workspace.open_file(link), Err(WorkspaceError::Link { .. })), "{link}");
     }
     assert!(matches!(workspace.open_file("out/pipe"), Err(WorkspaceError::NotAFile { .. })));
-    let names: Vec<_> = workspace.list("out", 10).unwrap().files.into_iter().map(|entry| entry.path).collect();
+    let names: Vec<_> =
+        workspace.list("out", 10).unwrap().files.into_iter().map(|entry| entry.path).collect();
     assert_eq!(names, ["out/closed", "out/hard", "out/plan.json"].map(Into::<std::path::PathBuf>::into));
 }

@@ -137,7 +137,10 @@ fn memory_of_each() {
     let cage = open(&spec);
     let measure = cage.measures().iter().find(|measure| measure.name == MeasureName::MemoryLimit).unwrap();
     let said = measure.to_string();
-    assert!(measure.in_force() && said.contains("each process") && said.contains("shared memory not"), "{said}");
+    assert!(
+        measure.in_force() && said.contains("each process") && said.contains("shared memory not"),
+        "{said}"
+    );
     let beyond = (160 * MIB).to_string();
     assert_eq!(outside(&["memory", &beyond]), Found::Worked);
     refused(&cage, &["memory", &beyond]);
