@@ -29,6 +29,51 @@ fn g7_what_confines_an_agent_is_recorded_and_all_of_it_is_in_force() {
     assert_eq!(said.code, 0, "{said:?}");
     let measures = stage["confinement"].as_array().unwrap();
     assert!(measures.len() >= 12 && measures.iter().all(|measure| measure["in_force"] == true), "{stage}");
+    // For people as well; where all of it held, a run's end does not go on about it.
+    let shown = place.ok(&["runs", "show", "--last"]);
+    let line = format!("only  {} measures in force; disk-limit: ", measures.len());
+    assert!(shown.contains(&line) && shown.contains("memory-limit: "), "{shown}");
+    assert!(!said.out.contains("measures in force") && !said.out.contains("without"), "{said:?}");
+}
+
+#[test]
+fn g7_what_did_not_confine_an_agent_is_printed_with_its_run() {
+    let place = Place::new();
+    // With best effort, a program that writes the host has sockets of its own.
+    let config = "      tier: 1\n      sandbox: best-effort\n      paths: {write: [out]}\n";
+    let (said, stage) = run(&place, &format!("{}{config}", shell("true")));
+    assert_eq!(said.code, 0, "{said:?}");
+    let measures = stage["confinement"].as_array().unwrap();
+    let missing: Vec<_> = measures.iter().filter(|measure| measure["in_force"] == false).collect();
+    let shown = place.ok(&["runs", "show", "--last"]);
+    if missing.is_empty() {
+        println!("this kernel looks at sockets (Landlock ABI 9)");
+    }
+    for measure in missing {
+        let line = format!("only  without {}: ", measure["name"].as_str().unwrap());
+        assert!(said.out.contains(&line) && shown.contains(&line), "{line}: {said:?} {shown}");
+    }
+    // What is written on the host is bounded by nothing here, and that is said too.
+    assert!(shown.contains("not in /workspace/out, which is the host's"), "{shown}");
+}
+
+#[test]
+fn an_agent_that_has_no_unix_sockets_is_told_so_when_it_fails() {
+    let place = Place::new();
+    let line =
+        "perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Local => \"/tmp/s\", Listen => 1) or exit 3'";
+    let config = |more| format!("{}      tier: 1\n{more}", shell(line));
+    assert_eq!(run(&place, &config("")).0.code, 0);
+    let (said, stage) = run(&place, &config("      paths: {write: [out]}\n"));
+    let measures = stage["confinement"].as_array().unwrap();
+    let sockets = measures.iter().find(|measure| measure["name"] == "unix-sockets").unwrap();
+    if sockets["detail"].as_str().unwrap().starts_with("seccomp") {
+        assert_eq!((said.code, &stage["reason"]), (1, &Value::from("it exited with 3")), "{said:?}");
+        assert!(said.out.contains("only  it could make no Unix sockets"), "{said:?}");
+    } else {
+        println!("this kernel looks at sockets (Landlock ABI 9)");
+        assert_eq!(said.code, 0, "{said:?}");
+    }
 }
 
 #[test]
@@ -121,6 +166,51 @@ fn r008_a_missing_artifact_or_a_failed_check_fails_the_stage() {
     assert!(stage["reason"].as_str().unwrap().contains("verify test -s y"), "{stage}");
     let (said, _) = run(&place, &format!("{}      verify: [[test, -s, y]]\n", shell("echo 1 > y")));
     assert_eq!(said.code, 0, "{said:?}");
+}
+
+#[test]
+fn r008_a_check_runs_neither_a_script_nor_settings_that_the_agent_wrote() {
+    let place = Place::new();
+    let line = "rm -f .agent/observe.sh; echo exit 0 > .agent/observe.sh; mv .agent/observe.sh x; mv .agent y; \
+                echo planted > $HOME/.gitconfig; echo planted > $TMPDIR/planted; exit 0";
+    // Each has a home and a place for what is temporary of its own, can write them, and finds what the template gave.
+    let room = "set -e; ls -A $HOME $TMPDIR | grep . | grep -v : && exit 1; echo 1 > $HOME/a; echo 1 > $TMPDIR/b; \
+                test $(wc -l < .agent/observe.sh) -gt 5";
+    let room = format!("[sh, -c, {}]", Value::from(room));
+    let config = format!("{}      verify: [{room}, {room}]\n    template: default\n", shell(line));
+    let (said, stage) = run(&place, &config);
+    assert_eq!(said.code, 0, "{said:?} {stage} {}", log(&place));
+    assert!(log(&place).contains("Read-only file system"), "{}", log(&place));
+}
+
+#[test]
+fn an_artifact_that_cannot_be_kept_or_handed_on_fails_its_stage_and_not_the_next() {
+    let place = Place::new();
+    let file = |line: &str, artifacts: &str| {
+        format!(
+            "name: two\nstages:\n  - name: first\n    type: agent\n    config:\n{}      artifacts: {artifacts}\n  \
+             - name: next\n    type: agent\n    requires: [first]\n    config:\n{}",
+            shell(line),
+            shell("find $EPARCH_INPUTS -type f; cat $EPARCH_INPUTS/first/out/plan.json")
+        )
+    };
+    let put = "mkdir -p out $EPARCH_ARTIFACTS/out; echo 1 > out/plan.json; ";
+    for (more, what) in [
+        ("echo 2 > $EPARCH_ARTIFACTS/out/plan.json", "out/plan.json: there is another artifact of this path"),
+        ("ln -s /etc/passwd $EPARCH_ARTIFACTS/link", "link: it is a symbolic link"),
+    ] {
+        let pipeline = place.file("p.yaml", &file(&format!("{put}{more}"), "[out/plan.json]"));
+        let said = place.say(&["run", &pipeline]);
+        let stage = place.json(&["runs", "show", "--last"])["stages"][0].clone();
+        assert_eq!((said.code, stage["status"].as_str()), (1, Some("FAILED")), "{said:?}");
+        assert!(stage["reason"].as_str().unwrap().contains(what), "{stage}");
+    }
+    // The same thing twice is one, and a path may begin with a dot.
+    let pipeline = place
+        .file("p.yaml", &file(&format!("{put}cp out/plan.json $EPARCH_ARTIFACTS/out"), "[./out/plan.json]"));
+    let said = place.say(&["run", &pipeline]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(log(&place).ends_with("1\n"), "{}", log(&place));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! From what the governor decided to what the kernel enforces: paths, masks and places in the workspace.
 
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use eparch_domain::{AgentId, Name, Tier};
@@ -47,7 +48,7 @@ pub(crate) fn view(spec: &AgentSpec, pipeline: &Pipeline, home: &Path, expose: &
     };
     cage.expose = expose.to_vec();
     cage.mask = grant::hidden(home, |name| std::env::var_os(name));
-    cage.desk = Some(Desk { at: OWN_FOLDER.into(), given: vec![GIVEN_FOLDER.into()] });
+    cage.desk = Some(desk(spec, pipeline));
     let root = Path::new(&spec.root);
     let mut problems = words_of_agents(spec, pipeline);
     for path in &spec.read {
@@ -69,6 +70,27 @@ pub(crate) fn view(spec: &AgentSpec, pipeline: &Pipeline, home: &Path, expose: &
         problems.join("; ")
     };
     View { cage, inventory: Check { name: "inventory".to_owned(), ok: problems.is_empty(), detail } }
+}
+
+/// The folder of its own things, and what of it an agent only reads: what it is given, and its template's files. A script
+/// of these checks what it did.
+fn desk(spec: &AgentSpec, pipeline: &Pipeline) -> Desk {
+    let (mut given, mut files) = (BTreeSet::from([PathBuf::from(GIVEN_FOLDER)]), BTreeSet::new());
+    let theirs = [ARTIFACTS_FOLDER, OUTPUT_FILE].map(Path::new);
+    if let Work::Agent(work) = &pipeline.stage(spec.stage).work {
+        for path in work.files.keys().map(Path::new) {
+            let Ok(within) = path.strip_prefix(OWN_FOLDER) else { continue };
+            let mut parts = within.components();
+            let Some(first) = parts.next().filter(|_| !theirs.iter().any(|own| path.starts_with(own))) else {
+                continue;
+            };
+            let kind = if parts.next().is_some() { &mut given } else { &mut files };
+            kind.insert(PathBuf::from(first.as_os_str()));
+        }
+    }
+    // A path that needs a folder where another one needs a file fails where it is written.
+    files.retain(|file| !given.contains(file));
+    Desk { at: OWN_FOLDER.into(), given: given.into_iter().collect(), files: files.into_iter().collect() }
 }
 
 /// Paths that earlier stages yielded and that are not in the project.

@@ -1,6 +1,6 @@
 //! Collecting what an ended program left. What cannot be kept whole is named, never passed over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -46,14 +46,27 @@ impl Job {
     }
 
     fn artifacts_of(&self, live: &Live, lost: &mut Vec<Lost>) -> Vec<Artifact> {
-        let mut wanted: Vec<(String, String, String)> =
-            live.spec.artifacts.iter().map(|path| (path.clone(), path.clone(), declared(path))).collect();
+        let mut wanted: Vec<Wanted> = live
+            .spec
+            .artifacts
+            .iter()
+            .map(|path| Wanted { path: plain(path), file: path.clone(), check: declared(path) })
+            .collect();
+        // A path that is declared twice is one artifact.
+        let mut seen = BTreeSet::new();
+        wanted.retain(|wanted| seen.insert(wanted.path.clone()));
         let mut lose = |why| lost.push(Lost { check: ARTIFACTS.to_owned(), why });
         match live.cage.workspace().list(ARTIFACTS_FOLDER, limits::STAGE_ARTIFACTS) {
             Ok(found) => {
-                for entry in found {
+                for (path, what) in found.others {
+                    let path = path.strip_prefix(ARTIFACTS_FOLDER).unwrap_or(&path);
+                    lose(format!("{}: it is {what}, which is not kept", path.display()));
+                }
+                for entry in found.files {
                     match named(&entry.path, &live.log) {
-                        Ok((path, file)) => wanted.push((path, file, ARTIFACTS.to_owned())),
+                        Ok((path, file)) => {
+                            wanted.push(Wanted { path, file, check: ARTIFACTS.to_owned() });
+                        }
                         Err(why) => lose(why),
                     }
                 }
@@ -62,12 +75,13 @@ impl Job {
         }
         let mut kept = Vec::new();
         let mut left = limits::STAGE_ARTIFACTS_BYTES;
-        for (path, file, check) in wanted {
-            match self.keep(live, &path, &file, left) {
-                Ok(artifact) => {
+        for Wanted { path, file, check } in wanted {
+            match self.keep(live, &path, &file, left).and_then(|artifact| fitting(&kept, artifact)) {
+                Ok(Some(artifact)) => {
                     left = left.saturating_sub(artifact.size);
                     kept.push(artifact);
                 }
+                Ok(None) => {}
                 Err(why) => lost.push(Lost { check, why }),
             }
         }
@@ -102,6 +116,40 @@ impl Job {
             })?;
         let grade = Phase::Execute.grade().expect("EXECUTE puts something out");
         Ok(Artifact { path: path.to_owned(), digest: kept.digest, size: kept.size, grade })
+    }
+}
+
+/// A file that is to be an artifact.
+struct Wanted {
+    /// Under which path.
+    path: String,
+    /// Where it lies in the workspace.
+    file: String,
+    /// The check that fails when it cannot be kept.
+    check: String,
+}
+
+/// A path without what says nothing in it.
+fn plain(path: &str) -> String {
+    path.split('/').filter(|part| !matches!(*part, "" | ".")).collect::<Vec<_>>().join("/")
+}
+
+/// An artifact as far as it can stand beside those before it: each is a file of its own for the stages that come after.
+/// The same thing under the same path, declared and put into the folder as well, is one.
+fn fitting(kept: &[Artifact], artifact: Artifact) -> Result<Option<Artifact>, String> {
+    let path = Path::new(&artifact.path);
+    let beside =
+        |other: &&Artifact| path.starts_with(&other.path) || Path::new(&other.path).starts_with(path);
+    match kept.iter().find(beside) {
+        None if kept.len() >= limits::STAGE_ARTIFACTS => {
+            Err(format!("{}: there are more than {} artifacts", artifact.path, limits::STAGE_ARTIFACTS))
+        }
+        None => Ok(Some(artifact)),
+        Some(other) if other.path == artifact.path && other.digest == artifact.digest => Ok(None),
+        Some(other) if other.path == artifact.path => {
+            Err(format!("{}: there is another artifact of this path", artifact.path))
+        }
+        Some(other) => Err(format!("{}: {} is an artifact, and not a folder", artifact.path, other.path)),
     }
 }
 
@@ -167,7 +215,8 @@ pub(super) fn checks(artifacts: &[String], executed: &Executed) -> Vec<Check> {
     let mut checks = Vec::new();
     for path in artifacts {
         let name = declared(path);
-        let found = executed.artifacts.iter().find(|artifact| artifact.path == *path);
+        let path = plain(path);
+        let found = executed.artifacts.iter().find(|artifact| artifact.path == path);
         let detail = match found {
             Some(artifact) => format!("{} bytes, {}", artifact.size, artifact.digest),
             None => executed
@@ -214,6 +263,27 @@ mod tests {
             ("artifacts", "a"),
         ];
         assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn artifacts_stand_beside_each_other_or_are_lost() {
+        let artifact = |path: &str, content: &str| Artifact {
+            path: plain(path),
+            digest: eparch_domain::Digest::of(content.as_bytes()),
+            size: 1,
+            grade: Phase::Execute.grade().unwrap(),
+        };
+        let mut kept = vec![artifact("./out/./plan.json", "checked"), artifact("b/c", "")];
+        assert_eq!(kept[0].path, "out/plan.json");
+        assert_eq!(fitting(&kept, artifact("out/plan.json", "checked")), Ok(None));
+        for (path, content) in
+            [("out/plan.json", "other"), ("out/plan.json/deep", ""), ("out", ""), ("b", "")]
+        {
+            assert!(fitting(&kept, artifact(path, content)).is_err_and(|why| why.contains(path)), "{path}");
+        }
+        assert!(matches!(fitting(&kept, artifact("out/plan.json2", "")), Ok(Some(_))));
+        kept.extend((2..limits::STAGE_ARTIFACTS).map(|number| artifact(&format!("n{number}"), "")));
+        assert!(fitting(&kept, artifact("last", "")).unwrap_err().contains("more than 256"));
     }
 
     #[test]

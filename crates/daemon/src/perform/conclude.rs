@@ -7,13 +7,14 @@ use std::sync::{Arc, PoisonError};
 use eparch_domain::{AgentId, Digest, Phase, limits};
 use eparch_governor::{Check, Ended, Outcome};
 use eparch_ledger::EffectRef;
-use eparch_sandbox::Program;
+use eparch_sandbox::{Program, WORKSPACE};
 
 use super::run::Ran;
 use super::{Job, collect, failed, never_ran};
 use crate::agents::evidence::{Manifest, Report};
 use crate::agents::live::{Executed, Live};
 use crate::agents::prepare;
+use crate::agents::spec::OWN_FOLDER;
 use crate::home::make_folder;
 
 /// Where evidence and reports lie, by stage, beside the stages' own folders: nothing an agent leaves is put here, and no
@@ -78,18 +79,28 @@ impl Job {
     /// succeeds.
     fn verify(&self, live: &Arc<Live>, executed: &Executed) -> Vec<Check> {
         let mut checks = collect::checks(&live.spec.artifacts, executed);
-        for command in &live.spec.verify {
-            if live.is_doomed() {
-                break;
-            }
-            let program = verifying(command, &live.env);
-            let (ok, detail) = match self.run_program(live, &program, None) {
-                Ok(ran) => found(&ran),
-                Err(reason) => (false, reason),
-            };
-            checks.push(Check { name: format!("verify {}", command.join(" ")), ok, detail });
-        }
+        checks.extend(each(&live.spec.verify, &|| live.is_doomed(), |number, command| {
+            let ran = self
+                .room(live, number)
+                .and_then(|room| self.run_program(live, &verifying(command, &live.env, &room), None));
+            ran.map_or_else(|reason| (false, reason), |ran| found(&ran))
+        }));
         checks
+    }
+
+    /// A folder for one check alone. Its name cannot be guessed, so nothing of the agent's lies in it: a program reads its
+    /// settings from its home, and who wrote those would have a say in what is found.
+    fn room(&self, live: &Live, number: usize) -> Result<PathBuf, String> {
+        let (secret, agent): (&[u8], _) = (&self.tools.secret, live.spec.agent.bits().to_be_bytes());
+        let name = Digest::of_parts(&[secret, b"room", &agent, &number.to_be_bytes()]);
+        let room = Path::new(OWN_FOLDER).join(format!("room-{}", &name.hex()[..ROOM_DIGITS]));
+        for folder in [HOME, TMP] {
+            live.cage
+                .workspace()
+                .make_folder(room.join(folder))
+                .map_err(|problem| format!("it has no room: {}", prepare::in_full(&problem)))?;
+        }
+        Ok(room)
     }
 
     fn package(&self, live: &Live, executed: &Executed, failure: &str) -> Result<Digest, String> {
@@ -141,20 +152,51 @@ impl Job {
     }
 }
 
+/// What is a check's own, in its room.
+const HOME: &str = "home";
+const TMP: &str = "tmp";
+/// Digits of a room's name: too many to try, few enough for the path of a socket in it.
+const ROOM_DIGITS: usize = 24;
+
+/// Runs checks one after the other. What is left out because its agent has to end has not passed, and nothing is verified
+/// when it had to end meanwhile: whoever decided that has ended the attempt.
+fn each(
+    commands: &[Vec<String>],
+    is_doomed: &dyn Fn() -> bool,
+    run: impl Fn(usize, &[String]) -> (bool, String),
+) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for (number, command) in commands.iter().enumerate() {
+        let left_out = || (false, "it was ended before this ran".to_owned());
+        let (ok, detail) = if is_doomed() { left_out() } else { run(number, command) };
+        checks.push(Check { name: format!("verify {}", command.join(" ")), ok, detail });
+    }
+    if is_doomed() && checks.iter().all(|check| check.ok) {
+        let detail = "it was ended before its result was verified".to_owned();
+        checks.push(Check { name: "verify".to_owned(), ok: false, detail });
+    }
+    checks
+}
+
 /// A command that checks a result, which has a time of its own: a check that hangs must not hold an agent's place for as
 /// long as the stage may take.
-fn verifying(command: &[String], env: &BTreeMap<String, String>) -> Program {
+fn verifying(command: &[String], env: &BTreeMap<String, String>, room: &Path) -> Program {
     let mut program = prepare::program(command, env);
+    for (name, folder) in [("HOME", HOME), ("TMPDIR", TMP)] {
+        let folder = Path::new(WORKSPACE).join(room).join(folder);
+        program.env.insert(name.to_owned(), folder.display().to_string());
+    }
     program.timeout = Some(limits::VERIFY_TIMEOUT);
     program
 }
 
 /// What a command that checks a result found.
 fn found(ran: &Ran) -> (bool, String) {
+    let why = if ran.usage.out_of_memory { "; memory ran out" } else { "" };
     match &ran.how {
         Ended::Code { code: 0 } => (true, "exited with 0".to_owned()),
-        Ended::Code { code } => (false, format!("exited with {code}")),
-        Ended::Signal { signal } => (false, format!("ended by signal {signal}")),
+        Ended::Code { code } => (false, format!("exited with {code}{why}")),
+        Ended::Signal { signal } => (false, format!("ended by signal {signal}{why}")),
         Ended::Killed if ran.too_long => {
             (false, format!("it took longer than {} and was ended", limits::VERIFY_TIMEOUT))
         }
@@ -170,12 +212,32 @@ mod tests {
 
     #[test]
     fn a_command_that_verifies_has_a_time_of_its_own_and_its_check_names_it() {
-        let program = verifying(&["sleep".to_owned(), "infinity".to_owned()], &BTreeMap::new());
+        let env = BTreeMap::from([("HOME".to_owned(), eparch_sandbox::HOME.to_owned())]);
+        let program = verifying(&["sleep".to_owned(), "infinity".to_owned()], &env, Path::new(".agent/room"));
+        assert_eq!(program.env["HOME"], "/workspace/.agent/room/home");
+        assert_eq!(program.env["TMPDIR"], "/workspace/.agent/room/tmp");
         assert_eq!(program.timeout, Some(limits::VERIFY_TIMEOUT));
         let ran = |too_long| Ran { how: Ended::Killed, too_long, leftovers: 0, usage: Usage::default() };
         let (ok, detail) = found(&ran(true));
         assert!(!ok && detail.contains(&limits::VERIFY_TIMEOUT.to_string()), "{detail}");
         assert_eq!(found(&ran(false)), (false, "killed".to_owned()));
+    }
+
+    #[test]
+    fn checks_that_were_left_out_have_not_passed() {
+        let commands = ["a", "b", "c"].map(|name| vec![name.to_owned()]);
+        let doomed = std::cell::Cell::new(false);
+        let checks = each(&commands, &|| doomed.get(), |number, _| {
+            doomed.set(number == 1);
+            (true, "exited with 0".to_owned())
+        });
+        let ok: Vec<_> = checks.iter().map(|check| (check.name.as_str(), check.ok)).collect();
+        assert_eq!(ok, [("verify a", true), ("verify b", true), ("verify c", false)]);
+        assert!(checks[2].detail.contains("ended before"));
+        // Also where there was nothing to run, or all of it had run.
+        let over = |commands: &[Vec<String>]| each(commands, &|| true, |_, _| (true, String::new()));
+        assert!(over(&[]).iter().any(|check| !check.ok) && over(&commands).iter().all(|check| !check.ok));
+        assert!(each(&[], &|| false, |_, _| (true, String::new())).is_empty());
     }
 
     #[test]
