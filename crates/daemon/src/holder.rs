@@ -32,6 +32,9 @@ pub const TENANT: &str = "default";
 /// How often the holder asks itself whether anybody needs it.
 const IDLE_CHECK: Duration = Duration::from_millis(500);
 
+/// How long callers who were at the door already may take to say what they want, when the holder leaves.
+const LAST_CALL: Duration = Duration::from_secs(2);
+
 /// Why a home could not be held.
 #[derive(Debug, thiserror::Error)]
 pub enum HoldError {
@@ -172,6 +175,9 @@ async fn open_doors(
     know_owner(home, handle).await?;
     settle_keys(home, handle).await?;
     let app = App::new(tools.clone(), handle.clone(), models);
+    // Listened for all the time: once it has been, nothing else ends a process that is told to.
+    let told = told_to_end();
+    tokio::pin!(told);
     loop {
         let listener =
             bind(home).map_err(|source| HoldError::Io { what: "listen on the control socket", source })?;
@@ -182,22 +188,27 @@ async fn open_doors(
             .with_graceful_shutdown(async move { leave.notified().await })
             .into_future();
         tokio::pin!(server);
-        let told = tokio::select! {
+        let is_told = tokio::select! {
             served = &mut server => {
                 return served.map_err(|source| HoldError::Io { what: "serve the control socket", source });
             }
-            () = told_to_end() => true,
+            () = &mut told => true,
             () = idle(&app, options.leave_when_idle) => false,
         };
         // A caller that comes now finds nobody and holds the home itself.
         let _ = std::fs::remove_file(socket);
-        if told {
+        if is_told {
             return Ok(());
         }
-        // Whoever was at the door already is answered; if something came of that, the holder stays.
+        // Whoever was at the door already is answered; if something came of that, the holder stays. Who says nothing is
+        // not waited for: the home would have no door meanwhile, and nobody else could hold it.
         leaving.notify_one();
-        let _ = server.await;
-        if !is_needed(&app).await {
+        tokio::select! {
+            _ = &mut server => {}
+            () = tokio::time::sleep(LAST_CALL) => {}
+            () = &mut told => return Ok(()),
+        }
+        if !app.is_busy() && !is_needed(&app).await {
             return Ok(());
         }
     }

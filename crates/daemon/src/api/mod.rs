@@ -67,9 +67,13 @@ impl App {
 
     /// Whether nobody has used the holder for `limits::HOLDER_IDLE`.
     pub(crate) fn is_idle(&self) -> bool {
+    /// Whether somebody is being answered.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::SeqCst) > 0
+    }
+
         let last = *self.last_used.lock().unwrap_or_else(PoisonError::into_inner);
-        self.busy.load(Ordering::SeqCst) == 0
-            && self.tools.clock.now().ledger.since(last) >= limits::HOLDER_IDLE
+        !self.is_busy() && self.tools.clock.now().ledger.since(last) >= limits::HOLDER_IDLE
     }
 
     /// Whose key this is.
