@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use eparch_domain::{Clock, Digest, Moment, Name, Tier, Timestamp};
+use eparch_domain::{Clock, Digest, Moment, Name, Tier};
 use eparch_governor::{Event, Key, Operator, OperatorRole, Record};
 use eparch_ledger::views::{Views, ViewsError};
 use eparch_ledger::{Ledger, OpenError, ReadError, Settings as LedgerSettings};
@@ -111,10 +111,10 @@ async fn serve(
 ) -> Result<(), HoldError> {
     let mut settings = LedgerSettings::in_home(home.root());
     settings.witness_dirs.clone_from(&options.settings.ledger.witness_dirs);
-    let wall = SystemClock::after(Moment::default()).now().wall;
+    let wall = SystemClock::after(&[]).now().wall;
     let ledger = Arc::new(Ledger::open(&settings, wall, ENGINE).map_err(HoldError::Open)?);
     let tenant = Name::new(TENANT).expect("a word is a name");
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::after(last_moment(&ledger, &tenant)?));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::after(&moments(&ledger, &tenant)?));
     let journal = LedgerJournal::new(ledger.clone(), clock.clone());
     let core = Core::recover(journal, tenant.clone(), ledger.epoch()).map_err(HoldError::Recover)?;
     let secret = home.secret()?;
@@ -287,10 +287,33 @@ async fn told_to_end() {
     }
 }
 
-/// The moment of the last entry, where ledger time goes on.
-fn last_moment(ledger: &Ledger, tenant: &Name) -> Result<Moment, HoldError> {
+/// Moments of entries, the last one first, where ledger time goes on. The others lie twice as far back each time: however
+/// long a wall clock was wrong, some of them are from before.
+fn moments(ledger: &Ledger, tenant: &Name) -> Result<Vec<Moment>, HoldError> {
     let head = ledger.head(tenant).map_err(HoldError::Read)?;
-    let entry = ledger.read().entry(tenant, head).map_err(HoldError::Read)?;
-    let record = entry.and_then(|entry| Record::from_bytes(&entry.body).ok());
-    Ok(record.map_or(Moment { wall: Timestamp::default(), ..Moment::default() }, |record| record.at))
+    let mut found = Vec::new();
+    for seq in ever_further(head) {
+        let entry = ledger.read().entry(tenant, seq).map_err(HoldError::Read)?;
+        found.extend(entry.and_then(|entry| Record::from_bytes(&entry.body).ok()).map(|record| record.at));
+    }
+    Ok(found)
+}
+
+/// The last entry, those one, three, seven and so on before it, and the first.
+fn ever_further(head: u64) -> impl Iterator<Item = u64> {
+    let back = (0..u64::BITS).map_while(move |step| head.checked_sub((1 << step) - 1));
+    back.filter(|seq| *seq > 1).chain((head > 0).then_some(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_looked_for_ever_further_back() {
+        let places = |head| ever_further(head).collect::<Vec<_>>();
+        assert_eq!((places(0), places(1), places(2)), (vec![], vec![1], vec![2, 1]));
+        assert_eq!(places(20), [20, 19, 17, 13, 5, 1]);
+        assert!(places(u64::MAX).len() <= 65);
+    }
 }
