@@ -82,6 +82,11 @@ impl<'c> Desk<'c> {
         self.again(|| self.client.get(path), is_away).await
     }
 
+    /// How the holder is, also one that is unwell.
+    pub(crate) async fn ready(&self) -> Result<wire::Ready, Failure> {
+        self.again(|| self.client.ready(), is_away).await
+    }
+
     /// Asks for something that must not be asked twice: a holder that goes away meanwhile is an error.
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,
@@ -110,11 +115,12 @@ impl<'c> Desk<'c> {
         self.again(|| self.client.stream(path), is_away).await
     }
 
-    /// Says so when the holder works with other settings than a command would read now: it has those of its beginning.
+    /// Says so when the holder works with other settings than a command would read now: it has those of its beginning. One
+    /// that is unwell does not know what it is busy with, and says of each request what is wrong.
     pub(crate) async fn compare_settings(&self) -> Result<(), Failure> {
-        let ready: wire::Ready = self.get("/readyz").await?;
+        let ready = self.ready().await?;
         let ours = self.context.settings(self.home.root())?.digest();
-        if ready.settings.is_some_and(|theirs| theirs != ours) {
+        if ready.ok && ready.settings.is_some_and(|theirs| theirs != ours) {
             self.context.say(&format!("warning[{OTHER_SETTINGS}]: {}", other_settings(&ready)));
         }
         Ok(())
@@ -146,7 +152,7 @@ impl<'c> Desk<'c> {
         let mut started: Option<Started> = None;
         let mut not_before = Instant::now();
         loop {
-            match self.client.get::<wire::Ready>("/readyz").await {
+            match self.client.ready().await {
                 // One that is unwell answers, too, and says of each request what is wrong with it.
                 Ok(_) | Err(CallError::Problem(_) | CallError::Nonsense(_)) => return Ok(()),
                 Err(CallError::Absent(refused)) if refused.kind() == io::ErrorKind::PermissionDenied => {

@@ -165,7 +165,7 @@ async fn logs(
 ) -> Result<u8, Failure> {
     let id = find(desk, asked).await?;
     // The stream is open before what there is already is read: a line may come by both ways, never by neither.
-    let since = desk.get::<Ready>("/readyz").await?.seq;
+    let since = desk.ready().await?.seq;
     let mut stream = desk.stream(&events_of(id, since)).await?;
     let opened = when::now();
     let query = stage.map(|stage| format!("?stage={stage}")).unwrap_or_default();

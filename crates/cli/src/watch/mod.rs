@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::io::{IsTerminal as _, stderr};
 use std::time::{Duration, Instant};
 
-use eparch_daemon::wire::{Ready, StopRun};
+use eparch_daemon::wire::{Decided, StopRun};
 use eparch_daemon::{CallError, Lines, LiveEvent};
 use eparch_domain::{GateId, Name, RunId, Timestamp};
 use eparch_governor::GatePurpose;
@@ -58,7 +58,7 @@ pub(crate) async fn watch(
     interrupts.are_about(run);
     let (since, first) = match from {
         From::Start(seq) if seq > 0 => (seq - 1, Some(seq)),
-        _ => (desk.get::<Ready>("/readyz").await?.seq, None),
+        _ => (desk.ready().await?.seq, None),
     };
     // The stream comes before anything else, so that no line is missed.
     let mut place = Place { run, since, at_last: 0 };
