@@ -13,6 +13,7 @@ use eparch_ledger::views::ApprovalView;
 use serde::Deserialize;
 
 use super::problem::Problem;
+use super::secrets::refuse_secret;
 use super::wire::{Answer, Signed};
 use super::{App, Body, Caller, body, not_found};
 
@@ -59,6 +60,7 @@ async fn answer(
     asked: Body<Answer>,
 ) -> Result<Json<ApprovalView>, Problem> {
     let asked = body(asked)?;
+    refuse_secret("the rationale", &asked.rationale)?;
     let (by, signed) = match &asked.signed {
         None => (caller.name, None),
         Some(signed) => (signed.by.clone(), Some(prove(&app, gate, &asked, signed).await?)),

@@ -25,6 +25,7 @@ mod operators;
 pub(crate) mod problem;
 mod runs;
 pub mod wire;
+mod secrets;
 
 /// What every handler needs.
 pub(crate) struct App {
