@@ -319,7 +319,7 @@ impl Watcher<'_> {
         self.aside("\nStopping the run; Ctrl-C again leaves at once.");
         let path = format!("/api/runs/{}/stop", self.model.run);
         let body = StopRun { reason: "interrupted at the terminal".to_owned() };
-        match self.desk.post_again::<RunDetail>(&path, &body).await {
+        match self.desk.post_again::<Decided<RunDetail>>(&path, &body).await {
             // It ended by itself a moment before.
             Err(refused) if refused.code() != "EP0203" => Err(refused),
             _ => Ok(()),

@@ -17,8 +17,8 @@ use serde_json::Value;
 
 use super::problem::Problem;
 use super::secrets::{refuse_secret, refuse_secrets_in, refuse_secrets_of};
-use super::wire::{RetryRun, StartRun, Started, StopRun};
-use super::{App, Body, Caller, body, not_found};
+use super::wire::{Decided, RetryRun, StartRun, Started, StopRun};
+use super::{App, Body, Caller, body, not_found, shown};
 use crate::driver::{Done, Input};
 use crate::home::random_bits;
 
@@ -188,7 +188,7 @@ async fn stop(
     Caller(caller): Caller,
     Path(id): Path<RunId>,
     asked: Body<StopRun>,
-) -> Result<Json<RunDetail>, Problem> {
+) -> Result<Json<Decided<RunDetail>>, Problem> {
     let reason = body(asked)?.reason;
     // The entry keeps it whole, whatever the run shows of it.
     if reason.len() > limits::RATIONALE_BYTES {
@@ -197,8 +197,8 @@ async fn stop(
     }
     refuse_secret("the reason", &reason)?;
     let reason = if reason.is_empty() { format!("stopped by {}", caller.name) } else { reason };
-    app.decide_event(Event::StopRequested { run: id, by: caller.name, reason }).await?;
-    find(&app, id).await.map(Json)
+    let done = app.decide_event(Event::StopRequested { run: id, by: caller.name, reason }).await?;
+    Ok(shown(&done, find(&app, id).await))
 }
 
 async fn retry(
