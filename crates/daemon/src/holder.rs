@@ -234,6 +234,13 @@ fn bind(home: &Home) -> io::Result<UnixListener> {
     let _ = std::fs::remove_file(&socket);
     let listener = UnixListener::bind(ShortPath::of(&socket)?.path())?;
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
+/// Writes a line to `HOME/logs/holder.log`, which standard error is.
+pub(crate) fn note(line: &str) {
+    use std::io::Write as _;
+    // A log that cannot be written has nobody to complain to.
+    let _ = writeln!(io::stderr().lock(), "{} {line}", SystemClock::after(&[]).now().wall);
+}
+
     Ok(listener)
 }
 
@@ -271,7 +278,7 @@ async fn idle(app: &App, leave: bool) {
 /// Whether some run lives, or nobody can say: what a stopped tenant holds is known only to its ledger, and whoever asks next
 /// would find its runs with nobody to go on with them.
 async fn is_needed(app: &App) -> bool {
-    app.driver.look(|governor| governor.live_runs()).await.map_or(true, |alive| alive > 0)
+    app.driver.glance(|governor| governor.live_runs()).await.map_or(true, |alive| alive > 0)
 }
 
 async fn told_to_end() {
