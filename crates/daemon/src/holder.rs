@@ -59,6 +59,9 @@ pub enum HoldError {
     /// Another process has opened the ledger for writing since, although this one held it.
     #[error("another process has taken this home over")]
     TakenOver,
+    /// The thread that decides ended in a panic.
+    #[error("the holder failed inside; what it says of that stands above")]
+    Driver,
     /// The socket, or a thread, cannot be had.
     #[error("cannot {what}")]
     Io {
@@ -151,10 +154,9 @@ async fn serve(
         })
         .map_err(|source| HoldError::Io { what: "start the driver", source })?;
 
-    // Told to end by nobody here, the driver ends when it can never write again.
     let result = tokio::select! {
         result = open_doors(home, options, &tools, &handle, models) => result,
-        _ = driver_ended => Err(HoldError::TakenOver),
+        ended = driver_ended => Err(why_ended(ended)),
     };
 
     // First the driver, then the agents: what becomes of an agent that its holder left is not a failure of its own. The
@@ -163,6 +165,11 @@ async fn serve(
     let _ = tokio::task::spawn_blocking(move || thread.join()).await;
     tools.agents.kill_all();
     result
+}
+
+/// Why the driver ended although nobody told it to: it can never write again, or it failed and said nothing.
+fn why_ended(said: Result<(), oneshot::error::RecvError>) -> HoldError {
+    said.map_or(HoldError::Driver, |()| HoldError::TakenOver)
 }
 
 async fn open_doors(
@@ -227,13 +234,6 @@ async fn settle_keys(home: &Home, handle: &Handle) -> Result<(), HoldError> {
     Ok(home.settle_operator_keys(|name| known.get(name).copied())?)
 }
 
-/// Whoever holds the ledger's lock is alone: a socket that lies there is a dead holder's.
-fn bind(home: &Home) -> io::Result<UnixListener> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let socket = home.socket();
-    let _ = std::fs::remove_file(&socket);
-    let listener = UnixListener::bind(ShortPath::of(&socket)?.path())?;
-    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
 /// Writes a line to `HOME/logs/holder.log`, which standard error is.
 pub(crate) fn note(line: &str) {
     use std::io::Write as _;
@@ -241,6 +241,13 @@ pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{} {line}", SystemClock::after(&[]).now().wall);
 }
 
+/// Whoever holds the ledger's lock is alone: a socket that lies there is a dead holder's.
+fn bind(home: &Home) -> io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let socket = home.socket();
+    let _ = std::fs::remove_file(&socket);
+    let listener = UnixListener::bind(ShortPath::of(&socket)?.path())?;
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }
 
@@ -315,6 +322,21 @@ fn ever_further(head: u64) -> impl Iterator<Item = u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_driver_that_failed_is_not_taken_for_one_whose_home_was_taken_over() {
+        let driver = |fails: bool| {
+            let (ended, from) = oneshot::channel();
+            let thread = std::thread::spawn(move || {
+                assert!(!fails, "a bug");
+                let _ = ended.send(());
+            });
+            assert_eq!(thread.join().is_err(), fails);
+            why_ended(from.blocking_recv())
+        };
+        assert!(matches!(driver(true), HoldError::Driver));
+        assert!(matches!(driver(false), HoldError::TakenOver));
+    }
 
     #[test]
     fn moments_are_looked_for_ever_further_back() {
