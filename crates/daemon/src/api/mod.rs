@@ -22,7 +22,7 @@ mod approvals;
 mod events;
 mod ledger;
 mod logs;
-mod operators;
+pub(crate) mod operators;
 pub(crate) mod problem;
 mod runs;
 mod secrets;

@@ -11,6 +11,7 @@ use eparch_ledger::{Append, Appended, Document, Entry, Snapshot};
 use eparch_pipeline::{Catalogue, Known, Pipeline, check};
 
 use super::*;
+use crate::home::Home;
 
 /// A journal in memory that is as strict as the ledger: what is acknowledged must be due.
 #[derive(Clone, Default)]
@@ -351,6 +352,33 @@ fn a_stopped_tenant_notices_by_itself_that_its_disk_is_well_again() {
     // Nobody says anything from here on.
     assert_eq!(driven.began(), 2);
     assert_eq!(driven.end().boots(), 2);
+}
+
+#[test]
+fn a_key_whose_decision_was_open_is_settled_once_the_ledger_says_what_became_of_it() {
+    let ada = Name::new("ada").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    for written in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::create(&folder.path().join("home"), &ada).unwrap();
+        let hash = |home: &Home| Digest::of(home.operator_key(&ada).unwrap().as_bytes());
+        let driven = drive(Memory::default());
+        driven.began();
+        driven.agents();
+        let (old, draft) = (hash(&home), home.draft_operator_key(&ada).unwrap());
+        let new = draft.hash();
+        {
+            let mut kept = driven.journal.kept();
+            (kept.fails_in, kept.writes_all_the_same, kept.stays_shut) = (Some(0), written, 1);
+        }
+        let key = Key::Home { hash: new };
+        let rotated = Event::OperatorRotated { by: ada.clone(), name: ada.clone(), key };
+        let open = driven.handle.decide(rotated.into()).unwrap_err();
+        assert!(matches!(open, SubmitError::Unknown(_)), "{open}");
+        runtime.block_on(crate::api::operators::settle(driven.handle.clone(), ada.clone(), draft));
+        assert_eq!(hash(&home), if written { new } else { old });
+        driven.end();
+    }
 }
 
 #[test]
