@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use eparch_daemon::wire::Ready;
-use eparch_daemon::{CallError, Client, Home};
+use eparch_daemon::{CallError, Client, Home, HomeError};
 use eparch_ledger::LedgerKey;
 use eparch_sandbox::{Launcher, Status, probe};
 use serde::Serialize;
@@ -136,7 +136,11 @@ fn is_program(path: &Path) -> bool {
 }
 
 async fn home(context: &Context, root: &Path) -> Vec<Finding> {
-    let Ok(home) = Home::open(root) else {
+    let home = Home::open(root);
+    if let Err(lost @ HomeError::KeysLost(_)) = &home {
+        return vec![bad("keys", lost.to_string(), lost.hint()), space(root)];
+    }
+    let Ok(home) = home else {
         let there = poor(
             "home",
             format!("there is none at {} yet", root.display()),

@@ -118,3 +118,22 @@ fn what_was_decided_is_not_told_to_have_failed_when_only_the_read_models_are_unw
     assert!(said.err.contains("cannot be shown"), "{said:?}");
     assert_eq!(place.json(&["runs", "show", &run])["status"], "STOPPED");
 }
+
+#[test]
+fn a_home_whose_keys_are_gone_is_not_fit_and_is_given_no_others() {
+    let place = Place::new();
+    place.ok(&["init", "--owner", "ada"]);
+    let file = place.file("p.yaml", &one_stage("true"));
+    place.ok(&["run", &file]);
+    place.end_holder(Signal::TERM);
+    fs::rename(place.home().join("keys"), place.path("away")).unwrap();
+    let said = place.say(&["doctor"]);
+    assert!(said.code == 69 && said.out.contains("its keys are gone"), "{said:?}");
+    for words in [&["run", &file][..], &["init", "--owner", "ada"], &["runs", "list"]] {
+        let said = place.say(words);
+        assert!(said.code == 1 && said.err.contains("EP0505"), "{words:?}: {said:?}");
+    }
+    assert!(!is_there(place.home().join("keys")));
+    fs::rename(place.path("away"), place.home().join("keys")).unwrap();
+    assert_eq!(place.json(&["runs", "list"]).as_array().unwrap().len(), 1);
+}
