@@ -25,6 +25,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(15);
 /// A holder that is leaving needs a moment before another can take its place.
 const START_AGAIN: Duration = Duration::from_millis(200);
 
+/// How long a process may hold a home without a door before it is named: one that begins or leaves needs less.
+const MUTE_FOR: Duration = Duration::from_secs(3);
+
 /// What a holder ends with when somebody else holds the home (EX_TEMPFAIL).
 const HELD_ALREADY: u8 = 75;
 
@@ -173,7 +176,8 @@ impl<'c> Desk<'c> {
             }
             if Instant::now() >= deadline {
                 let words = started.as_ref().map(Started::last_words).unwrap_or_default();
-                return Err(no_holder("no holder was ready within 10 seconds", &words));
+                let mute = self.home.locked_by().map(|by| format!(": {}", mute(by))).unwrap_or_default();
+                return Err(no_holder(&format!("no holder was ready within 10 seconds{mute}"), &words));
             }
             if started.is_none() && Instant::now() >= not_before {
                 started = Some(self.start()?);
@@ -214,6 +218,28 @@ pub(crate) fn other_settings(ready: &wire::Ready) -> String {
         "the settings have changed since this home's holder (process {}) began, and are not in force: {alive}",
         ready.pid
     )
+}
+
+/// What is to be known of a process that holds the home and does not answer.
+pub(crate) fn mute(by: Option<u32>) -> String {
+    let who = by.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+    format!("{who} holds the home and does not answer")
+}
+
+/// Returns the process that holds the home and does not come to its door, if there is one: not one that is only beginning
+/// or leaving.
+pub(crate) async fn find_mute(home: &Home) -> Option<Option<u32>> {
+    let deadline = Instant::now() + MUTE_FOR;
+    loop {
+        let by = home.locked_by()?;
+        if !matches!(Client::new(&home.socket(), String::new()).ready().await, Err(CallError::Absent(_))) {
+            return None;
+        }
+        if Instant::now() >= deadline {
+            return Some(by);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// Whether nothing was done for sure: nobody was there, or the holder said that it is leaving.

@@ -1,7 +1,7 @@
 //! The home: one folder with everything Eparch keeps, and the keys in it.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -147,6 +147,24 @@ impl Home {
     /// The journal.
     pub fn journal(&self) -> PathBuf {
         self.root.join(limits::DEFAULT_LEDGER_PATH)
+    }
+
+    /// The process that has the ledger's lock, if one has, by its id as far as it is known. One that also answers at the
+    /// socket is better asked there.
+    pub fn locked_by(&self) -> Option<Option<u32>> {
+        let mut path = self.journal().into_os_string();
+        path.push(".lock");
+        let file = fs::File::open(path).ok()?;
+        match file.try_lock_shared() {
+            Err(fs::TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                // The id is a courtesy; being held is the answer with or without it.
+                let _ = file.take(32).read_to_string(&mut text);
+                Some(text.trim().parse().ok())
+            }
+            // Let go of again at once: whoever begins to hold the home now takes another look.
+            Ok(()) | Err(fs::TryLockError::Error(_)) => None,
+        }
     }
 
     /// The read models.

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::ledger::{check_of, tenant};
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit};
-use crate::holder::other_settings;
+use crate::holder::{find_mute, mute, other_settings};
 use crate::output::outln;
 use crate::{paint, watch};
 
@@ -228,7 +228,14 @@ async fn holder(context: &Context, home: &Home) -> Vec<Finding> {
     let ready = match Client::new(&home.socket(), String::new()).ready().await {
         Ok(ready) => ready,
         Err(CallError::Absent(_)) => {
-            return vec![good("holder", "none; one is started when it is needed")];
+            return vec![match find_mute(home).await {
+                None => good("holder", "none; one is started when it is needed"),
+                Some(by) => bad(
+                    "holder",
+                    mute(by),
+                    "it may hang with its disk, or rebuild its state; when nothing changes, end it with SIGTERM",
+                ),
+            }];
         }
         Err(problem) => {
             return vec![bad(

@@ -120,6 +120,23 @@ fn what_was_decided_is_not_told_to_have_failed_when_only_the_read_models_are_unw
 }
 
 #[test]
+fn whoever_holds_the_home_without_a_door_is_named() {
+    let place = Place::new();
+    place.ok(&["init", "--owner", "ada"]);
+    let lock = place.home().join("journal.db.lock");
+    fs::write(&lock, "4711\n").unwrap();
+    let held = fs::File::open(&lock).unwrap();
+    held.lock().unwrap();
+    let said = place.say(&["doctor"]);
+    let mute = "process 4711 holds the home and does not answer";
+    assert!(said.code == 69 && said.out.contains(mute), "{said:?}");
+    let said = place.say(&["runs", "list"]);
+    assert!(said.code == 69 && said.err.contains("EP0704") && said.err.contains(mute), "{said:?}");
+    drop(held);
+    place.ok(&["runs", "list"]);
+}
+
+#[test]
 fn a_home_whose_keys_are_gone_is_not_fit_and_is_given_no_others() {
     let place = Place::new();
     place.ok(&["init", "--owner", "ada"]);
