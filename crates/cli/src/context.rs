@@ -112,6 +112,14 @@ impl Context {
         }
     }
 
+    /// Says that something was decided, although it cannot be shown.
+    pub(crate) fn say_unseen(&self, why: &str) {
+        let why = paint::harmless(why);
+        self.say(&format!(
+            "It is decided; what it is like now cannot be shown: {why}\n  `eparch ledger rebuild-views` makes the read models anew"
+        ));
+    }
+
     /// Says something beside the answer, on standard error.
     pub(crate) fn say(&self, text: &str) {
         if !self.global.quiet {

@@ -25,6 +25,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(15);
 /// A holder that is leaving needs a moment before another can take its place.
 const START_AGAIN: Duration = Duration::from_millis(200);
 
+/// How long a process may hold a home without a door before it is named: one that begins or leaves needs less.
+const MUTE_FOR: Duration = Duration::from_secs(3);
+
 /// What a holder ends with when somebody else holds the home (EX_TEMPFAIL).
 const HELD_ALREADY: u8 = 75;
 
@@ -86,6 +89,11 @@ impl<'c> Desk<'c> {
         self.again(|| self.client.get(path), is_away).await
     }
 
+    /// How the holder is, also one that is unwell.
+    pub(crate) async fn ready(&self) -> Result<wire::Ready, Failure> {
+        self.again(|| self.client.ready(), is_away).await
+    }
+
     /// Asks for something that must not be asked twice: a holder that goes away meanwhile is an error.
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,
@@ -114,12 +122,12 @@ impl<'c> Desk<'c> {
         self.again(|| self.client.stream(path), is_away).await
     }
 
-    /// Says so when the holder works with other settings than a command would read now: it has those of its beginning.
+    /// Says so when the holder works with other settings than a command would read now: it has those of its beginning. One
+    /// that is unwell does not know what it is busy with, and says of each request what is wrong.
     pub(crate) async fn compare_settings(&self) -> Result<(), Failure> {
-        // A holder that is unwell has worse to say, in answer to what is asked of it next.
-        let Ok(ready) = self.get::<wire::Ready>("/readyz").await else { return Ok(()) };
+        let ready = self.ready().await?;
         let ours = self.context.settings(self.home.root())?.digest();
-        if ready.settings.is_some_and(|theirs| theirs != ours) {
+        if ready.ok && ready.settings.is_some_and(|theirs| theirs != ours) {
             self.context.say(&format!("warning[{OTHER_SETTINGS}]: {}", other_settings(&ready)));
         }
         Ok(())
@@ -151,7 +159,7 @@ impl<'c> Desk<'c> {
         let mut started: Option<Started> = None;
         let mut not_before = Instant::now();
         loop {
-            match self.client.get::<wire::Ready>("/readyz").await {
+            match self.client.ready().await {
                 // One that is unwell answers, too, and says of each request what is wrong with it.
                 Ok(_) | Err(CallError::Problem(_) | CallError::Nonsense(_)) => return Ok(()),
                 Err(CallError::Absent(refused)) if refused.kind() == io::ErrorKind::PermissionDenied => {
@@ -172,7 +180,8 @@ impl<'c> Desk<'c> {
             }
             if Instant::now() >= deadline {
                 let words = started.as_ref().map(Started::last_words).unwrap_or_default();
-                return Err(no_holder("no holder was ready within 10 seconds", &words));
+                let mute = self.home.locked_by().map(|by| format!(": {}", mute(by))).unwrap_or_default();
+                return Err(no_holder(&format!("no holder was ready within 10 seconds{mute}"), &words));
             }
             if started.is_none() && Instant::now() >= not_before {
                 started = Some(self.start()?);
@@ -213,6 +222,28 @@ pub(crate) fn other_settings(ready: &wire::Ready) -> String {
         "the settings have changed since this home's holder (process {}) began, and are not in force: {alive}",
         ready.pid
     )
+}
+
+/// What is to be known of a process that holds the home and does not answer.
+pub(crate) fn mute(by: Option<u32>) -> String {
+    let who = by.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+    format!("{who} holds the home and does not answer")
+}
+
+/// Returns the process that holds the home and does not come to its door, if there is one: not one that is only beginning
+/// or leaving.
+pub(crate) async fn find_mute(home: &Home) -> Option<Option<u32>> {
+    let deadline = Instant::now() + MUTE_FOR;
+    loop {
+        let by = home.locked_by()?;
+        if !matches!(Client::new(&home.socket(), String::new()).ready().await, Err(CallError::Absent(_))) {
+            return None;
+        }
+        if Instant::now() >= deadline {
+            return Some(by);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// Whether nothing was done for sure: nobody was there, or the holder said that it is leaving.

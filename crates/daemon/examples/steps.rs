@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use eparch_daemon::SystemClock;
 use eparch_daemon::journal::{Journal as _, LedgerJournal};
-use eparch_domain::{Clock, Moment, Name};
+use eparch_domain::{Clock, Name};
 use eparch_ledger::{Append, Ledger, NewEntry, Settings};
 use load::{Load, STAGES};
 
@@ -54,7 +54,7 @@ fn measure(home: &Path, at_once: usize) -> (f64, u64) {
 
 /// As many commits of one small entry each, with nothing decided: what the disk gives.
 fn floor(home: &Path, commits: u64) -> f64 {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::after(Moment::default()));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::after(&[]));
     let floor = home.join("floor");
     let ledger = Arc::new(
         Ledger::open(&Settings::in_home(&floor), clock.now().wall, "bench").expect("a fresh folder"),

@@ -7,13 +7,14 @@ use axum::body::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::{Method, Request, Response, header};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::api::problem::Problem;
+use crate::api::wire::Ready;
 
 /// How long the holder may take to answer. A decision waits for one commit, which has two seconds at most.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
@@ -51,6 +52,15 @@ impl Client {
         Client { socket: socket.to_owned(), key }
     }
 
+    /// How the holder is. One that is unwell answers, too: 503, and says what is wrong with it.
+    pub async fn ready(&self) -> Result<Ready, CallError> {
+        let (status, bytes) = self.ask(Method::GET, "/readyz", Bytes::new()).await?;
+        match serde_json::from_slice(&bytes) {
+            Ok(ready) => Ok(ready),
+            Err(_) => understand(status, &bytes),
+        }
+    }
+
     /// Reads something.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
         self.call(Method::GET, path, Bytes::new()).await
@@ -73,18 +83,17 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<T, CallError> {
+        let (status, bytes) = self.ask(method, path, body).await?;
+        understand(status, &bytes)
+    }
+
+    /// Asks, and waits for the whole answer.
+    async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), CallError> {
         let answer = async {
             let response = self.send(method, path, body).await?;
             let status = response.status();
             let body = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES);
-            let bytes = body.collect().await.map_err(CallError::Lost)?.to_bytes();
-            if !status.is_success() {
-                return Err(match serde_json::from_slice::<Problem>(&bytes) {
-                    Ok(problem) => CallError::Problem(Box::new(problem)),
-                    Err(_) => CallError::Nonsense(format!("{status}")),
-                });
-            }
-            serde_json::from_slice(&bytes).map_err(|problem| CallError::Nonsense(problem.to_string()))
+            Ok((status, body.collect().await.map_err(CallError::Lost)?.to_bytes()))
         };
         let late = |_| CallError::Lost("it did not answer in time".into());
         tokio::time::timeout(ANSWER_DEADLINE, answer).await.map_err(late)?
@@ -123,6 +132,17 @@ impl Client {
             .map_err(|problem| CallError::Nonsense(problem.to_string()))?;
         sender.send_request(request).await.map_err(lost)
     }
+}
+
+/// What was asked for, or why it was not given.
+fn understand<T: DeserializeOwned>(status: StatusCode, bytes: &[u8]) -> Result<T, CallError> {
+    if !status.is_success() {
+        return Err(match serde_json::from_slice::<Problem>(bytes) {
+            Ok(problem) => CallError::Problem(Box::new(problem)),
+            Err(_) => CallError::Nonsense(format!("{status}")),
+        });
+    }
+    serde_json::from_slice(bytes).map_err(|problem| CallError::Nonsense(problem.to_string()))
 }
 
 /// Connects to a socket whose path may be longer than the 107 bytes a socket's address holds.

@@ -8,7 +8,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use eparch_domain::{Clock, Moment, Name, Span, limits};
 use eparch_governor::{Effect, Event, Governor};
@@ -30,6 +30,10 @@ pub trait Shell: Send {
     /// The ledger could not be written. Nothing decided since the last [`Shell::committed`] counts, and whatever is being
     /// performed belongs to an epoch that is over: end it.
     fn stopped(&mut self, why: &JournalError);
+    /// State cannot be rebuilt from the ledger either, for a reason that was not told before.
+    fn unable(&mut self, why: &str) {
+        let _ = why;
+    }
 }
 
 /// Why an input came to nothing, as far as is known.
@@ -50,16 +54,28 @@ pub enum SubmitError {
 }
 
 /// Why a stopped tenant refuses.
-const STOPPED: &str = "it has failed, and state cannot be rebuilt from it yet";
+fn stopped_by(why: &str) -> SubmitError {
+    SubmitError::Ledger(format!("it has failed, and state cannot be rebuilt from it yet: {why}"))
+}
 
 type Reply = Box<dyn FnOnce(Result<Done, SubmitError>) + Send>;
-/// Given nothing when the tenant is stopped and could not be rebuilt.
-type Look = Box<dyn FnOnce(Option<&Governor>) + Send>;
+/// Given the reason when the tenant is stopped and could not be rebuilt.
+type Look = Box<dyn FnOnce(Result<&Governor, SubmitError>) + Send>;
 
 enum Message {
     Decide(Box<Input>, Reply),
-    Look(Look),
+    /// A look, and whether a stopped tenant is tried again for it.
+    Look(Look, Retry),
     Stop,
+}
+
+/// Whether a stopped tenant is tried again for a look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Retry {
+    /// Somebody waits for it.
+    Now,
+    /// Nobody does: when its time has come.
+    InTime,
 }
 
 /// A way to hand things to the driver; cheap to copy.
@@ -114,17 +130,33 @@ impl Handle {
         &self,
         look: impl FnOnce(&Governor) -> T + Send + 'static,
     ) -> Result<T, SubmitError> {
+        self.look_and(Retry::Now, look).await
+    }
+
+    /// [`Handle::look`] for whoever asks again and again: a stopped tenant is not tried again for it.
+    pub async fn glance<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Governor) -> T + Send + 'static,
+    ) -> Result<T, SubmitError> {
+        self.look_and(Retry::InTime, look).await
+    }
+
+    async fn look_and<T: Send + 'static>(
+        &self,
+        retry: Retry,
+        look: impl FnOnce(&Governor) -> T + Send + 'static,
+    ) -> Result<T, SubmitError> {
         let (to, from) = tokio::sync::oneshot::channel();
         let to_driver = self.to.clone();
-        let message = Message::Look(Box::new(move |governor| {
+        let look: Look = Box::new(move |governor| {
             let _ = to.send(governor.map(look));
-        }));
+        });
+        let message = Message::Look(look, retry);
         let sent = tokio::task::spawn_blocking(move || to_driver.send(message).is_ok());
         if !sent.await.unwrap_or(false) {
             return Err(SubmitError::Gone);
         }
-        let seen = from.await.map_err(|_| SubmitError::Gone)?;
-        seen.ok_or_else(|| SubmitError::Ledger(STOPPED.to_owned()))
+        from.await.map_err(|_| SubmitError::Gone)?
     }
 
     /// Ends the driver once everything handed in before is decided.
@@ -139,6 +171,10 @@ pub struct Driver<J, S> {
     tenant: Name,
     /// The journal of a tenant that could not be rebuilt yet.
     stopped: Option<J>,
+    /// Why it could not.
+    why: String,
+    /// When it is tried again, whoever asks meanwhile.
+    retry_at: Instant,
     /// How often it has failed since something was last decided.
     failures: u32,
     agents_at_once: u32,
@@ -169,6 +205,8 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
                 core: Some(core),
                 tenant,
                 stopped: None,
+                why: String::new(),
+                retry_at: Instant::now(),
                 failures: 0,
                 agents_at_once,
                 clock,
@@ -210,7 +248,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
     /// The next message, or a timeout when the governor wants to be woken, or a stopped tenant is to be tried again.
     fn next(&self) -> Result<Message, RecvTimeoutError> {
         if self.stopped.is_some() {
-            return self.from.recv_timeout(wait_after(self.failures).as_duration());
+            return self.from.recv_timeout(self.retry_at.saturating_duration_since(Instant::now()));
         }
         let deadline = self.core.as_ref().and_then(|core| core.governor().next_deadline());
         match deadline {
@@ -226,9 +264,11 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         match message {
             Message::Decide(input, reply) => batch.push((*input, Some(reply))),
             // A look sees what is durable: what waits in this batch is not decided yet.
-            Message::Look(look) => {
-                self.try_again();
-                look(self.core.as_ref().map(Core::governor));
+            Message::Look(look, retry) => {
+                if retry == Retry::Now {
+                    self.try_again();
+                }
+                look(self.core.as_ref().map(Core::governor).ok_or_else(|| stopped_by(&self.why)));
             }
             Message::Stop => return false,
         }
@@ -241,12 +281,12 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         }
         self.try_again();
         let Err(failed) = self.commit(batch) else { return };
-        self.failures = self.failures.saturating_add(1);
         // A journal that fails with everything it is given is given time, not another epoch.
-        if self.failures == 1 {
+        if self.failures == 0 {
+            self.failures = 1;
             self.rebuild(failed.journal);
         } else {
-            self.stopped = Some(failed.journal);
+            self.stop(failed.journal, &failed.problem);
         }
         self.tell(failed.problem, failed.attempted, failed.replies);
     }
@@ -285,7 +325,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
     fn commit(&mut self, batch: Vec<(Input, Option<Reply>)>) -> Result<(), Failed<J>> {
         let (mut inputs, mut replies): (Vec<Input>, Vec<Option<Reply>>) = batch.into_iter().unzip();
         let Some(mut core) = self.core.take() else {
-            refuse(replies, &SubmitError::Ledger(STOPPED.to_owned()));
+            refuse(replies, &stopped_by(&self.why));
             return Ok(());
         };
         let now = self.clock.now();
@@ -319,6 +359,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         // A boot alone says little: it is what a journal that fails with everything else is given again and again.
         if !inputs.iter().any(|input| matches!(input.event, Event::Booted { .. })) {
             self.failures = 0;
+            self.why.clear();
         }
         for (done, reply) in done.iter().zip(replies) {
             self.shell.committed(done);
@@ -339,7 +380,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
             Ok(epoch) => epoch,
             Err(problem) => {
                 self.taken_over |= problem.left == Left::TakenOver;
-                return self.stop(journal);
+                return self.stop(journal, &problem);
             }
         };
         match Core::recover(journal.clone(), self.tenant.clone(), epoch) {
@@ -347,24 +388,30 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
                 self.core = Some(core);
                 self.begin_epoch();
             }
-            Err(_) => self.stop(journal),
+            Err(problem) => self.stop(journal, &JournalError::of(&problem)),
         }
     }
 
     fn begin_epoch(&mut self) {
         let Some(core) = &self.core else { return };
-        let begun = match core.boot(self.agents_at_once) {
-            Ok(boot) => self.commit(vec![(boot, None)]).err().map(|failed| failed.journal),
-            Err(_) => self.core.take().map(Core::into_journal),
+        let failed = match core.boot(self.agents_at_once) {
+            Ok(boot) => self.commit(vec![(boot, None)]).err().map(|failed| (failed.journal, failed.problem)),
+            Err(problem) => self.core.take().map(|core| (core.into_journal(), problem)),
         };
-        if let Some(journal) = begun {
-            self.stop(journal);
+        if let Some((journal, problem)) = failed {
+            self.stop(journal, &problem);
         }
     }
 
-    fn stop(&mut self, journal: J) {
+    fn stop(&mut self, journal: J, why: &JournalError) {
         self.failures = self.failures.saturating_add(1);
+        self.retry_at = Instant::now() + wait_after(self.failures).as_duration();
         self.stopped = Some(journal);
+        let why = why.to_string();
+        if self.why != why {
+            self.shell.unable(&why);
+            self.why = why;
+        }
     }
 
     fn save_if_due(&mut self) {

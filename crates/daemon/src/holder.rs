@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use eparch_domain::{Clock, Digest, Moment, Name, Tier, Timestamp};
+use eparch_domain::{Clock, Digest, Moment, Name, Tier};
 use eparch_governor::{Event, Key, Operator, OperatorRole, Record};
 use eparch_ledger::views::{Views, ViewsError};
 use eparch_ledger::{Ledger, OpenError, ReadError, Settings as LedgerSettings};
@@ -32,6 +32,9 @@ pub const TENANT: &str = "default";
 /// How often the holder asks itself whether anybody needs it.
 const IDLE_CHECK: Duration = Duration::from_millis(500);
 
+/// How long callers who were at the door already may take to say what they want, when the holder leaves.
+const LAST_CALL: Duration = Duration::from_secs(2);
+
 /// Why a home could not be held.
 #[derive(Debug, thiserror::Error)]
 pub enum HoldError {
@@ -56,6 +59,9 @@ pub enum HoldError {
     /// Another process has opened the ledger for writing since, although this one held it.
     #[error("another process has taken this home over")]
     TakenOver,
+    /// The thread that decides ended in a panic.
+    #[error("the holder failed inside; what it says of that stands above")]
+    Driver,
     /// The socket, or a thread, cannot be had.
     #[error("cannot {what}")]
     Io {
@@ -108,10 +114,10 @@ async fn serve(
 ) -> Result<(), HoldError> {
     let mut settings = LedgerSettings::in_home(home.root());
     settings.witness_dirs.clone_from(&options.settings.ledger.witness_dirs);
-    let wall = SystemClock::after(Moment::default()).now().wall;
+    let wall = SystemClock::after(&[]).now().wall;
     let ledger = Arc::new(Ledger::open(&settings, wall, ENGINE).map_err(HoldError::Open)?);
     let tenant = Name::new(TENANT).expect("a word is a name");
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::after(last_moment(&ledger, &tenant)?));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::after(&moments(&ledger, &tenant)?));
     let journal = LedgerJournal::new(ledger.clone(), clock.clone());
     let core = Core::recover(journal, tenant.clone(), ledger.epoch()).map_err(HoldError::Recover)?;
     let secret = home.secret()?;
@@ -150,10 +156,9 @@ async fn serve(
         })
         .map_err(|source| HoldError::Io { what: "start the driver", source })?;
 
-    // Told to end by nobody here, the driver ends when it can never write again.
     let result = tokio::select! {
         result = open_doors(home, options, &tools, &handle, models) => result,
-        _ = driver_ended => Err(HoldError::TakenOver),
+        ended = driver_ended => Err(why_ended(ended)),
     };
 
     // First the driver, then the agents: what becomes of an agent that its holder left is not a failure of its own. The
@@ -162,6 +167,11 @@ async fn serve(
     let _ = tokio::task::spawn_blocking(move || thread.join()).await;
     tools.agents.kill_all();
     result
+}
+
+/// Why the driver ended although nobody told it to: it can never write again, or it failed and said nothing.
+fn why_ended(said: Result<(), oneshot::error::RecvError>) -> HoldError {
+    said.map_or(HoldError::Driver, |()| HoldError::TakenOver)
 }
 
 async fn open_doors(
@@ -174,6 +184,9 @@ async fn open_doors(
     know_owner(home, handle).await?;
     settle_keys(home, handle).await?;
     let app = App::new(tools.clone(), handle.clone(), models);
+    // Listened for all the time: once it has been, nothing else ends a process that is told to.
+    let told = told_to_end();
+    tokio::pin!(told);
     loop {
         let listener =
             bind(home).map_err(|source| HoldError::Io { what: "listen on the control socket", source })?;
@@ -184,22 +197,27 @@ async fn open_doors(
             .with_graceful_shutdown(async move { leave.notified().await })
             .into_future();
         tokio::pin!(server);
-        let told = tokio::select! {
+        let is_told = tokio::select! {
             served = &mut server => {
                 return served.map_err(|source| HoldError::Io { what: "serve the control socket", source });
             }
-            () = told_to_end() => true,
+            () = &mut told => true,
             () = idle(&app, options.leave_when_idle) => false,
         };
         // A caller that comes now finds nobody and holds the home itself.
         let _ = std::fs::remove_file(socket);
-        if told {
+        if is_told {
             return Ok(());
         }
-        // Whoever was at the door already is answered; if something came of that, the holder stays.
+        // Whoever was at the door already is answered; if something came of that, the holder stays. Who says nothing is
+        // not waited for: the home would have no door meanwhile, and nobody else could hold it.
         leaving.notify_one();
-        let _ = server.await;
-        if !is_needed(&app).await {
+        tokio::select! {
+            _ = &mut server => {}
+            () = tokio::time::sleep(LAST_CALL) => {}
+            () = &mut told => return Ok(()),
+        }
+        if !app.is_busy() && !is_needed(&app).await {
             return Ok(());
         }
     }
@@ -216,6 +234,13 @@ async fn settle_keys(home: &Home, handle: &Handle) -> Result<(), HoldError> {
     });
     let known = known.await.map_err(HoldError::Owner)?;
     Ok(home.settle_operator_keys(|name| known.get(name).copied())?)
+}
+
+/// Writes a line to `HOME/logs/holder.log`, which standard error is.
+pub(crate) fn note(line: &str) {
+    use std::io::Write as _;
+    // A log that cannot be written has nobody to complain to.
+    let _ = writeln!(io::stderr().lock(), "{} {line}", SystemClock::after(&[]).now().wall);
 }
 
 /// Whoever holds the ledger's lock is alone: a socket that lies there is a dead holder's.
@@ -262,7 +287,7 @@ async fn idle(app: &App, leave: bool) {
 /// Whether some run lives, or nobody can say: what a stopped tenant holds is known only to its ledger, and whoever asks next
 /// would find its runs with nobody to go on with them.
 async fn is_needed(app: &App) -> bool {
-    app.driver.look(|governor| governor.live_runs()).await.map_or(true, |alive| alive > 0)
+    app.driver.glance(|governor| governor.live_runs()).await.map_or(true, |alive| alive > 0)
 }
 
 async fn told_to_end() {
@@ -278,10 +303,48 @@ async fn told_to_end() {
     }
 }
 
-/// The moment of the last entry, where ledger time goes on.
-fn last_moment(ledger: &Ledger, tenant: &Name) -> Result<Moment, HoldError> {
+/// Moments of entries, the last one first, where ledger time goes on. The others lie twice as far back each time: however
+/// long a wall clock was wrong, some of them are from before.
+fn moments(ledger: &Ledger, tenant: &Name) -> Result<Vec<Moment>, HoldError> {
     let head = ledger.head(tenant).map_err(HoldError::Read)?;
-    let entry = ledger.read().entry(tenant, head).map_err(HoldError::Read)?;
-    let record = entry.and_then(|entry| Record::from_bytes(&entry.body).ok());
-    Ok(record.map_or(Moment { wall: Timestamp::default(), ..Moment::default() }, |record| record.at))
+    let mut found = Vec::new();
+    for seq in ever_further(head) {
+        let entry = ledger.read().entry(tenant, seq).map_err(HoldError::Read)?;
+        found.extend(entry.and_then(|entry| Record::from_bytes(&entry.body).ok()).map(|record| record.at));
+    }
+    Ok(found)
+}
+
+/// The last entry, those one, three, seven and so on before it, and the first.
+fn ever_further(head: u64) -> impl Iterator<Item = u64> {
+    let back = (0..u64::BITS).map_while(move |step| head.checked_sub((1 << step) - 1));
+    back.filter(|seq| *seq > 1).chain((head > 0).then_some(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_that_failed_is_not_taken_for_one_whose_home_was_taken_over() {
+        let driver = |fails: bool| {
+            let (ended, from) = oneshot::channel();
+            let thread = std::thread::spawn(move || {
+                assert!(!fails, "a bug");
+                let _ = ended.send(());
+            });
+            assert_eq!(thread.join().is_err(), fails);
+            why_ended(from.blocking_recv())
+        };
+        assert!(matches!(driver(true), HoldError::Driver));
+        assert!(matches!(driver(false), HoldError::TakenOver));
+    }
+
+    #[test]
+    fn moments_are_looked_for_ever_further_back() {
+        let places = |head| ever_further(head).collect::<Vec<_>>();
+        assert_eq!((places(0), places(1), places(2)), (vec![], vec![1], vec![2, 1]));
+        assert_eq!(places(20), [20, 19, 17, 13, 5, 1]);
+        assert!(places(u64::MAX).len() <= 65);
+    }
 }

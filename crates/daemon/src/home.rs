@@ -1,7 +1,7 @@
 //! The home: one folder with everything Eparch keeps, and the keys in it.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +29,9 @@ pub enum HomeError {
     /// There is none.
     #[error("there is no home at {}", .0.display())]
     Missing(PathBuf),
+    /// There is a ledger, and no keys.
+    #[error("the home at {} has a ledger, and its keys are gone", .0.display())]
+    KeysLost(PathBuf),
     /// There is one already.
     #[error("there is a home at {} already", .0.display())]
     Exists(PathBuf),
@@ -56,6 +59,7 @@ impl HomeError {
             HomeError::Exists(_) => "EP0502",
             HomeError::Io { .. } => "EP0503",
             HomeError::NoKey(_) => "EP0504",
+            HomeError::KeysLost(_) => "EP0505",
         }
     }
 
@@ -63,6 +67,9 @@ impl HomeError {
     pub fn hint(&self) -> &'static str {
         match self {
             HomeError::Missing(_) => "`eparch init` makes one; `eparch run` does it by itself",
+            HomeError::KeysLost(_) => {
+                "bring the folder keys/ back from a copy; nothing else fits this ledger"
+            }
             HomeError::Exists(_) => "use it as it is, or name another folder with --home",
             HomeError::Io { .. } => "check that the folder belongs to you and that the disk is not full",
             HomeError::NoKey(_) => {
@@ -95,7 +102,9 @@ impl Home {
     /// The home at `root`.
     pub fn open(root: &Path) -> Result<Home, HomeError> {
         if !root.join("keys").is_dir() {
-            return Err(HomeError::Missing(root.to_owned()));
+            return Err(if has_history(root) { HomeError::KeysLost } else { HomeError::Missing }(
+                root.to_owned(),
+            ));
         }
         let root = root.canonicalize().map_err(io_error("find", root))?;
         Ok(Home { root })
@@ -105,6 +114,10 @@ impl Home {
     pub fn create(root: &Path, owner: &Name) -> Result<Home, HomeError> {
         if root.join("keys").exists() {
             return Err(HomeError::Exists(root.to_owned()));
+        }
+        // New keys would stand where those of the ledger must go.
+        if has_history(root) {
+            return Err(HomeError::KeysLost(root.to_owned()));
         }
         let made: Vec<&Path> = root.ancestors().take_while(|folder| !folder.exists()).collect();
         make_folder(root)?;
@@ -140,6 +153,24 @@ impl Home {
     /// The journal.
     pub fn journal(&self) -> PathBuf {
         self.root.join(limits::DEFAULT_LEDGER_PATH)
+    }
+
+    /// The process that has the ledger's lock, if one has, by its id as far as it is known. One that also answers at the
+    /// socket is better asked there.
+    pub fn locked_by(&self) -> Option<Option<u32>> {
+        let mut path = self.journal().into_os_string();
+        path.push(".lock");
+        let file = fs::File::open(path).ok()?;
+        match file.try_lock_shared() {
+            Err(fs::TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                // The id is a courtesy; being held is the answer with or without it.
+                let _ = file.take(32).read_to_string(&mut text);
+                Some(text.trim().parse().ok())
+            }
+            // Let go of again at once: whoever begins to hold the home now takes another look.
+            Ok(()) | Err(fs::TryLockError::Error(_)) => None,
+        }
     }
 
     /// The read models.
@@ -276,6 +307,12 @@ impl DraftKey {
     }
 }
 
+/// Whether something was ever written down here: a home that is being made has no journal and no checkpoints yet.
+fn has_history(root: &Path) -> bool {
+    let anchored = fs::read_dir(root.join("anchors")).is_ok_and(|mut notes| notes.next().is_some());
+    anchored || root.join(limits::DEFAULT_LEDGER_PATH).exists()
+}
+
 /// Makes a folder that only its owner may look into, and those above it.
 pub(crate) fn make_folder(path: &Path) -> Result<(), HomeError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("make", path))
@@ -345,6 +382,22 @@ mod tests {
         for (path, mode) in [(home.root().to_owned(), 0o700), (home.keys().join("home.key"), 0o600)] {
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "{}", path.display());
         }
+    }
+
+    #[test]
+    fn a_home_whose_keys_are_gone_is_given_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("home");
+        let owner = Name::new("ada").unwrap();
+        let home = Home::create(&root, &owner).unwrap();
+        // One that was given up while it was being made can be made again.
+        fs::remove_dir_all(home.keys()).unwrap();
+        let home = Home::create(&root, &owner).unwrap();
+        fs::write(home.anchors().join("default.checkpoints"), "").unwrap();
+        fs::rename(home.keys(), dir.path().join("away")).unwrap();
+        assert!(matches!(Home::open(&root), Err(HomeError::KeysLost(_))));
+        assert!(matches!(Home::create(&root, &owner), Err(HomeError::KeysLost(_))));
+        assert!(!home.keys().exists());
     }
 
     #[test]

@@ -98,7 +98,12 @@ impl Shell for Performer {
         }
     }
 
-    fn stopped(&mut self, _why: &JournalError) {
+    fn unable(&mut self, why: &str) {
+        crate::holder::note(&format!("the ledger cannot be used yet: {why}"));
+    }
+
+    fn stopped(&mut self, why: &JournalError) {
+        crate::holder::note(&format!("the ledger could not be written: {why}"));
         let ended = self.tools.agents.end_epoch();
         // All of them at once, and none of them waited for here.
         ended.iter().for_each(|live| live.kill());

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use eparch_daemon::gate_statement;
-use eparch_daemon::wire::{Answer as WireAnswer, Signed};
+use eparch_daemon::wire::{Answer as WireAnswer, Decided, Signed};
 use eparch_domain::{Digest, GateId, Name};
 use eparch_governor::GateDecision;
 use eparch_ledger::views::{ApprovalView, RunDetail};
@@ -103,12 +103,20 @@ async fn answer(context: &Context, asked: &Answer, decision: GateDecision) -> Re
         None => None,
     };
     let body = WireAnswer { decision, rationale: asked.rationale.clone(), subject, signed };
-    let view = watch::give_answer(&desk, gate, &by, &body).await?;
+    let given = watch::give_answer(&desk, gate, &by, &body).await?;
     if context.is_json() {
-        print_json(&view)?;
+        print_json(&given)?;
         return Ok(exit::DONE);
     }
     let word = if decision == GateDecision::Approve { "Approved" } else { "Denied" };
+    let view = match given {
+        Decided::Shown(view) => view,
+        Decided::Unseen { read_models, .. } => {
+            outln!("{word} {gate} as {by}.");
+            context.say_unseen(&read_models);
+            return Ok(exit::DONE);
+        }
+    };
     outln!("{word} {} of {} as {by}.", view.stage, view.pipeline_id);
     if view.outcome.is_none() {
         outln!("It takes {} in all; {} so far.", view.quorum, view.votes.len());

@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use eparch_daemon::wire::Ready;
-use eparch_daemon::{Client, Home};
+use eparch_daemon::{CallError, Client, Home, HomeError};
 use eparch_ledger::LedgerKey;
 use eparch_sandbox::{Launcher, Status, probe};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use super::ledger::{check_of, public_key, tenant};
 use super::verify::has_witness;
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit};
-use crate::holder::other_settings;
+use crate::holder::{find_mute, mute, other_settings};
 use crate::output::outln;
 use crate::{paint, watch};
 
@@ -137,7 +137,11 @@ fn is_program(path: &Path) -> bool {
 }
 
 async fn home(context: &Context, root: &Path) -> Vec<Finding> {
-    let Ok(home) = Home::open(root) else {
+    let home = Home::open(root);
+    if let Err(lost @ HomeError::KeysLost(_)) = &home {
+        return vec![bad("keys", lost.to_string(), lost.hint()), space(root)];
+    }
+    let Ok(home) = home else {
         let there = poor(
             "home",
             format!("there is none at {} yet", root.display()),
@@ -222,34 +226,51 @@ fn settings(context: &Context, root: &Path) -> Finding {
 }
 
 async fn holder(context: &Context, home: &Home) -> Vec<Finding> {
-    match Client::new(&home.socket(), String::new()).get::<Ready>("/readyz").await {
-        Ok(ready) => {
-            let alive =
-                format!("process {}, {} live runs, version {}", ready.pid, ready.live_runs, ready.version);
-            let mut found = vec![good("holder", alive)];
-            let ours = context.settings(home.root()).ok().map(|settings| settings.digest());
-            if ready.settings.is_some() && ours.is_some() && ready.settings != ours {
-                found.push(poor("settings in force", other_settings(&ready), ""));
-            }
-            let unwell = |(what, more): (&str, &[String])| {
-                more.iter().map(|more| poor(what, more, "")).collect::<Vec<_>>()
-            };
-            found.extend(
-                [("witness", ready.anchors_behind.as_slice()), ("notice", ready.notices.as_slice())]
-                    .into_iter()
-                    .flat_map(unwell),
-            );
-            found
+    let ready = match Client::new(&home.socket(), String::new()).ready().await {
+        Ok(ready) => ready,
+        Err(CallError::Absent(_)) => {
+            return vec![match find_mute(home).await {
+                None => good("holder", "none; one is started when it is needed"),
+                Some(by) => bad(
+                    "holder",
+                    mute(by),
+                    "it may hang with its disk, or rebuild its state; when nothing changes, end it with SIGTERM",
+                ),
+            }];
         }
-        Err(eparch_daemon::CallError::Absent(_)) => {
-            vec![good("holder", "none; one is started when it is needed")]
+        Err(problem) => {
+            return vec![bad(
+                "holder",
+                problem.to_string(),
+                "HOME/logs/holder.log says why; end it with SIGTERM and another takes its place",
+            )];
         }
-        Err(problem) => vec![bad(
-            "holder",
-            problem.to_string(),
-            "HOME/logs/holder.log says why; end it with SIGTERM and another takes its place",
-        )],
+    };
+    let mut found = vec![health(&ready)];
+    let ours = context.settings(home.root()).ok().map(|settings| settings.digest());
+    if ready.ok && ready.settings.is_some() && ours.is_some() && ready.settings != ours {
+        found.push(poor("settings in force", other_settings(&ready), ""));
     }
+    let worth_knowing = [("witness", &ready.anchors_behind), ("notice", &ready.notices)];
+    for (what, all) in worth_knowing {
+        found.extend(all.iter().map(|more| poor(what, more, "")));
+    }
+    found
+}
+
+/// How the holder itself is. One that cannot write the ledger, or rebuild its state from it, denies everything.
+fn health(ready: &Ready) -> Finding {
+    if ready.ok {
+        let alive =
+            format!("process {}, {} live runs, version {}", ready.pid, ready.live_runs, ready.version);
+        return good("holder", alive);
+    }
+    let why = ready.ledger_failure.as_deref().unwrap_or("state cannot be rebuilt from the ledger yet");
+    bad(
+        "holder",
+        format!("process {} denies everything: {why}", ready.pid),
+        "free disk space or repair the disk of the home; it goes on by itself",
+    )
 }
 
 fn ledger(context: &Context, home: &Home) -> Vec<Finding> {

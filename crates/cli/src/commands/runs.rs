@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use eparch_daemon::wire::{Ready, RetryRun, RunLogLine, Started, StopRun};
+use eparch_daemon::wire::{Decided, RetryRun, RunLogLine, Started, StopRun};
 use eparch_daemon::{CallError, LiveEvent};
 use eparch_domain::{Name, RunId, Timestamp};
 use eparch_ledger::views::{RunDetail, RunSummary};
@@ -166,7 +166,7 @@ async fn logs(
 ) -> Result<u8, Failure> {
     let id = find(desk, asked).await?;
     // The stream is open before what there is already is read: a line may come by both ways, never by neither.
-    let since = desk.get::<Ready>("/readyz").await?.seq;
+    let since = desk.ready().await?.seq;
     let mut stream = desk.stream(&events_of(id, since)).await?;
     let opened = when::now();
     let query = stage.map(|stage| format!("?stage={stage}")).unwrap_or_default();
@@ -252,16 +252,24 @@ fn print_line(context: &Context, line: &Value) {
 
 async fn stop(context: &Context, desk: &Desk<'_>, asked: &OneRun, reason: String) -> Result<u8, Failure> {
     let id = find(desk, asked).await?;
-    let detail: RunDetail = desk.post_again(&format!("/api/runs/{id}/stop"), &StopRun { reason }).await?;
+    let stopped: Decided<RunDetail> =
+        desk.post_again(&format!("/api/runs/{id}/stop"), &StopRun { reason }).await?;
     if context.is_json() {
-        print_json(&detail)?;
-    } else {
-        match detail.summary.status {
-            ended if ended.is_terminal() => {
-                outln!("{id} has ended: {}", paint::out().run(ended, ended.as_str()))
-            }
-            _ => outln!("{id} is being ended."),
+        print_json(&stopped)?;
+        return Ok(exit::DONE);
+    }
+    let status = match &stopped {
+        Decided::Shown(detail) => Some(detail.summary.status),
+        Decided::Unseen { read_models, .. } => {
+            context.say_unseen(read_models);
+            None
         }
+    };
+    match status {
+        Some(ended) if ended.is_terminal() => {
+            outln!("{id} has ended: {}", paint::out().run(ended, ended.as_str()))
+        }
+        _ => outln!("{id} is being ended."),
     }
     Ok(exit::DONE)
 }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _, stderr, stdin};
 
-use eparch_daemon::wire::Answer;
+use eparch_daemon::wire::{Answer, Decided};
 use eparch_domain::{GateId, Name, StageStatus};
 use eparch_governor::{GateDecision, GatePurpose, Separation};
 use eparch_ledger::views::{ApprovalView, RunDetail};
@@ -136,19 +136,24 @@ pub(crate) async fn give(
     gate: GateId,
     by: &Name,
     answer: &Answer,
-) -> Result<ApprovalView, Failure> {
+) -> Result<Decided<ApprovalView>, Failure> {
     let path = format!("/api/approvals/{gate}");
     let voted = |view: &ApprovalView| {
         view.votes.iter().any(|vote| {
             vote.by == *by && vote.decision == answer.decision && vote.rationale == answer.rationale
         })
     };
-    let had_voted = voted(&desk.get::<ApprovalView>(&path).await?);
+    let had_voted = match desk.get::<ApprovalView>(&path).await {
+        Ok(view) => voted(&view),
+        // An answer is given all the same; only a second look is not to be had.
+        Err(unwell) if unwell.code() == "EP0530" => true,
+        Err(problem) => return Err(problem),
+    };
     match desk.post_again(&path, answer).await {
         // The gate has closed, or they have answered: by this very answer, if it was not there before.
         Err(refused) if !had_voted && matches!(refused.code(), "EP0302" | "EP0307") => {
             let view: ApprovalView = desk.get(&path).await?;
-            if voted(&view) { Ok(view) } else { Err(refused) }
+            if voted(&view) { Ok(Decided::Shown(view)) } else { Err(refused) }
         }
         given => given,
     }

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::io::{IsTerminal as _, stderr};
 use std::time::{Duration, Instant};
 
-use eparch_daemon::wire::{Ready, StopRun};
+use eparch_daemon::wire::{Decided, StopRun};
 use eparch_daemon::{CallError, Lines, LiveEvent};
 use eparch_domain::{GateId, Name, RunId, Timestamp};
 use eparch_governor::GatePurpose;
@@ -60,7 +60,7 @@ pub(crate) async fn watch(
     interrupts.are_about(run);
     let (since, first) = match from {
         From::Start(seq) if seq > 0 => (seq - 1, Some(seq)),
-        _ => (desk.get::<Ready>("/readyz").await?.seq, None),
+        _ => (desk.ready().await?.seq, None),
     };
     // The stream comes before anything else, so that no line is missed.
     let mut place = Place { run, since, at_last: 0 };
@@ -321,7 +321,7 @@ impl Watcher<'_> {
         self.aside("\nStopping the run; Ctrl-C again leaves at once.");
         let path = format!("/api/runs/{}/stop", self.model.run);
         let body = StopRun { reason: "interrupted at the terminal".to_owned() };
-        match self.desk.post_again::<RunDetail>(&path, &body).await {
+        match self.desk.post_again::<Decided<RunDetail>>(&path, &body).await {
             // It ended by itself a moment before.
             Err(refused) if refused.code() != "EP0203" => Err(refused),
             _ => Ok(()),

@@ -74,3 +74,33 @@ fn g8_a_value_that_looks_like_a_secret_is_refused_before_it_is_written() {
     place.ok(&["runs", "list"]);
     assert!(!holds(&place.home(), secret.as_bytes()));
 }
+
+#[test]
+fn g8_what_people_write_is_refused_when_it_looks_like_a_secret() {
+    let place = Place::new();
+    place.ok(&["init", "--owner", "ada"]);
+    place.ok(&["operator", "add", "bob", "--role", "approver", "--group", "team-lead"]);
+    let secret = ["ghp", "_", "9876543210abcdefghijABCDEFGHIJ543210"].concat();
+    let refused = |words: &[&str], what: &str| {
+        let said = place.say(words);
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.err.contains("EP0224") && said.err.contains(what), "{said:?}");
+        assert!(!said.err.contains(&secret), "{said:?}");
+    };
+    let own = "name: own\nstages:\n  - name: only\n    type: agent\n    config: {command: ['true'], env: {TOKEN: SECRET}}\n";
+    refused(&["run", &place.file("own.yaml", &own.replace("SECRET", &secret))], "the stage only");
+    let waits = place.file(
+        "gate.yaml",
+        "name: gated\nstages:\n  - name: review\n    type: gate\n    config: {approvers: [team-lead]}\n",
+    );
+    let run = place.ok(&["run", &waits, "--detach"]).trim().to_owned();
+    let gate = place.json(&["approvals", "list"])[0]["gate"].as_str().unwrap().to_owned();
+    let why = format!("tried with {secret}");
+    refused(&["approvals", "approve", &gate, "--as", "bob", "--rationale", &why], "the rationale");
+    refused(&["runs", "stop", &run, "--reason", &why], "the reason");
+    let long = "x".repeat(5_000);
+    let said = place.say(&["runs", "stop", &run, "--reason", &long]);
+    assert!(said.code == 1 && said.err.contains("EP0213"), "{said:?}");
+    place.ok(&["runs", "stop", &run, "--reason", "enough"]);
+    assert!(!holds(&place.home(), secret.as_bytes()) && !holds(&place.home(), long.as_bytes()));
+}

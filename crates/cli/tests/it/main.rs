@@ -9,6 +9,7 @@ mod console;
 mod environment;
 mod examples;
 mod files;
+mod holder;
 mod ledger;
 mod machine;
 mod runs;

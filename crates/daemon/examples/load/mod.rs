@@ -10,7 +10,7 @@ use std::sync::Arc;
 use eparch_daemon::SystemClock;
 use eparch_daemon::driver::{Core, Input};
 use eparch_daemon::journal::{Journal as _, LedgerJournal};
-use eparch_domain::{Clock, Digest, Moment, Name, RunId, Tier};
+use eparch_domain::{Clock, Digest, Name, RunId, Tier};
 use eparch_governor::{Check, Effect, Ended, Event, Key, Operator, OperatorRole, Outcome, RunRequest, Usage};
 use eparch_ledger::{EffectRef, Ledger, Settings};
 use eparch_pipeline::{Catalogue, Known, Pipeline, check};
@@ -35,7 +35,7 @@ impl Load {
     /// Opens the ledger of a home; `requester` asks for the runs, and becomes the first operator where nobody is known
     /// yet.
     pub(crate) fn open(home: &Path, requester: &str) -> Load {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::after(Moment::default()));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::after(&[]));
         let ledger = Ledger::open(&Settings::in_home(home), clock.now().wall, "bench");
         let ledger = Arc::new(ledger.expect("a folder that nobody holds"));
         let epoch = ledger.epoch();
@@ -44,7 +44,7 @@ impl Load {
         let core = Core::recover(journal, tenant, epoch).expect("a sound journal");
         let pipeline = pipeline();
         let mut load = Load {
-            clock: Arc::new(SystemClock::after(core.last())),
+            clock: Arc::new(SystemClock::after(&[core.last()])),
             core,
             epoch,
             requester: Name::new(requester).expect("a word"),

@@ -13,8 +13,9 @@ use eparch_ledger::views::ApprovalView;
 use serde::Deserialize;
 
 use super::problem::Problem;
-use super::wire::{Answer, Signed};
-use super::{App, Body, Caller, body, not_found};
+use super::secrets::refuse_secret;
+use super::wire::{Answer, Decided, Signed};
+use super::{App, Body, Caller, body, not_found, shown};
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -57,8 +58,9 @@ async fn answer(
     Caller(caller): Caller,
     Path(gate): Path<GateId>,
     asked: Body<Answer>,
-) -> Result<Json<ApprovalView>, Problem> {
+) -> Result<Json<Decided<ApprovalView>>, Problem> {
     let asked = body(asked)?;
+    refuse_secret("the rationale", &asked.rationale)?;
     let (by, signed) = match &asked.signed {
         None => (caller.name, None),
         Some(signed) => (signed.by.clone(), Some(prove(&app, gate, &asked, signed).await?)),
@@ -71,8 +73,8 @@ async fn answer(
         subject: asked.subject,
         rationale: asked.rationale,
     };
-    app.decide_event(Event::GateAnswered(answer)).await?;
-    find(&app, gate).await.map(Json)
+    let done = app.decide_event(Event::GateAnswered(answer)).await?;
+    Ok(shown(&done, find(&app, gate).await))
 }
 
 /// A signed answer is proven by the key its operator was made known with, whoever carries it here. The governor is told

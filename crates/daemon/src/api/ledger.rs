@@ -35,8 +35,12 @@ async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Ready>) {
         version: ENGINE.to_owned(),
         epoch: health.epoch,
         seq: *app.tools.head.borrow(),
+        ledger_failure: health
+            .failure
+            .as_ref()
+            .map(|failure| in_full(failure))
+            .or_else(|| live_runs.as_ref().err().map(ToString::to_string)),
         live_runs: live_runs.unwrap_or_default(),
-        ledger_failure: health.failure.as_ref().map(|failure| in_full(failure)),
         anchors_behind: health.anchors.iter().filter_map(behind).collect(),
         notices: notices(&app, &health),
         settings: Some(app.tools.settings),

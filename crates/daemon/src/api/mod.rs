@@ -4,10 +4,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::{Json, Router};
 use eparch_domain::{Digest, LedgerTime, Name, limits};
 use eparch_governor::{Answer, Event, Key, Operator, OperatorRole, Refusal};
 use eparch_ledger::Reader;
@@ -16,14 +16,16 @@ use eparch_ledger::views::Views;
 use crate::driver::{Done, Handle, Input};
 use crate::perform::Tools;
 use problem::Problem;
+use wire::Decided;
 
 mod approvals;
 mod events;
 mod ledger;
 mod logs;
-mod operators;
+pub(crate) mod operators;
 pub(crate) mod problem;
 mod runs;
+mod secrets;
 pub mod wire;
 
 /// What every handler needs.
@@ -65,11 +67,15 @@ impl App {
         Use(self.clone())
     }
 
+    /// Whether somebody is being answered.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::SeqCst) > 0
+    }
+
     /// Whether nobody has used the holder for `limits::HOLDER_IDLE`.
     pub(crate) fn is_idle(&self) -> bool {
         let last = *self.last_used.lock().unwrap_or_else(PoisonError::into_inner);
-        self.busy.load(Ordering::SeqCst) == 0
-            && self.tools.clock.now().ledger.since(last) >= limits::HOLDER_IDLE
+        !self.is_busy() && self.tools.clock.now().ledger.since(last) >= limits::HOLDER_IDLE
     }
 
     /// Whose key this is.
@@ -178,6 +184,15 @@ async fn count_use(
 ) -> axum::response::Response {
     let _use = app.begin_use();
     next.run(request).await
+}
+
+/// Answers with what a decision made of something. What is durable is not told to have failed because a read model is not
+/// well.
+fn shown<T>(done: &Done, found: Result<T, Problem>) -> Json<Decided<T>> {
+    Json(match found {
+        Ok(found) => Decided::Shown(found),
+        Err(problem) => Decided::Unseen { decided: done.seq, read_models: problem.title },
+    })
 }
 
 /// A body that must be JSON of a known shape.

@@ -13,6 +13,7 @@ use super::approvals::unhex;
 use super::problem::Problem;
 use super::wire::{AddOperator, OperatorView};
 use super::{App, Body, Caller, body};
+use crate::driver::{Handle, SubmitError};
 use crate::home::DraftKey;
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -78,23 +79,59 @@ async fn add(
         key,
     };
     let shown = view(&operator);
-    decide_with_key(&app, Event::OperatorAdded { by: Some(caller.name), operator }, draft).await?;
+    let event = Event::OperatorAdded { by: Some(caller.name), operator };
+    decide_with_key(&app, event, &asked.name, draft).await?;
     Ok((StatusCode::CREATED, Json(shown)))
 }
 
 /// Has something about an operator decided whose new key is a draft so far: it replaces the old one once that is durable,
 /// and is forgotten when it is refused. What a crash leaves in between is settled when the home is held again.
-async fn decide_with_key(app: &App, event: Event, draft: Option<DraftKey>) -> Result<(), Problem> {
+async fn decide_with_key(
+    app: &App,
+    event: Event,
+    name: &Name,
+    draft: Option<DraftKey>,
+) -> Result<(), Problem> {
     let decided = app.decide_event(event).await;
     match (decided, draft) {
         (Ok(_), Some(draft)) => draft.keep().map_err(home_problem),
         (Ok(_), None) => Ok(()),
-        // A refusal is final. Whether anything else happened is known only to the ledger: the draft waits for it.
+        // A refusal is final.
         (Err(problem), Some(draft)) if problem.status < 500 => {
             draft.forget();
             Err(problem)
         }
-        (Err(problem), _) => Err(problem),
+        // Whether anything else happened is known only to the ledger: the draft waits for it.
+        (Err(problem), Some(draft)) => {
+            tokio::spawn(settle(app.driver.clone(), name.clone(), draft));
+            Err(problem)
+        }
+        (Err(problem), None) => Err(problem),
+    }
+}
+
+/// Puts a draft in force, or forgets it, once the governor says again which key it knows.
+pub(crate) async fn settle(driver: Handle, name: Name, draft: DraftKey) {
+    let known = loop {
+        let asked = name.clone();
+        let known = driver.glance(move |governor| {
+            let operator = governor.operators().find(|known| known.name == asked);
+            operator.map(|known| known.key.clone())
+        });
+        match known.await {
+            Ok(known) => break known,
+            // The next holder settles it when it begins.
+            Err(SubmitError::Gone) => return,
+            Err(_) => tokio::time::sleep(limits::LEDGER_RETRY.as_duration()).await,
+        }
+    };
+    match known {
+        Some(Key::Home { hash }) if hash == draft.hash() => {
+            if let Err(problem) = draft.keep() {
+                crate::holder::note(&format!("the new key of {name} is not in its place: {problem}"));
+            }
+        }
+        _ => draft.forget(),
     }
 }
 
@@ -116,7 +153,7 @@ async fn rotate(
     let draft = app.tools.home.draft_operator_key(&name).map_err(home_problem)?;
     let key = Key::Home { hash: draft.hash() };
     let event = Event::OperatorRotated { by: caller.name, name: name.clone(), key };
-    decide_with_key(&app, event, Some(draft)).await?;
+    decide_with_key(&app, event, &name, Some(draft)).await?;
     find(&app, name).await
 }
 

@@ -64,12 +64,13 @@ impl Problem {
 impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Problem {
         let (code, hint) = match error {
-            SubmitError::Ledger(_) => {
-                ("EP0510", "nothing was done; free disk space or repair the disk of the home, then try again")
-            }
+            SubmitError::Ledger(_) => (
+                "EP0510",
+                "nothing was done; free disk space or repair the disk of the home (`eparch doctor` says what is wrong), then try again",
+            ),
             SubmitError::Unknown(_) => {
                 return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "EP0513", &error.to_string()).hint(
-                    "see what became of it before you ask again: `eparch runs list`, `eparch approvals list`",
+                    "see what became of it before you ask again: `eparch runs list`, `eparch approvals list`, `eparch operator list`",
                 );
             }
             SubmitError::Unreadable(_) => {

@@ -8,17 +8,17 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use eparch_domain::redact::redact;
-use eparch_domain::{Name, RunId, RunStatus, StageStatus};
-use eparch_governor::{Answer, Event, Fact, Kept, Lineage, Record, RunRequest};
+use eparch_domain::{Name, RunId, RunStatus, StageStatus, limits};
+use eparch_governor::{Answer, Event, Fact, Kept, Lineage, Record, Refusal, RunRequest};
 use eparch_ledger::views::{RunDetail, RunFilter, RunSummary, StageView};
 use eparch_pipeline::{Known, Pipeline, Work};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::problem::Problem;
-use super::wire::{RetryRun, StartRun, Started, StopRun};
-use super::{App, Body, Caller, body, not_found};
+use super::secrets::{refuse_secret, refuse_secrets_in, refuse_secrets_of};
+use super::wire::{Decided, RetryRun, StartRun, Started, StopRun};
+use super::{App, Body, Caller, body, not_found, shown};
 use crate::driver::{Done, Input};
 use crate::home::random_bits;
 
@@ -44,7 +44,8 @@ async fn start(
     let names = pipeline.env_names();
     let env: BTreeMap<String, String> =
         asked.env.into_iter().filter(|(key, _)| names.contains(key)).collect();
-    no_secrets(&inputs, &env)?;
+    let key = asked.idempotency_key.as_deref().unwrap_or_default();
+    no_secrets(&inputs, &env, [("the project's folder", &asked.root), ("the idempotency key", key)])?;
     let request = RunRequest {
         run: RunId::from_bits(random_bits()),
         pipeline: pipeline.digest(),
@@ -62,18 +63,18 @@ async fn start(
 }
 
 /// What a run is asked for with is written into the ledger, where no secret may be (G8).
-fn no_secrets(inputs: &BTreeMap<String, Value>, env: &BTreeMap<String, String>) -> Result<(), Problem> {
-    let inputs = inputs.iter().filter_map(|(name, value)| Some(("input", name, value.as_str()?)));
-    let env = env.iter().map(|(name, value)| ("variable", name, value.as_str()));
-    match inputs.chain(env).find(|(_, _, value)| redact(value, &[]) != **value) {
-        None => Ok(()),
-        Some((what, name, _)) => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "EP0224",
-            &format!("the {what} {name} holds what looks like a secret"),
-        )
-        .hint("what a run is asked for with is recorded; a secret has no place in it")),
+fn no_secrets(
+    inputs: &BTreeMap<String, Value>,
+    env: &BTreeMap<String, String>,
+    asked: [(&str, &str); 2],
+) -> Result<(), Problem> {
+    for (name, value) in inputs {
+        refuse_secrets_in(&format!("the input {name}"), value)?;
     }
+    for (name, value) in env {
+        refuse_secret(&format!("the variable {name}"), value)?;
+    }
+    asked.into_iter().try_for_each(|(what, text)| refuse_secret(what, text))
 }
 
 /// Checks the pipeline here as well: whoever sent it may be another version, or nobody's friend.
@@ -86,11 +87,13 @@ async fn compile(app: &Arc<App>, asked: StartRun) -> Result<(StartRun, Arc<Pipel
     let task = tokio::task::spawn_blocking(move || {
         let catalogue = eparch_pipeline::Catalogue::built_in();
         let checked = eparch_pipeline::check(&asked.file, &asked.pipeline, &catalogue, &known);
-        (asked, checked)
+        let clean = checked.pipeline.as_ref().map_or(Ok(()), refuse_secrets_of);
+        (asked, checked, clean)
     });
-    let (asked, checked) = task
+    let (asked, checked, clean) = task
         .await
         .map_err(|problem| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0531", &problem.to_string()))?;
+    clean?;
     match checked.pipeline.clone() {
         Some(mut pipeline) => {
             // A shorter time is a narrower request; a longer one than its author allowed is not to be had.
@@ -185,11 +188,17 @@ async fn stop(
     Caller(caller): Caller,
     Path(id): Path<RunId>,
     asked: Body<StopRun>,
-) -> Result<Json<RunDetail>, Problem> {
+) -> Result<Json<Decided<RunDetail>>, Problem> {
     let reason = body(asked)?.reason;
+    // The entry keeps it whole, whatever the run shows of it.
+    if reason.len() > limits::RATIONALE_BYTES {
+        let (what, bytes, limit) = ("the reason".to_owned(), reason.len(), limits::RATIONALE_BYTES);
+        return Err(Problem::from(&Refusal::TooLarge { what, bytes, limit }));
+    }
+    refuse_secret("the reason", &reason)?;
     let reason = if reason.is_empty() { format!("stopped by {}", caller.name) } else { reason };
-    app.decide_event(Event::StopRequested { run: id, by: caller.name, reason }).await?;
-    find(&app, id).await.map(Json)
+    let done = app.decide_event(Event::StopRequested { run: id, by: caller.name, reason }).await?;
+    Ok(shown(&done, find(&app, id).await))
 }
 
 async fn retry(

@@ -50,6 +50,21 @@ pub struct Started {
     pub seq: u64,
 }
 
+/// What something that was decided is like now. It counts whatever can be shown of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Decided<T> {
+    /// As the read models show it.
+    Shown(T),
+    /// The read models are not well.
+    Unseen {
+        /// The entry it was decided in.
+        decided: u64,
+        /// What is wrong with the read models.
+        read_models: String,
+    },
+}
+
 /// A run to stop.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -11,6 +11,7 @@ use eparch_ledger::{Append, Appended, Document, Entry, Snapshot};
 use eparch_pipeline::{Catalogue, Known, Pipeline, check};
 
 use super::*;
+use crate::home::Home;
 
 /// A journal in memory that is as strict as the ledger: what is acknowledged must be due.
 #[derive(Clone, Default)]
@@ -130,6 +131,7 @@ enum Told {
     Began(u64),
     Do(Option<EffectRef>, Effect),
     Stopped,
+    Unable(String),
 }
 
 struct Ear(Sender<Told>);
@@ -143,6 +145,10 @@ impl Shell for Ear {
 
     fn perform(&mut self, at: Option<EffectRef>, effect: &Effect) {
         let _ = self.0.send(Told::Do(at, effect.clone()));
+    }
+
+    fn unable(&mut self, why: &str) {
+        let _ = self.0.send(Told::Unable(why.to_owned()));
     }
 
     fn stopped(&mut self, _: &JournalError) {
@@ -346,6 +352,75 @@ fn a_stopped_tenant_notices_by_itself_that_its_disk_is_well_again() {
     // Nobody says anything from here on.
     assert_eq!(driven.began(), 2);
     assert_eq!(driven.end().boots(), 2);
+}
+
+#[test]
+fn a_key_whose_decision_was_open_is_settled_once_the_ledger_says_what_became_of_it() {
+    let ada = Name::new("ada").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    for written in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::create(&folder.path().join("home"), &ada).unwrap();
+        let hash = |home: &Home| Digest::of(home.operator_key(&ada).unwrap().as_bytes());
+        let driven = drive(Memory::default());
+        driven.began();
+        driven.agents();
+        let (old, draft) = (hash(&home), home.draft_operator_key(&ada).unwrap());
+        let new = draft.hash();
+        {
+            let mut kept = driven.journal.kept();
+            (kept.fails_in, kept.writes_all_the_same, kept.stays_shut) = (Some(0), written, 1);
+        }
+        let key = Key::Home { hash: new };
+        let rotated = Event::OperatorRotated { by: ada.clone(), name: ada.clone(), key };
+        let open = driven.handle.decide(rotated.into()).unwrap_err();
+        assert!(matches!(open, SubmitError::Unknown(_)), "{open}");
+        runtime.block_on(crate::api::operators::settle(driven.handle.clone(), ada.clone(), draft));
+        assert_eq!(hash(&home), if written { new } else { old });
+        driven.end();
+    }
+}
+
+#[test]
+fn a_stopped_tenant_says_why_it_cannot_be_rebuilt() {
+    let driven = drive(Memory::default());
+    driven.began();
+    driven.agents();
+    {
+        let mut kept = driven.journal.kept();
+        (kept.fails_in, kept.leaves) = (Some(0), Some(Left::Nothing));
+        kept.documents.clear();
+    }
+    driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
+    let refused = driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
+    assert!(refused.to_string().contains(&three().digest().to_string()), "{refused}");
+    let told = driven.next(|told| if let Told::Unable(why) = told { Some(why) } else { None });
+    assert!(told.contains("definition"), "{told}");
+    driven.end();
+}
+
+#[test]
+fn a_stopped_tenant_is_left_alone_by_whoever_only_looks_now_and_then() {
+    let journal = Memory::default();
+    let (to, told) = channel();
+    let (mut driver, _handle) = Driver::new(core(&journal), 8, Arc::new(ManualClock::default()), |_| Ear(to));
+    driver.begin_epoch();
+    (journal.kept().fails_in, journal.kept().stays_shut) = (Some(0), 1);
+    driver.turn(vec![(Event::ClockTurned.into(), None)]);
+    let (due, boots) = (driver.retry_at, journal.boots());
+    let look = |driver: &mut Driver<Memory, Ear>, retry| {
+        let (to, seen) = channel();
+        let look: Look = Box::new(move |governor| to.send(governor.is_ok()).unwrap());
+        driver.take(Message::Look(look, retry), &mut Vec::new());
+        seen.recv().unwrap()
+    };
+    for _ in 0..10 {
+        assert!(!look(&mut driver, Retry::InTime));
+    }
+    assert_eq!((driver.retry_at, journal.boots()), (due, boots), "neither tried nor put off");
+    assert!(look(&mut driver, Retry::Now));
+    assert_eq!(journal.boots(), boots + 1);
+    drop(told);
 }
 
 #[test]
