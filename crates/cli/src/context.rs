@@ -136,6 +136,11 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A value as one line of JSON that does nothing to a terminal.
+pub(crate) fn json_line(value: &impl Serialize) -> String {
+    escaped(&serde_json::to_string(value).expect("an answer is plain data"))
+}
+
 /// The same JSON with the control characters escaped that JSON leaves as they are and terminals obey (U+007F to U+009F).
 pub(crate) fn escaped(json: &str) -> String {
     let mut text = String::with_capacity(json.len());

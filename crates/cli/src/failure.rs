@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use eparch_daemon::{CallError, ConfigError, HomeError, Problem};
 use serde_json::json;
 
+use crate::context::json_line;
 use crate::output::{errln, outln};
 use crate::paint;
 
@@ -80,7 +81,7 @@ impl Failure {
             if !self.detail.is_empty() {
                 error["detail"] = self.detail.clone().into();
             }
-            outln!("{}", json!({ "error": error }));
+            outln!("{}", json_line(&json!({ "error": error })));
         } else {
             self.print();
         }

@@ -25,6 +25,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(15);
 /// A holder that is leaving needs a moment before another can take its place.
 const START_AGAIN: Duration = Duration::from_millis(200);
 
+/// What is to be done when nobody knows whether something was.
+const MAY_BE_DONE: &str = "it may have been done: look at `eparch operator list`, `eparch runs list` or \
+                           `eparch approvals list --all` before you ask again";
+
 /// How long a process may hold a home without a door before it is named: one that begins or leaves needs less.
 const MUTE_FOR: Duration = Duration::from_secs(3);
 
@@ -147,6 +151,9 @@ impl<'c> Desk<'c> {
                     // One that is leaving is not asked again at once.
                     tokio::time::sleep(LOOK_AGAIN).await;
                     self.ensure_holder().await?;
+                }
+                Err(lost @ CallError::Lost(_)) if !worth_it(&lost) => {
+                    return Err(Failure::from(lost).hint(MAY_BE_DONE));
                 }
                 result => return result.map_err(Failure::from),
             }

@@ -27,7 +27,7 @@ pub use config::{
 };
 pub use holder::{HoldError, HoldOptions, TENANT, hold};
 pub use home::{DraftKey, Home, HomeError, LOCAL_HOME, random_bits};
-pub use live_events::{Broadcast, LiveEvent};
+pub use live_events::{Broadcast, END, LiveEvent};
 
 use std::collections::BTreeSet;
 

@@ -12,8 +12,8 @@ use crate::driver::Done;
 /// Events kept for a watcher that is slow; one that is slower catches up from the ledger.
 const BACKLOG: usize = 4_096;
 
-/// The kind of what ends a stream; no event of it is ever sent.
-pub(crate) const END: &str = "end";
+/// The kind of the last line of a stream that its holder ends; `data.reason` says why. The holder goes on.
+pub const END: &str = "end";
 
 /// One event, as `/ws` and `/api/events` send it (interface.md 4).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,13 @@ pub struct LiveEvent {
     pub kind: String,
     /// What exactly.
     pub data: Value,
+}
+
+impl LiveEvent {
+    /// The last line of a stream.
+    pub(crate) fn end(why: Value) -> LiveEvent {
+        LiveEvent { seq: 0, ts: Timestamp::default(), kind: END.to_owned(), data: why }
+    }
 }
 
 /// Where events are told.
@@ -58,9 +65,8 @@ impl Broadcast {
     }
 
     /// Ends every stream: whoever watches asks again, and is told how the ledger is.
-    pub(crate) fn stopped(&self) {
-        let event = LiveEvent { seq: 0, ts: Timestamp::default(), kind: END.to_owned(), data: Value::Null };
-        let _ = self.to.send(event);
+    pub(crate) fn stopped(&self, why: &str) {
+        let _ = self.to.send(LiveEvent::end(json!({ "reason": "ledger", "detail": why })));
     }
 
     /// Tells a captured line.

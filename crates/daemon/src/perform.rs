@@ -110,7 +110,7 @@ impl Shell for Performer {
         for live in ended {
             self.aside(move |job| job.release(live, 0));
         }
-        self.tools.broadcast.stopped();
+        self.tools.broadcast.stopped(&why.to_string());
     }
 }
 

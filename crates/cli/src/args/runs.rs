@@ -23,7 +23,7 @@ pub(crate) struct ListRuns {
     pub(crate) live: bool,
     /// How many at most
     #[arg(short = 'n', long, value_name = "N")]
-    pub(crate) limit: Option<usize>,
+    pub(crate) limit: Option<u32>,
 }
 
 #[derive(Debug, Subcommand)]

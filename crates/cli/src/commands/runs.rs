@@ -3,20 +3,23 @@
 use std::collections::BTreeMap;
 
 use eparch_daemon::wire::{Decided, RetryRun, RunLogLine, Started, StopRun};
-use eparch_daemon::{CallError, LiveEvent};
+use eparch_daemon::{CallError, END, LiveEvent, random_bits};
 use eparch_domain::{Name, RunId, Timestamp};
 use eparch_ledger::views::{RunDetail, RunSummary};
 use serde_json::{Value, json};
 
 use super::run::{check_approver, tell_started};
 use crate::args::{ListRuns, OneRun, Runs, RunsArgs};
-use crate::context::{Context, print_json};
+use crate::context::{Context, json_line, print_json};
 use crate::failure::{Failure, exit};
 use crate::holder::Desk;
 use crate::output::outln;
 use crate::table::{Table, plain};
 use crate::watch::{self, From, Interrupts};
 use crate::{paint, when};
+
+/// Runs asked for at once.
+const RUNS_AT_ONCE: usize = 1_000;
 
 /// `eparch runs …`.
 pub(crate) async fn carry_out(context: &Context, asked: RunsArgs) -> Result<u8, Failure> {
@@ -35,7 +38,8 @@ pub(crate) async fn carry_out(context: &Context, asked: RunsArgs) -> Result<u8, 
             check_approver(&desk, how.approve_as.as_ref())?;
             let run = find(&desk, &run).await?;
             let interrupts = Interrupts::listen()?;
-            let started: Started = desk.post(&format!("/api/runs/{run}/retry"), &RetryRun { from }).await?;
+            let again = RetryRun { from, idempotency_key: Some(format!("{:032x}", random_bits())) };
+            let started: Started = desk.post_again(&format!("/api/runs/{run}/retry"), &again).await?;
             if how.detach {
                 tell_started(context, &started)?;
                 return Ok(exit::DONE);
@@ -65,8 +69,7 @@ async fn find(desk: &Desk<'_>, asked: &OneRun) -> Result<RunId, Failure> {
 }
 
 async fn list(context: &Context, desk: &Desk<'_>, asked: &ListRuns) -> Result<u8, Failure> {
-    let limit = asked.limit.unwrap_or(50);
-    let runs: Vec<RunSummary> = desk.get(&format!("/api/runs?live={}&limit={limit}", asked.live)).await?;
+    let runs = newest(desk, asked.live, asked.limit.unwrap_or(50)).await?;
     if context.is_json() {
         print_json(&runs)?;
         return Ok(exit::DONE);
@@ -96,6 +99,22 @@ async fn list(context: &Context, desk: &Desk<'_>, asked: &ListRuns) -> Result<u8
     }
     table.print();
     Ok(exit::DONE)
+}
+
+/// So many runs, the newest first; the holder gives a thousand at once.
+async fn newest(desk: &Desk<'_>, live: bool, limit: u32) -> Result<Vec<RunSummary>, Failure> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut runs: Vec<RunSummary> = Vec::new();
+    loop {
+        let page = (limit - runs.len()).min(RUNS_AT_ONCE);
+        let before = runs.last().map(|run| format!("&before={}", run.pipeline_id)).unwrap_or_default();
+        let more: Vec<RunSummary> = desk.get(&format!("/api/runs?live={live}&limit={page}{before}")).await?;
+        let is_last = more.len() < page;
+        runs.extend(more);
+        if is_last || runs.len() >= limit {
+            return Ok(runs);
+        }
+    }
 }
 
 async fn show(context: &Context, desk: &Desk<'_>, asked: &OneRun) -> Result<u8, Failure> {
@@ -182,6 +201,8 @@ async fn logs(
     let mut over = !follow || detail.summary.status.is_terminal();
     while !over && crate::output::is_read() {
         match stream.next::<LiveEvent>().await {
+            // The holder goes on: its stream ends by itself, and is opened again.
+            Ok(Some(event)) if event.kind == END => watch::take_end(&event)?,
             Ok(Some(event)) => {
                 over = event.kind == "run_changed" && event.data.get("status").is_some_and(is_terminal);
                 let of_stage = event.data.get("stage").and_then(Value::as_str);
@@ -244,7 +265,7 @@ fn is_terminal(status: &Value) -> bool {
 fn print_line(context: &Context, line: &Value) {
     let text = |key: &str| line.get(key).and_then(Value::as_str).unwrap_or_default();
     if context.is_json() {
-        outln!("{line}");
+        outln!("{}", json_line(line));
     } else {
         outln!("{} {} {}", text("stage"), paint::out().faint("|"), paint::harmless(text("line")));
     }

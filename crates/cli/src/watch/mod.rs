@@ -14,13 +14,13 @@ use std::io::{IsTerminal as _, stderr};
 use std::time::{Duration, Instant};
 
 use eparch_daemon::wire::{Decided, StopRun};
-use eparch_daemon::{CallError, Lines, LiveEvent};
+use eparch_daemon::{CallError, END, Lines, LiveEvent};
 use eparch_domain::{GateId, Name, RunId, Timestamp};
 use eparch_governor::GatePurpose;
 use eparch_ledger::views::RunDetail;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::context::Context;
+use crate::context::{Context, json_line};
 use crate::failure::{Failure, exit};
 use crate::holder::Desk;
 use crate::output::{errln, outln};
@@ -82,6 +82,10 @@ pub(crate) async fn watch(
     while !watcher.model.has_ended() {
         match watcher.follow(&mut stream, &mut place, interrupts).await {
             Ok(Over::Ended) => {}
+            Ok(Over::Paused) => {
+                watcher.aside("The ledger could not be written for a moment; the holder goes on.");
+                stream = desk.stream(&place.path()).await?;
+            }
             Ok(Over::HolderGone) => {
                 deaths.push_back(Instant::now());
                 deaths.retain(|at| at.elapsed() < DEATHS_WITHIN);
@@ -149,7 +153,19 @@ impl Place {
 /// Why a stream was left.
 enum Over {
     Ended,
+    /// The holder ended the stream, and goes on itself.
+    Paused,
     HolderGone,
+}
+
+/// Takes in the last line of a stream that its holder ended: an error when asking again would not help.
+pub(crate) fn take_end(event: &LiveEvent) -> Result<(), Failure> {
+    let text = |key: &str| event.data.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+    match text("reason") {
+        "unreadable" => Err(Failure::new("EP0719", format!("the ledger cannot be read: {}", text("detail")))
+            .hint("`eparch ledger verify` says what is wrong, and where")),
+        _ => Ok(()),
+    }
 }
 
 /// Where progress is shown.
@@ -222,6 +238,10 @@ impl Watcher<'_> {
             self.converse().await?;
             tokio::select! {
                 event = stream.next::<LiveEvent>() => match event {
+                    Ok(Some(event)) if event.kind == END => {
+                        take_end(&event)?;
+                        return Ok(Over::Paused);
+                    }
                     Ok(Some(event)) => {
                         if place.is_new(&event, &mut heard) {
                             self.hear(&event);
@@ -244,7 +264,7 @@ impl Watcher<'_> {
             return;
         }
         if let Screen::Json = self.screen {
-            outln!("{}", serde_json::to_string(event).expect("an event is plain data"));
+            outln!("{}", json_line(event));
         }
         match &news {
             News::GateOpened { gate } => self.asking.push_back(*gate),
@@ -336,7 +356,7 @@ impl Watcher<'_> {
         match &self.screen {
             Screen::Json => {
                 let result = summary::to_json(&detail, code, self.interrupted, (first, last));
-                outln!("{result}");
+                outln!("{}", json_line(&result));
             }
             Screen::Lines { .. } => summary::print(&detail, None, self.desk, (first, last)),
             Screen::Quiet | Screen::Tree(_) => {

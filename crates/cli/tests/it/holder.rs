@@ -92,6 +92,29 @@ fn g1_a_ledger_that_cannot_be_written_is_told_as_that() {
 }
 
 #[test]
+fn a_ledger_that_fails_is_not_told_as_a_holder_that_died() {
+    let place = Place::new();
+    place.ok(&["init", "--owner", "ada"]);
+    let mut child = held_by_a_child(&place);
+    let gate =
+        "name: gated\nstages:\n  - name: review\n    type: gate\n    config: {approvers: [team-lead]}\n";
+    let run = place.ok(&["run", &place.file("gate.yaml", gate), "--detach"]).trim().to_owned();
+    let watch = place.start(&["runs", "resume", &run]);
+    watch.until_told("gated");
+    let holder = place.holder().unwrap();
+    limit(holder, Some(1));
+    assert_eq!(place.say(&["runs", "stop", &run]).code, 69);
+    let said = watch.end();
+    // Asked again, the holder says what is wrong with it.
+    assert!(said.code == 69 && said.err.contains("EP0510"), "{said:?}");
+    assert!(!said.err.contains("went away") && said.err.contains("the holder goes on"), "{said:?}");
+    limit(holder, None);
+    place.ok(&["runs", "stop", &run]);
+    kill_process(holder, Signal::TERM).unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
 fn what_was_decided_is_not_told_to_have_failed_when_only_the_read_models_are_unwell() {
     let place = Place::new();
     let run = waiting(&place);

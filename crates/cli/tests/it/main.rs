@@ -6,6 +6,7 @@ mod agents;
 mod approvals;
 mod bounds;
 mod console;
+mod door;
 mod environment;
 mod examples;
 mod files;

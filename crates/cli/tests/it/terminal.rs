@@ -176,3 +176,17 @@ fn a_run_outlives_the_terminal_it_was_started_from() {
     place.ok(&["runs", "resume", "--last"]);
     assert!(place.ok(&["runs", "logs", "--last"]).contains("only | over"));
 }
+
+#[test]
+fn json_lines_do_nothing_to_the_terminal_that_shows_them() {
+    let place = Place::new();
+    let file = place.file("p.yaml", &one_stage("printf 'a\\302\\23331mb\\n'"));
+    let streams = [
+        place.ok(&["run", &file, "--format", "json"]),
+        place.ok(&["runs", "logs", "--last", "--format", "json"]),
+        place.say(&["runs", "show", "a\u{9b}31m", "--format", "json"]).out,
+    ];
+    for stream in streams {
+        assert!(!stream.contains('\u{9b}') && stream.contains("\\u009b31m"), "{stream}");
+    }
+}

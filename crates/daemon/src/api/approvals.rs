@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -12,10 +12,11 @@ use eparch_governor::{Event, GateAnswer, Key, SignedAnswer};
 use eparch_ledger::views::ApprovalView;
 use serde::Deserialize;
 
+use super::extract::{Body, Path, Query, body};
 use super::problem::Problem;
 use super::secrets::refuse_secret;
 use super::wire::{Answer, Decided, Signed};
-use super::{App, Body, Caller, body, not_found, shown};
+use super::{App, Caller, not_found, shown};
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()

@@ -4,19 +4,22 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use eparch_domain::RunId;
 use eparch_governor::Record;
 use serde::Deserialize;
+use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::extract::Query;
 use super::problem::Problem;
 use super::{App, Caller};
+use crate::agents::prepare::in_full;
 use crate::driver::Done;
 use crate::live_events::{END, LiveEvent, events_of};
 
@@ -79,7 +82,7 @@ async fn send_all(app: &Arc<App>, query: &EventQuery, to: &Sender) -> Result<(),
             () = alive => { to.send(Ok(Bytes::from_static(b"\n"))).await.map_err(|_| Gone)?; continue }
         };
         match event {
-            Ok(event) if event.kind == END => return Ok(()),
+            Ok(event) if event.kind == END => return send(query, to, &event).await,
             Ok(event) if event.kind == "log" => send(query, to, &event).await?,
             Ok(event) => {
                 if place.is_new(event.seq) {
@@ -115,18 +118,25 @@ impl Place {
 
 /// Sends what the ledger holds after a place. What cannot be read ends the stream: a gap would not be seen.
 async fn catch_up(app: &Arc<App>, query: &EventQuery, to: &Sender, place: &mut Place) -> Result<(), Gone> {
-    let mut from = if place.events == usize::MAX { place.entry + 1 } else { place.entry };
+    let mut from = if place.events == usize::MAX { place.entry.saturating_add(1) } else { place.entry };
     loop {
         let app = app.clone();
         let page =
             tokio::task::spawn_blocking(move || app.tools.ledger.read().page(&app.tools.tenant, from, PAGE));
-        let Ok(Ok(page)) = page.await else { return Err(Gone) };
+        let page = match page.await {
+            Ok(Ok(page)) => page,
+            Ok(Err(problem)) => return unreadable(query, to, from, &in_full(&problem)).await,
+            Err(problem) => return unreadable(query, to, from, &problem.to_string()).await,
+        };
         if page.is_empty() {
             return Ok(());
         }
         for entry in page {
             from = entry.seq + 1;
-            let record = Record::from_bytes(&entry.body).map_err(|_| Gone)?;
+            let record = match Record::from_bytes(&entry.body) {
+                Ok(record) => record,
+                Err(problem) => return unreadable(query, to, entry.seq, &problem.to_string()).await,
+            };
             let had = if entry.seq == place.entry { place.events } else { 0 };
             for event in events_of(&Done { seq: entry.seq, record: Arc::new(record) }).into_iter().skip(had) {
                 send(query, to, &event).await?;
@@ -134,6 +144,13 @@ async fn catch_up(app: &Arc<App>, query: &EventQuery, to: &Sender, place: &mut P
             *place = Place { entry: entry.seq, events: usize::MAX };
         }
     }
+}
+
+/// Ends the stream at an entry that cannot be read.
+async fn unreadable(query: &EventQuery, to: &Sender, entry: u64, why: &str) -> Result<(), Gone> {
+    let why = json!({ "reason": "unreadable", "detail": format!("entry {entry}: {why}") });
+    send(query, to, &LiveEvent::end(why)).await?;
+    Err(Gone)
 }
 
 async fn send(query: &EventQuery, to: &Sender, event: &LiveEvent) -> Result<(), Gone> {

@@ -20,6 +20,7 @@ use wire::Decided;
 
 mod approvals;
 mod events;
+mod extract;
 mod ledger;
 mod logs;
 pub(crate) mod operators;
@@ -171,6 +172,9 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .merge(operators::routes())
         .merge(events::routes())
         .merge(ledger::routes())
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "EP0522", "there is no such method on this route")
+        })
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "EP0522", "there is no such route") })
         .layer(DefaultBodyLimit::max(limits::PIPELINE_BYTES * 2))
         .layer(axum::middleware::from_fn_with_state(app.clone(), count_use))
@@ -193,14 +197,6 @@ fn shown<T>(done: &Done, found: Result<T, Problem>) -> Json<Decided<T>> {
         Ok(found) => Decided::Shown(found),
         Err(problem) => Decided::Unseen { decided: done.seq, read_models: problem.title },
     })
-}
-
-/// A body that must be JSON of a known shape.
-pub(crate) type Body<T> = Result<axum::Json<T>, axum::extract::rejection::JsonRejection>;
-
-pub(crate) fn body<T>(body: Body<T>) -> Result<T, Problem> {
-    body.map(|axum::Json(body)| body)
-        .map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, "EP0523", &rejection.body_text()))
 }
 
 pub(crate) fn not_found(what: &str) -> Problem {

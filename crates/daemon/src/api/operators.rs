@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
@@ -10,9 +10,10 @@ use eparch_domain::{Digest, Name, limits};
 use eparch_governor::{Event, Key, Operator};
 
 use super::approvals::unhex;
+use super::extract::{Body, Path, body};
 use super::problem::Problem;
 use super::wire::{AddOperator, OperatorView};
-use super::{App, Body, Caller, body};
+use super::{App, Caller};
 use crate::driver::{Handle, SubmitError};
 use crate::home::DraftKey;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -15,10 +15,11 @@ use eparch_pipeline::{Known, Pipeline, Work};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::extract::{Body, Path, Query, body};
 use super::problem::Problem;
 use super::secrets::{refuse_secret, refuse_secrets_in, refuse_secrets_of};
 use super::wire::{Decided, RetryRun, StartRun, Started, StopRun};
-use super::{App, Body, Caller, body, not_found, shown};
+use super::{App, Caller, not_found, shown};
 use crate::driver::{Done, Input};
 use crate::home::random_bits;
 
@@ -207,7 +208,8 @@ async fn retry(
     Path(id): Path<RunId>,
     asked: Body<RetryRun>,
 ) -> Result<Response, Problem> {
-    let from = body(asked)?.from;
+    let RetryRun { from, idempotency_key } = body(asked)?;
+    refuse_secret("the idempotency key", idempotency_key.as_deref().unwrap_or_default())?;
     let earlier = find(&app, id).await?;
     if !earlier.summary.status.is_terminal() {
         return Err(Problem::new(StatusCode::CONFLICT, "EP0223", &format!("{id} has not ended"))
@@ -232,7 +234,7 @@ async fn retry(
         requester: caller.name,
         grant: Some(earlier.summary.tier),
         root: earlier.root,
-        idempotency_key: None,
+        idempotency_key,
         lineage: Some(lineage),
     };
     let name = pipeline.name.clone();

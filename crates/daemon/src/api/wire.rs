@@ -80,6 +80,9 @@ pub struct StopRun {
 pub struct RetryRun {
     /// The stage to begin with.
     pub from: Name,
+    /// A second request with the same key is the same request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
 }
 
 /// An answer at a gate.

@@ -1,0 +1,83 @@
+//! The holder's door, spoken to without the command line.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use serde_json::{Value, json};
+
+use crate::console::{Place, one_stage};
+
+/// What the holder answers: status, kind of the body, body.
+fn ask(place: &Place, method: &str, path: &str, body: &Value) -> (u16, String, Value) {
+    let key = fs::read_to_string(place.home().join("keys/operators/ada.key")).unwrap();
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let mut door = UnixStream::connect(place.home().join("control.sock")).unwrap();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: eparch\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        key.trim(),
+        body.len()
+    );
+    door.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    door.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let kind = head.lines().find_map(|line| line.strip_prefix("content-type: ")).unwrap_or_default();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, kind.to_owned(), serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}")))
+}
+
+#[test]
+fn what_cannot_be_read_of_a_request_is_a_problem_like_any_other() {
+    let place = Place::new();
+    place.ok(&["init", "--owner", "ada"]);
+    place.ok(&["runs", "list"]);
+    let cases = [
+        ("GET", "/api/runs/x", 400, "EP0523"),
+        ("GET", "/api/runs?limit=4294967296", 400, "EP0523"),
+        ("GET", "/api/approvals/x", 400, "EP0523"),
+        ("GET", "/api/events?since=-1", 400, "EP0523"),
+        ("PUT", "/api/runs", 405, "EP0522"),
+        ("GET", "/api/nothing", 404, "EP0522"),
+    ];
+    for (method, path, status, code) in cases {
+        let (said, kind, problem) = ask(&place, method, path, &Value::Null);
+        assert_eq!((said, kind.as_str()), (status, "application/problem+json"), "{method} {path}");
+        assert_eq!(problem["code"], code, "{method} {path}: {problem}");
+    }
+    assert_eq!(place.say(&["runs", "list", "-n", "4294967296"]).code, 64);
+    place.ok(&["runs", "list", "-n", "4294967295"]);
+}
+
+#[test]
+fn a_retry_that_is_asked_for_twice_is_one_run() {
+    let place = Place::new();
+    place.ok(&["init", "--owner", "ada"]);
+    let file = place.file("p.yaml", &one_stage("exit 3"));
+    assert_eq!(place.say(&["run", &file]).code, 1);
+    let first = place.json(&["runs"])[0]["pipeline_id"].as_str().unwrap().to_owned();
+    let again = json!({ "from": "only", "idempotency_key": "the-same" });
+    let path = format!("/api/runs/{first}/retry");
+    let (status, _, one) = ask(&place, "POST", &path, &again);
+    assert_eq!(status, 201, "{one}");
+    let (status, _, two) = ask(&place, "POST", &path, &again);
+    assert_eq!((status, &two["pipeline_id"]), (200, &one["pipeline_id"]), "{two}");
+    assert_eq!(place.json(&["runs"]).as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn whoever_asked_for_what_may_be_done_is_not_told_to_ask_again_blindly() {
+    let place = Place::new();
+    place.ok(&["init", "--owner", "ada"]);
+    // A holder that dies with the request in its hands.
+    let door = UnixListener::bind(place.home().join("control.sock")).unwrap();
+    let dies = std::thread::spawn(move || {
+        let (mut caller, _) = door.accept().unwrap();
+        assert!(caller.read(&mut [0; 16]).unwrap() > 0);
+    });
+    let said = place.say(&["operator", "add", "bob", "--role", "approver"]);
+    dies.join().unwrap();
+    assert!(said.code == 69 && said.err.contains("EP0705"), "{said:?}");
+    assert!(said.err.contains("it may have been done") && !said.err.contains("try again"), "{said:?}");
+}
