@@ -416,13 +416,12 @@ impl AttemptEnd {
         }
     }
 
-    /// Why, for people.
+    /// Why, for people, with the code under which they find what to do.
     pub fn reason(&self) -> String {
         match self {
             AttemptEnd::Completed => String::new(),
-            AttemptEnd::Failed { reason, .. }
-            | AttemptEnd::Cancelled { reason }
-            | AttemptEnd::Revoked { reason } => reason.clone(),
+            AttemptEnd::Failed { code, reason } => format!("{reason} ({code})"),
+            AttemptEnd::Cancelled { reason } | AttemptEnd::Revoked { reason } => reason.clone(),
             AttemptEnd::TimedOut { limit, allowed } => format!("the {limit} timeout of {allowed} passed"),
             AttemptEnd::Interrupted { ran: true } => {
                 "cut off with its holder; what it did outside is unknown".to_owned()

@@ -202,7 +202,9 @@ async fn logs(
     while !over && crate::output::is_read() {
         match stream.next::<LiveEvent>().await {
             // The holder goes on: its stream ends by itself, and is opened again.
-            Ok(Some(event)) if event.kind == END => watch::take_end(&event)?,
+            Ok(Some(event)) if event.kind == END => {
+                watch::take_end(&event)?;
+            }
             Ok(Some(event)) => {
                 over = event.kind == "run_changed" && event.data.get("status").is_some_and(is_terminal);
                 let of_stage = event.data.get("stage").and_then(Value::as_str);

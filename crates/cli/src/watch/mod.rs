@@ -35,9 +35,9 @@ use tree::Tree;
 /// How often the tree is drawn anew: often enough for a spinner.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 
-/// Holders that may go away within [`DEATHS_WITHIN`] before it is given up.
-const DEATHS: usize = 3;
-const DEATHS_WITHIN: Duration = Duration::from_secs(60);
+/// Times that a stream may break off within [`SETBACKS_WITHIN`], for one reason, before it is given up.
+const SETBACKS: usize = 3;
+const SETBACKS_WITHIN: Duration = Duration::from_secs(60);
 
 /// From where a run is watched.
 #[derive(Debug, Clone, Copy)]
@@ -78,18 +78,20 @@ pub(crate) async fn watch(
         interrupted: false,
     };
     watcher.begin();
-    let mut deaths: VecDeque<Instant> = VecDeque::new();
+    let (mut deaths, mut pauses) = (Setbacks::default(), Setbacks::default());
     while !watcher.model.has_ended() {
         match watcher.follow(&mut stream, &mut place, interrupts).await {
             Ok(Over::Ended) => {}
-            Ok(Over::Paused) => {
+            Ok(Over::Paused { why }) => {
+                if pauses.are_too_many() {
+                    watcher.screen.erase();
+                    return Err(stays_unwell(run, &why));
+                }
                 watcher.aside("The ledger could not be written for a moment; the holder goes on.");
                 stream = desk.stream(&place.path()).await?;
             }
             Ok(Over::HolderGone) => {
-                deaths.push_back(Instant::now());
-                deaths.retain(|at| at.elapsed() < DEATHS_WITHIN);
-                if deaths.len() >= DEATHS {
+                if deaths.are_too_many() {
                     watcher.screen.erase();
                     return Err(given_up(run));
                 }
@@ -110,6 +112,25 @@ fn given_up(run: RunId) -> Failure {
     Failure::new("EP0713", "the holder went away three times within a minute")
         .hint(format!("HOME/logs/holder.log says why; `eparch runs resume {run}` goes on watching"))
         .exit(exit::UNAVAILABLE)
+}
+
+fn stays_unwell(run: RunId, why: &str) -> Failure {
+    Failure::new("EP0510", format!("the ledger cannot be written, so the run stands still: {why}"))
+        .hint(format!("`eparch doctor` says more; `eparch runs resume {run}` goes on watching"))
+        .exit(exit::UNAVAILABLE)
+}
+
+/// What broke off a stream, and when.
+#[derive(Debug, Default)]
+struct Setbacks(VecDeque<Instant>);
+
+impl Setbacks {
+    /// Counts one more; true when there is no end of them.
+    fn are_too_many(&mut self) -> bool {
+        self.0.push_back(Instant::now());
+        self.0.retain(|at| at.elapsed() < SETBACKS_WITHIN);
+        self.0.len() >= SETBACKS
+    }
 }
 
 /// How far the events have been heard.
@@ -153,18 +174,20 @@ impl Place {
 /// Why a stream was left.
 enum Over {
     Ended,
-    /// The holder ended the stream, and goes on itself.
-    Paused,
+    /// The holder ended the stream, since its ledger could not be written, and goes on itself.
+    Paused {
+        why: String,
+    },
     HolderGone,
 }
 
-/// Takes in the last line of a stream that its holder ended: an error when asking again would not help.
-pub(crate) fn take_end(event: &LiveEvent) -> Result<(), Failure> {
+/// Why a holder that goes on ended a stream; an error when asking again would not help.
+pub(crate) fn take_end(event: &LiveEvent) -> Result<String, Failure> {
     let text = |key: &str| event.data.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
     match text("reason") {
         "unreadable" => Err(Failure::new("EP0719", format!("the ledger cannot be read: {}", text("detail")))
             .hint("`eparch ledger verify` says what is wrong, and where")),
-        _ => Ok(()),
+        _ => Ok(text("detail").to_owned()),
     }
 }
 
@@ -239,8 +262,7 @@ impl Watcher<'_> {
             tokio::select! {
                 event = stream.next::<LiveEvent>() => match event {
                     Ok(Some(event)) if event.kind == END => {
-                        take_end(&event)?;
-                        return Ok(Over::Paused);
+                        return take_end(&event).map(|why| Over::Paused { why });
                     }
                     Ok(Some(event)) => {
                         if place.is_new(&event, &mut heard) {

@@ -68,7 +68,7 @@ fn an_agent_that_has_no_unix_sockets_is_told_so_when_it_fails() {
     let measures = stage["confinement"].as_array().unwrap();
     let sockets = measures.iter().find(|measure| measure["name"] == "unix-sockets").unwrap();
     if sockets["detail"].as_str().unwrap().starts_with("seccomp") {
-        assert_eq!((said.code, &stage["reason"]), (1, &Value::from("it exited with 3")), "{said:?}");
+        assert_eq!((said.code, &stage["reason"]), (1, &Value::from("it exited with 3 (EP0232)")), "{said:?}");
         assert!(said.out.contains("only  it could make no Unix sockets"), "{said:?}");
     } else {
         println!("this kernel looks at sockets (Landlock ABI 9)");
@@ -218,7 +218,7 @@ fn a_disk_that_is_full_and_a_fork_bomb_stay_in_the_cage() {
     let place = Place::new();
     let (_, stage) =
         run(&place, &shell("dd if=/dev/zero of=big bs=1M count=4000 2>/dev/null; stat -c %s big; exit 5"));
-    assert_eq!(stage["reason"], "it exited with 5");
+    assert_eq!(stage["reason"], "it exited with 5 (EP0232)");
     assert!(
         log(&place).lines().any(|line| line.ends_with("536870912") || line.contains("5368")),
         "{}",

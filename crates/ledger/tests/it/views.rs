@@ -197,7 +197,7 @@ fn r023_every_stage_that_ran_leaves_a_result_and_no_other_does() {
     let lint = &found["lint"];
     assert_eq!(
         (lint.status, lint.attempts, lint.reason.as_str()),
-        (StageStatus::Failed, 1, "it exited with 3")
+        (StageStatus::Failed, 1, "it exited with 3 (EP0232)")
     );
     assert_eq!((lint.outputs.len(), lint.artifacts.len()), (0, 0));
     assert_eq!(found["checks"].status, StageStatus::Failed);

@@ -274,7 +274,7 @@ pub(super) fn ended(to: &Writing<'_>, agent: AgentId, end: &AttemptEnd) -> Resul
     action.duration_ms = Some(count(to.record.at.ledger.millis()).saturating_sub(row.began_ms));
     match end {
         AttemptEnd::Completed => action.result = Some(ActionResult::Ok),
-        AttemptEnd::Failed { code, .. } => action.failed(code, end.reason()),
+        AttemptEnd::Failed { code, reason } => action.failed(code, reason.clone()),
         AttemptEnd::TimedOut { limit, .. } => action.failed(&format!("{limit}_timeout"), end.reason()),
         AttemptEnd::Cancelled { .. } => action.failed("cancelled", end.reason()),
         AttemptEnd::Interrupted { .. } => action.failed("interrupted", end.reason()),
