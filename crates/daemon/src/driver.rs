@@ -2,6 +2,8 @@
 //! simulator drives; [`Driver`] is the thread around it.
 
 mod core;
+mod due;
+mod keepable;
 #[cfg(test)]
 mod tests;
 

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use eparch_domain::{Digest, Moment, Name};
 use eparch_governor::{Effect, Event, Governor, RECORD_FORMAT, Record, RecordError, RestoreError, Snapshot};
-use eparch_ledger::{Append, BODY_MAX, EffectRef, Entry, NewDocument, NewEntry};
+use eparch_ledger::{Append, EffectRef, Entry, NewDocument, NewEntry};
 use eparch_pipeline::Pipeline;
 
+use super::due::Due;
+use super::keepable::keepable;
 use crate::journal::{Journal, JournalError};
 
 /// The version of the engine that decides; recorded with every decision.
@@ -116,8 +118,7 @@ pub struct Core<J> {
     last: Moment,
     /// Definitions this core has seen kept: asking for the same pipeline again does not write it out again.
     kept: BTreeSet<Digest>,
-    /// Effects of this epoch that wait for their result; nothing is known of them before the epoch has begun.
-    due: Option<BTreeSet<EffectRef>>,
+    due: Due,
     /// The entry of the last snapshot; 0 when there is none.
     saved: u64,
     /// Why the snapshot that there was could not be used.
@@ -139,7 +140,7 @@ impl<J: Journal> Core<J> {
             seq: 0,
             last,
             kept,
-            due: None,
+            due: Due::default(),
             saved: 0,
             unused_snapshot: None,
         };
@@ -217,21 +218,21 @@ impl<J: Journal> Core<J> {
         let now = Moment { ledger: now.ledger.max(self.last.ledger), wall: now.wall };
         let mut done = Vec::with_capacity(inputs.len());
         let mut entries = Vec::with_capacity(inputs.len());
-        let mut due = self.due.clone();
+        let mut steps = Vec::new();
         for (at, (input, seq)) in inputs.iter().zip(self.seq + 1..).enumerate() {
             let record = self.decide(input, now);
-            let entry = self.entry(input, &record, acknowledged(input, &mut due));
+            let acknowledges = self.due.acknowledge(input, &mut steps);
+            let entry = self.entry(input, &record, acknowledges);
             if let Err(why) = keepable(&entry.body) {
                 // The governor has moved on with what must not be written.
+                self.due.undo(steps);
                 self.load().map_err(|problem| TurnError::Journal {
                     problem: JournalError::of(&problem),
                     attempted: Vec::new(),
                 })?;
                 return Err(TurnError::Unreadable { input: at, why });
             }
-            if let Some(due) = &mut due {
-                due.extend((0..entry.effects_due).map(|idx| EffectRef { seq, idx }));
-            }
+            self.due.ask(seq, entry.effects_due, &mut steps);
             entries.push(entry);
             done.push(Done { seq, record: Arc::new(record) });
         }
@@ -246,7 +247,6 @@ impl<J: Journal> Core<J> {
         self.remember_kept(&done);
         self.seq = appended.last_seq;
         self.last = now;
-        self.due = due;
         Ok(done)
     }
 
@@ -356,59 +356,6 @@ pub(super) fn was_written(
     Ok(found.len() == attempted.len() && found.iter().zip(attempted).all(same))
 }
 
-/// A reader of JSON goes so deep, and no deeper.
-const JSON_DEPTH: usize = 127;
-
-/// Whether a record could be kept: the ledger takes entries up to a length, and what it has must be readable.
-fn keepable(body: &[u8]) -> Result<(), String> {
-    if body.len() > BODY_MAX {
-        return Err(format!(
-            "it has {} bytes, and an entry of the ledger has at most {BODY_MAX}",
-            body.len()
-        ));
-    }
-    read_back(body).map_err(|problem| problem.to_string())
-}
-
-/// Whether a record could be read back. What was written of it is valid, so only its depth can be too much for a reader: the
-/// reader itself is asked when that comes near. It cannot in a record with few lists and objects, which most are.
-fn read_back(body: &[u8]) -> Result<(), RecordError> {
-    let near = JSON_DEPTH / 2;
-    let opened = body.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
-    if opened < near || depth(body) < near { Ok(()) } else { Record::from_bytes(body).map(drop) }
-}
-
-/// How many lists and objects stand inside one another at most.
-fn depth(json: &[u8]) -> usize {
-    let (mut now, mut most) = (0usize, 0);
-    let (mut in_text, mut escaped) = (false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_text => escaped = true,
-            b'"' => in_text = !in_text,
-            b'[' | b'{' if !in_text => {
-                now += 1;
-                most = most.max(now);
-            }
-            b']' | b'}' if !in_text => now = now.saturating_sub(1),
-            _ => {}
-        }
-    }
-    most
-}
-
-/// What an input acknowledges of what is due. The boot that begins an epoch acknowledges everything before it; a report
-/// that comes later than the end of its epoch speaks of what is settled, and its acknowledgement is no more.
-fn acknowledged(input: &Input, due: &mut Option<BTreeSet<EffectRef>>) -> Vec<EffectRef> {
-    if matches!(input.event, Event::Booted { .. }) {
-        *due = Some(BTreeSet::new());
-        return input.acknowledges.clone();
-    }
-    let known = |effect: &EffectRef| due.as_mut().is_none_or(|due| due.remove(effect));
-    input.acknowledges.iter().copied().filter(known).collect()
-}
-
 /// A snapshot with the moment it is of.
 #[derive(Debug, Clone)]
 pub struct SavedState {
@@ -430,17 +377,5 @@ impl SavedState {
         let at = serde_json::from_slice(&bytes[..line]).map_err(RestoreError::Unreadable)?;
         let snapshot = Snapshot::from_bytes(bytes.get(line + 1..).unwrap_or_default())?;
         Ok(SavedState { at, snapshot })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn depth_counts_what_stands_inside_one_another_and_not_what_is_text() {
-        assert_eq!(depth(b"1"), 0);
-        assert_eq!(depth(br#"{"a": [1, [2], [3]], "b": {}}"#), 3);
-        assert_eq!(depth(br#"["[[[[", "\"[[", "\\", [1]]"#), 2);
     }
 }
