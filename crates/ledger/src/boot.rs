@@ -95,7 +95,7 @@ mod tests {
     use crate::schema::JOURNAL;
 
     #[test]
-    fn g01_what_failed_attempts_left_behind_is_ours_however_many_there_were() {
+    fn g1_what_failed_attempts_left_behind_is_ours_however_many_there_were() {
         let mut connection = JOURNAL.fresh(JOURNAL.migrations.len()).unwrap();
         let mut open = |agree: &mut dyn FnMut(Boot, Boot) -> bool| {
             record(&mut connection, Timestamp::from_millis(0), "test", agree).unwrap()
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn g01_a_batch_waits_for_a_lock_only_as_long_as_it_can_still_be_written() {
+    fn g1_a_batch_waits_for_a_lock_only_as_long_as_it_can_still_be_written() {
         let mut connection = JOURNAL.fresh(JOURNAL.migrations.len()).unwrap();
         record(&mut connection, Timestamp::from_millis(0), "test", |_, _| true).unwrap().unwrap();
         let timeout: u64 = connection

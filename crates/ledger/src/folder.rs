@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn g01_the_names_of_all_folders_that_were_made_are_made_durable() {
+    fn g1_the_names_of_all_folders_that_were_made_are_made_durable() {
         let dir = tempfile::tempdir().unwrap();
         let synced = std::cell::RefCell::new(Vec::new());
         let sync = |folder: &Path| {

@@ -163,7 +163,7 @@ fn the_two_newest_snapshots_are_kept_and_a_damaged_one_is_passed_over() {
 }
 
 #[test]
-fn g01_a_journal_that_cannot_be_written_refuses_until_reopened() {
+fn g1_a_journal_that_cannot_be_written_refuses_until_reopened() {
     let home = Home::new();
     let ledger = home.open();
     ledger.append(one("acme", 0)).unwrap();
@@ -187,7 +187,7 @@ fn g01_a_journal_that_cannot_be_written_refuses_until_reopened() {
 }
 
 #[test]
-fn g01_a_late_append_is_refused_and_not_carried_out_behind_its_callers_back() {
+fn g1_a_late_append_is_refused_and_not_carried_out_behind_its_callers_back() {
     let home = Home::new();
     let ledger = home.open();
     // The writer is kept busy by somebody's answer.
@@ -205,7 +205,7 @@ fn g01_a_late_append_is_refused_and_not_carried_out_behind_its_callers_back() {
 }
 
 #[test]
-fn g01_a_writer_that_another_has_followed_writes_nothing_more_and_does_not_come_back() {
+fn g1_a_writer_that_another_has_followed_writes_nothing_more_and_does_not_come_back() {
     let home = Home::new();
     let ledger = home.open();
     ledger.append(one("acme", 0)).unwrap();
@@ -228,7 +228,7 @@ fn g01_a_writer_that_another_has_followed_writes_nothing_more_and_does_not_come_
 }
 
 #[test]
-fn g01_a_writer_that_failed_does_not_come_back_over_another_that_came_meanwhile() {
+fn g1_a_writer_that_failed_does_not_come_back_over_another_that_came_meanwhile() {
     let home = Home::new();
     let ledger = home.open();
     ledger.append(one("acme", 0)).unwrap();
@@ -286,7 +286,7 @@ fn r121_a_tenant_that_cannot_be_signed_for_is_shown() {
 }
 
 #[test]
-fn g01_what_callers_gave_up_on_is_not_done_behind_their_backs() {
+fn g1_what_callers_gave_up_on_is_not_done_behind_their_backs() {
     let home = Home::new();
     let ledger = home.open();
     let (go_on, wait_here) = std::sync::mpsc::channel::<()>();
@@ -309,7 +309,7 @@ fn g01_what_callers_gave_up_on_is_not_done_behind_their_backs() {
 }
 
 #[test]
-fn g01_closing_does_not_wait_for_ever_for_a_disk_that_hangs_and_keeps_the_lock_meanwhile() {
+fn g1_closing_does_not_wait_for_ever_for_a_disk_that_hangs_and_keeps_the_lock_meanwhile() {
     let home = Home::new();
     let ledger = home.open();
     let (go_on, wait_here) = std::sync::mpsc::channel::<()>();
@@ -359,7 +359,7 @@ fn r122_damaged_work_in_progress_is_made_anew_by_the_next_boot_and_told() {
 }
 
 #[test]
-fn g01_a_journal_that_lost_what_was_vouched_for_is_not_reopened() {
+fn g1_a_journal_that_lost_what_was_vouched_for_is_not_reopened() {
     let home = Home::new();
     let ledger = home.open();
     for seq in 0..3 {

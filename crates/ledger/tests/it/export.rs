@@ -114,7 +114,7 @@ fn last(home: &Home, tenant: &str) -> Checkpoint {
 
 /// Anybody can write these lines: the public key is public.
 #[test]
-fn g03_an_export_that_nothing_vouches_for_is_not_sound() {
+fn g3_an_export_that_nothing_vouches_for_is_not_sound() {
     let home = Home::with_history(10);
     let mut forged = format!(
         "{{\"header\":{{\"format\":1,\"tenant\":\"acme\",\"key\":\"{}\"}}}}\n",

@@ -269,7 +269,7 @@ fn r121_a_journal_that_cannot_be_looked_at_gets_no_new_key() {
 }
 
 #[test]
-fn g01_an_anchor_folder_that_fails_is_reported_and_holds_up_nobody() {
+fn g1_an_anchor_folder_that_fails_is_reported_and_holds_up_nobody() {
     let home = Home::new();
     // A file where the folder should be: every attempt fails.
     fs::remove_dir(&home.settings.witness_dirs[0]).unwrap();

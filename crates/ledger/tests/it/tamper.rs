@@ -416,7 +416,7 @@ fn r121_the_place_is_named_however_many_checkpoints_there_are() {
 
 /// Somebody without the key who knows how a snapshot is sealed and counted makes one up.
 #[test]
-fn g03_a_snapshot_that_was_made_up_is_found_and_not_believed() {
+fn g3_a_snapshot_that_was_made_up_is_found_and_not_believed() {
     let drill = Drill::new(120);
     let forged = |seq: u64, body: &[u8]| {
         let (tenant, place) = (1i64.to_be_bytes(), i64::try_from(seq).unwrap().to_be_bytes());
