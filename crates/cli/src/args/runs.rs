@@ -43,12 +43,12 @@ pub(crate) enum Runs {
         #[arg(long, value_name = "STAGE")]
         stage: Option<Name>,
     },
-    /// End a run; nothing of it is alive afterwards
+    /// Stop a run: its agents are ended, what waits is cancelled
     Stop {
         #[command(flatten)]
         run: OneRun,
-        /// Why
-        #[arg(long, value_name = "TEXT", default_value = "")]
+        /// Why; recorded, and told to whoever watches
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
     /// Watch a run to its end, as `run` does, and end with its exit code
