@@ -169,6 +169,21 @@ fn r008_a_missing_artifact_or_a_failed_check_fails_the_stage() {
 }
 
 #[test]
+fn a_stage_may_have_a_path_and_a_language_of_its_own_and_nothing_else_of_what_is_usual() {
+    let place = Place::new();
+    let config = format!(
+        "{}      env: {{LANG: C, PATH: '/opt/mine:/bin:/usr/bin'}}\n",
+        shell("echo $LANG $PATH $HOME")
+    );
+    assert_eq!(run(&place, &config).0.code, 0);
+    assert!(log(&place).contains("C /opt/mine:/bin:/usr/bin /home/"), "{}", log(&place));
+    assert_eq!(run(&place, &shell("echo $LANG")).0.code, 0);
+    assert!(log(&place).contains("C.UTF-8"), "{}", log(&place));
+    let said = run(&place, &format!("{}      env: {{HOME: /root}}\n", shell("true"))).0;
+    assert!(said.code == 65 && said.err.contains("EP0147"), "{said:?}");
+}
+
+#[test]
 fn r008_a_check_runs_neither_a_script_nor_settings_that_the_agent_wrote() {
     let place = Place::new();
     let line = "rm -f .agent/observe.sh; echo exit 0 > .agent/observe.sh; mv .agent/observe.sh x; mv .agent y; \

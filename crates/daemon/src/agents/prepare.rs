@@ -54,7 +54,8 @@ pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The environment of an agent's program: its own variables and what Eparch tells it, nothing of the holder's.
+/// The environment of an agent's program: its own variables and what Eparch tells it, nothing of the holder's. A stage may
+/// have a `PATH` and a `LANG` of its own.
 pub(crate) fn environment(
     spec: &AgentSpec,
     port: u16,
@@ -82,11 +83,12 @@ pub(crate) fn environment(
         ("EPARCH_PACKET", own(PACKET_FILE)),
         ("HOME", eparch_sandbox::HOME.to_owned()),
         ("TMPDIR", "/tmp".to_owned()),
-        ("PATH", path),
-        ("LANG", "C.UTF-8".to_owned()),
     ];
-    let mut env = spec.env.clone();
-    env.extend(told.map(|(key, value)| (key.to_owned(), value)));
+    let usual = [("PATH", path), ("LANG", "C.UTF-8".to_owned())];
+    let named = |(key, value): (&str, String)| (key.to_owned(), value);
+    let mut env = BTreeMap::from(usual.map(named));
+    env.extend(spec.env.clone());
+    env.extend(told.map(named));
     env
 }
 

@@ -15,6 +15,9 @@ use crate::syntax::{Node, shown};
 use crate::template::{Catalogue, Template};
 use crate::text::Text;
 
+/// Variables beside `EPARCH_…` that agents, and whoever verifies what they did, rely on.
+const OURS: [&str; 3] = ["PIPELINE_ID", "HOME", "TMPDIR"];
+
 /// Actions an agent can ask for by name; anything else is a tool of an MCP server, whose names are its own.
 pub(crate) const ACTIONS: [&str; 26] = [
     "llm_chat",
@@ -252,7 +255,7 @@ impl Agent<'_, '_> {
         let mut env = BTreeMap::new();
         for (node, own) in template.into_iter().chain(own) {
             for entry in node.entries() {
-                if entry.key.starts_with("EPARCH_") || entry.key == "PIPELINE_ID" {
+                if entry.key.starts_with("EPARCH_") || OURS.contains(&entry.key.as_str()) {
                     let message = format!("`{}` is set by Eparch itself", shown(&entry.key));
                     problems.error(codes::RESERVED_ENV, entry.key_range.clone(), message);
                 }

@@ -79,6 +79,10 @@ const MISTAKES: &[(&str, &str)] = &[
         "name: a\nstages:\n  - {name: b, type: agent, config: {command: [c], artifacts: [/etc/passwd, ../x, ok, ./ok]}}\n",
     ),
     (
+        "variables of Eparch's own",
+        "name: a\nstages:\n  - {name: b, type: agent, config: {command: [c], env: {EPARCH_TIER: '4', HOME: /x, LANG: C, PATH: /bin}}}\n",
+    ),
+    (
         "a port that does not exist",
         "name: a\nstages:\n  - {name: b, type: agent, config: {command: [c], egress: [\"a.org:70000\", a.org]}}\n",
     ),
