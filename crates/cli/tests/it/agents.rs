@@ -424,6 +424,31 @@ fn r008_what_is_written_on_the_host_can_be_an_artifact() {
 }
 
 #[test]
+fn a_file_that_may_be_written_is_a_file_and_no_folder() {
+    let place = Place::new();
+    let config = |tier: u8, write: &str| {
+        let rest = format!("      tier: {tier}\n      paths: {{write: [{write}]}}\n");
+        format!("{}{rest}      artifacts: [report.md]\n", shell("echo new > report.md"))
+    };
+    // In memory, whether the project has it or not.
+    for found in [false, true] {
+        let (said, stage) = run(&place, &config(0, "report.md"));
+        assert_eq!(said.code, 0, "{found}: {said:?}");
+        assert_eq!(stage["artifacts"][0]["path"], "report.md", "{stage}");
+        assert_eq!(place.path("report.md").exists(), found);
+        if !found {
+            // On the host nothing is made of it, and nothing of what is named beside it.
+            preflight_refuses(&place, &config(1, "out, report.md"), "only folders are made");
+            assert!(!place.path("report.md").exists() && !place.path("out").exists());
+            place.file("report.md", "old\n");
+        }
+    }
+    let (said, _) = run(&place, &config(1, "report.md"));
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(std::fs::read_to_string(place.path("report.md")).unwrap(), "new\n");
+}
+
+#[test]
 fn nothing_in_a_checkout_passes_for_what_eparch_gives_or_takes() {
     let place = Place::new();
     for folder in [".agent/artifacts", ".agent/inputs/plan", ".agent/given/inputs/plan"] {

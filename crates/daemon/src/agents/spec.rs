@@ -58,6 +58,9 @@ pub(crate) fn view(spec: &AgentSpec, pipeline: &Pipeline, home: &Path, expose: &
     }
     // At T0 everything written stays in the workspace; from T1 on the project's own paths are written.
     if spec.tier > Tier::T0 && problems.is_empty() {
+        problems = make_missing(root, &spec.write, &cage.mask);
+    }
+    if spec.tier > Tier::T0 && problems.is_empty() {
         for path in &spec.write {
             if let Err(problem) = add_write(&mut cage, root, path) {
                 problems.push(problem);
@@ -112,8 +115,22 @@ fn add_read(cage: &mut CageSpec, root: &Path, path: &str) -> Result<(), String> 
     Ok(())
 }
 
+/// Makes the folders to write that are not there, and none of them while anything is wrong with one.
+fn make_missing(root: &Path, write: &[String], hidden: &[PathBuf]) -> Vec<String> {
+    let (mut problems, mut missing) = (Vec::new(), Vec::new());
+    for path in write {
+        match grant::to_make(root, path, hidden) {
+            Ok(host) => missing.extend(host.map(|host| (path, host))),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() {
+        problems.extend(missing.iter().find_map(|(path, host)| grant::make(path, host).err()));
+    }
+    problems
+}
+
 fn add_write(cage: &mut CageSpec, root: &Path, path: &str) -> Result<(), String> {
-    grant::make_missing(root, path, &cage.mask)?;
     let Place { host, inside } = grant::place(root, path)?;
     let inside = inside.map_or_else(|| host.clone(), |inside| Path::new(WORKSPACE).join(inside));
     // The project itself is `/workspace`, without a slash at its end.
