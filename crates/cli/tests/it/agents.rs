@@ -357,6 +357,29 @@ fn r292_a_link_in_a_checkout_does_not_lead_an_agent_out_of_the_project() {
 }
 
 #[test]
+fn a_path_through_a_link_is_found_by_the_name_it_was_written_by() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.path("src/docs")).unwrap();
+    place.file("src/docs/x", "seen\n");
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::write(elsewhere.path().join("y"), "else\n").unwrap();
+    std::os::unix::fs::symlink("src/docs", place.path("docs")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), place.path("far")).unwrap();
+    let far = place.path("far").display().to_string();
+    // By itself, as two names, and where the link is seen as well.
+    for read in ["docs", "docs, src", "docs/x, docs", "., docs"] {
+        let line = format!("cat docs/x {far}/y");
+        let (said, _) = run(&place, &format!("{}      paths: {{read: [{read}, {far}]}}\n", shell(&line)));
+        assert_eq!(said.code, 0, "{read}: {said:?} {}", log(&place));
+        assert!(log(&place).contains("seen") && log(&place).contains("else"), "{read}");
+    }
+    let config = "      tier: 1\n      paths: {write: [docs]}\n";
+    let (said, _) = run(&place, &format!("{}{config}", shell("echo new > docs/x")));
+    assert_eq!(said.code, 0, "{said:?} {}", log(&place));
+    assert_eq!(std::fs::read_to_string(place.path("src/docs/x")).unwrap(), "new\n");
+}
+
+#[test]
 fn r292_what_an_earlier_stage_yielded_names_nothing_outside_the_project() {
     let place = Place::new();
     let other = tempfile::tempdir().unwrap();
