@@ -87,7 +87,7 @@ impl Shell for Performer {
             Effect::Kill { agent, .. } => self.tools.agents.doom(agent),
             Effect::Release { agent } => self.aside(move |job| {
                 if let Some(live) = job.tools.agents.get(agent) {
-                    job.release(live, 0);
+                    job.release(live);
                 }
             }),
             Effect::Reap { agent, tree } => self.aside(move |job| job.reap(at, agent, tree)),
@@ -108,7 +108,7 @@ impl Shell for Performer {
         // All of them at once, and none of them waited for here.
         ended.iter().for_each(|live| live.kill());
         for live in ended {
-            self.aside(move |job| job.release(live, 0));
+            self.aside(move |job| job.release(live));
         }
         self.tools.broadcast.stopped(&why.to_string());
     }
@@ -174,17 +174,23 @@ impl Job {
     }
 
     /// Puts an agent away for which nobody waits; as often as it takes.
-    fn release(&self, live: Arc<Live>, failures: u32) {
-        if self.put_away(&live).is_ok() {
-            return;
-        }
-        let (job, wait) = (self.clone(), again_after(failures));
-        self.tools.runtime.spawn(async move {
-            tokio::time::sleep(wait).await;
-            let runtime = job.tools.runtime.clone();
-            runtime.spawn_blocking(move || job.release(live, failures.saturating_add(1)));
-        });
+    fn release(&self, live: Arc<Live>) {
+        let job = self.clone();
+        until_done(&self.tools.runtime, 0, move || job.put_away(&live).is_ok());
     }
+}
+
+/// Makes an attempt; after one that fails others, away from here and with more and more time between, until one succeeds.
+fn until_done(runtime: &Runtime, failures: u32, attempt: impl Fn() -> bool + Send + 'static) {
+    if attempt() {
+        return;
+    }
+    let (elsewhere, wait) = (runtime.clone(), again_after(failures));
+    runtime.spawn(async move {
+        tokio::time::sleep(wait).await;
+        let next = elsewhere.clone();
+        elsewhere.spawn_blocking(move || until_done(&next, failures.saturating_add(1), attempt));
+    });
 }
 
 /// How long to wait before a tree that would not die is killed again.
@@ -211,5 +217,29 @@ fn never_ran() -> Executed {
         usage: Usage::default(),
         leftovers: 0,
         verified: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn what_would_not_die_is_tried_again_until_it_is_dead() {
+        // Its clock goes on as soon as there is nothing left to do but wait.
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let (dead, proof) = tokio::sync::oneshot::channel();
+        let (attempts, dead) = (AtomicU32::new(0), Mutex::new(Some(dead)));
+        until_done(runtime.handle(), 0, move || {
+            let done = attempts.fetch_add(1, Ordering::SeqCst) == 3;
+            if done && let Some(dead) = dead.lock().unwrap().take() {
+                dead.send(()).unwrap();
+            }
+            done
+        });
+        runtime.block_on(proof).unwrap();
     }
 }

@@ -36,6 +36,14 @@ pub(crate) fn tenants(dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// What is said of a file by a name that no tenant has, with checkpoints of one that there is.
+pub(crate) fn copy_notice(path: &Path, tenant: &str) -> String {
+    let path = path.display();
+    format!(
+        "{path} has checkpoints of tenant {tenant}: the journal is held to them, and none are added to it"
+    )
+}
+
 /// Opens a file for reading, provided that it is one: opening a pipe would wait for its other end. `None` when nothing
 /// is there; else the file and its length.
 pub(crate) fn open(path: &Path) -> io::Result<Option<(File, u64)>> {

@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use crate::boot;
 use crate::condition::Condition;
 use crate::connection;
-use crate::entry::{Append, Appended, Document, EffectRef, Snapshot};
+use crate::entry::{Append, Appended, Document, EffectRef, SNAPSHOT_MAX, Snapshot};
 use crate::folder;
 use crate::hold::{Hold, NotHeld};
 use crate::keeper::{AnchorHealth, Keeper};
@@ -43,7 +43,7 @@ pub struct Health {
     /// Each anchor folder.
     pub anchors: Vec<AnchorHealth>,
     /// What was met since the opening that is worth knowing and stops nothing: work in progress that was damaged and made
-    /// anew, snapshots that were passed over, anchor files that hold nothing to rely on.
+    /// anew, snapshots that were passed over or are too large, anchor files that hold nothing to rely on.
     pub notices: Vec<String>,
 }
 
@@ -225,7 +225,19 @@ impl Ledger {
     }
 
     /// Saves a tenant's state after entry `snapshot.seq`; the two newest are kept.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::TooLong`] past [`SNAPSHOT_MAX`], which is told in [`Health::notices`] as well: appends would wait for it
+    /// until they are late.
     pub fn save_snapshot(&self, tenant: &Name, snapshot: Snapshot) -> Result<(), WriteError> {
+        let (bytes, limit) = (snapshot.body.len(), SNAPSHOT_MAX);
+        if bytes > limit {
+            self.condition.notice(format!(
+                "the state of tenant {tenant} is larger than {limit} bytes and is not saved: a start reads more of the journal"
+            ));
+            return Err(WriteError::TooLong { what: "a snapshot", bytes, limit });
+        }
         let tenant = tenant.clone();
         self.ask(|answer| Ask::Save { tenant, snapshot, answer })
     }

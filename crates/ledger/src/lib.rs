@@ -33,7 +33,9 @@ mod write_error;
 mod writer;
 
 pub use anchor::last_note;
-pub use entry::{Append, Appended, BODY_MAX, Document, EffectRef, Entry, NewDocument, NewEntry, Snapshot};
+pub use entry::{
+    Append, Appended, BODY_MAX, Document, EffectRef, Entry, NewDocument, NewEntry, SNAPSHOT_MAX, Snapshot,
+};
 pub use export::{ExportError, Exported};
 pub use import::{ImportFinding, ImportReport, import_verify};
 pub use keeper::AnchorHealth;

@@ -154,6 +154,11 @@ impl VerifierKey {
         format!("{}/{tenant}", self.name)
     }
 
+    /// Whose log that is, if it is one of this home.
+    pub(crate) fn tenant_of<'o>(&self, origin: &'o str) -> Option<&'o str> {
+        origin.strip_prefix(&self.name)?.strip_prefix('/')
+    }
+
     /// Whether `signature` is this key's, over `bytes`.
     pub(crate) fn has_signed(&self, bytes: &[u8], signature: &[u8]) -> bool {
         Signature::from_slice(signature)

@@ -163,12 +163,18 @@ pub(crate) fn hold_to_anchors(
         let forked = |why: String| OpenError::Forked { anchor: path.clone(), why };
         let checkpoint =
             Checkpoint::verify(&note, std::slice::from_ref(key)).map_err(|bad| forked(bad.to_string()))?;
-        if checkpoint.origin != key.origin(&tenant) {
-            return Err(forked(format!("it is about {}", checkpoint.origin)));
-        }
-        let id = match Name::new(&tenant) {
-            Ok(name) => read::tenant_id(connection, &name)?,
-            Err(_) => None,
+        let id_of = |tenant: &str| match Name::new(tenant) {
+            Ok(name) => read::tenant_id(connection, &name),
+            Err(_) => Ok(None),
+        };
+        let (tenant, id) = match key.tenant_of(&checkpoint.origin) {
+            Some(about) if about == tenant => (tenant, id_of(about)?),
+            // A copy, by a name that is no tenant's. It is as good as what it was copied from.
+            Some(about) if id_of(&tenant)?.is_none() => {
+                notices.push(anchor::copy_notice(&path, about));
+                (about.to_owned(), id_of(about)?)
+            }
+            _ => return Err(forked(format!("it is about {}", checkpoint.origin))),
         };
         let entries = id.map_or(Ok(0), |id| read::head(connection, id))?;
         let anchored = checkpoint.size;

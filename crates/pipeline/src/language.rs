@@ -351,7 +351,11 @@ static PATHS: Object = Object {
     name: "paths",
     fields: &[
         field("read", Shape::List(&Shape::Text, 0), "What it may read."),
-        field("write", Shape::List(&Shape::Text, 0), "What it may write."),
+        field(
+            "write",
+            Shape::List(&Shape::Text, 0),
+            "What it may write: folders, which are made where they are missing, and files that are there.",
+        ),
     ],
 };
 static RETRIES: Object = Object {

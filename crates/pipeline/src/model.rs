@@ -147,7 +147,8 @@ pub struct AgentWork {
     pub env: BTreeMap<String, Text>,
     /// Paths it may read, absolute or relative to the project.
     pub read: Vec<Text>,
-    /// Paths it may write, absolute or relative to the project; from T1 on they are the project's own.
+    /// Folders, and files that are there, that it may write, absolute or relative to the project; from T1 on they are the
+    /// project's own.
     pub write: Vec<Text>,
     /// Tools it may ask for.
     pub tools: Vec<String>,

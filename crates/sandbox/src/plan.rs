@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::cage::OpenError;
 use crate::mountinfo::{self, Mount};
-use crate::spec::{CageSpec, Desk, HOME};
+use crate::spec::{Alias, CageSpec, Desk, HOME};
 use crate::wire::{Mapping, Plan, Rlimits};
 
 /// Checks a spec. What is named to be read or written was checked by the caller under that very name, so a link in it is
@@ -20,6 +20,9 @@ pub(crate) fn plan(spec: &CageSpec) -> Result<Plan, OpenError> {
     for path in &spec.expose {
         mappings.push(mapping(resolved(path)?, path, false)?);
     }
+    let mut aliases = spec.aliases.iter().map(alias).collect::<Result<Vec<_>, _>>()?;
+    // A name may lead through one that is shorter.
+    aliases.sort_by_key(|alias| alias.at.components().count());
     let project = spec.project.as_deref().map(without_links).transpose()?;
     let mut mask = spec.mask.iter().map(|path| masked(path)).collect::<Result<Vec<_>, _>>()?;
     let mounts = if mask.is_empty() { Vec::new() } else { mountinfo::read().map_err(OpenError::Launcher)? };
@@ -44,6 +47,7 @@ pub(crate) fn plan(spec: &CageSpec) -> Result<Plan, OpenError> {
         sandbox: spec.sandbox,
         project,
         mappings,
+        aliases,
         mask,
         desk: spec.desk.clone(),
         limits: spec.limits,
@@ -61,13 +65,23 @@ fn with_aliases(mask: &mut Vec<PathBuf>, mounts: &[Mount]) {
     mask.extend(aliases.into_iter().filter(|path| path.to_str().is_some()));
 }
 
-fn mapping(host: PathBuf, inside: &Path, writable: bool) -> Result<Mapping, OpenError> {
+/// A path of the cage, if it is one that something can have.
+fn plain(inside: &Path) -> Result<PathBuf, OpenError> {
     let plain = inside.is_absolute()
         && inside.components().skip(1).all(|part| matches!(part, Component::Normal(_)))
         && inside != Path::new("/");
     if !plain {
         return Err(bad(inside, "a path inside must be absolute, without `..`, and not the root"));
     }
+    sayable(inside.components().collect())
+}
+
+fn alias(alias: &Alias) -> Result<Alias, OpenError> {
+    Ok(Alias { at: plain(&alias.at)?, to: plain(&alias.to)? })
+}
+
+fn mapping(host: PathBuf, inside: &Path, writable: bool) -> Result<Mapping, OpenError> {
+    let place = plain(inside)?;
     if ["/proc", "/dev"].iter().any(|own| inside.starts_with(own)) {
         return Err(bad(inside, "the cage's own /proc and /dev cannot be replaced"));
     }
@@ -75,7 +89,7 @@ fn mapping(host: PathBuf, inside: &Path, writable: bool) -> Result<Mapping, Open
     if OWN.iter().any(|own| Path::new(own).starts_with(inside)) {
         return Err(bad(inside, "the cage has its own there; name what is needed in it"));
     }
-    Ok(Mapping { host, inside: sayable(inside.components().collect())?, writable })
+    Ok(Mapping { host, inside: place, writable })
 }
 
 fn resolved(host: &Path) -> Result<PathBuf, OpenError> {

@@ -41,6 +41,15 @@ impl Bind {
     }
 }
 
+/// A second name of something inside: a link. It is made only where nothing else has the name, and in nothing of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alias {
+    /// The name: absolute, without `..`.
+    pub at: PathBuf,
+    /// Where it leads.
+    pub to: PathBuf,
+}
+
 /// A folder in the workspace that belongs to the caller: what it gives to programs and takes from them. Nothing of a
 /// project is seen in it, and nothing of it is written into one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +104,8 @@ pub struct CageSpec {
     pub read: Vec<Bind>,
     /// Paths that are really written, on the host, outside the disk limit.
     pub write: Vec<Bind>,
+    /// Further names, such as the one by which somebody named what is shown at its real place.
+    pub aliases: Vec<Alias>,
     /// Paths that appear read-only at the same place as on the host: tools outside the system folders. They are the
     /// administrator's word, and links in them are followed.
     pub expose: Vec<PathBuf>,
@@ -117,6 +128,7 @@ impl CageSpec {
             project: None,
             read: Vec::new(),
             write: Vec::new(),
+            aliases: Vec::new(),
             expose: Vec::new(),
             mask: Vec::new(),
             desk: None,

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ended::Ended;
 use crate::measure::Measure;
-use crate::spec::{CageLimits, Desk, Program, Sandbox};
+use crate::spec::{Alias, CageLimits, Desk, Program, Sandbox};
 
 /// The longest frame: a command and an environment, each 64 KiB and escaped, with room to spare.
 const FRAME_BYTES: usize = 1 << 20;
@@ -78,6 +78,7 @@ pub(crate) struct Plan {
     pub(crate) sandbox: Sandbox,
     pub(crate) project: Option<PathBuf>,
     pub(crate) mappings: Vec<Mapping>,
+    pub(crate) aliases: Vec<Alias>,
     pub(crate) mask: Vec<PathBuf>,
     pub(crate) desk: Option<Desk>,
     pub(crate) limits: CageLimits,

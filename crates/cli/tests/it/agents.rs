@@ -372,6 +372,29 @@ fn r292_a_link_in_a_checkout_does_not_lead_an_agent_out_of_the_project() {
 }
 
 #[test]
+fn a_path_through_a_link_is_found_by_the_name_it_was_written_by() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.path("src/docs")).unwrap();
+    place.file("src/docs/x", "seen\n");
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::write(elsewhere.path().join("y"), "else\n").unwrap();
+    std::os::unix::fs::symlink("src/docs", place.path("docs")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), place.path("far")).unwrap();
+    let far = place.path("far").display().to_string();
+    // By itself, as two names, and where the link is seen as well.
+    for read in ["docs", "docs, src", "docs/x, docs", "., docs"] {
+        let line = format!("cat docs/x {far}/y");
+        let (said, _) = run(&place, &format!("{}      paths: {{read: [{read}, {far}]}}\n", shell(&line)));
+        assert_eq!(said.code, 0, "{read}: {said:?} {}", log(&place));
+        assert!(log(&place).contains("seen") && log(&place).contains("else"), "{read}");
+    }
+    let config = "      tier: 1\n      paths: {write: [docs]}\n";
+    let (said, _) = run(&place, &format!("{}{config}", shell("echo new > docs/x")));
+    assert_eq!(said.code, 0, "{said:?} {}", log(&place));
+    assert_eq!(std::fs::read_to_string(place.path("src/docs/x")).unwrap(), "new\n");
+}
+
+#[test]
 fn r292_what_an_earlier_stage_yielded_names_nothing_outside_the_project() {
     let place = Place::new();
     let other = tempfile::tempdir().unwrap();
@@ -436,6 +459,31 @@ fn r008_what_is_written_on_the_host_can_be_an_artifact() {
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(stage["artifacts"][0]["path"], "out/plan.json", "{stage}");
     assert_eq!(std::fs::read_to_string(place.path("out/plan.json")).unwrap(), "{}\n");
+}
+
+#[test]
+fn a_file_that_may_be_written_is_a_file_and_no_folder() {
+    let place = Place::new();
+    let config = |tier: u8, write: &str| {
+        let rest = format!("      tier: {tier}\n      paths: {{write: [{write}]}}\n");
+        format!("{}{rest}      artifacts: [report.md]\n", shell("echo new > report.md"))
+    };
+    // In memory, whether the project has it or not.
+    for found in [false, true] {
+        let (said, stage) = run(&place, &config(0, "report.md"));
+        assert_eq!(said.code, 0, "{found}: {said:?}");
+        assert_eq!(stage["artifacts"][0]["path"], "report.md", "{stage}");
+        assert_eq!(place.path("report.md").exists(), found);
+        if !found {
+            // On the host nothing is made of it, and nothing of what is named beside it.
+            preflight_refuses(&place, &config(1, "out, report.md"), "only folders are made");
+            assert!(!place.path("report.md").exists() && !place.path("out").exists());
+            place.file("report.md", "old\n");
+        }
+    }
+    let (said, _) = run(&place, &config(1, "report.md"));
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(std::fs::read_to_string(place.path("report.md")).unwrap(), "new\n");
 }
 
 #[test]

@@ -85,14 +85,19 @@ fn existing(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-/// Makes a folder to write to, if there is nothing yet: it is part of the grant, since the author named it. Nothing is made
-/// in a place that may not be seen, nor through a link that leads somewhere else by the time it is made.
-pub(crate) fn make_missing(root: &Path, path: &str, hidden: &[PathBuf]) -> Result<(), String> {
-    let failed = |problem: io::Error| format!("cannot make {path}: {problem}");
-    let root = root.canonicalize().map_err(|problem| format!("the project's folder: {problem}"))?;
-    let wanted = root.join(path);
+/// Whether a path that is not there names a file, as people name files: with an extension. With a slash at its end it is a
+/// folder.
+pub(crate) fn names_a_file(path: &str) -> bool {
+    !path.ends_with('/') && Path::new(path).extension().is_some()
+}
+
+/// Checks a path to write. Where nothing is there yet, the folder that has to be made: it is part of the grant, since the
+/// author named it. Nothing is made in a place that may not be seen.
+pub(crate) fn to_make(root: &Path, path: &str, hidden: &[PathBuf]) -> Result<Option<PathBuf>, String> {
+    let real = root.canonicalize().map_err(|problem| format!("the project's folder: {problem}"))?;
+    let wanted = real.join(path);
     if wanted.exists() {
-        return Ok(());
+        return place(root, path).map(|_| None);
     }
     // A link whose end is missing exists no more than its end, and is not what the author named.
     if wanted.components().any(|part| part == Component::ParentDir) || wanted.is_symlink() {
@@ -100,7 +105,7 @@ pub(crate) fn make_missing(root: &Path, path: &str, hidden: &[PathBuf]) -> Resul
     }
     let host = existing(&wanted);
     allowed(path, &host)?;
-    if Path::new(path).is_relative() && !host.starts_with(&root) {
+    if Path::new(path).is_relative() && !host.starts_with(&real) {
         return Err(format!(
             "{path} leads out of the project, to {}; write the absolute path",
             host.display()
@@ -109,6 +114,18 @@ pub(crate) fn make_missing(root: &Path, path: &str, hidden: &[PathBuf]) -> Resul
     if let Some(hidden) = hidden.iter().find(|hidden| host.starts_with(existing(hidden))) {
         return Err(format!("{path} is in {}, which no agent may see", hidden.display()));
     }
+    if names_a_file(path) {
+        return Err(format!(
+            "{path} is not there, and only folders are made: name the folder it is to be in, make the file before, or \
+             write {path}/ to have a folder of this name"
+        ));
+    }
+    Ok(Some(host))
+}
+
+/// Makes a folder to write to, and not through a link that leads somewhere else by now.
+pub(crate) fn make(path: &str, host: &Path) -> Result<(), String> {
+    let failed = |problem: io::Error| format!("cannot make {path}: {problem}");
     let mut at = folder(CWD, OsStr::new("/"), ResolveFlags::empty()).map_err(|errno| failed(errno.into()))?;
     for part in host.components() {
         let Component::Normal(name) = part else { continue };
@@ -145,6 +162,30 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    fn make_missing(root: &Path, path: &str, hidden: &[PathBuf]) -> Result<(), String> {
+        to_make(root, path, hidden)?.map_or(Ok(()), |host| make(path, &host))
+    }
+
+    #[test]
+    fn a_file_to_write_is_never_made_as_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().canonicalize().unwrap();
+        for path in ["report.md", "out/report.md", "conf.d"] {
+            let refusal = make_missing(&real, path, &[]).unwrap_err();
+            assert!(refusal.contains("only folders are made"), "{path}: {refusal}");
+        }
+        assert_eq!(fs::read_dir(&real).unwrap().count(), 0);
+        for path in ["conf.d/", ".github", "out"] {
+            make_missing(&real, path, &[]).unwrap();
+            assert!(real.join(path).is_dir(), "{path}");
+        }
+        // What is there is what it is, however it is called.
+        fs::write(real.join("report.md"), "x").unwrap();
+        for path in ["report.md", "conf.d"] {
+            assert_eq!(to_make(&real, path, &[]), Ok(None), "{path}");
+        }
+    }
 
     #[test]
     fn a_relative_path_never_leaves_the_project_and_nothing_is_made_outside() {

@@ -10,6 +10,7 @@ use eparch_governor::{AgentSpec, Check, Measure, Outcome};
 use eparch_pipeline::{Pipeline, Work};
 use eparch_sandbox::{Cage, OpenError, Program, Status, WORKSPACE};
 
+use crate::agents::grant;
 use crate::agents::spec::{
     self, ARTIFACTS_FOLDER, INPUTS_FOLDER, OUTPUT_FILE, PACKET_FILE, PACKET_SIGNATURE,
 };
@@ -137,7 +138,10 @@ pub(crate) fn furnish(
     // cannot be made, for a file that stands there or a path that is only read, is for the program to meet.
     if spec.tier == Tier::T0 {
         for path in spec.write.iter().filter(|path| spec::stays_inside(path)) {
-            let _ = workspace.make_folder(path);
+            let outside = fs::metadata(Path::new(&spec.root).join(path)).map(|found| found.is_file());
+            let file = outside.unwrap_or_else(|_| grant::names_a_file(path));
+            let folder = Path::new(path);
+            let _ = workspace.make_folder(folder.parent().filter(|_| file).unwrap_or(folder));
         }
     }
     Ok(())

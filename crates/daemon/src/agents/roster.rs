@@ -90,8 +90,10 @@ impl<L> Roster<L> {
     pub(crate) fn gone(&self, agent: AgentId) {
         let mut state = self.state();
         state.doomed.remove(&agent);
+        state.preparing.remove(&agent);
         let held = (state.live.remove(&agent), state.left.remove(&agent));
         drop(state);
+        self.prepared.notify_all();
         // What closes with it takes its time, and nobody else's.
         drop(held);
     }
@@ -161,6 +163,11 @@ impl<L> Preparing<'_, L> {
         state.live.insert(self.agent, live);
         if state.doomed.remove(&self.agent) { Go::Doomed } else { Go::On }
     }
+
+    /// It will not be ready. Something of it may be alive, so it counts as being prepared until it is [gone](Roster::gone).
+    pub(crate) fn failed(self) {
+        std::mem::forget(self);
+    }
 }
 
 impl<L> Drop for Preparing<'_, L> {
@@ -200,6 +207,17 @@ mod tests {
         assert_eq!(roster.end_epoch().len(), 1);
         assert!(roster.get(AGENT).is_none());
         assert!(roster.left(AGENT, Duration::ZERO).unwrap().is_some(), "it is not proven dead");
+    }
+
+    #[test]
+    fn an_agent_whose_preparation_failed_is_in_doubt_until_it_is_gone_and_then_forgotten() {
+        let roster = Roster::<()>::default();
+        roster.prepare(AGENT, 0).unwrap().failed();
+        assert!(roster.condemn(AGENT).is_none(), "it is ended as well");
+        assert_eq!(roster.left(AGENT, Duration::ZERO), Err(StillPreparing), "something of it may be alive");
+        roster.gone(AGENT);
+        assert_eq!(roster.left(AGENT, Duration::ZERO), Ok(None));
+        assert_eq!(roster.prepare(AGENT, 0).unwrap().ready(Arc::new(())), Go::On, "no note is left of it");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use eparch_domain::{AgentId, Name, Tier};
 use eparch_governor::{AgentSpec, Check};
 use eparch_pipeline::{Pipeline, SandboxMode, Work};
-use eparch_sandbox::{Bind, CageSpec, Desk, Sandbox, WORKSPACE};
+use eparch_sandbox::{Alias, Bind, CageSpec, Desk, Sandbox, WORKSPACE};
 
 use crate::agents::grant::{self, Place};
 
@@ -58,6 +58,9 @@ pub(crate) fn view(spec: &AgentSpec, pipeline: &Pipeline, home: &Path, expose: &
     }
     // At T0 everything written stays in the workspace; from T1 on the project's own paths are written.
     if spec.tier > Tier::T0 && problems.is_empty() {
+        problems = make_missing(root, &spec.write, &cage.mask);
+    }
+    if spec.tier > Tier::T0 && problems.is_empty() {
         for path in &spec.write {
             if let Err(problem) = add_write(&mut cage, root, path) {
                 problems.push(problem);
@@ -104,20 +107,48 @@ fn words_of_agents(spec: &AgentSpec, pipeline: &Pipeline) -> Vec<String> {
 
 fn add_read(cage: &mut CageSpec, root: &Path, path: &str) -> Result<(), String> {
     let Place { host, inside } = grant::place(root, path)?;
+    let at = inside.as_ref().map_or_else(|| host.clone(), |inside| in_workspace(inside));
+    cage.aliases.extend(as_written(path, &at));
     match inside {
         Some(inside) if inside.as_os_str().is_empty() => cage.project = Some(host),
-        Some(inside) => cage.read.push(Bind::new(host, Path::new(WORKSPACE).join(inside))),
-        None => cage.read.push(Bind::new(host.clone(), host)),
+        _ => cage.read.push(Bind::new(host, at)),
     }
     Ok(())
 }
 
+/// The project itself is `/workspace`, without a slash at its end.
+fn in_workspace(path: &Path) -> PathBuf {
+    Path::new(WORKSPACE).join(path).components().collect()
+}
+
+/// The name by which a path was written, when links in it led somewhere else.
+fn as_written(path: &str, place: &Path) -> Option<Alias> {
+    let at = in_workspace(Path::new(path));
+    // Above a link is not where it stands.
+    let plain = !at.components().any(|part| part == Component::ParentDir);
+    (plain && at != place).then(|| Alias { at, to: place.to_owned() })
+}
+
+/// Makes the folders to write that are not there, and none of them while anything is wrong with one.
+fn make_missing(root: &Path, write: &[String], hidden: &[PathBuf]) -> Vec<String> {
+    let (mut problems, mut missing) = (Vec::new(), Vec::new());
+    for path in write {
+        match grant::to_make(root, path, hidden) {
+            Ok(host) => missing.extend(host.map(|host| (path, host))),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() {
+        problems.extend(missing.iter().find_map(|(path, host)| grant::make(path, host).err()));
+    }
+    problems
+}
+
 fn add_write(cage: &mut CageSpec, root: &Path, path: &str) -> Result<(), String> {
-    grant::make_missing(root, path, &cage.mask)?;
     let Place { host, inside } = grant::place(root, path)?;
-    let inside = inside.map_or_else(|| host.clone(), |inside| Path::new(WORKSPACE).join(inside));
-    // The project itself is `/workspace`, without a slash at its end.
-    cage.write.push(Bind::new(host, inside.components().collect::<PathBuf>()));
+    let at = inside.map_or_else(|| host.clone(), |inside| in_workspace(&inside));
+    cage.aliases.extend(as_written(path, &at));
+    cage.write.push(Bind::new(host, at));
     Ok(())
 }
 

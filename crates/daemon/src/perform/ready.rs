@@ -3,15 +3,15 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use eparch_domain::{Digest, Phase};
+use eparch_domain::{AgentId, Digest, Phase};
 use eparch_governor::{AgentSpec, Check, Outcome};
 use eparch_ledger::EffectRef;
 use eparch_sandbox::Cage;
 
-use super::{Job, failed, log_name};
+use super::{Job, failed, log_name, until_done};
 use crate::agents::capture::Log;
 use crate::agents::listener::{self, Door};
-use crate::agents::live::Live;
+use crate::agents::live::{CLOSE_DEADLINE, Live, prove_dead};
 use crate::agents::roster::Go;
 use crate::agents::{packet, prepare, spec};
 use crate::home::make_folder;
@@ -21,7 +21,8 @@ impl Job {
         let agent = spec.agent;
         let first_seq = at.map_or(0, |at| at.seq);
         let Some(preparing) = self.tools.agents.prepare(agent, self.born) else { return };
-        match self.make_ready(spec, first_seq) {
+        let mut opened = None;
+        match self.make_ready(spec, first_seq, &mut opened) {
             Ok((live, outcomes)) => match preparing.ready(live.clone()) {
                 Go::On => self.advanced(at, agent, outcomes),
                 Go::Doomed => {
@@ -29,17 +30,40 @@ impl Job {
                     self.advanced(at, agent, vec![failed(Phase::Bootstrap, "EP0240", reason)]);
                 }
                 // Nobody will ask for it, nor for its end.
-                Go::Over => self.release(live, 0),
+                Go::Over => self.release(live),
             },
             Err(outcomes) => {
-                drop(preparing);
+                preparing.failed();
+                let alive = opened.filter(|cage| !is_put_away(cage));
                 self.advanced(at, agent, outcomes);
+                // Only now: an end that was decided meanwhile has left its note.
+                match alive {
+                    None => self.tools.agents.gone(agent),
+                    Some(cage) => self.discard(agent, cage),
+                }
             }
         }
     }
 
-    /// BOOTSTRAP, PREFLIGHT and PLAN. On failure the outcomes say what was reached, and nothing is left.
-    fn make_ready(&self, spec: AgentSpec, first_seq: u64) -> Result<(Arc<Live>, Vec<Outcome>), Vec<Outcome>> {
+    /// Puts away the cage of an agent that never was ready; as often as it takes.
+    fn discard(&self, agent: AgentId, cage: Cage) {
+        let tools = self.tools.clone();
+        until_done(&self.tools.runtime, 0, move || {
+            let done = is_put_away(&cage);
+            if done {
+                tools.agents.gone(agent);
+            }
+            done
+        });
+    }
+
+    /// BOOTSTRAP, PREFLIGHT and PLAN. On failure the outcomes say what was reached, and what was opened has to be put away.
+    fn make_ready(
+        &self,
+        spec: AgentSpec,
+        first_seq: u64,
+        opened: &mut Option<Cage>,
+    ) -> Result<(Arc<Live>, Vec<Outcome>), Vec<Outcome>> {
         let tools = &self.tools;
         let cannot = |code: &str, reason: String| vec![failed(Phase::Bootstrap, code, &reason)];
         let token = token(&tools.secret, &spec);
@@ -61,7 +85,8 @@ impl Job {
                 Outcome::Preflight { checks: vec![check, view.inventory.clone()], confinement },
             ]
         })?;
-        prepare::furnish(&cage, &spec, &pipeline, &tools.artifacts, &packet)
+        let cage = &*opened.insert(cage);
+        prepare::furnish(cage, &spec, &pipeline, &tools.artifacts, &packet)
             .map_err(|reason| cannot("EP0242", reason))?;
         let env = prepare::environment(&spec, cage.port(), &token, &tools.expose);
         let confinement = prepare::record(cage.measures());
@@ -71,7 +96,7 @@ impl Job {
             ok: true,
             detail: format!("{held} of {} measures in force", confinement.len()),
         };
-        let checks = vec![sandbox, view.inventory, prepare::dependencies(&cage, &spec, &env)];
+        let checks = vec![sandbox, view.inventory, prepare::dependencies(cage, &spec, &env)];
         let tree = serde_json::to_value(cage.tree()).ok();
         let mut outcomes = vec![
             identity(tree),
@@ -88,7 +113,7 @@ impl Job {
             .map_err(|problem| cannot("EP0244", format!("its log cannot be opened: {problem}")))?;
         let live = Arc::new(Live {
             spec: Arc::new(spec),
-            cage,
+            cage: opened.take().expect("it was opened above"),
             log: Arc::new(log),
             env,
             first_seq,
@@ -99,8 +124,10 @@ impl Job {
             doomed: Arc::default(),
             executed: Mutex::new(None),
         });
-        self.listen(&live, token_hash)
-            .map_err(|problem| cannot("EP0245", format!("its listener cannot be served: {problem}")))?;
+        if let Err(problem) = self.listen(&live, token_hash) {
+            *opened = Arc::into_inner(live).map(|live| live.cage);
+            return Err(cannot("EP0245", format!("its listener cannot be served: {problem}")));
+        }
         Ok((live, outcomes))
     }
 
@@ -124,6 +151,12 @@ impl Job {
         *live.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
         Ok(())
     }
+}
+
+/// Kills everything in a cage; true when that is proven.
+fn is_put_away(cage: &Cage) -> bool {
+    cage.kill_now();
+    prove_dead(cage.tree(), CLOSE_DEADLINE).is_ok()
 }
 
 /// An agent's token: derived, so that issuing it twice issues the same one, and hashed twice with the secret in front,

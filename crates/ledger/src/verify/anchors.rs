@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::report::{Finding, Report, Wrong};
-use crate::anchor;
+use crate::anchor::{self, Tail};
+use crate::note::{Checkpoint, VerifierKey};
 
 /// Where a checkpoint outside the database lies; each is worth more than the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +27,8 @@ pub(crate) struct AnchorFile {
     pub(crate) place: Place,
     /// Whoever verifies named its folder, and is to be told when it vouches for nothing.
     pub(crate) named: bool,
+    /// It has another name than the tenant's: nobody adds to it.
+    pub(crate) copy: bool,
 }
 
 /// A folder with anchor files.
@@ -88,7 +91,7 @@ impl Anchors {
                             (false, false) => Place::Outside,
                             (false, true) => Place::Independent,
                         };
-                        let file = AnchorFile { path, length, place, named };
+                        let file = AnchorFile { path, length, place, named, copy: false };
                         anchors.files.entry(tenant.clone()).or_default().push(file);
                     }
                     Err(error) => {
@@ -100,6 +103,22 @@ impl Anchors {
             anchors.folders.push(folder);
         }
         anchors
+    }
+
+    /// Puts copies, which are files by names that none of the tenants has with checkpoints of one that there is, to those of
+    /// that tenant: they vouch for it as what they were copied from.
+    pub(crate) fn sort_copies(&mut self, tenants: &[&str], keys: &[VerifierKey], report: &mut Report) {
+        let strange = self.files.keys().filter(|name| !tenants.contains(&name.as_str())).cloned();
+        for name in strange.collect::<Vec<_>>() {
+            for mut file in self.files.remove(&name).unwrap_or_default() {
+                let about = about(&file.path, keys).filter(|about| tenants.contains(&about.as_str()));
+                if let Some(about) = &about {
+                    report.notices.push(anchor::copy_notice(&file.path, about));
+                }
+                file.copy = about.is_some();
+                self.files.entry(about.unwrap_or_else(|| name.clone())).or_default().push(file);
+            }
+        }
     }
 
     /// Tells which folders have no file about one of the tenants, who all have a history, and which cannot be read at all.
@@ -120,4 +139,11 @@ impl Anchors {
             }
         }
     }
+}
+
+/// The tenant that the last checkpoint of a file is about, when it can be believed.
+fn about(path: &Path, keys: &[VerifierKey]) -> Option<String> {
+    let note = Tail::read(path).ok()?.note?;
+    let origin = Checkpoint::verify(&note, keys).ok()?.origin;
+    keys.iter().find_map(|key| key.tenant_of(&origin)).map(str::to_owned)
 }

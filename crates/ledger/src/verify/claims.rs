@@ -165,7 +165,7 @@ impl<'a> FileClaims<'a> {
         if let Some(missing) = self.missing.told() {
             self.about.found(report, Wrong::Anchor, format!("{name} lacks {missing} between others"));
         }
-        if self.behind > 0 {
+        if self.behind > 0 && !self.file.copy {
             let behind = self.behind;
             report.notices.push(format!(
                 "{name} is {behind} checkpoints behind the journal; an opening brings it up to date"

@@ -152,6 +152,9 @@ impl Verify {
         let boots = file::check_boots(connection, report);
         let tenants = file::check_tenants(connection, report);
         let wanted = |name: &str| self.tenant.as_ref().is_none_or(|only| only.as_str() == name);
+        let verified: Vec<&str> =
+            tenants.iter().map(|(name, _)| name.as_str()).filter(|name| wanted(name)).collect();
+        anchors.sort_copies(&verified, &self.keys, report);
         for (tenant, id) in tenants.iter().filter(|(name, _)| wanted(name)) {
             let files = anchors.files.remove(tenant).unwrap_or_default();
             let history = History { connection, tenant, id: *id, keys: &self.keys, boots: &boots, report };

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use eparch_domain::{Digest, Name};
-use eparch_ledger::{Append, EffectRef, NewDocument, NewEntry, Pending, Snapshot, WriteError};
+use eparch_ledger::{Append, EffectRef, NewDocument, NewEntry, Pending, SNAPSHOT_MAX, Snapshot, WriteError};
 use proptest::prelude::*;
 
 use crate::home::{Home, body, entry, name};
@@ -160,6 +160,28 @@ fn the_two_newest_snapshots_are_kept_and_a_damaged_one_is_passed_over() {
     assert_eq!(raw.query_row("SELECT count(*) FROM snapshot", [], |row| row.get::<_, i64>(0)), Ok(2));
     raw.execute("UPDATE snapshot SET body = x'00' WHERE seq = 4", []).unwrap();
     assert_eq!(ledger.snapshot(&acme).unwrap(), Some(snapshot(3)));
+}
+
+#[test]
+fn g1_a_state_too_large_to_be_saved_in_time_is_refused_and_told() {
+    let home = Home::new();
+    let acme = name("acme");
+    let ledger = home.open();
+    ledger.append(one("acme", 0)).unwrap();
+    let small = Snapshot { seq: 1, body: b"state".to_vec() };
+    ledger.save_snapshot(&acme, small.clone()).unwrap();
+    ledger.append(one("acme", 1)).unwrap();
+    // Told once, however often it is tried.
+    for _ in 0..2 {
+        let refused =
+            ledger.save_snapshot(&acme, Snapshot { seq: 2, body: vec![b'x'; SNAPSHOT_MAX + 1] }).unwrap_err();
+        assert!(matches!(refused, WriteError::TooLong { limit: SNAPSHOT_MAX, .. }), "{refused:?}");
+        assert!(refused.is_refusal());
+    }
+    let notices = ledger.health().notices;
+    assert!(notices.len() == 1 && notices[0].contains("the state of tenant acme"), "{notices:?}");
+    assert_eq!(ledger.snapshot(&acme).unwrap(), Some(small));
+    ledger.append(one("acme", 2)).unwrap();
 }
 
 #[test]

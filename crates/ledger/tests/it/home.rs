@@ -60,9 +60,16 @@ impl Home {
 
     /// As somebody who wants nobody outside the database to remember.
     pub(crate) fn forget_anchors(&self) {
+        self.forget_anchors_but(Path::new(""));
+    }
+
+    /// As somebody who has overlooked one.
+    pub(crate) fn forget_anchors_but(&self, kept: &Path) {
         for dir in self.settings.anchors() {
-            for file in std::fs::read_dir(dir).unwrap() {
-                std::fs::remove_file(file.unwrap().path()).unwrap();
+            for file in std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()) {
+                if file != kept {
+                    std::fs::remove_file(file).unwrap();
+                }
             }
         }
     }

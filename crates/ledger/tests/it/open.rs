@@ -188,6 +188,52 @@ fn r121_an_anchor_file_with_garbage_behind_its_notes_is_told_and_mended() {
 }
 
 #[test]
+fn r121_a_copy_of_an_anchor_file_beside_it_is_told_and_vouches_like_it() {
+    let home = Home::with_history(40);
+    let older = home.dir.path().join("older.db");
+    fs::copy(home.path(), &older).unwrap();
+    let ledger = home.open();
+    ledger.append(Append { tenant: name("acme"), after: 40, entries: vec![entry("acme", 41)] }).unwrap();
+    drop(ledger);
+    let copy = home.witness("acme.old");
+    fs::copy(home.witness("acme"), &copy).unwrap();
+    let about = |notices: &[String]| {
+        notices.len() == 1
+            && notices[0].contains("acme.old.checkpoints")
+            && notices[0].contains("tenant acme")
+    };
+    // Also when the copy is behind.
+    for after in [41, 42] {
+        let report = home.verify();
+        assert!(report.is_clean(), "{:?}", report.findings);
+        assert!(about(&report.notices), "{:?}", report.notices);
+        let ledger = home.open();
+        assert!(about(&ledger.health().notices), "{:?}", ledger.health().notices);
+        ledger
+            .append(Append { tenant: name("acme"), after, entries: vec![entry("acme", after + 1)] })
+            .unwrap();
+    }
+    // One that is about nobody here, and one in the place of a tenant's own, are not copies.
+    fs::copy(&copy, home.witness("zeta")).unwrap();
+    assert!(matches!(open(&home), Err(OpenError::Forked { .. })));
+    assert!(!home.verify().is_clean());
+    // Where the copy alone is left, less history than it vouches for is not continued.
+    home.forget_anchors_but(&copy);
+    assert!(home.verify().is_clean());
+    for kept in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{kept}", home.path().display()));
+    }
+    fs::copy(&older, home.path()).unwrap();
+    assert!(!home.verify().is_clean());
+    match open(&home) {
+        Err(OpenError::BehindAnchor { anchor, tenant, .. }) => {
+            assert_eq!((anchor, tenant.as_str()), (copy, "acme"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn r121_one_tenants_anchor_file_holds_up_no_other_tenant() {
     let home = Home::with_history(10);
     fs::remove_file(home.witness("acme")).unwrap();

@@ -68,6 +68,7 @@ pub(super) fn build(plan: &Plan) -> Result<Root, NoRoot> {
     build.project()?;
     build.mappings()?;
     build.masks()?;
+    build.aliases()?;
     build.desk()?;
     let open = |path: &Path| {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

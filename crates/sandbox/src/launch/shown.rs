@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::symlinkat;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 
@@ -14,7 +15,7 @@ use super::root::{Build, DESK, NEW, NoRoot, OLD, host, new};
 use super::visible::{ENTRIES_WITHOUT_OVERLAY, KERNEL_FILE_SYSTEMS};
 use crate::measure::{Measure, MeasureName};
 use crate::mountinfo;
-use crate::spec::{HOME, WORKSPACE};
+use crate::spec::{Alias, HOME, WORKSPACE};
 use crate::wire::{Mapping, Plan};
 
 /// Something of the host that is seen inside.
@@ -202,6 +203,26 @@ impl<'a> Build<'a> {
         Ok(())
     }
 
+    /// Makes further names, where there is nothing of the name yet. One that leads through a link which is seen itself needs
+    /// none: the link leads where it leads.
+    pub(super) fn aliases(&self) -> Result<(), NoRoot> {
+        for Alias { at, to } in &self.plan.aliases {
+            let above = self.shown.iter().filter(|shown| at.starts_with(&shown.inside));
+            let deepest = above.max_by_key(|shown| shown.inside.components().count());
+            let own = deepest.is_none_or(|shown| shown.how == How::Copied)
+                && !self.covered.iter().any(|covered| at.starts_with(covered))
+                && !["/proc", "/dev"].iter().any(|own| at.starts_with(own));
+            let (Some(folder), Some(name)) = (at.parent().filter(|_| own), at.file_name()) else { continue };
+            let made = place(Path::new(NEW), folder, Leaf::Folder, true)
+                .and_then(|folder| Ok(symlinkat(to, &folder, name)?));
+            match made {
+                Err(error) if is_taken(&error) => {}
+                other => other.map_err(|error| NoRoot::path(at, error))?,
+            }
+        }
+        Ok(())
+    }
+
     /// The caller's own folder in the workspace: nothing of the project is seen in it, and nothing of it in the project.
     pub(super) fn desk(&mut self) -> Result<(), NoRoot> {
         let Some(desk) = &self.plan.desk else { return Ok(()) };
@@ -249,4 +270,10 @@ impl<'a> Build<'a> {
         let written = self.plan.mappings.iter().filter(|mapping| mapping.writable);
         own.into_iter().chain(written.map(|mapping| mapping.inside.clone())).collect()
     }
+}
+
+/// Whether something of the name is there, or on the way to it.
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory)
+        || Errno::from_io_error(error) == Some(Errno::LOOP)
 }

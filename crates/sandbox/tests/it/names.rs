@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use eparch_sandbox::{Bind, Cage, CageSpec, Launcher, OpenError, Program};
+use eparch_sandbox::{Alias, Bind, Cage, CageSpec, Launcher, OpenError, Program};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::mount::{MountFlags, UnmountFlags};
 
@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_masked_home_cannot_be_moved_away_through_a_folder_above_it", moved_home),
     ("a_folder_above_a_masked_one_shows_the_rest", above_masked),
     ("the_cages_own_folders_are_not_replaced", own_folders),
+    ("a_further_name_takes_nothings_place_and_changes_nothing_of_the_host", aliases),
     ("what_is_mounted_in_a_project_is_seen_in_it", mounted_in_project),
 ];
 
@@ -190,6 +191,43 @@ fn own_folders() {
             "{inside}: {refusal:?}"
         );
     }
+}
+
+fn aliases() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["project", "project/src", "project/real", "out"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    fs::write(at("project/src/plain"), "seen").unwrap();
+    symlink("real", at("project/link")).unwrap();
+    let mut spec = probing("aliases");
+    spec.read.push(Bind::new(at("project/src"), "/workspace/src"));
+    spec.write.push(Bind::new(at("out"), "/workspace/out"));
+    let names =
+        ["/workspace/deep/name", "/workspace/deep/name/plain", "/far/name", "/usr/name", "/proc/name"];
+    let more =
+        ["/workspace/out/name", "/workspace/src", "/workspace/src/name", "/bin", "/workspace/link/name"];
+    let alias = |at: &str| Alias { at: at.into(), to: "/workspace/src".into() };
+    spec.aliases = names.into_iter().chain(more).map(alias).collect();
+    let cage = open(&spec);
+    for there in ["src", "deep/name", "../far/name", "link/name"] {
+        worked(&cage, &["read", &format!("/workspace/{there}/plain")]);
+    }
+    worked(&cage, &["read", "/usr/bin/env"]);
+    // A link that is seen leads where it leads, and the project behind it stays as it is.
+    spec.project = Some(at("project"));
+    let cage = open(&spec);
+    worked(&cage, &["read", "/workspace/deep/name/plain"]);
+    refused(&cage, &["read", "/workspace/link/name/plain"]);
+    drop(cage);
+    let left: Vec<_> = fs::read_dir(at("project")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+    for empty in ["out", "project/real"] {
+        assert_eq!(fs::read_dir(at(empty)).unwrap().count(), 0, "{empty}");
+    }
+    spec.aliases = vec![alias("/a/../b")];
+    assert!(matches!(Cage::open(&spec, &Launcher::this_program()), Err(OpenError::BadPath { .. })));
 }
 
 fn mounted_in_project() {
