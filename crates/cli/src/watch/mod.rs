@@ -2,6 +2,7 @@
 //! when one goes away, another is started and told where to go on.
 
 mod confinement;
+mod deaths;
 mod gate;
 mod interrupts;
 mod lines;
@@ -11,7 +12,7 @@ mod tree;
 
 use std::collections::VecDeque;
 use std::io::{IsTerminal as _, stderr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use eparch_daemon::wire::{Decided, StopRun};
 use eparch_daemon::{CallError, END, Lines, LiveEvent};
@@ -25,6 +26,7 @@ use crate::failure::{Failure, exit};
 use crate::holder::Desk;
 use crate::output::{errln, outln};
 pub(crate) use confinement::print as print_confinement;
+pub(crate) use deaths::Deaths;
 use gate::{Conversation, Step};
 pub(crate) use gate::{describe as describe_gate, give as give_answer};
 pub(crate) use interrupts::Interrupts;
@@ -34,10 +36,6 @@ use tree::Tree;
 
 /// How often the tree is drawn anew: often enough for a spinner.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
-
-/// Holders that may go away within [`DEATHS_WITHIN`] before it is given up.
-const DEATHS: usize = 3;
-const DEATHS_WITHIN: Duration = Duration::from_secs(60);
 
 /// From where a run is watched.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +76,7 @@ pub(crate) async fn watch(
         interrupted: false,
     };
     watcher.begin();
-    let mut deaths: VecDeque<Instant> = VecDeque::new();
+    let mut deaths = Deaths::default();
     while !watcher.model.has_ended() {
         match watcher.follow(&mut stream, &mut place, interrupts).await {
             Ok(Over::Ended) => {}
@@ -87,11 +85,9 @@ pub(crate) async fn watch(
                 stream = desk.stream(&place.path()).await?;
             }
             Ok(Over::HolderGone) => {
-                deaths.push_back(Instant::now());
-                deaths.retain(|at| at.elapsed() < DEATHS_WITHIN);
-                if deaths.len() >= DEATHS {
+                if let Err(given_up) = deaths.note(&format!("eparch runs resume {run}")) {
                     watcher.screen.erase();
-                    return Err(given_up(run));
+                    return Err(given_up);
                 }
                 watcher.aside("The holder went away; another one takes its place.");
                 stream = desk.stream(&place.path()).await?;
@@ -104,12 +100,6 @@ pub(crate) async fn watch(
     }
     watcher.screen.erase();
     watcher.finish(first, place.since).await
-}
-
-fn given_up(run: RunId) -> Failure {
-    Failure::new("EP0713", "the holder went away three times within a minute")
-        .hint(format!("HOME/logs/holder.log says why; `eparch runs resume {run}` goes on watching"))
-        .exit(exit::UNAVAILABLE)
 }
 
 /// How far the events have been heard.
@@ -159,7 +149,7 @@ enum Over {
 }
 
 /// Takes in the last line of a stream that its holder ended: an error when asking again would not help.
-pub(crate) fn take_end(event: &LiveEvent) -> Result<(), Failure> {
+fn take_end(event: &LiveEvent) -> Result<(), Failure> {
     let text = |key: &str| event.data.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
     match text("reason") {
         "unreadable" => Err(Failure::new("EP0719", format!("the ledger cannot be read: {}", text("detail")))
