@@ -7,7 +7,7 @@ use eparch_daemon::{CallError, random_bits};
 use eparch_domain::{Name, RunId};
 use eparch_ledger::views::{RunDetail, RunSummary};
 
-use super::run::{check_approver, tell_started};
+use super::run::{check_approver, detach};
 use crate::args::{ListRuns, OneRun, Runs, RunsArgs};
 use crate::context::{Context, json_line, print_json};
 use crate::failure::{Failure, exit};
@@ -40,8 +40,7 @@ pub(crate) async fn carry_out(context: &Context, asked: RunsArgs) -> Result<u8, 
             let again = RetryRun { from, idempotency_key: Some(format!("{:032x}", random_bits())) };
             let started: Started = desk.post_again(&format!("/api/runs/{run}/retry"), &again).await?;
             if how.detach {
-                tell_started(context, &started)?;
-                return Ok(exit::DONE);
+                return detach(context, &desk, &started, &interrupts).await;
             }
             watch::watch(
                 context,

@@ -329,13 +329,7 @@ impl Watcher<'_> {
         self.interrupted = true;
         self.conversation = None;
         self.aside("\nStopping the run; Ctrl-C again leaves at once.");
-        let path = format!("/api/runs/{}/stop", self.model.run);
-        let body = StopRun { reason: "interrupted at the terminal".to_owned() };
-        match self.desk.post_again::<Decided<RunDetail>>(&path, &body).await {
-            // It ended by itself a moment before.
-            Err(refused) if refused.code() != "EP0203" => Err(refused),
-            _ => Ok(()),
-        }
+        stop(self.desk, self.model.run).await
     }
 
     /// Tells how it ended.
@@ -354,6 +348,16 @@ impl Watcher<'_> {
             }
         }
         Ok(code)
+    }
+}
+
+/// Asks a run to end because of a Ctrl-C.
+pub(crate) async fn stop(desk: &Desk<'_>, run: RunId) -> Result<(), Failure> {
+    let body = StopRun { reason: "interrupted at the terminal".to_owned() };
+    match desk.post_again::<Decided<RunDetail>>(&format!("/api/runs/{run}/stop"), &body).await {
+        // It ended by itself a moment before.
+        Err(refused) if refused.code() != "EP0203" => Err(refused),
+        _ => Ok(()),
     }
 }
 
