@@ -258,11 +258,11 @@ impl Watcher<'_> {
         }
         match &news {
             News::GateOpened { gate } => self.asking.push_back(*gate),
-            News::GateClosed { gate, .. }
+            News::GateClosed { gate, outcome, .. }
                 if self.conversation.as_ref().is_some_and(|open| open.gate() == *gate) =>
             {
                 self.conversation = None;
-                errln!("\nIt has been answered.");
+                errln!("\n{}", gate::closed(*outcome));
             }
             _ => {}
         }
