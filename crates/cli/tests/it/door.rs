@@ -47,6 +47,9 @@ fn what_cannot_be_read_of_a_request_is_a_problem_like_any_other() {
         assert_eq!((said, kind.as_str()), (status, "application/problem+json"), "{method} {path}");
         assert_eq!(problem["code"], code, "{method} {path}: {problem}");
     }
+    let no_time = json!({ "file": "p", "pipeline": one_stage("true"), "timeout": "0s", "root": "/" });
+    let (status, _, problem) = ask(&place, "POST", "/api/runs", &no_time);
+    assert_eq!((status, &problem["code"]), (400, &json!("EP0523")), "{problem}");
     assert_eq!(place.say(&["runs", "list", "-n", "4294967296"]).code, 64);
     place.ok(&["runs", "list", "-n", "4294967295"]);
 }

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use eparch_domain::{Name, RunId, RunStatus, StageStatus, limits};
+use eparch_domain::{Name, RunId, RunStatus, Span, StageStatus, limits};
 use eparch_governor::{Answer, Event, Fact, Kept, Lineage, Record, Refusal, RunRequest};
 use eparch_ledger::views::{RunDetail, RunFilter, RunSummary, StageView};
 use eparch_pipeline::{Known, Pipeline, Work};
@@ -80,6 +80,9 @@ fn no_secrets(
 
 /// Checks the pipeline here as well: whoever sent it may be another version, or nobody's friend.
 async fn compile(app: &Arc<App>, asked: StartRun) -> Result<(StartRun, Arc<Pipeline>), Problem> {
+    if asked.timeout.is_some_and(Span::is_zero) {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "EP0523", "timeout: a timeout is more than 0"));
+    }
     let known = Known {
         approvers: Some(app.driver.look(crate::known_approvers).await?),
         env: Some(app.tools.readable_env.clone()),
