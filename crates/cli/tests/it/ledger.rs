@@ -242,3 +242,15 @@ fn r062_who_may_approve_is_read_from_the_last_saved_state_and_what_follows() {
     assert_eq!(["cyd", "mallory"].map(check), [false; 2]);
     assert!(place.holder().is_none(), "checking needs no holder");
 }
+
+#[test]
+fn what_cannot_be_read_of_the_ledger_is_not_told_as_missing() {
+    let place = Place::new();
+    let text = format!("description: a word or two\n{}", one_stage("true"));
+    place.ok(&["run", &place.file("p.yaml", &text)]);
+    place.end_holder(Signal::TERM);
+    // It is in the definition, and in no entry.
+    damage(&place, b"a word or two");
+    let said = place.say(&["runs", "retry", "--last", "--from", "only"]);
+    assert!(said.code == 1 && said.err.contains("EP0719") && said.err.contains("damaged"), "{said:?}");
+}
