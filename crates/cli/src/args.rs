@@ -162,7 +162,7 @@ pub(crate) struct Request {
     #[arg(long, value_name = "N")]
     pub(crate) tier: Option<Tier>,
     /// A shorter timeout for the whole run, such as 10m
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = some_time)]
     pub(crate) timeout: Option<Span>,
     /// Where model calls go; this build runs process agents, which need none
     #[arg(long, value_enum, default_value_t = Mode::Local)]
@@ -281,6 +281,11 @@ pub(crate) enum Config {
     Check,
     /// Print the JSON Schema of the settings
     Schema,
+}
+
+fn some_time(text: &str) -> Result<Span, String> {
+    let time: Span = text.parse().map_err(|problem: eparch_domain::span::BadSpan| problem.to_string())?;
+    if time.is_zero() { Err("a timeout is more than 0".to_owned()) } else { Ok(time) }
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

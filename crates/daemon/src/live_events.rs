@@ -10,7 +10,7 @@ use crate::agents::capture::LogLine;
 use crate::driver::Done;
 
 /// Events kept for a watcher that is slow; one that is slower catches up from the ledger.
-const BACKLOG: usize = 4_096;
+pub(crate) const BACKLOG: usize = 4_096;
 
 /// The kind of the last line of a stream that its holder ends; `data.reason` says why. The holder goes on.
 pub const END: &str = "end";
@@ -73,7 +73,7 @@ impl Broadcast {
     pub(crate) fn log(&self, spec: &AgentSpec, line: &LogLine) {
         if self.to.receiver_count() > 0 {
             let data = json!({
-                "pipeline_id": spec.run, "agent_id": spec.agent, "stage": spec.name,
+                "pipeline_id": spec.run, "agent_id": spec.agent, "stage": spec.name, "attempt": spec.attempt,
                 "stream": line.stream, "line": line.line,
             });
             let _ = self.to.send(LiveEvent { seq: 0, ts: line.ts, kind: "log".to_owned(), data });

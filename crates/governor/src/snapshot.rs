@@ -8,6 +8,7 @@ use eparch_pipeline::Work;
 use serde::{Deserialize, Serialize};
 
 use crate::governor::Governor;
+use crate::operator::Operator;
 use crate::state::{Doing, Run, State};
 use crate::timers::{Timer, Timers};
 
@@ -92,6 +93,11 @@ impl Snapshot {
             Ok(read) if read.format != FORMAT => Err(RestoreError::Format { found: read.format }),
             _ => Err(RestoreError::Unreadable(unreadable)),
         }
+    }
+
+    /// Everybody who may ask for something, as the snapshot has them.
+    pub fn operators(&self) -> impl Iterator<Item = &Operator> {
+        self.0.operators.values()
     }
 
     /// The definitions that must be at hand before it can be restored.

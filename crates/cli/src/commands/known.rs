@@ -1,11 +1,12 @@
 //! Who could approve here: what a check of a pipeline needs to know of the home (R062).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use eparch_daemon::driver::SavedState;
 use eparch_daemon::{Client, Home, TENANT, wire};
 use eparch_domain::Name;
 use eparch_governor::{Fact, OperatorRole, Record};
-use eparch_ledger::Reader;
+use eparch_ledger::{LedgerKey, Reader};
 use eparch_pipeline::Known;
 
 use crate::context::Context;
@@ -33,38 +34,51 @@ async fn from_holder(home: &Home) -> Option<BTreeSet<String>> {
     Some(names.map(ToString::to_string).collect())
 }
 
+/// What the last saved state says, and the entries after it, which are few. What cannot be read is not an error of the
+/// pipeline: `ledger verify` is the place for it.
 fn from_ledger(home: &Home) -> BTreeSet<String> {
-    let mut known = std::collections::BTreeMap::<Name, Vec<Name>>::new();
+    let mut known = BTreeMap::<Name, Vec<Name>>::new();
     // A home that nobody has held yet has its owner.
     if let Ok(owner) = home.owner() {
         known.insert(owner, Vec::new());
     }
     let tenant = Name::new(TENANT).expect("a word is a name");
     if let Ok(reader) = Reader::open(&home.journal()) {
-        // What cannot be read is not an error of the pipeline: `ledger verify` is the place for it.
-        for entry in reader.entries(&tenant, 1).map_while(Result::ok) {
-            // Most entries are about agents; reading them in full would take most of the time.
-            if !contains(&entry.body, b"\"operator_") {
-                continue;
-            }
-            for fact in
-                Record::from_bytes(&entry.body).map(|record| record.decision.facts).unwrap_or_default()
-            {
-                match fact {
-                    Fact::OperatorKnown { operator, .. } => {
-                        drop(known.insert(operator.name, operator.groups))
-                    }
-                    Fact::OperatorForgotten { name } => drop(known.remove(&name)),
-                    _ => {}
-                }
-            }
+        let mut saved_at = 0;
+        if let Some((seq, saved)) = last_saved(home, &reader, &tenant) {
+            saved_at = seq;
+            let operators = saved.snapshot().operators();
+            known = operators.map(|known| (known.name.clone(), known.groups.clone())).collect();
+        }
+        for entry in reader.entries(&tenant, saved_at + 1).map_while(Result::ok) {
+            take_in(&entry.body, &mut known);
         }
     }
-    known
-        .iter()
-        .flat_map(|(name, groups)| std::iter::once(name).chain(groups))
-        .map(ToString::to_string)
-        .collect()
+    let names = known.iter().flat_map(|(name, groups)| std::iter::once(name).chain(groups));
+    names.map(ToString::to_string).collect()
+}
+
+/// The last saved state that can be believed and read, and its entry.
+fn last_saved(home: &Home, reader: &Reader, tenant: &Name) -> Option<(u64, SavedState)> {
+    let key = LedgerKey::load_verifier(&home.keys()).ok()?;
+    let (saved, _) = reader.snapshot(tenant, &key).ok()?;
+    let saved = saved?;
+    Some((saved.seq, SavedState::from_bytes(&saved.body).ok()?))
+}
+
+/// Takes in what an entry says of operators.
+fn take_in(body: &[u8], known: &mut BTreeMap<Name, Vec<Name>>) {
+    // Most entries are about agents; reading them in full would take most of the time.
+    if !contains(body, b"\"operator_") {
+        return;
+    }
+    for fact in Record::from_bytes(body).map(|record| record.decision.facts).unwrap_or_default() {
+        match fact {
+            Fact::OperatorKnown { operator, .. } => drop(known.insert(operator.name, operator.groups)),
+            Fact::OperatorForgotten { name } => drop(known.remove(&name)),
+            _ => {}
+        }
+    }
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {

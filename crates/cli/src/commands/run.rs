@@ -24,8 +24,7 @@ pub(crate) async fn run(context: &Context, asked: &Run) -> Result<u8, Failure> {
     let interrupts = Interrupts::listen()?;
     let started: Started = desk.post_again("/api/runs", &request).await?;
     if asked.watch.detach {
-        tell_started(context, &started)?;
-        return Ok(exit::DONE);
+        return detach(context, &desk, &started, &interrupts).await;
     }
     watch::watch(
         context,
@@ -36,6 +35,24 @@ pub(crate) async fn run(context: &Context, asked: &Run) -> Result<u8, Failure> {
         &interrupts,
     )
     .await
+}
+
+/// Leaves a run that was begun to itself, unless a Ctrl-C came while it was asked for: that stops it.
+pub(crate) async fn detach(
+    context: &Context,
+    desk: &Desk<'_>,
+    started: &Started,
+    interrupts: &Interrupts,
+) -> Result<u8, Failure> {
+    let run = started.pipeline_id;
+    interrupts.are_about(run);
+    if interrupts.has_come().await {
+        context.say(&format!("Stopping {run}; Ctrl-C again leaves at once."));
+        watch::stop(desk, run).await?;
+        return Ok(exit::INTERRUPTED);
+    }
+    tell_started(context, started)?;
+    Ok(exit::DONE)
 }
 
 /// Whoever is to answer gates here must have a key here: better found out before the run than at the gate.

@@ -3,19 +3,18 @@
 use std::collections::BTreeMap;
 
 use eparch_daemon::wire::{Decided, RetryRun, RunLogLine, Started, StopRun};
-use eparch_daemon::{CallError, END, LiveEvent, random_bits};
-use eparch_domain::{Name, RunId, Timestamp};
+use eparch_daemon::{CallError, random_bits};
+use eparch_domain::{Name, RunId};
 use eparch_ledger::views::{RunDetail, RunSummary};
-use serde_json::{Value, json};
 
-use super::run::{check_approver, tell_started};
+use super::run::{check_approver, detach};
 use crate::args::{ListRuns, OneRun, Runs, RunsArgs};
 use crate::context::{Context, json_line, print_json};
 use crate::failure::{Failure, exit};
 use crate::holder::Desk;
 use crate::output::outln;
 use crate::table::{Table, plain};
-use crate::watch::{self, From, Interrupts};
+use crate::watch::{self, From, Interrupts, Setbacks};
 use crate::{paint, when};
 
 /// Runs asked for at once.
@@ -41,8 +40,7 @@ pub(crate) async fn carry_out(context: &Context, asked: RunsArgs) -> Result<u8, 
             let again = RetryRun { from, idempotency_key: Some(format!("{:032x}", random_bits())) };
             let started: Started = desk.post_again(&format!("/api/runs/{run}/retry"), &again).await?;
             if how.detach {
-                tell_started(context, &started)?;
-                return Ok(exit::DONE);
+                return detach(context, &desk, &started, &interrupts).await;
             }
             watch::watch(
                 context,
@@ -184,92 +182,58 @@ async fn logs(
     stage: Option<&Name>,
 ) -> Result<u8, Failure> {
     let id = find(desk, asked).await?;
-    // The stream is open before what there is already is read: a line may come by both ways, never by neither.
-    let since = desk.ready().await?.seq;
-    let mut stream = desk.stream(&events_of(id, since)).await?;
-    let opened = when::now();
-    let query = stage.map(|stage| format!("?stage={stage}")).unwrap_or_default();
-    let mut kept = desk.stream(&format!("/api/runs/{id}/logs{query}")).await?;
-    let mut both_ways = BothWays::default();
-    while crate::output::is_read()
-        && let Some(line) = kept.next::<RunLogLine>().await?
-    {
-        both_ways.note(&line, opened);
-        print_line(context, &serde_json::to_value(&line).unwrap_or_default());
-    }
-    let detail: RunDetail = desk.get(&format!("/api/runs/{id}")).await?;
-    let mut over = !follow || detail.summary.status.is_terminal();
-    while !over && crate::output::is_read() {
-        match stream.next::<LiveEvent>().await {
-            // The holder goes on: its stream ends by itself, and is opened again.
-            Ok(Some(event)) if event.kind == END => {
-                watch::take_end(&event)?;
+    let only = stage.map(|stage| format!("&stage={stage}")).unwrap_or_default();
+    let path = format!("/api/runs/{id}/logs?follow={follow}{only}");
+    let (mut printed, mut setbacks) = (Printed::default(), Setbacks::default());
+    loop {
+        let mut lines = desk.stream(&path).await?;
+        printed.begin_again();
+        while crate::output::is_read() {
+            match lines.next::<RunLogLine>().await {
+                Ok(Some(line)) if printed.is_new(&line) => print_line(context, &line),
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(exit::DONE),
+                // The holder went away, and its agents with it: what they print under the next one is followed there.
+                Err(CallError::Lost(_) | CallError::Absent(_)) => break,
+                Err(problem) => return Err(problem.into()),
             }
-            Ok(Some(event)) => {
-                over = event.kind == "run_changed" && event.data.get("status").is_some_and(is_terminal);
-                let of_stage = event.data.get("stage").and_then(Value::as_str);
-                let wanted = stage.is_none_or(|stage| of_stage == Some(stage.as_str()));
-                if event.kind == "log" && wanted && !both_ways.had(&event) {
-                    let mut line = event.data;
-                    line["ts"] = json!(event.ts);
-                    print_line(context, &line);
-                }
-            }
-            // The holder went away, and its agents with it: what they print under the next one is followed there.
-            Ok(None) | Err(CallError::Lost(_) | CallError::Absent(_)) => {
-                stream = desk.stream(&events_of(id, since)).await?;
-                let detail: RunDetail = desk.get(&format!("/api/runs/{id}")).await?;
-                over = detail.summary.status.is_terminal();
-            }
-            Err(problem) => return Err(problem.into()),
         }
+        if !crate::output::is_read() {
+            return Ok(exit::DONE);
+        }
+        setbacks.death(&format!("eparch runs logs {id} --follow"))?;
     }
-    Ok(exit::DONE)
 }
 
-fn events_of(run: RunId, since: u64) -> String {
-    format!("/api/events?pipeline_id={run}&since={since}")
-}
-
-/// Lines that were read from the log so shortly before that they may come as events, too.
+/// How many lines of each attempt were printed: a stream that is opened again begins with them.
 #[derive(Default)]
-struct BothWays(BTreeMap<(String, i64, String), u32>);
+struct Printed {
+    lines: BTreeMap<(Name, u32), u64>,
+    again: BTreeMap<(Name, u32), u64>,
+}
 
-/// How much earlier than the stream was opened a line may have been captured and still come over it.
-const EARLIER: i64 = 5_000;
-
-impl BothWays {
-    fn note(&mut self, line: &RunLogLine, opened: Timestamp) {
-        if line.line.ts.millis() >= opened.millis() - EARLIER {
-            let key = (line.stage.to_string(), line.line.ts.millis(), line.line.line.clone());
-            *self.0.entry(key).or_default() += 1;
-        }
+impl Printed {
+    fn begin_again(&mut self) {
+        self.again.clone_from(&self.lines);
     }
 
-    /// Whether this line was printed already; as often as it was, and no oftener.
-    fn had(&mut self, event: &LiveEvent) -> bool {
-        let text = |key: &str| event.data.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        match self.0.get_mut(&(text("stage"), event.ts.millis(), text("line"))) {
-            Some(left) if *left > 0 => {
-                *left -= 1;
-                true
-            }
-            _ => false,
+    /// Whether a line was not printed yet; counts it.
+    fn is_new(&mut self, line: &RunLogLine) -> bool {
+        let attempt = (line.stage.clone(), line.attempt);
+        if let Some(left) = self.again.get_mut(&attempt).filter(|left| **left > 0) {
+            *left -= 1;
+            return false;
         }
+        *self.lines.entry(attempt).or_default() += 1;
+        true
     }
 }
 
-fn is_terminal(status: &Value) -> bool {
-    serde_json::from_value::<eparch_domain::RunStatus>(status.clone())
-        .is_ok_and(eparch_domain::RunStatus::is_terminal)
-}
-
-fn print_line(context: &Context, line: &Value) {
-    let text = |key: &str| line.get(key).and_then(Value::as_str).unwrap_or_default();
+fn print_line(context: &Context, line: &RunLogLine) {
     if context.is_json() {
         outln!("{}", json_line(line));
     } else {
-        outln!("{} {} {}", text("stage"), paint::out().faint("|"), paint::harmless(text("line")));
+        outln!("{} {} {}", line.stage, paint::out().faint("|"), paint::harmless(&line.line.line));
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _, stderr, stdin};
 
 use eparch_daemon::wire::{Answer, Decided};
 use eparch_domain::{GateId, Name, StageStatus};
-use eparch_governor::{GateDecision, GatePurpose, Separation};
+use eparch_governor::{GateDecision, GateOutcome, GatePurpose, Separation};
 use eparch_ledger::views::{ApprovalView, RunDetail};
 use tokio::sync::mpsc;
 
@@ -124,9 +124,27 @@ impl Conversation {
             Ok(_) => Step::Over(format!("Denied as {by}.")),
             Err(problem) => {
                 problem.print();
-                Step::Over("It waits.".to_owned())
+                Step::Over(after(problem.code()).to_owned())
             }
         }
+    }
+}
+
+/// How a gate stands after an answer was refused with a code.
+fn after(code: &str) -> &'static str {
+    match code {
+        "EP0302" => "It is closed.",
+        "EP0303" => closed(GateOutcome::TimedOut),
+        _ => "It waits.",
+    }
+}
+
+/// What became of a gate while somebody was asked about it.
+pub(crate) fn closed(outcome: GateOutcome) -> &'static str {
+    match outcome {
+        GateOutcome::Approved | GateOutcome::Denied => "It has been answered.",
+        GateOutcome::TimedOut => "Nobody answered in time.",
+        GateOutcome::Cancelled => "The question is withdrawn.",
     }
 }
 
@@ -224,4 +242,15 @@ pub(crate) fn typed_lines() -> mpsc::UnboundedReceiver<String> {
         }
     });
     from
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_that_is_closed_is_not_told_to_wait() {
+        let told = ["EP0302", "EP0303", "EP0305"].map(after);
+        assert_eq!(told, ["It is closed.", "Nobody answered in time.", "It waits."]);
+    }
 }

@@ -42,6 +42,17 @@ impl Interrupts {
         let _ = self.run.set(run);
     }
 
+    /// Whether the first has come, for whoever does not wait for it.
+    pub(crate) async fn has_come(&self) -> bool {
+        // One that came before the answer to a request is heard before it is looked for.
+        tokio::task::yield_now().await;
+        tokio::select! {
+            biased;
+            () = self.first() => true,
+            () = std::future::ready(()) => false,
+        }
+    }
+
     /// Returns once, at the first Ctrl-C, also when it came before.
     pub(crate) async fn first(&self) {
         self.first.notified().await;

@@ -6,12 +6,13 @@ mod gate;
 mod interrupts;
 mod lines;
 mod model;
+mod setbacks;
 mod summary;
 mod tree;
 
 use std::collections::VecDeque;
 use std::io::{IsTerminal as _, stderr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use eparch_daemon::wire::{Decided, StopRun};
 use eparch_daemon::{CallError, END, Lines, LiveEvent};
@@ -29,15 +30,12 @@ use gate::{Conversation, Step};
 pub(crate) use gate::{describe as describe_gate, give as give_answer};
 pub(crate) use interrupts::Interrupts;
 use model::{Model, News};
+pub(crate) use setbacks::Setbacks;
 pub(crate) use summary::{size as file_size, stages as stages_table};
 use tree::Tree;
 
 /// How often the tree is drawn anew: often enough for a spinner.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
-
-/// Times that a stream may break off within [`SETBACKS_WITHIN`], for one reason, before it is given up.
-const SETBACKS: usize = 3;
-const SETBACKS_WITHIN: Duration = Duration::from_secs(60);
 
 /// From where a run is watched.
 #[derive(Debug, Clone, Copy)]
@@ -78,22 +76,23 @@ pub(crate) async fn watch(
         interrupted: false,
     };
     watcher.begin();
-    let (mut deaths, mut pauses) = (Setbacks::default(), Setbacks::default());
+    let mut setbacks = Setbacks::default();
+    let again = format!("eparch runs resume {run}");
     while !watcher.model.has_ended() {
         match watcher.follow(&mut stream, &mut place, interrupts).await {
             Ok(Over::Ended) => {}
             Ok(Over::Paused { why }) => {
-                if pauses.are_too_many() {
+                if let Err(given_up) = setbacks.pause(&why, &again) {
                     watcher.screen.erase();
-                    return Err(stays_unwell(run, &why));
+                    return Err(given_up);
                 }
                 watcher.aside("The ledger could not be written for a moment; the holder goes on.");
                 stream = desk.stream(&place.path()).await?;
             }
             Ok(Over::HolderGone) => {
-                if deaths.are_too_many() {
+                if let Err(given_up) = setbacks.death(&again) {
                     watcher.screen.erase();
-                    return Err(given_up(run));
+                    return Err(given_up);
                 }
                 watcher.aside("The holder went away; another one takes its place.");
                 stream = desk.stream(&place.path()).await?;
@@ -106,31 +105,6 @@ pub(crate) async fn watch(
     }
     watcher.screen.erase();
     watcher.finish(first, place.since).await
-}
-
-fn given_up(run: RunId) -> Failure {
-    Failure::new("EP0713", "the holder went away three times within a minute")
-        .hint(format!("HOME/logs/holder.log says why; `eparch runs resume {run}` goes on watching"))
-        .exit(exit::UNAVAILABLE)
-}
-
-fn stays_unwell(run: RunId, why: &str) -> Failure {
-    Failure::new("EP0510", format!("the ledger cannot be written, so the run stands still: {why}"))
-        .hint(format!("`eparch doctor` says more; `eparch runs resume {run}` goes on watching"))
-        .exit(exit::UNAVAILABLE)
-}
-
-/// What broke off a stream, and when.
-#[derive(Debug, Default)]
-struct Setbacks(VecDeque<Instant>);
-
-impl Setbacks {
-    /// Counts one more; true when there is no end of them.
-    fn are_too_many(&mut self) -> bool {
-        self.0.push_back(Instant::now());
-        self.0.retain(|at| at.elapsed() < SETBACKS_WITHIN);
-        self.0.len() >= SETBACKS
-    }
 }
 
 /// How far the events have been heard.
@@ -182,7 +156,7 @@ enum Over {
 }
 
 /// Why a holder that goes on ended a stream; an error when asking again would not help.
-pub(crate) fn take_end(event: &LiveEvent) -> Result<String, Failure> {
+fn take_end(event: &LiveEvent) -> Result<String, Failure> {
     let text = |key: &str| event.data.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
     match text("reason") {
         "unreadable" => Err(Failure::new("EP0719", format!("the ledger cannot be read: {}", text("detail")))
@@ -290,11 +264,11 @@ impl Watcher<'_> {
         }
         match &news {
             News::GateOpened { gate } => self.asking.push_back(*gate),
-            News::GateClosed { gate, .. }
+            News::GateClosed { gate, outcome, .. }
                 if self.conversation.as_ref().is_some_and(|open| open.gate() == *gate) =>
             {
                 self.conversation = None;
-                errln!("\nIt has been answered.");
+                errln!("\n{}", gate::closed(*outcome));
             }
             _ => {}
         }
@@ -361,13 +335,7 @@ impl Watcher<'_> {
         self.interrupted = true;
         self.conversation = None;
         self.aside("\nStopping the run; Ctrl-C again leaves at once.");
-        let path = format!("/api/runs/{}/stop", self.model.run);
-        let body = StopRun { reason: "interrupted at the terminal".to_owned() };
-        match self.desk.post_again::<Decided<RunDetail>>(&path, &body).await {
-            // It ended by itself a moment before.
-            Err(refused) if refused.code() != "EP0203" => Err(refused),
-            _ => Ok(()),
-        }
+        stop(self.desk, self.model.run).await
     }
 
     /// Tells how it ended.
@@ -386,6 +354,16 @@ impl Watcher<'_> {
             }
         }
         Ok(code)
+    }
+}
+
+/// Asks a run to end because of a Ctrl-C.
+pub(crate) async fn stop(desk: &Desk<'_>, run: RunId) -> Result<(), Failure> {
+    let body = StopRun { reason: "interrupted at the terminal".to_owned() };
+    match desk.post_again::<Decided<RunDetail>>(&format!("/api/runs/{run}/stop"), &body).await {
+        // It ended by itself a moment before.
+        Err(refused) if refused.code() != "EP0203" => Err(refused),
+        _ => Ok(()),
     }
 }
 

@@ -4,9 +4,10 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::console::{Place, one_stage};
+use crate::console::{Place, one_stage, wait_until};
 
 /// What the holder answers: status, kind of the body, body.
 fn ask(place: &Place, method: &str, path: &str, body: &Value) -> (u16, String, Value) {
@@ -46,6 +47,9 @@ fn what_cannot_be_read_of_a_request_is_a_problem_like_any_other() {
         assert_eq!((said, kind.as_str()), (status, "application/problem+json"), "{method} {path}");
         assert_eq!(problem["code"], code, "{method} {path}: {problem}");
     }
+    let no_time = json!({ "file": "p", "pipeline": one_stage("true"), "timeout": "0s", "root": "/" });
+    let (status, _, problem) = ask(&place, "POST", "/api/runs", &no_time);
+    assert_eq!((status, &problem["code"]), (400, &json!("EP0523")), "{problem}");
     assert_eq!(place.say(&["runs", "list", "-n", "4294967296"]).code, 64);
     place.ok(&["runs", "list", "-n", "4294967295"]);
 }
@@ -80,4 +84,62 @@ fn whoever_asked_for_what_may_be_done_is_not_told_to_ask_again_blindly() {
     dies.join().unwrap();
     assert!(said.code == 69 && said.err.contains("EP0705"), "{said:?}");
     assert!(said.err.contains("it may have been done") && !said.err.contains("try again"), "{said:?}");
+}
+
+/// A holder that answers what it is asked, one caller after another.
+fn answer(door: &UnixListener, with: impl Fn(&str) -> Value) -> String {
+    let (mut caller, _) = wait_until("a caller", || door.accept().ok());
+    caller.set_nonblocking(false).unwrap();
+    let mut request = Vec::new();
+    let mut byte = [0];
+    while !request.ends_with(b"\r\n\r\n") {
+        assert_eq!(caller.read(&mut byte).unwrap(), 1);
+        request.push(byte[0]);
+    }
+    let request = String::from_utf8(request).unwrap();
+    let length = request.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    caller.read_exact(&mut vec![0; length.unwrap_or(0)]).unwrap();
+    let line = request.lines().next().unwrap().to_owned();
+    let body = with(&line).to_string();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+    write!(caller, "{head}content-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    line
+}
+
+#[test]
+fn r204_an_interrupt_while_a_detached_run_is_asked_for_stops_it() {
+    let place = Place::new();
+    place.ok(&["init", "--owner", "ada"]);
+    let file = place.file("p.yaml", &one_stage("true"));
+    let door = UnixListener::bind(place.home().join("control.sock")).unwrap();
+    door.set_nonblocking(true).unwrap();
+    let run = place.start(&["run", "--detach", &file]);
+    let id = "run_00000000000000000000000001";
+    let ready = json!({ "ok": true, "pid": 1, "version": "0", "epoch": 1, "seq": 1, "live_runs": 0, "ledger_failure": null });
+    let started = json!({ "pipeline_id": id, "name": "one", "status": "RUNNING", "tier": 0, "seq": 1,
+        "plan_id": format!("sha256:{}", "0".repeat(64)) });
+    let mut asked = Vec::new();
+    while !asked.last().is_some_and(|line: &String| line.contains("/stop")) {
+        asked.push(answer(&door, |line| match line {
+            "GET /api/operators HTTP/1.1" => json!([]),
+            "GET /readyz HTTP/1.1" => ready.clone(),
+            "POST /api/runs HTTP/1.1" => {
+                run.signal(Signal::INT);
+                // The answer comes once it has been interrupted.
+                let status = format!("/proc/{}/status", run.pid().as_raw_nonzero());
+                wait_until("it is interrupted", || {
+                    let pending = fs::read_to_string(&status).unwrap();
+                    let pending = pending.lines().find_map(|line| line.strip_prefix("ShdPnd:"))?.trim();
+                    (u64::from_str_radix(pending, 16) == Ok(0)).then_some(())
+                });
+                started.clone()
+            }
+            _ => json!({ "decided": 2, "read_models": "none" }),
+        }));
+    }
+    drop(door);
+    let said = run.end();
+    assert_eq!(said.code, 130, "{said:?} {asked:?}");
+    assert_eq!(asked.last().unwrap(), &format!("POST /api/runs/{id}/stop HTTP/1.1"));
+    assert!(said.err.contains(id), "{said:?}");
 }

@@ -7,6 +7,17 @@ use serde_json::Value;
 
 use crate::console::{Place, one_stage};
 
+/// Changes a byte of the journal at every copy of a text; the file may hold abandoned ones of a row.
+fn damage(place: &Place, mark: &[u8]) {
+    let journal = place.home().join("journal.db");
+    let mut bytes = fs::read(&journal).unwrap();
+    let places: Vec<usize> =
+        (0..bytes.len() - mark.len()).filter(|at| bytes[*at..].starts_with(mark)).collect();
+    assert!(!places.is_empty());
+    places.iter().for_each(|at| bytes[at + mark.len() - 2] ^= 1);
+    fs::write(&journal, bytes).unwrap();
+}
+
 /// A home in which something has happened, and that nobody holds.
 fn place_with_history() -> Place {
     let place = Place::new();
@@ -27,15 +38,7 @@ fn g3_a_clean_ledger_verifies_and_a_flipped_byte_is_named() {
     assert_eq!((report["clean"].as_bool(), report["first_bad"].is_null()), (Some(true), true));
     assert!(place.holder().is_none(), "verifying needs no holder");
 
-    let journal = place.home().join("journal.db");
-    let mut bytes = fs::read(&journal).unwrap();
-    let mark = b"\"type\":\"run_requested\"";
-    // The file may hold an abandoned copy of the row as well.
-    let places: Vec<usize> =
-        (0..bytes.len() - mark.len()).filter(|at| bytes[*at..].starts_with(mark)).collect();
-    assert!(!places.is_empty());
-    places.iter().for_each(|at| bytes[at + mark.len() - 2] ^= 1);
-    fs::write(&journal, bytes).unwrap();
+    damage(&place, b"\"type\":\"run_requested\"");
     let said = place.say(&["ledger", "verify"]);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.out.contains("from entry 3 on"), "{said:?}");
@@ -216,4 +219,38 @@ fn r121_an_export_replaces_another_only_once_it_is_whole() {
     let drafts =
         drafts.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|kind| kind == "draft"));
     assert_eq!(drafts.count(), 0);
+}
+
+#[test]
+fn r062_who_may_approve_is_read_from_the_last_saved_state_and_what_follows() {
+    let place = Place::new();
+    place.ok(&["init", "--owner", "ada"]);
+    place.ok(&["operator", "add", "bob", "--role", "approver", "--group", "friends"]);
+    place.ok(&["operator", "add", "cyd", "--role", "approver"]);
+    place.end_holder(Signal::TERM);
+    // What came before the saved state is not read.
+    damage(&place, b"\"type\":\"operator_added\",\"by\":null");
+    place.ok(&["operator", "add", "eve", "--role", "approver"]);
+    place.ok(&["operator", "remove", "cyd"]);
+    place.end_holder(Signal::KILL);
+    let check = |approver: &str| {
+        let text =
+            format!("name: g\nstages:\n  - {{name: g, type: gate, config: {{approvers: [{approver}]}}}}\n");
+        !place.ok(&["pipeline", "validate", &place.file("g.yaml", &text)]).contains("warning[")
+    };
+    assert_eq!(["ada", "bob", "friends", "eve", "admin"].map(check), [true; 5]);
+    assert_eq!(["cyd", "mallory"].map(check), [false; 2]);
+    assert!(place.holder().is_none(), "checking needs no holder");
+}
+
+#[test]
+fn what_cannot_be_read_of_the_ledger_is_not_told_as_missing() {
+    let place = Place::new();
+    let text = format!("description: a word or two\n{}", one_stage("true"));
+    place.ok(&["run", &place.file("p.yaml", &text)]);
+    place.end_holder(Signal::TERM);
+    // It is in the definition, and in no entry.
+    damage(&place, b"a word or two");
+    let said = place.say(&["runs", "retry", "--last", "--from", "only"]);
+    assert!(said.code == 1 && said.err.contains("EP0719") && said.err.contains("damaged"), "{said:?}");
 }

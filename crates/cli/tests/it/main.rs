@@ -12,6 +12,7 @@ mod examples;
 mod files;
 mod holder;
 mod ledger;
+mod logs;
 mod machine;
 mod runs;
 mod terminal;

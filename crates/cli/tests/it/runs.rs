@@ -244,3 +244,14 @@ fn the_holder_leaves_when_nobody_needs_it() {
     // And is there again when somebody does.
     assert_eq!(place.json(&["runs"]).as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn r044_a_run_without_any_time_is_refused() {
+    let place = Place::new();
+    let file = place.file("p.yaml", &one_stage("true"));
+    for words in [["run", &file], ["plan", &file]] {
+        let said = place.say(&[&["pipeline"], &words[..], &["--timeout", "0s"]].concat());
+        assert!(said.code == 64 && said.err.contains("more than 0"), "{said:?}");
+    }
+    assert!(!place.home().exists());
+}

@@ -113,6 +113,18 @@ fn g5_what_is_typed_before_a_question_is_no_answer_to_it() {
 }
 
 #[test]
+fn r047_a_gate_that_nobody_answered_in_time_is_not_told_as_answered() {
+    let place = with_bob();
+    let text = "name: gated\nstages:\n  - {name: one, type: gate, config: {approvers: [bob], timeout: 1s}}\n";
+    let file = place.file("gated.yaml", text);
+    let mut terminal = Terminal::start(&place, &["run", &file, "--approve-as", "bob"], 100, 30);
+    terminal.until("Approve as bob?", 1);
+    assert_ne!(terminal.end(), 0);
+    let shown = terminal.shown.lock().unwrap().clone();
+    assert!(shown.contains("Nobody answered in time.") && !shown.contains("has been answered"), "{shown}");
+}
+
+#[test]
 fn a_terminal_too_small_for_a_tree_is_told_in_lines() {
     let place = Place::new();
     let file = place.file("p.yaml", &one_stage("echo hello"));

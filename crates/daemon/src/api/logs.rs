@@ -1,11 +1,14 @@
-//! The captured lines of a run, as JSON lines: as long as they are, one of each attempt is in memory at a time.
+//! The captured lines of a run, as JSON lines: those there are, and with `follow` those that come until the run has ended.
+//! Every line is read from the log of its attempt, wherever it is from: what is told live says only where to look. However
+//! long a log is, one line of each attempt is in memory at a time.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Lines};
-use std::path::Path;
+mod captured;
+
+use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -13,27 +16,26 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use eparch_domain::{Name, RunId, Timestamp};
-use eparch_ledger::views::StageView;
+use eparch_domain::{Name, RunId};
+use eparch_ledger::views::RunDetail;
 use serde::Deserialize;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 
+use self::captured::{Attempt, Logs};
 use super::extract::{self, Query};
 use super::problem::Problem;
-use super::wire::RunLogLine;
 use super::{App, Caller, runs};
-use crate::perform::log_name;
-
-/// Bytes that are handed over at once, about.
-const CHUNK: usize = 64 << 10;
+use crate::live_events::{BACKLOG, END, LiveEvent};
 
 /// Chunks that wait for a slow reader before reading on waits for them.
 const WAITING: usize = 4;
 
-/// Attempts whose lines are put in the order of their times. Those of a run with more come in the order of its stages,
-/// because each takes an open file.
-const MERGED: usize = 256;
+/// An empty line after so long finds out that the reader has gone.
+const ALIVE: Duration = Duration::from_secs(15);
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new().route("/api/runs/{id}/logs", get(logs))
@@ -41,8 +43,12 @@ pub(super) fn routes() -> Router<Arc<App>> {
 
 #[derive(Deserialize)]
 struct LogQuery {
+    /// Only lines of this stage.
     #[serde(default)]
     stage: Option<Name>,
+    /// Whether to go on until the run has ended.
+    #[serde(default)]
+    follow: bool,
 }
 
 async fn logs(
@@ -51,91 +57,117 @@ async fn logs(
     extract::Path(id): extract::Path<RunId>,
     Query(query): Query<LogQuery>,
 ) -> Result<Response, Problem> {
+    // Watching begins before the run is looked at, so that nothing falls between.
+    let watch = query.follow.then(|| app.tools.broadcast.watch());
     let detail = runs::find(&app, id).await?;
-    let folder = app.tools.home.logs().join(id.to_string());
-    let wanted = |stage: &StageView| query.stage.as_ref().is_none_or(|asked| *asked == stage.name);
-    let stages: Vec<StageView> = detail.stages.into_iter().filter(wanted).collect();
     let (to, from) = mpsc::channel(WAITING);
     let in_use = app.begin_use();
-    tokio::task::spawn_blocking(move || {
+    let whole = Arc::new(AtomicBool::new(false));
+    let is_whole = whole.clone();
+    tokio::spawn(async move {
         let _in_use = in_use;
-        // It ends when the reader has gone.
-        let _ = send_all(&folder, &stages, &to);
+        if send_all(&app, detail, query.stage, watch, &to).await.is_ok() {
+            whole.store(true, Ordering::SeqCst);
+        }
     });
+    // A reader takes a stream that just ends for everything there is.
+    let cut_short = move || (!is_whole.load(Ordering::SeqCst)).then(|| Err(io::Error::other("cut short")));
+    let lines =
+        ReceiverStream::new(from).chain(tokio_stream::iter(std::iter::once_with(cut_short).flatten()));
     let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    Ok((kind, Body::from_stream(ReceiverStream::new(from))).into_response())
+    Ok((kind, Body::from_stream(lines)).into_response())
 }
 
-type Sender = mpsc::Sender<Result<Bytes, std::convert::Infallible>>;
+type Sender = mpsc::Sender<io::Result<Bytes>>;
 
-/// The reader has gone.
+/// The reader has gone, or cannot be given everything.
 struct Gone;
 
-fn send_all(folder: &Path, stages: &[StageView], to: &Sender) -> Result<(), Gone> {
-    let attempts = || stages.iter().flat_map(|stage| (1..=stage.attempts).map(move |at| (&stage.name, at)));
-    let mut out = Chunks { buffer: Vec::new(), to };
-    let at_once = if attempts().count() <= MERGED { MERGED } else { 1 };
-    let mut attempts = attempts().peekable();
-    while attempts.peek().is_some() {
-        // A log that is not there belongs to an attempt that never printed.
-        let open =
-            attempts.by_ref().take(at_once).filter_map(|(stage, at)| Captured::open(folder, stage, at));
-        merge(open.collect(), &mut out)?;
-    }
-    out.hand_over()
-}
-
-/// Hands over the lines of some attempts, the earliest first.
-fn merge(mut open: Vec<Captured>, out: &mut Chunks<'_>) -> Result<(), Gone> {
-    let mut next: BinaryHeap<Reverse<(Timestamp, usize)>> =
-        open.iter().enumerate().map(|(at, captured)| Reverse((captured.next.line.ts, at))).collect();
-    while let Some(Reverse((_, at))) = next.pop() {
-        out.add(&open[at].next)?;
-        if open[at].go_on() {
-            next.push(Reverse((open[at].next.line.ts, at)));
-        }
-    }
-    Ok(())
-}
-
-/// The captured lines of one attempt, and the one that comes next.
-struct Captured {
-    lines: Lines<BufReader<File>>,
-    next: RunLogLine,
-}
-
-impl Captured {
-    fn open(folder: &Path, stage: &Name, attempt: u32) -> Option<Captured> {
-        let file = File::open(folder.join(log_name(stage, attempt))).ok()?;
-        let mut lines = BufReader::new(file).lines();
-        let line = serde_json::from_str(&lines.next()?.ok()?).ok()?;
-        Some(Captured { lines, next: RunLogLine { stage: stage.clone(), attempt, line } })
-    }
-
-    /// Goes on to the next line; false at the end. The last line of a log that is being written may not be whole yet.
-    fn go_on(&mut self) -> bool {
-        let read = self.lines.next().and_then(Result::ok).and_then(|line| serde_json::from_str(&line).ok());
-        read.map(|line| self.next.line = line).is_some()
-    }
-}
-
-struct Chunks<'t> {
-    buffer: Vec<u8>,
-    to: &'t Sender,
-}
-
-impl Chunks<'_> {
-    fn add(&mut self, line: &RunLogLine) -> Result<(), Gone> {
-        serde_json::to_writer(&mut self.buffer, line).expect("a line is plain data");
-        self.buffer.push(b'\n');
-        if self.buffer.len() >= CHUNK { self.hand_over() } else { Ok(()) }
-    }
-
-    fn hand_over(&mut self) -> Result<(), Gone> {
-        if self.buffer.is_empty() {
+async fn send_all(
+    app: &Arc<App>,
+    mut detail: RunDetail,
+    stage: Option<Name>,
+    mut watch: Option<Receiver<LiveEvent>>,
+    to: &Sender,
+) -> Result<(), Gone> {
+    let id = detail.summary.pipeline_id;
+    let mut logs = Logs::of(app.tools.home.logs().join(id.to_string()));
+    loop {
+        let attempts = attempts(&detail, stage.as_ref()).collect();
+        logs = hand_over(logs, attempts, to).await?;
+        let Some(watch) = watch.as_mut().filter(|_| !detail.summary.status.is_terminal()) else {
             return Ok(());
+        };
+        loop {
+            match hear(watch, id, stage.as_ref()).await? {
+                News::Lines(attempts) => logs = hand_over(logs, attempts, to).await?,
+                News::Quiet => to.send(Ok(Bytes::from_static(b"\n"))).await.map_err(|_| Gone)?,
+                News::Stopped => app.driver.look(|_| ()).await.map_err(|_| Gone)?,
+                News::More => break,
+            }
         }
-        let chunk = Bytes::from(std::mem::take(&mut self.buffer));
-        self.to.blocking_send(Ok(chunk)).map_err(|_| Gone)
+        detail = runs::find(app, id).await.map_err(|_| Gone)?;
     }
+}
+
+/// The attempts whose lines are wanted, in the order of the stages.
+fn attempts<'d>(detail: &'d RunDetail, stage: Option<&'d Name>) -> impl Iterator<Item = Attempt> + 'd {
+    let wanted = detail.stages.iter().filter(move |found| stage.is_none_or(|asked| *asked == found.name));
+    wanted.flat_map(|stage| (1..=stage.attempts).map(|attempt| (stage.name.clone(), attempt)))
+}
+
+async fn hand_over(mut logs: Logs, attempts: Vec<Attempt>, to: &Sender) -> Result<Logs, Gone> {
+    let to = to.clone();
+    let task = tokio::task::spawn_blocking(move || logs.hand_over(&attempts, &to).map(|()| logs));
+    task.await.map_err(|_| Gone)?
+}
+
+/// What became known of a run's logs.
+enum News {
+    /// These have more lines.
+    Lines(Vec<Attempt>),
+    /// All of them may have: the run changed, or more was told than could be listened to.
+    More,
+    /// The ledger failed, which may be over.
+    Stopped,
+    /// Nothing for a while.
+    Quiet,
+}
+
+/// Listens for what is told of a run, and takes in at once what was told meanwhile.
+async fn hear(watch: &mut Receiver<LiveEvent>, run: RunId, stage: Option<&Name>) -> Result<News, Gone> {
+    let mut event = match tokio::time::timeout(ALIVE, watch.recv()).await {
+        Err(_) => return Ok(News::Quiet),
+        Ok(Err(RecvError::Lagged(_))) => return Ok(News::More),
+        Ok(Err(RecvError::Closed)) => return Err(Gone),
+        Ok(Ok(event)) => event,
+    };
+    let mut named = BTreeSet::new();
+    for _ in 0..BACKLOG {
+        match event.kind.as_str() {
+            END => return Ok(News::Stopped),
+            "log" => named.extend(line_of(&event, run, stage)),
+            "run_changed" if event.data["pipeline_id"] == run.to_string() => return Ok(News::More),
+            _ => {}
+        }
+        event = match watch.try_recv() {
+            Ok(event) => event,
+            Err(TryRecvError::Lagged(_)) => return Ok(News::More),
+            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+        };
+    }
+    Ok(News::Lines(named.into_iter().collect()))
+}
+
+/// Which attempt a line is of, if it is of the run.
+fn line_of(event: &LiveEvent, run: RunId, stage: Option<&Name>) -> Option<Attempt> {
+    #[derive(Deserialize)]
+    struct Told {
+        pipeline_id: RunId,
+        stage: Name,
+        attempt: u32,
+    }
+    let told = Told::deserialize(&event.data).ok()?;
+    let wanted = told.pipeline_id == run && stage.is_none_or(|asked| *asked == told.stage);
+    wanted.then_some((told.stage, told.attempt))
 }

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use eparch_domain::{Name, RunId, RunStatus, StageStatus, limits};
+use eparch_domain::{Name, RunId, RunStatus, Span, StageStatus, limits};
 use eparch_governor::{Answer, Event, Fact, Kept, Lineage, Record, Refusal, RunRequest};
 use eparch_ledger::views::{RunDetail, RunFilter, RunSummary, StageView};
 use eparch_pipeline::{Known, Pipeline, Work};
@@ -20,6 +20,7 @@ use super::problem::Problem;
 use super::secrets::{refuse_secret, refuse_secrets_in, refuse_secrets_of};
 use super::wire::{Decided, RetryRun, StartRun, Started, StopRun};
 use super::{App, Caller, not_found, shown};
+use crate::agents::prepare::in_full;
 use crate::driver::{Done, Input};
 use crate::home::random_bits;
 
@@ -80,6 +81,9 @@ fn no_secrets(
 
 /// Checks the pipeline here as well: whoever sent it may be another version, or nobody's friend.
 async fn compile(app: &Arc<App>, asked: StartRun) -> Result<(StartRun, Arc<Pipeline>), Problem> {
+    if asked.timeout.is_some_and(Span::is_zero) {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "EP0523", "timeout: a timeout is more than 0"));
+    }
     let known = Known {
         approvers: Some(app.driver.look(crate::known_approvers).await?),
         env: Some(app.tools.readable_env.clone()),
@@ -217,9 +221,11 @@ async fn retry(
     }
     let digest = earlier.definition;
     let document = app.tools.ledger.document(&app.tools.tenant, &digest);
-    let pipeline = document.ok().flatten().and_then(|document| Pipeline::from_bytes(&document.bytes).ok());
-    let pipeline =
-        Arc::new(pipeline.ok_or_else(|| not_found(&format!("definition {digest} in the ledger")))?);
+    let document = document.map_err(|problem| unreadable(&in_full(&problem)))?;
+    let document = document.ok_or_else(|| not_found(&format!("definition {digest} in the ledger")))?;
+    let pipeline = Pipeline::from_bytes(&document.bytes);
+    let pipeline = pipeline.map_err(|problem| unreadable(&format!("the definition {digest}: {problem}")))?;
+    let pipeline = Arc::new(pipeline);
     if pipeline.find(from.as_str()).is_none() {
         let names: Vec<&str> = pipeline.stages.iter().map(|stage| stage.name.as_str()).collect();
         return Err(Problem::new(StatusCode::BAD_REQUEST, "EP0209", &format!("there is no stage {from}"))
@@ -264,12 +270,20 @@ fn lineage(run: RunId, from: Name, pipeline: &Pipeline, stages: Vec<StageView>) 
 /// What the expressions of an earlier run saw of the environment: a run that repeats it sees the same.
 async fn env_of(app: &Arc<App>, run: RunId) -> Result<BTreeMap<String, String>, Problem> {
     let began = app.read(move |views, tenant| views.beginning_of(tenant, run)).await?;
-    let entry = began.and_then(|seq| app.tools.ledger.read().entry(&app.tools.tenant, seq).ok().flatten());
-    let record = entry.and_then(|entry| Record::from_bytes(&entry.body).ok());
-    let facts = record.map(|record| record.decision.facts).unwrap_or_default();
+    let missing = || not_found(&format!("entry in the ledger that {run} began with"));
+    let entry = app.tools.ledger.read().entry(&app.tools.tenant, began.ok_or_else(missing)?);
+    let entry = entry.map_err(|problem| unreadable(&in_full(&problem)))?.ok_or_else(missing)?;
+    let record = Record::from_bytes(&entry.body);
+    let facts = record.map_err(|problem| unreadable(&in_full(&problem)))?.decision.facts;
     let env = facts.into_iter().find_map(|fact| match fact {
         Fact::RunSpawned(spawned) if spawned.run == run => Some(spawned.env),
         _ => None,
     });
-    env.ok_or_else(|| not_found(&format!("entry in the ledger that {run} began with")))
+    env.ok_or_else(missing)
+}
+
+/// What is there and cannot be read is not missing.
+fn unreadable(why: &str) -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0719", &format!("the ledger cannot be read: {why}"))
+        .hint("`eparch ledger verify` says what is wrong, and where")
 }

@@ -146,7 +146,8 @@ pub struct OperatorView {
     pub fingerprint: String,
 }
 
-/// A captured line with its place.
+/// A captured line with its place: one JSON line of `GET /api/runs/{id}/logs` and of `runs logs --format json`, whether the
+/// run is followed or not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunLogLine {
     /// The stage.

@@ -372,10 +372,16 @@ impl SavedState {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<SavedState, RestoreError> {
+    /// Reads what [`SavedState::to_bytes`] wrote.
+    pub fn from_bytes(bytes: &[u8]) -> Result<SavedState, RestoreError> {
         let line = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
         let at = serde_json::from_slice(&bytes[..line]).map_err(RestoreError::Unreadable)?;
         let snapshot = Snapshot::from_bytes(bytes.get(line + 1..).unwrap_or_default())?;
         Ok(SavedState { at, snapshot })
+    }
+
+    /// What the governor remembered.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
     }
 }
