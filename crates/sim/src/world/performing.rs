@@ -86,6 +86,11 @@ impl World {
                 }
             }
             Effect::Reap { agent, .. } => {
+                // Silence is a reason to ask again, for as long as the agent lives. The end of one may be reported in the
+                // very commit that asks: it is dead, nobody asks again, and the shell, which looks, says so.
+                if !self.player.seen().agents.get(agent).is_some_and(|seen| seen.alive) {
+                    return self.later(5_000, Act::Reaped { agent: *agent });
+                }
                 for percent in [80, 10] {
                     if self.dice.chance(percent) {
                         let within = *self.dice.pick(&[5_000, 5_000, 5_000, 60_000]);
@@ -150,6 +155,23 @@ impl World {
                 outcomes.push(actors::outcome(&mut self.dice, phase, well));
             }
             self.later(20_000, Act::Forge { agent, outcomes });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eparch_domain::AgentId;
+
+    use super::*;
+
+    #[test]
+    fn the_shell_is_never_silent_about_an_agent_that_has_ended() {
+        let agent = AgentId::from_bits(7);
+        for seed in 0..50 {
+            let mut world = World::new(seed);
+            world.obey(&Effect::Reap { agent, tree: None });
+            assert_eq!(world.agenda.len(), 1, "seed {seed}");
         }
     }
 }
