@@ -80,19 +80,14 @@ impl World {
             Effect::Kill { agent, .. } => {
                 let order = self.order(*agent);
                 // Now and then nothing is heard of it, or only after it was asked for again.
-                if self.dice.chance(85) {
+                if self.dice.chance(85) || self.has_ended(*agent) {
                     let within = *self.dice.pick(&[3_000, 3_000, 3_000, 60_000]);
                     self.later(within, Act::Killed { agent: *agent, order });
                 }
             }
             Effect::Reap { agent, .. } => {
-                // Silence is a reason to ask again, for as long as the agent lives. The end of one may be reported in the
-                // very commit that asks: it is dead, nobody asks again, and the shell, which looks, says so.
-                if !self.player.seen().agents.get(agent).is_some_and(|seen| seen.alive) {
-                    return self.later(5_000, Act::Reaped { agent: *agent });
-                }
-                for percent in [80, 10] {
-                    if self.dice.chance(percent) {
+                for (percent, certain) in [(80, self.has_ended(*agent)), (10, false)] {
+                    if self.dice.chance(percent) || certain {
                         let within = *self.dice.pick(&[5_000, 5_000, 5_000, 60_000]);
                         self.later(within, Act::Reaped { agent: *agent });
                     }
@@ -100,6 +95,12 @@ impl World {
             }
             Effect::Release { .. } | Effect::Seal { .. } => {}
         }
+    }
+
+    /// Whether an agent has ended. Silence is a reason to ask again, for as long as it lives. Its end may be told in the very
+    /// commit that asks something of its shell: nobody asks that again, and the shell, which finds it dead, is not silent.
+    fn has_ended(&self, agent: AgentId) -> bool {
+        !self.player.seen().agents.get(&agent).is_some_and(|seen| seen.alive)
     }
 
     /// Something else is asked of an agent's shell: what it was told before is void.
@@ -113,7 +114,8 @@ impl World {
     fn work(&mut self, agent: AgentId, from: Phase, to: Phase) {
         let order = self.order(agent);
         let temper = self.tempers.get(&agent).copied().unwrap_or(Temper::Diligent);
-        if temper == Temper::Stuck && self.dice.chance(if from <= Phase::Execute { 60 } else { 30 }) {
+        let silent = if from <= Phase::Execute { 60 } else { 30 };
+        if temper == Temper::Stuck && self.dice.chance(silent) && !self.has_ended(agent) {
             return;
         }
         let mut outcomes = Vec::new();
@@ -161,17 +163,24 @@ impl World {
 
 #[cfg(test)]
 mod tests {
-    use eparch_domain::AgentId;
-
     use super::*;
 
     #[test]
     fn the_shell_is_never_silent_about_an_agent_that_has_ended() {
         let agent = AgentId::from_bits(7);
-        for seed in 0..50 {
+        let asked = [
+            Effect::Execute { agent, plan: eparch_domain::Digest::of(b"plan") },
+            Effect::Conclude { agent, from: Phase::Verify, failure: None },
+            Effect::Kill { agent, because: "enough".to_owned() },
+            Effect::Reap { agent, tree: None },
+        ];
+        for (effect, seed) in asked.iter().flat_map(|effect| (0..50).map(move |seed| (effect, seed))) {
             let mut world = World::new(seed);
-            world.obey(&Effect::Reap { agent, tree: None });
-            assert_eq!(world.agenda.len(), 1, "seed {seed}");
+            world.tempers.insert(agent, Temper::Stuck);
+            world.obey(effect);
+            let told =
+                |act: &Act| matches!(act, Act::Advance { .. } | Act::Killed { .. } | Act::Reaped { .. });
+            assert!(world.agenda.values().any(told), "{effect:?} with seed {seed}");
         }
     }
 }
