@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use eparch_daemon::driver::{Core, Input};
+use eparch_daemon::driver::{Core, Done, Input};
 use eparch_daemon::journal::Journal;
 use eparch_domain::{AgentId, Digest, Moment, Name};
 use eparch_governor::{Event, Governor, Record};
@@ -250,9 +250,16 @@ impl Player {
         self.model.compare(&self.seen).map_err(|why| format!("model: {why}"))
     }
 
-    /// Whether every effect has had its result.
-    pub(crate) fn is_at_rest(&self) -> bool {
-        self.journal.due(&self.tenant).is_ok_and(|due| due.is_empty())
+    /// An effect whose result nobody has reported, if there is one: what it is, and where it was asked for.
+    pub(crate) fn left_undone(&self) -> Result<Option<String>, String> {
+        let due = self.journal.due(&self.tenant).map_err(|error| error.to_string())?;
+        let Some(first) = due.first() else { return Ok(None) };
+        let entries = usize::try_from(first.seq - 1).expect("a world has few entries");
+        let record = Arc::new(self.records_after(entries)?.swap_remove(0));
+        let done = Done { seq: first.seq, record };
+        let asked = done.effects().find(|(at, _)| *at == Some(*first));
+        let (_, effect) = asked.expect("what is due was asked for");
+        Ok(Some(format!("{effect:?} of entry {}", first.seq)))
     }
 
     /// The governor, to look at.

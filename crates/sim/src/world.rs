@@ -185,7 +185,10 @@ impl World {
         if self.player.governor().live_runs() > 0 {
             return Err(self.broken("a run lives for ever"));
         }
-        if self.player.is_at_rest() { Ok(()) } else { Err(self.broken("an effect was never reported on")) }
+        match self.player.left_undone().map_err(|why| self.broken(&why))? {
+            None => Ok(()),
+            Some(effect) => Err(self.broken(&format!("an effect was never reported on: {effect}"))),
+        }
     }
 
     fn broken(&self, why: &str) -> Broken {

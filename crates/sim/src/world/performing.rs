@@ -80,14 +80,14 @@ impl World {
             Effect::Kill { agent, .. } => {
                 let order = self.order(*agent);
                 // Now and then nothing is heard of it, or only after it was asked for again.
-                if self.dice.chance(85) {
+                if self.dice.chance(85) || self.has_ended(*agent) {
                     let within = *self.dice.pick(&[3_000, 3_000, 3_000, 60_000]);
                     self.later(within, Act::Killed { agent: *agent, order });
                 }
             }
             Effect::Reap { agent, .. } => {
-                for percent in [80, 10] {
-                    if self.dice.chance(percent) {
+                for (percent, certain) in [(80, self.has_ended(*agent)), (10, false)] {
+                    if self.dice.chance(percent) || certain {
                         let within = *self.dice.pick(&[5_000, 5_000, 5_000, 60_000]);
                         self.later(within, Act::Reaped { agent: *agent });
                     }
@@ -95,6 +95,12 @@ impl World {
             }
             Effect::Release { .. } | Effect::Seal { .. } => {}
         }
+    }
+
+    /// Whether an agent has ended. Silence is a reason to ask again, for as long as it lives. Its end may be told in the very
+    /// commit that asks something of its shell: nobody asks that again, and the shell, which finds it dead, is not silent.
+    fn has_ended(&self, agent: AgentId) -> bool {
+        !self.player.seen().agents.get(&agent).is_some_and(|seen| seen.alive)
     }
 
     /// Something else is asked of an agent's shell: what it was told before is void.
@@ -108,7 +114,8 @@ impl World {
     fn work(&mut self, agent: AgentId, from: Phase, to: Phase) {
         let order = self.order(agent);
         let temper = self.tempers.get(&agent).copied().unwrap_or(Temper::Diligent);
-        if temper == Temper::Stuck && self.dice.chance(if from <= Phase::Execute { 60 } else { 30 }) {
+        let silent = if from <= Phase::Execute { 60 } else { 30 };
+        if temper == Temper::Stuck && self.dice.chance(silent) && !self.has_ended(agent) {
             return;
         }
         let mut outcomes = Vec::new();
@@ -150,6 +157,30 @@ impl World {
                 outcomes.push(actors::outcome(&mut self.dice, phase, well));
             }
             self.later(20_000, Act::Forge { agent, outcomes });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shell_is_never_silent_about_an_agent_that_has_ended() {
+        let agent = AgentId::from_bits(7);
+        let asked = [
+            Effect::Execute { agent, plan: eparch_domain::Digest::of(b"plan") },
+            Effect::Conclude { agent, from: Phase::Verify, failure: None },
+            Effect::Kill { agent, because: "enough".to_owned() },
+            Effect::Reap { agent, tree: None },
+        ];
+        for (effect, seed) in asked.iter().flat_map(|effect| (0..50).map(move |seed| (effect, seed))) {
+            let mut world = World::new(seed);
+            world.tempers.insert(agent, Temper::Stuck);
+            world.obey(effect);
+            let told =
+                |act: &Act| matches!(act, Act::Advance { .. } | Act::Killed { .. } | Act::Reaped { .. });
+            assert!(world.agenda.values().any(told), "{effect:?} with seed {seed}");
         }
     }
 }

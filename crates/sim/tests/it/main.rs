@@ -39,6 +39,17 @@ fn every_world_of_the_second_shard_holds() {
     assert!(play(1_000_000..1_000_000 + seeds()) > 0);
 }
 
+/// In each of these the end of an agent is told in the very commit that asks something of its shell: the proof that it is
+/// dead, or in the last two to conclude it.
+#[test]
+fn every_world_that_once_failed_holds() {
+    for seed in
+        [6_978, 7_308, 8_255, 1_001_477, 1_002_923, 1_004_837, 1_009_018, 1_009_575, 20_349, 1_052_872]
+    {
+        play(seed..seed + 1);
+    }
+}
+
 #[test]
 fn one_seed() {
     let seed = std::env::var("EPARCH_SIM_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(7);
