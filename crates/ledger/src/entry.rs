@@ -91,10 +91,9 @@ pub struct Document {
 /// before it is written. It bounds what somebody who checks an export has to hold.
 pub const BODY_MAX: usize = 64 << 20;
 
-/// The most bytes of a saved state: the outputs of two full runs. Whatever is appended while one is saved waits for it, and
-/// even a slow disk writes so much, and takes it over from its log, well within `limits::LEDGER_WRITE_DEADLINE`. Past it a
-/// start reads more of the journal, and nothing else is lost.
-pub const SNAPSHOT_MAX: usize = 32 << 20;
+/// The most bytes of a saved state: more than `limits::LIVE_RUNS` ordinary runs need. Whatever is appended while one is saved
+/// waits for it. Past this a start reads more of the journal, and nothing else is lost.
+pub const SNAPSHOT_MAX: usize = 256 << 20;
 
 /// The most bytes of a document's kind, which is a word.
 pub(crate) const KIND_MAX: usize = 64;

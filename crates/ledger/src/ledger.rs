@@ -85,19 +85,33 @@ impl std::fmt::Debug for Ledger {
 #[derive(Debug)]
 pub struct Pending {
     answer: Receiver<Result<Appended, WriteError>>,
+    condition: Arc<Condition>,
 }
 
 impl Pending {
-    /// Waits for the outcome until `deadline`.
+    /// Waits for the outcome until `deadline`, and longer only while a large state is being saved.
     ///
     /// # Errors
     ///
     /// [`WriteError::Late`] when there is none by then; else why nothing was added.
     pub fn wait(self, deadline: Instant) -> Result<Appended, WriteError> {
-        match self.answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(outcome) => outcome,
-            Err(RecvTimeoutError::Timeout) => Err(WriteError::Late),
-            Err(RecvTimeoutError::Disconnected) => Err(WriteError::Closed),
+        wait(&self.answer, deadline, &self.condition)
+    }
+}
+
+fn wait<T>(
+    answer: &Receiver<Result<T, WriteError>>,
+    deadline: Instant,
+    condition: &Condition,
+) -> Result<T, WriteError> {
+    loop {
+        // Looked at again now and then: a save that ended takes its time back.
+        let left = condition.patience(deadline).saturating_duration_since(Instant::now());
+        match answer.recv_timeout(left.min(limits::LEDGER_WRITE_DEADLINE.as_duration())) {
+            Ok(outcome) => return outcome,
+            Err(RecvTimeoutError::Timeout) if Instant::now() < condition.patience(deadline) => {}
+            Err(RecvTimeoutError::Timeout) => return Err(WriteError::Late),
+            Err(RecvTimeoutError::Disconnected) => return Err(WriteError::Closed),
         }
     }
 }
@@ -193,7 +207,7 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// [`WriteError::Late`] after [`limits::LEDGER_WRITE_DEADLINE`]: the tenant counts as stopped, since the entries may
+    /// [`WriteError::Late`] after [`limits::LEDGER_WRITE_DEADLINE`], during a save a while later: the tenant counts as stopped, since the entries may
     /// yet be written. See [`WriteError`] for the rest.
     pub fn append(&self, request: Append) -> Result<Appended, WriteError> {
         let deadline = Instant::now() + limits::LEDGER_WRITE_DEADLINE.as_duration();
@@ -207,7 +221,7 @@ impl Ledger {
             // Whoever waited may have given up.
             let _ = tell.send(outcome);
         });
-        Pending { answer }
+        Pending { answer, condition: Arc::clone(&self.condition) }
     }
 
     /// Hands entries to the writer, which calls `answer` when they are durable or refused. `answer` runs on the writer's
@@ -219,7 +233,7 @@ impl Ledger {
     ) {
         let deadline = Instant::now() + limits::LEDGER_WRITE_DEADLINE.as_duration();
         let job = Job { deadline, ask: Ask::Append { request, answer: Box::new(answer) } };
-        if let Err((job, why)) = self.queue.send(job, deadline) {
+        if let Err((job, why)) = self.queue.send(job, self.condition.patience(deadline)) {
             job.ask.refuse(unsent(&why));
         }
     }
@@ -228,8 +242,7 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// [`WriteError::TooLong`] past [`SNAPSHOT_MAX`], which is told in [`Health::notices`] as well: appends would wait for it
-    /// until they are late.
+    /// [`WriteError::TooLong`] past [`SNAPSHOT_MAX`], which is told in [`Health::notices`] as well.
     pub fn save_snapshot(&self, tenant: &Name, snapshot: Snapshot) -> Result<(), WriteError> {
         let (bytes, limit) = (snapshot.body.len(), SNAPSHOT_MAX);
         if bytes > limit {
@@ -272,12 +285,9 @@ impl Ledger {
         let ask = ask(Box::new(move |outcome| {
             let _ = tell.send(outcome);
         }));
-        self.queue.send(Job { deadline, ask }, deadline).map_err(|(_, why)| unsent(&why))?;
-        match answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(outcome) => outcome,
-            Err(RecvTimeoutError::Timeout) => Err(WriteError::Late),
-            Err(RecvTimeoutError::Disconnected) => Err(WriteError::Closed),
-        }
+        let room = self.condition.patience(deadline);
+        self.queue.send(Job { deadline, ask }, room).map_err(|(_, why)| unsent(&why))?;
+        wait(&answer, deadline, &self.condition)
     }
 
     /// The number of this boot.
@@ -376,15 +386,4 @@ fn unsent(why: &Unsent) -> WriteError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ledger_is_shared_between_threads_and_a_reader_is_handed_over() {
-        fn shared<T: Send + Sync>() {}
-        fn handed_over<T: Send>() {}
-        shared::<Ledger>();
-        handed_over::<Reader>();
-        handed_over::<Pending>();
-    }
-}
+mod tests;

@@ -121,7 +121,7 @@ impl Writer {
         let mut saves = Vec::new();
         let mut now = Instant::now();
         for Job { deadline, ask } in jobs {
-            if deadline <= now {
+            if self.condition.patience(deadline) <= now {
                 ask.refuse(WriteError::Late);
                 continue;
             }
@@ -132,12 +132,19 @@ impl Writer {
                     now = Instant::now();
                 }
                 // A state may be large; what came with it does not wait for it to be hashed and synced.
-                save @ Ask::Save { .. } => saves.push(save),
+                save @ Ask::Save { .. } => saves.push((deadline, save)),
                 ask => writes.push(ask),
             }
         }
         self.write(writes);
-        saves.into_iter().for_each(|save| self.write(vec![save]));
+        for (deadline, save) in saves {
+            if self.condition.saving(deadline) {
+                self.write(vec![save]);
+                self.condition.saved();
+            } else {
+                save.refuse(WriteError::Late);
+            }
+        }
     }
 
     /// Carries out requests and the checkpoints that are due in one transaction, then answers.
