@@ -235,9 +235,7 @@ pub(super) const ROWS: &[Row] = &[
         ],
         now: "handling p99.9 unchanged",
         aim: "handling p99.9 unchanged",
-        note: "Missed. Taking a snapshot copies one pointer for each live run, which holds handling up for about a \
-               millisecond, and each run is copied when it is first changed afterwards. A map that shares its \
-               structure would take both away.",
+        note: "",
     },
     Row {
         what: "recovery with 10,000 runs in flight: a snapshot and 10,000 entries after it",
