@@ -1,11 +1,11 @@
 //! What a user is told when something did not work: a code, a sentence, a hint, and an exit code (interface.md 1).
 
-use std::error::Error;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use eparch_daemon::{CallError, ConfigError, HomeError, Problem};
+use eparch_domain::in_full;
 use serde_json::json;
 
 use crate::context::json_line;
@@ -100,18 +100,6 @@ impl Failure {
             errln!("  = help: {}", paint::harmless_lines(&self.hint));
         }
     }
-}
-
-/// An error with all its causes in one line.
-pub(crate) fn in_full(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }
 
 impl From<CallError> for Failure {

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use eparch_daemon::{CallError, Client, HoldOptions, Home, Lines, hold, wire};
-use eparch_domain::Name;
+use eparch_domain::{Name, in_full};
 use eparch_sandbox::Launcher;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -316,7 +316,7 @@ pub(crate) fn hold_home(context: &Context) -> Result<u8, Failure> {
     match hold(&home, &options) {
         Ok(()) => Ok(exit::DONE),
         Err(held) if held.is_held() => Ok(HELD_ALREADY),
-        Err(problem) => Err(Failure::new("EP0704", crate::failure::in_full(&problem))
+        Err(problem) => Err(Failure::new("EP0704", in_full(&problem))
             .hint("`eparch doctor` looks for what is wrong")
             .exit(exit::UNAVAILABLE)),
     }

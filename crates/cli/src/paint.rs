@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, stderr, stdout};
 use std::sync::OnceLock;
 
 use anstyle::{AnsiColor, Style};
+pub(crate) use eparch_domain::harmless;
 use eparch_domain::{RunStatus, StageStatus};
 
 use crate::args::Color;
@@ -119,26 +120,6 @@ pub(crate) fn glyph(status: StageStatus, frame: usize) -> &'static str {
     }
 }
 
-/// A text from an agent, harmless on a terminal: no control characters, which could move the cursor, retitle the window
-/// or forge what Eparch itself says.
-pub(crate) fn harmless(text: &str) -> String {
-    let control = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars()
-        .map(|c| {
-            if c == '\t' {
-                ' '
-            } else if control(c) {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
-}
-
 /// [`harmless`], line by line.
 pub(crate) fn harmless_lines(text: &str) -> String {
     text.lines().map(harmless).collect::<Vec<_>>().join("\n")
@@ -151,6 +132,7 @@ mod tests {
     #[test]
     fn an_agents_text_cannot_steer_the_terminal() {
         assert_eq!(harmless("a\x1b[2Jb\tc\r\u{202e}d\u{9b}e"), "a\u{fffd}[2Jb c\u{fffd}\u{fffd}d\u{fffd}e");
+        assert_eq!(harmless("a\u{2028}b\u{61c}"), "a\u{fffd}b\u{fffd}");
         assert_eq!(harmless("größe 日本"), "größe 日本");
     }
 }

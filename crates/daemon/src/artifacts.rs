@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use eparch_domain::Digest;
 use sha2::{Digest as _, Sha256};
 
-use crate::home::make_folder;
+use crate::home::{make_folder, sync_folder};
 
 /// A folder of files named by the SHA-256 of their content. A file without a record is garbage; a record without its
 /// file cannot be (engines.md 7.3).
@@ -139,10 +139,6 @@ pub(crate) fn digest_of(from: &mut dyn Read) -> io::Result<Digest> {
             count => hash.update(&buffer[..count]),
         }
     }
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eparch_domain::{Clock, Digest, Name};
+use eparch_domain::{Clock, Digest, Name, in_full};
 use eparch_ledger::{Append, Appended, Document, EffectRef, Entry, Ledger, Snapshot, WriteError};
 
 /// What went wrong with the journal, in words.
@@ -33,14 +33,7 @@ impl JournalError {
 
     /// The whole chain of causes in one line, of something that was to be read.
     pub(crate) fn of(error: &dyn std::error::Error) -> JournalError {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(next) = cause {
-            text.push_str(": ");
-            text.push_str(&next.to_string());
-            cause = next.source();
-        }
-        JournalError::new(text, Left::Nothing)
+        JournalError::new(in_full(error), Left::Nothing)
     }
 }
 

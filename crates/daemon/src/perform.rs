@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ed25519_dalek::SigningKey;
-use eparch_domain::{AgentId, Clock, Digest, Name, Phase, limits};
+use eparch_domain::{AgentId, Clock, Digest, Name, Phase, in_full, limits};
 use eparch_governor::{Effect, Ended, Event, Outcome, Usage};
 use eparch_ledger::{EffectRef, Ledger};
 use eparch_pipeline::Pipeline;
@@ -20,7 +20,6 @@ use eparch_sandbox::Launcher;
 use tokio::runtime::Handle as Runtime;
 
 use crate::agents::live::{Agents, CLOSE_DEADLINE, Executed, Live};
-use crate::agents::prepare;
 use crate::artifacts::Artifacts;
 use crate::driver::{Done, Handle, Input, Shell};
 use crate::home::Home;
@@ -150,11 +149,8 @@ impl Job {
         if let Some(found) = known(&self.tools) {
             return Ok(found);
         }
-        let document = self
-            .tools
-            .ledger
-            .document(&self.tools.tenant, digest)
-            .map_err(|problem| prepare::in_full(&problem))?;
+        let document =
+            self.tools.ledger.document(&self.tools.tenant, digest).map_err(|problem| in_full(&problem))?;
         let bytes = document.ok_or_else(|| format!("the definition {digest} is not in the ledger"))?.bytes;
         let pipeline = Arc::new(Pipeline::from_bytes(&bytes).map_err(|problem| problem.to_string())?);
         let mut definitions = self.tools.definitions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,7 +164,7 @@ impl Job {
 
     /// Ends everything of an agent and proves it dead (R011).
     fn put_away(&self, live: &Live) -> Result<(), String> {
-        live.put_away(CLOSE_DEADLINE).map_err(|problem| prepare::in_full(&problem))?;
+        live.put_away(CLOSE_DEADLINE).map_err(|problem| in_full(&problem))?;
         self.tools.agents.gone(live.spec.agent);
         Ok(())
     }

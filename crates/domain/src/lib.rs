@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 pub mod agent;
+pub mod causes;
 pub mod chaos;
 pub mod clock;
 pub mod core_version;
 pub mod digest;
 pub mod harmless;
+pub mod hex;
 pub mod id;
 pub mod keys;
 pub mod limits;
@@ -21,11 +23,13 @@ pub mod violation;
 mod wire;
 
 pub use agent::{Profile, Role};
+pub use causes::in_full;
 pub use chaos::ChaosCondition;
 pub use clock::{Clock, LedgerTime, ManualClock, Moment, Timestamp};
 pub use core_version::{CORE_HISTORY, CORE_VERSION};
 pub use digest::Digest;
 pub use harmless::{harmless, is_harmful};
+pub use hex::{hex, unhex};
 pub use id::{AgentId, GateId, LeaseId, RunId};
 pub use name::{BadName, Name};
 pub use outcome::{AgentOutput, Artifact, ClarifiedPlan, ErrorBudget, PipelineContext, StageResult};

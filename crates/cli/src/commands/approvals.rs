@@ -6,11 +6,10 @@ use std::path::Path;
 use ed25519_dalek::{Signer as _, SigningKey};
 use eparch_daemon::gate_statement;
 use eparch_daemon::wire::{Answer as WireAnswer, Decided, Signed};
-use eparch_domain::{Digest, GateId, Name};
+use eparch_domain::{Digest, GateId, Name, hex, unhex};
 use eparch_governor::GateDecision;
 use eparch_ledger::views::{ApprovalView, RunDetail};
 
-use super::operator::{hex, unhex};
 use crate::args::{Answer, Approvals, ApprovalsArgs};
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit};

@@ -4,11 +4,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
+use eparch_domain::in_full;
 use eparch_ledger::{ExportError, Exported};
 
 use super::ledger::{public_key, reader, tenant, unreadable};
 use crate::context::Context;
-use crate::failure::{Failure, exit, in_full};
+use crate::failure::{Failure, exit};
 
 /// Writes the history to a file, or to standard output.
 pub(crate) fn export(context: &Context, output: Option<&Path>) -> Result<u8, Failure> {

@@ -6,7 +6,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use eparch_daemon::{Home, TENANT};
-use eparch_domain::{Digest, Name};
+use eparch_domain::{Digest, Name, in_full};
 use eparch_governor::{Answer, Record};
 use eparch_ledger::views::summary;
 use eparch_ledger::{
@@ -19,7 +19,7 @@ use super::block_on;
 use super::{export, verify};
 use crate::args::{Ledger, Query};
 use crate::context::{Context, print_json};
-use crate::failure::{Failure, exit, in_full};
+use crate::failure::{Failure, exit};
 use crate::holder::Desk;
 use crate::output::outln;
 use crate::{paint, when};
@@ -98,7 +98,7 @@ fn list(context: &Context, entries: &[Entry]) -> Result<u8, Failure> {
     for entry in entries {
         match Record::from_bytes(&entry.body) {
             Ok(record) => {
-                let line = paint::harmless(&summary::of(&record));
+                let line = paint::harmless(&summary::of(&record)).into_owned();
                 let refused = matches!(record.decision.answer, Answer::Refused(_));
                 let line = if refused { paint.warn(&line) } else { line };
                 outln!("{:>7}  {}  {line}", entry.seq, paint.faint(&record.at.wall.to_string()));

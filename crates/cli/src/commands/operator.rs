@@ -7,6 +7,7 @@ use std::path::Path;
 
 use ed25519_dalek::SigningKey;
 use eparch_daemon::wire::{AddOperator, OperatorView};
+use eparch_domain::hex;
 use serde_json::{Value, json};
 
 use super::block_on;
@@ -119,35 +120,4 @@ fn keygen(context: &Context, file: &Path) -> Result<u8, Failure> {
         context.say(&format!("The secret half is in {}. Whoever keeps the home makes you known with:\n  eparch operator add NAME --role approver --public-key {public}", file.display()));
     }
     Ok(exit::DONE)
-}
-
-/// Bytes as hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Bytes from hexadecimal digits; `None` unless there are exactly enough.
-pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = [0u8; N];
-    for (at, slot) in bytes.iter_mut().enumerate() {
-        *slot = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
-    }
-    Some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_written_as_they_are_read() {
-        let bytes = [0u8, 1, 0xab, 0xff];
-        assert_eq!(hex(&bytes), "0001abff");
-        assert_eq!(unhex::<4>("0001abff"), Some(bytes));
-        assert_eq!(unhex::<4>("0001abf"), None);
-        assert_eq!(unhex::<2>("+1+1"), None);
-    }
 }

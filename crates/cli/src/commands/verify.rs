@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
+use eparch_domain::in_full;
 use eparch_ledger::{Report, TenantReport, Verify, VerifyError};
 use serde_json::json;
 
 use super::ledger::{check_of, known_key, public_key, reader, tenant, unreadable};
 use crate::context::{Context, print_json};
-use crate::failure::{Failure, exit, in_full};
+use crate::failure::{Failure, exit};
 use crate::output::outln;
 use crate::paint;
 use crate::replay::{self, Replay};

@@ -175,7 +175,7 @@ impl Model {
         let Some(at) = self.stages.iter().position(|stage| stage.name.as_str() == text("stage")) else {
             return News::None;
         };
-        let line = crate::paint::harmless(text("line"));
+        let line = crate::paint::harmless(text("line")).into_owned();
         let last = &mut self.stages[at].last_lines;
         last.push_back(line.clone());
         if last.len() > LAST_LINES {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use eparch_domain::{Digest, Tier};
+use eparch_domain::{Digest, Tier, in_full};
 use eparch_governor::{AgentSpec, Check, Measure, Outcome};
 use eparch_pipeline::{Pipeline, Work};
 use eparch_sandbox::{Cage, OpenError, Program, Status, WORKSPACE};
@@ -41,18 +41,6 @@ pub(crate) fn refused(problem: &OpenError) -> (Check, Vec<Measure>) {
         _ => Vec::new(),
     };
     (Check { name: "sandbox".to_owned(), ok: false, detail: in_full(problem) }, measures)
-}
-
-/// An error with all its causes.
-pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }
 
 /// The environment of an agent's program: its own variables and what Eparch tells it, nothing of the holder's. A stage may

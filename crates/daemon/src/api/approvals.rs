@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use ed25519_dalek::{Signature, VerifyingKey};
-use eparch_domain::GateId;
+use eparch_domain::{GateId, unhex};
 use eparch_governor::{Event, GateAnswer, Key, SignedAnswer};
 use eparch_ledger::views::ApprovalView;
 use serde::Deserialize;
@@ -106,17 +106,4 @@ async fn prove(app: &App, gate: GateId, asked: &Answer, signed: &Signed) -> Resu
 
 fn gate_statement(gate: GateId, asked: &Answer, signed: &Signed) -> String {
     crate::gate_statement(gate, &asked.subject, asked.decision, &signed.by, &asked.rationale)
-}
-
-/// Bytes from hexadecimal digits; `None` unless there are exactly enough.
-pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    // A sign is no digit, although numbers may begin with one.
-    if text.len() != 2 * N || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = [0u8; N];
-    for (at, slot) in bytes.iter_mut().enumerate() {
-        *slot = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
-    }
-    Some(bytes)
 }

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use eparch_domain::RunId;
+use eparch_domain::{RunId, in_full};
 use eparch_governor::Record;
 use serde::Deserialize;
 use serde_json::json;
@@ -19,7 +19,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::extract::Query;
 use super::problem::Problem;
 use super::{App, Caller};
-use crate::agents::prepare::in_full;
 use crate::driver::Done;
 use crate::live_events::{END, LiveEvent, events_of};
 

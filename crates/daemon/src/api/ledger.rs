@@ -11,9 +11,8 @@ use serde_json::{Value, json};
 use super::problem::Problem;
 use super::wire::Ready;
 use super::{App, Caller};
-use crate::agents::prepare::in_full;
 use crate::driver::ENGINE;
-use eparch_domain::Name;
+use eparch_domain::{Name, in_full};
 use eparch_governor::OperatorRole;
 use eparch_ledger::{AnchorHealth, Health, WriteError};
 

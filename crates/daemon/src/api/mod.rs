@@ -8,7 +8,7 @@ use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::{Json, Router};
-use eparch_domain::{Digest, LedgerTime, Name, limits};
+use eparch_domain::{Digest, LedgerTime, Name, in_full, limits};
 use eparch_governor::{Answer, Event, Key, Operator, OperatorRole, Refusal};
 use eparch_ledger::Reader;
 use eparch_ledger::views::Views;
@@ -134,7 +134,7 @@ impl App {
         };
         match task.await {
             Ok(Ok(found)) => Ok(found),
-            Ok(Err(problem)) => Err(broken(crate::agents::prepare::in_full(&problem))),
+            Ok(Err(problem)) => Err(broken(in_full(&problem))),
             Err(problem) => Err(broken(problem.to_string())),
         }
     }

@@ -6,10 +6,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use eparch_domain::{Digest, Name, limits};
+use eparch_domain::{Digest, Name, in_full, limits, unhex};
 use eparch_governor::{Event, Key, Operator};
 
-use super::approvals::unhex;
 use super::extract::{Body, Path, body};
 use super::problem::Problem;
 use super::wire::{AddOperator, OperatorView};
@@ -178,10 +177,5 @@ async fn remove(
 }
 
 fn home_problem(problem: crate::home::HomeError) -> Problem {
-    Problem::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        problem.code(),
-        &crate::agents::prepare::in_full(&problem),
-    )
-    .hint(problem.hint())
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, problem.code(), &in_full(&problem)).hint(problem.hint())
 }

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use eparch_domain::{Name, RunId, RunStatus, Span, StageStatus, limits};
+use eparch_domain::{Name, RunId, RunStatus, Span, StageStatus, in_full, limits};
 use eparch_governor::{Answer, Event, Fact, Kept, Lineage, Record, Refusal, RunRequest};
 use eparch_ledger::views::{RunDetail, RunFilter, RunSummary, StageView};
 use eparch_pipeline::{Known, Pipeline, Work};
@@ -20,7 +20,6 @@ use super::problem::Problem;
 use super::secrets::{refuse_secret, refuse_secrets_in, refuse_secrets_of};
 use super::wire::{Decided, RetryRun, StartRun, Started, StopRun};
 use super::{App, Caller, not_found, shown};
-use crate::agents::prepare::in_full;
 use crate::driver::{Done, Input};
 use crate::home::random_bits;
 

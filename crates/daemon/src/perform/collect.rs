@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::Path;
 
-use eparch_domain::{Artifact, Phase, limits};
+use eparch_domain::{Artifact, Phase, in_full, limits};
 use eparch_governor::Check;
 use serde_json::Value;
 
@@ -12,8 +12,8 @@ use super::Job;
 use super::run::Ran;
 use crate::agents::capture::Log;
 use crate::agents::live::{Executed, Live, Lost};
+use crate::agents::outputs;
 use crate::agents::spec::{ARTIFACTS_FOLDER, OUTPUT_FILE};
-use crate::agents::{outputs, prepare};
 
 /// The check that fails when an output was lost.
 const OUTPUTS: &str = "outputs";
@@ -71,7 +71,7 @@ impl Job {
                     }
                 }
             }
-            Err(problem) => lose(prepare::in_full(&problem)),
+            Err(problem) => lose(in_full(&problem)),
         }
         let mut kept = Vec::new();
         let mut left = limits::STAGE_ARTIFACTS_BYTES;
@@ -94,7 +94,7 @@ impl Job {
             .cage
             .workspace()
             .open_file(file)
-            .map_err(|problem| format!("{path}: {}", prepare::in_full(&problem)))?;
+            .map_err(|problem| format!("{path}: {}", in_full(&problem)))?;
         let limit = left.min(limits::ARTIFACT_BYTES);
         let too_large = || match limit < limits::ARTIFACT_BYTES {
             true => format!(
@@ -185,7 +185,7 @@ fn outputs_of(live: &Live, lost: &mut Vec<Lost>) -> BTreeMap<String, Value> {
     let bytes = match live.cage.workspace().read_file(OUTPUT_FILE, limits::OUTPUT_FILE_BYTES) {
         Ok(bytes) => bytes,
         Err(problem) => {
-            lose(prepare::in_full(&problem));
+            lose(in_full(&problem));
             return BTreeMap::new();
         }
     };

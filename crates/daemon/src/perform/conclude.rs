@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
-use eparch_domain::{AgentId, Digest, Phase, limits};
+use eparch_domain::{AgentId, Digest, Phase, in_full, limits};
 use eparch_governor::{Check, Ended, Outcome};
 use eparch_ledger::EffectRef;
 use eparch_sandbox::{Program, WORKSPACE};
@@ -98,7 +98,7 @@ impl Job {
             live.cage
                 .workspace()
                 .make_folder(room.join(folder))
-                .map_err(|problem| format!("it has no room: {}", prepare::in_full(&problem)))?;
+                .map_err(|problem| format!("it has no room: {}", in_full(&problem)))?;
         }
         Ok(room)
     }

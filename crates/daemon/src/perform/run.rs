@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, PoisonError};
 
-use eparch_domain::{AgentId, Digest, Phase, Span, limits};
+use eparch_domain::{AgentId, Digest, Phase, Span, in_full, limits};
 use eparch_governor::{AgentSpec, Ended, Event, Outcome, Signal, Usage};
 use eparch_ledger::EffectRef;
 use eparch_sandbox::{Cause, Exit, Program};
@@ -55,7 +55,7 @@ impl Job {
     ) -> Result<Ran, String> {
         let tools = &self.tools;
         let begun = tools.clock.now();
-        let mut running = live.cage.start(program).map_err(|problem| prepare::in_full(&problem))?;
+        let mut running = live.cage.start(program).map_err(|problem| in_full(&problem))?;
         if live.is_doomed() {
             // It was ended between looking and starting.
             running.stop(limits::KILL_GRACE);
@@ -80,7 +80,7 @@ impl Job {
             progress.inspect(|progress| progress.end());
             ended
         });
-        let ended = ended.map_err(|problem| prepare::in_full(&problem))?;
+        let ended = ended.map_err(|problem| in_full(&problem))?;
         let (lines, lines_dropped) = live.log.counts();
         let usage = Usage {
             cpu_ms: ended.cpu.millis(),
