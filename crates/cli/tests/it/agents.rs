@@ -244,7 +244,7 @@ fn a_disk_that_is_full_and_a_fork_bomb_stay_in_the_cage() {
     let word = format!("76{}", std::process::id());
     let bomb = "my $n = 0; while (defined(my $pid = fork)) { $pid or sleep 600; $n++ } print qq($n and no more: $!\\n); exit 3";
     let (_, stage) = run(&place, &shell(&format!("perl -e '{bomb}' {word}; exit $?")));
-    assert_eq!(stage["reason"], "it exited with 3", "{stage}");
+    assert_eq!(stage["reason"], "it exited with 3 (EP0232)", "{stage}");
     let log = log(&place);
     let begun =
         log.lines().find_map(|line| line.strip_prefix("only | ")?.split_once(" and no more")?.0.parse().ok());
