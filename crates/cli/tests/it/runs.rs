@@ -101,7 +101,7 @@ fn r204_an_interrupt_ends_the_run_and_everything_of_it() {
     let file = place.file("p.yaml", &one_stage(&format!("echo ready; sleep {word}")));
     let run = place.start(&["run", &file, "--format", "json"]);
     run.event("log");
-    assert!(runs_somewhere(&word));
+    wait_until("it sleeps", || runs_somewhere(&word).then_some(()));
     run.signal(Signal::INT);
     let said = run.end();
     assert_eq!(said.code, 130, "{said:?}");
