@@ -53,7 +53,7 @@ pub trait Journal {
     /// Adds entries, all or none, durably; within `limits::LEDGER_WRITE_DEADLINE`, or the caller may rely on nothing of it
     /// (G1) until the error, or the reopened journal, says what became of it.
     fn append(&self, request: Append) -> Result<Appended, JournalError>;
-    /// Up to `limit` entries from `from` on.
+    /// Up to `limit` entries from `from` on, or fewer: only a page without any is the end.
     fn entries(&self, tenant: &Name, from: u64, limit: usize) -> Result<Vec<Entry>, JournalError>;
     /// A document by its digest.
     fn document(&self, tenant: &Name, digest: &Digest) -> Result<Option<Document>, JournalError>;

@@ -8,6 +8,9 @@ use eparch_daemon::journal::{Journal, JournalError, Left};
 use eparch_domain::{Digest, Name};
 use eparch_ledger::{Append, Appended, Document, EffectRef, Entry, Snapshot};
 
+/// Entries a page at most: a journal may end a page early, as the ledger does after some megabytes.
+const PAGE: usize = 3;
+
 /// What the disk does with the next append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Disk {
@@ -83,7 +86,7 @@ impl Journal for SimJournal {
     fn entries(&self, _: &Name, from: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
         let mut kept = self.0.borrow_mut();
         let found: Vec<Entry> =
-            kept.entries.iter().filter(|entry| entry.seq >= from).take(limit).cloned().collect();
+            kept.entries.iter().filter(|entry| entry.seq >= from).take(limit.min(PAGE)).cloned().collect();
         kept.read += found.len();
         Ok(found)
     }

@@ -350,10 +350,17 @@ pub(super) fn was_written(
     tenant: &Name,
     attempted: &[Done],
 ) -> Result<bool, JournalError> {
-    let Some(first) = attempted.first() else { return Ok(false) };
-    let found = journal.entries(tenant, first.seq, attempted.len())?;
-    let same = |(entry, done): (&Entry, &Done)| entry.seq == done.seq && entry.body == done.record.to_bytes();
-    Ok(found.len() == attempted.len() && found.iter().zip(attempted).all(same))
+    let mut left = attempted;
+    while let Some(first) = left.first() {
+        let page = journal.entries(tenant, first.seq, left.len())?;
+        let same =
+            |(entry, done): (&Entry, &Done)| entry.seq == done.seq && entry.body == done.record.to_bytes();
+        if page.is_empty() || !page.iter().zip(left).all(same) {
+            return Ok(false);
+        }
+        left = left.get(page.len()..).unwrap_or_default();
+    }
+    Ok(!attempted.is_empty())
 }
 
 /// A snapshot with the moment it is of.

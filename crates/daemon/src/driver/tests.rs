@@ -5,13 +5,16 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
-use eparch_domain::{Digest, ManualClock, Phase, RunId, Tier};
+use eparch_domain::{Digest, ManualClock, Moment, Phase, RunId, Tier};
 use eparch_governor::{Answer, Key, Operator, OperatorRole, Outcome, RunRequest, Signal};
 use eparch_ledger::{Append, Appended, Document, Entry, Snapshot};
 use eparch_pipeline::{Catalogue, Known, Pipeline, check};
 
 use super::*;
 use crate::home::Home;
+
+/// Entries a page at most: a journal may end a page early, as the ledger does after some megabytes.
+const PAGE: usize = 2;
 
 /// A journal in memory that is as strict as the ledger: what is acknowledged must be due.
 #[derive(Clone, Default)]
@@ -89,7 +92,7 @@ impl Journal for Memory {
     fn entries(&self, _: &Name, from: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
         let mut kept = self.kept();
         let from = usize::try_from(from - 1).unwrap();
-        let found: Vec<_> = kept.entries.iter().skip(from).take(limit).cloned().collect();
+        let found: Vec<_> = kept.entries.iter().skip(from).take(limit.min(PAGE)).cloned().collect();
         kept.read += found.len();
         Ok(found)
     }
@@ -166,6 +169,22 @@ struct Driven {
 fn core(journal: &Memory) -> Core<Memory> {
     let epoch = journal.reopen().unwrap();
     Core::recover(journal.clone(), Name::new("t").unwrap(), epoch).unwrap()
+}
+
+#[test]
+fn g1_what_was_written_is_found_however_short_the_pages_are() {
+    let journal = Memory::default();
+    let mut core = core(&journal);
+    let inputs: Vec<Input> =
+        vec![core.boot(1).unwrap(), Event::ClockTurned.into(), Event::ClockTurned.into()];
+    let done = core.turn(&inputs, Moment::default()).unwrap();
+    let found = |done: &[Done]| super::core::was_written(&journal, core.tenant(), done).unwrap();
+    assert!(done.len() > PAGE && found(&done) && !found(&[]));
+    let last = done.last().unwrap();
+    let beyond = Done { seq: last.seq + 1, record: last.record.clone() };
+    assert!(!found(&[&done[..], &[beyond]].concat()), "more than there is");
+    let other = Done { seq: last.seq, record: done[0].record.clone() };
+    assert!(!found(&[&done[..PAGE], &[other]].concat()), "something else at its end");
 }
 
 fn drive(journal: Memory) -> Driven {
