@@ -184,9 +184,10 @@ async fn logs(
     let id = find(desk, asked).await?;
     let only = stage.map(|stage| format!("&stage={stage}")).unwrap_or_default();
     let path = format!("/api/runs/{id}/logs?follow={follow}{only}");
+    let again = format!("eparch runs logs {id} --follow");
     let (mut printed, mut setbacks) = (Printed::default(), Setbacks::default());
+    let mut lines = desk.stream(&path).await?;
     loop {
-        let mut lines = desk.stream(&path).await?;
         printed.begin_again();
         while crate::output::is_read() {
             match lines.next::<RunLogLine>().await {
@@ -201,7 +202,8 @@ async fn logs(
         if !crate::output::is_read() {
             return Ok(exit::DONE);
         }
-        setbacks.death(&format!("eparch runs logs {id} --follow"))?;
+        setbacks.death(&again)?;
+        lines = setbacks.reopen(desk, &path, &again).await?;
     }
 }
 

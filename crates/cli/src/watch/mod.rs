@@ -79,29 +79,26 @@ pub(crate) async fn watch(
     let mut setbacks = Setbacks::default();
     let again = format!("eparch runs resume {run}");
     while !watcher.model.has_ended() {
-        match watcher.follow(&mut stream, &mut place, interrupts).await {
-            Ok(Over::Ended) => {}
+        let broken_off = match watcher.follow(&mut stream, &mut place, interrupts).await {
+            Ok(Over::Ended) => continue,
             Ok(Over::Paused { why }) => {
-                if let Err(given_up) = setbacks.pause(&why, &again) {
-                    watcher.screen.erase();
-                    return Err(given_up);
-                }
                 watcher.aside("The ledger could not be written for a moment; the holder goes on.");
-                stream = desk.stream(&place.path()).await?;
+                setbacks.pause(&why, &again)
             }
             Ok(Over::HolderGone) => {
-                if let Err(given_up) = setbacks.death(&again) {
-                    watcher.screen.erase();
-                    return Err(given_up);
+                let told = setbacks.death(&again);
+                if told.is_ok() {
+                    watcher.aside("The holder went away; another one takes its place.");
                 }
-                watcher.aside("The holder went away; another one takes its place.");
-                stream = desk.stream(&place.path()).await?;
+                told
             }
-            Err(failure) => {
-                watcher.screen.erase();
-                return Err(failure);
-            }
-        }
+            Err(failure) => Err(failure),
+        };
+        let reopened = match broken_off {
+            Ok(()) => setbacks.reopen(desk, &place.path(), &again).await,
+            Err(failure) => Err(failure),
+        };
+        stream = reopened.inspect_err(|_| watcher.screen.erase())?;
     }
     watcher.screen.erase();
     watcher.finish(first, place.since).await

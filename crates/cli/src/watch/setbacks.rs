@@ -3,11 +3,20 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use eparch_daemon::Lines;
+
 use crate::failure::{Failure, exit};
+use crate::holder::Desk;
 
 /// Setbacks of one kind within [`WITHIN`] after which it is given up.
 const TOO_MANY: usize = 3;
 const WITHIN: Duration = Duration::from_secs(60);
+
+/// A ledger that cannot be written is given so long before its holder is asked again.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// What a holder answers whose ledger cannot be written.
+const UNWRITABLE: &str = "EP0510";
 
 /// What has broken off a stream of late.
 #[derive(Debug, Default)]
@@ -27,12 +36,31 @@ impl Setbacks {
             .exit(exit::UNAVAILABLE))
     }
 
+    /// Opens a stream again that broke off.
+    pub(crate) async fn reopen(
+        &mut self,
+        desk: &Desk<'_>,
+        path: &str,
+        again: &str,
+    ) -> Result<Lines, Failure> {
+        loop {
+            match desk.stream(path).await {
+                Err(failure) if failure.code() == UNWRITABLE => {
+                    let message = failure.message();
+                    self.pause(message.split_once(": ").map_or(message, |(_, why)| why), again)?;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
     /// Notes that the ledger could not be written, for the reason `why`; an error when it could not once too often.
     pub(super) fn pause(&mut self, why: &str, again: &str) -> Result<(), Failure> {
         if !one_too_many(&mut self.pauses) {
             return Ok(());
         }
-        Err(Failure::new("EP0510", format!("the ledger cannot be written, so the run stands still: {why}"))
+        Err(Failure::new(UNWRITABLE, format!("the ledger cannot be written, so the run stands still: {why}"))
             .hint(format!("`eparch doctor` says more; `{again}` goes on"))
             .exit(exit::UNAVAILABLE))
     }

@@ -105,8 +105,10 @@ fn a_ledger_that_fails_is_not_told_as_a_holder_that_died() {
     limit(holder, Some(1));
     assert_eq!(place.say(&["runs", "stop", &run]).code, 69);
     let said = watch.end();
-    // Asked again, the holder says what is wrong with it.
+    // Asked again and again, the holder says what is wrong with it; the run is there, and nothing of it came to nothing.
     assert!(said.code == 69 && said.err.contains("EP0510"), "{said:?}");
+    assert!(said.err.contains("stands still") && said.err.contains("eparch runs resume run_"), "{said:?}");
+    assert!(!said.err.contains("nothing was done"), "{said:?}");
     assert!(!said.err.contains("went away") && said.err.contains("the holder goes on"), "{said:?}");
     limit(holder, None);
     place.ok(&["runs", "stop", &run]);
