@@ -125,7 +125,8 @@ impl Cage {
                     return Err(opening.lost(format!("it sent {count} descriptors")));
                 };
                 let desk = spec.desk.as_ref().map(|desk| desk.at.clone()).zip(fds.next());
-                (Workspace::new(workspace, desk, hidden), TcpListener::from(listener))
+                let workspace = Workspace::new(workspace, desk, hidden).with_names(&spec.aliases);
+                (workspace, TcpListener::from(listener))
             }
             (Report::Refused { measures: inner }, _) => {
                 measures.extend(inner);

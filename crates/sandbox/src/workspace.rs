@@ -11,15 +11,17 @@ use std::sync::Arc;
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat2};
 use rustix::io::Errno;
 
+use crate::spec::{Alias, WORKSPACE};
+
 /// How deep [`Workspace::list`] looks; deeper folders are a trap, not a result.
 const LIST_DEPTH: usize = 64;
 
 /// A cage's workspace: its files can be placed before a program runs and collected after everything in the cage is
 /// dead, and even after the cage is closed. Its memory is held as long as a clone of this lives.
 ///
-/// Paths are relative to the workspace, and `./` in them says nothing. No symbolic link is ever followed, in any part of a path, and no path leads
-/// out. Masked paths and what is only read of the host are not there. What is written on the host is, until the cage is
-/// closed.
+/// Paths are relative to the workspace, and `./` in them says nothing. No symbolic link is ever followed, in any part of a
+/// path, and no path leads out; names that the cage itself gave are known. Masked paths and what is only read of the host are
+/// not there. What is written on the host is, until the cage is closed.
 #[derive(Debug, Clone)]
 pub struct Workspace {
     root: Arc<OwnedFd>,
@@ -27,6 +29,8 @@ pub struct Workspace {
     desk: Option<(PathBuf, Arc<OwnedFd>)>,
     /// Masked or foreign paths within. The masks vanish with the cage's mounts, so they are kept here as well.
     hidden: Arc<[PathBuf]>,
+    /// Further names that the cage has for folders within, and their places.
+    aliases: Arc<[(PathBuf, PathBuf)]>,
 }
 
 /// Why a file of a workspace could not be read or written.
@@ -105,7 +109,17 @@ pub struct Listing {
 impl Workspace {
     pub(crate) fn new(root: OwnedFd, desk: Option<(PathBuf, OwnedFd)>, hidden: Vec<PathBuf>) -> Workspace {
         let desk = desk.map(|(name, folder)| (name, Arc::new(folder)));
-        Workspace { root: Arc::new(root), desk, hidden: hidden.into() }
+        Workspace { root: Arc::new(root), desk, hidden: hidden.into(), aliases: Arc::default() }
+    }
+
+    /// The same with names that the cage has links for. Those are not followed: what they lead to is known.
+    pub(crate) fn with_names(self, aliases: &[Alias]) -> Workspace {
+        let within = |path: &Path| path.strip_prefix(WORKSPACE).ok().map(Path::to_owned);
+        let mut names: Vec<_> =
+            aliases.iter().filter_map(|alias| within(&alias.at).zip(within(&alias.to))).collect();
+        // Of two that lead to a path, the nearer one says where it is.
+        names.sort_by_key(|(at, _)| std::cmp::Reverse(at.components().count()));
+        Workspace { aliases: names.into(), ..self }
     }
 
     /// Opens a regular file for reading.
@@ -245,7 +259,9 @@ impl Workspace {
     /// A path without what says nothing in it, when it may be used.
     fn check(&self, path: &Path) -> Result<PathBuf, WorkspaceError> {
         let said = path.components().filter(|part| *part != Component::CurDir);
-        let plain: PathBuf = said.collect();
+        let said: PathBuf = said.collect();
+        let alias = self.aliases.iter().find_map(|(at, to)| Some(to.join(said.strip_prefix(at).ok()?)));
+        let plain: PathBuf = alias.unwrap_or(said).components().collect();
         if plain.components().all(|part| matches!(part, Component::Normal(_))) && !self.is_hidden(&plain) {
             Ok(plain)
         } else {
