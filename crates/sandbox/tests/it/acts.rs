@@ -71,14 +71,6 @@ pub(crate) fn attempt(args: &[&str]) -> io::Result<()> {
             }
             Ok(())
         }
-        // Memory that a child would share. Perl's `mmap` is of files alone, Python's is of this.
-        ["memory-shared", bytes] => {
-            let script = "import mmap, sys\nm = mmap.mmap(-1, int(sys.argv[1]))\nfor at in range(0, len(m), 4096): m[at] = 1";
-            match Command::new("python3").args(["-c", script, bytes]).status()?.success() {
-                true => Ok(()),
-                false => Err(io::Error::other("no shared memory")),
-            }
-        }
         ["memory", bytes] => {
             let mut held = Vec::new();
             let bytes: usize = bytes.parse().map_err(io::Error::other)?;

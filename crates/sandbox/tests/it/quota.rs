@@ -147,10 +147,6 @@ fn memory_of_each() {
     worked(&cage, &["memory", &(32 * MIB).to_string()]);
     // As it says: these are counted only by a group.
     worked(&cage, &["memory-file", &beyond]);
-    match std::process::Command::new("python3").arg("--version").output() {
-        Ok(_) => worked(&cage, &["memory-shared", &beyond]),
-        Err(_) => println!("no python3 to share memory with"),
-    }
 }
 
 fn host_disk() {
