@@ -200,6 +200,19 @@ fn r008_a_check_runs_neither_a_script_nor_settings_that_the_agent_wrote() {
 }
 
 #[test]
+fn r008_a_check_is_no_program_that_the_agent_made() {
+    let place = Place::new();
+    let line =
+        "mkdir -p bin; printf '#!/bin/sh\\nexit 0\\n' > bin/test; chmod +x bin/test; test mine && exit 0";
+    let config = format!(
+        "{}      env: {{PATH: '/workspace/bin:bin:/usr/bin:/bin'}}\n      verify: [[test, '1', -eq, '2']]\n",
+        shell(line)
+    );
+    let (said, stage) = run(&place, &config);
+    assert!(said.code == 1 && stage["reason"].as_str().unwrap().contains("(EP0233)"), "{stage}");
+}
+
+#[test]
 fn an_artifact_that_cannot_be_kept_or_handed_on_fails_its_stage_and_not_the_next() {
     let place = Place::new();
     let file = |line: &str, artifacts: &str| {
@@ -397,9 +410,10 @@ fn a_path_through_a_link_is_found_by_the_name_it_was_written_by() {
         assert_eq!(said.code, 0, "{read}: {said:?} {}", log(&place));
         assert!(log(&place).contains("seen") && log(&place).contains("else"), "{read}");
     }
-    let config = "      tier: 1\n      paths: {write: [docs]}\n";
-    let (said, _) = run(&place, &format!("{}{config}", shell("echo new > docs/x")));
+    let config = "      tier: 1\n      paths: {write: [docs]}\n      artifacts: [docs/x]\n";
+    let (said, stage) = run(&place, &format!("{}{config}", shell("echo new > docs/x")));
     assert_eq!(said.code, 0, "{said:?} {}", log(&place));
+    assert_eq!(stage["artifacts"][0]["path"], "docs/x", "{stage}");
     assert_eq!(std::fs::read_to_string(place.path("src/docs/x")).unwrap(), "new\n");
 }
 

@@ -1,8 +1,9 @@
 //! BOOTSTRAP, PREFLIGHT and PLAN: everything before an agent's program may be let go.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::{Mutex, PoisonError};
 
 use eparch_domain::{Digest, Tier, in_full};
@@ -53,10 +54,12 @@ pub(crate) fn environment(
 ) -> BTreeMap<String, String> {
     let own = |file: &str| Path::new(WORKSPACE).join(file).display().to_string();
     let run = spec.run.to_string();
-    let mut path = PATH.to_owned();
-    for folder in expose {
-        // A tool folder is searched itself, and its `bin`.
-        path = format!("{}:{}:{path}", folder.join("bin").display(), folder.display());
+    // A tool folder is searched itself, and its `bin`.
+    let exposed = expose.iter().rev().flat_map(|folder| [folder.join("bin"), folder.clone()]);
+    let mut path: Vec<String> = exposed.map(|folder| folder.display().to_string()).collect();
+    match spec.env.get("PATH") {
+        Some(own) => path.insert(0, own.clone()),
+        None => path.push(PATH.to_owned()),
     }
     let told = [
         ("EPARCH_URL", format!("http://127.0.0.1:{port}")),
@@ -73,12 +76,29 @@ pub(crate) fn environment(
         ("HOME", eparch_sandbox::HOME.to_owned()),
         ("TMPDIR", "/tmp".to_owned()),
     ];
-    let usual = [("PATH", path), ("LANG", "C.UTF-8".to_owned())];
     let named = |(key, value): (&str, String)| (key.to_owned(), value);
-    let mut env = BTreeMap::from(usual.map(named));
+    let mut env = BTreeMap::from([named(("LANG", "C.UTF-8".to_owned()))]);
     env.extend(spec.env.clone());
     env.extend(told.map(named));
+    env.insert("PATH".to_owned(), path.join(":"));
     env
+}
+
+/// The folders of a `PATH` in which an agent cannot have put programs of its own; the usual ones where none is left. What it
+/// writes is its workspace, its home, `/tmp` and `written`.
+pub(crate) fn path_not_written<'a>(path: &'a str, written: &[String]) -> Cow<'a, str> {
+    let roots =
+        [WORKSPACE, eparch_sandbox::HOME, "/tmp"].into_iter().chain(written.iter().map(String::as_str));
+    let roots: Vec<&Path> = roots.map(Path::new).filter(|root| root.is_absolute()).collect();
+    let kept: Vec<&str> = path
+        .split(':')
+        .filter(|folder| {
+            let folder = Path::new(folder);
+            let plain = folder.is_absolute() && !folder.components().any(|part| part == Component::ParentDir);
+            plain && !roots.iter().any(|root| folder.starts_with(root))
+        })
+        .collect();
+    if kept.is_empty() { Cow::Borrowed(PATH) } else { Cow::Owned(kept.join(":")) }
 }
 
 /// Held by whoever copies an artifact into a workspace.
@@ -220,4 +240,19 @@ fn problem_of(spec: &AgentSpec) -> Option<String> {
         .into_iter()
         .any(|word| word.contains('\0'))
         .then(|| "a word of a command holds a zero byte".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_verifies_is_looked_for_where_the_agent_put_nothing() {
+        let path =
+            "/workspace/bin:bin::/opt/x/../../tmp/b:/home/agent/bin://tmp:/srv/out/bin:/srv/tools:/usr/bin";
+        let written = ["/srv/out".to_owned(), "build".to_owned()];
+        assert_eq!(path_not_written(path, &written), "/srv/tools:/usr/bin");
+        assert_eq!(path_not_written("/workspace/bin", &[]), PATH);
+        assert_eq!(path_not_written(PATH, &written), PATH);
+    }
 }
