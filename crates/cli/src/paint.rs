@@ -120,7 +120,7 @@ pub(crate) fn glyph(status: StageStatus, frame: usize) -> &'static str {
     }
 }
 
-/// [`harmless`], line by line.
+/// [`harmless()`], line by line.
 pub(crate) fn harmless_lines(text: &str) -> String {
     text.lines().map(harmless).collect::<Vec<_>>().join("\n")
 }
