@@ -219,11 +219,18 @@ impl Player {
     }
 
     fn records_after(&self, entries: usize) -> Result<Vec<Record>, String> {
-        let found = self
-            .journal
-            .entries(&self.tenant, entries as u64 + 1, usize::MAX)
-            .map_err(|error| error.to_string())?;
-        found.iter().map(|entry| Record::from_bytes(&entry.body).map_err(|error| error.to_string())).collect()
+        let mut records = Vec::new();
+        loop {
+            let from = entries as u64 + records.len() as u64 + 1;
+            let page =
+                self.journal.entries(&self.tenant, from, usize::MAX).map_err(|error| error.to_string())?;
+            if page.is_empty() {
+                return Ok(records);
+            }
+            for entry in page {
+                records.push(Record::from_bytes(&entry.body).map_err(|error| error.to_string())?);
+            }
+        }
     }
 
     /// Saves a snapshot, and sees whether it brings the same state back.
