@@ -89,6 +89,11 @@ impl Context {
         Ok(Home::open(&self.home_root())?)
     }
 
+    /// The home for commands that only read what was written down, which needs none of its keys.
+    pub(crate) fn home_at_rest(&self) -> Result<Home, Failure> {
+        Ok(Home::at_rest(&self.home_root())?)
+    }
+
     /// The settings file that was named.
     pub(crate) fn config_file(&self) -> Option<&Path> {
         self.global.config.as_deref()

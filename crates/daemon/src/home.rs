@@ -101,10 +101,18 @@ impl Home {
 
     /// The home at `root`.
     pub fn open(root: &Path) -> Result<Home, HomeError> {
-        if !root.join("keys").is_dir() {
-            return Err(if has_history(root) { HomeError::KeysLost } else { HomeError::Missing }(
-                root.to_owned(),
-            ));
+        let home = Home::at_rest(root)?;
+        if !home.keys().is_dir() {
+            return Err(HomeError::KeysLost(root.to_owned()));
+        }
+        Ok(home)
+    }
+
+    /// The home at `root` for whoever reads what was written down and does nothing else: its keys may have been lost, or
+    /// kept out of a copy.
+    pub fn at_rest(root: &Path) -> Result<Home, HomeError> {
+        if !root.join("keys").is_dir() && !has_history(root) {
+            return Err(HomeError::Missing(root.to_owned()));
         }
         let root = root.canonicalize().map_err(io_error("find", root))?;
         Ok(Home { root })
@@ -398,6 +406,8 @@ mod tests {
         assert!(matches!(Home::open(&root), Err(HomeError::KeysLost(_))));
         assert!(matches!(Home::create(&root, &owner), Err(HomeError::KeysLost(_))));
         assert!(!home.keys().exists());
+        assert_eq!(Home::at_rest(&root).unwrap().root(), home.root(), "what it has written down can be read");
+        assert!(matches!(Home::at_rest(&dir.path().join("nowhere")), Err(HomeError::Missing(_))));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::failure::{Failure, exit};
 
 /// Writes the history to a file, or to standard output.
 pub(crate) fn export(context: &Context, output: Option<&Path>) -> Result<u8, Failure> {
-    let home = context.home()?;
+    let home = context.home_at_rest()?;
     let (reader, key) = (reader(&home)?, public_key(&home)?);
     let exported = match output {
         None => match reader.export(&tenant(), &key, &mut BufWriter::new(io::stdout().lock())) {

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 /// ledger; where there is no home yet, there are roles only. The variables it may read are those of the settings.
 pub(crate) async fn known(context: &Context) -> Result<Known, Failure> {
     let mut names: BTreeSet<String> = OperatorRole::ALL.iter().map(|role| role.as_str().to_owned()).collect();
-    if let Ok(home) = Home::open(&context.home_root()) {
+    if let Ok(home) = Home::at_rest(&context.home_root()) {
         match from_holder(&home).await {
             Some(found) => names.extend(found),
             None => names.extend(from_ledger(&home)),

@@ -79,7 +79,7 @@ pub(super) fn known_key(path: &Path) -> Result<VerifierKey, Failure> {
 }
 
 fn show(context: &Context, limit: u64) -> Result<u8, Failure> {
-    let home = context.home()?;
+    let home = context.home_at_rest()?;
     let (reader, tenant) = (reader(&home)?, tenant());
     let head = reader.head(&tenant).map_err(|problem| unreadable(&problem))?;
     let mut entries = Vec::new();
@@ -119,7 +119,7 @@ fn in_json(entry: &Entry) -> Value {
 }
 
 fn show_one(context: &Context, seq: u64) -> Result<u8, Failure> {
-    let home = context.home()?;
+    let home = context.home_at_rest()?;
     let found = reader(&home)?.entry(&tenant(), seq).map_err(|problem| unreadable(&problem))?;
     print_json(&in_json(&found.ok_or_else(|| no_entry(seq))?))?;
     Ok(exit::DONE)
@@ -131,7 +131,7 @@ fn no_entry(seq: u64) -> Failure {
 }
 
 fn query(context: &Context, asked: &Query) -> Result<u8, Failure> {
-    let home = context.home()?;
+    let home = context.home_at_rest()?;
     let (reader, tenant) = (reader(&home)?, tenant());
     let not_before =
         asked.since.map(|since| when::now().millis() - i64::try_from(since.millis()).unwrap_or(i64::MAX));
@@ -212,7 +212,7 @@ async fn rebuild_views(context: &Context) -> Result<u8, Failure> {
 
 /// Prints a proof that is complete in itself; a stranger needs nothing beside it but the public key.
 fn prove(context: &Context, seq: u64) -> Result<u8, Failure> {
-    let home = context.home()?;
+    let home = context.home_at_rest()?;
     let proof: EntryProof = reader(&home)?.prove(&tenant(), seq).map_err(|problem| match problem {
         ProveError::NoEntry { seq } => no_entry(seq),
         ProveError::Unsigned { .. } => {
@@ -239,7 +239,7 @@ struct Import<'a> {
 impl Import<'_> {
     fn carry_out(&self, context: &Context, file: &Path) -> Result<u8, Failure> {
         let keys = [match self.key {
-            None => public_key(&context.home()?)?,
+            None => public_key(&context.home_at_rest()?)?,
             Some(path) => known_key(path)?,
         }];
         let mut known = Vec::new();

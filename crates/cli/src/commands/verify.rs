@@ -21,7 +21,7 @@ pub(crate) fn verify(
     anchors: Vec<PathBuf>,
     key: Option<&Path>,
 ) -> Result<u8, Failure> {
-    let home = context.home()?;
+    let home = context.home_at_rest()?;
     let key = key.map_or_else(|| public_key(&home), known_key)?;
     let mut check = check_of(context, &home, key.clone())?;
     check.named = anchors;

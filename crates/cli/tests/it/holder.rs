@@ -176,6 +176,17 @@ fn a_home_whose_keys_are_gone_is_not_fit_and_is_given_no_others() {
         assert!(said.code == 1 && said.err.contains("EP0505"), "{words:?}: {said:?}");
     }
     assert!(!is_there(place.home().join("keys")));
+    // What it has written down can be read all the same, and be verified by whoever kept the public key.
+    let key = place.path("away/ledger.pub").display().to_string();
+    assert!(place.ok(&["ledger", "show"]).contains("ada"));
+    place.ok(&["ledger", "query", "--by", "ada"]);
+    place.ok(&["ledger", "verify", "--public-key", &key]);
+    let gated = "name: gated\nstages:\n  - name: review\n    type: gate\n    config: {approvers: [ada]}\n";
+    place.ok(&["pipeline", "validate", &place.file("gated.yaml", gated)]);
+    for words in [&["ledger", "verify"][..], &["ledger", "prove", "1"], &["ledger", "export"]] {
+        let said = place.say(words);
+        assert!(said.code == 1 && said.err.contains("EP0719") && said.err.contains("ledger.pub"), "{said:?}");
+    }
     fs::rename(place.path("away"), place.home().join("keys")).unwrap();
     assert_eq!(place.json(&["runs", "list"]).as_array().unwrap().len(), 1);
 }
