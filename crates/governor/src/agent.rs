@@ -118,8 +118,10 @@ fn step(turn: &mut Turn<'_>, agent: AgentId, outcome: &Outcome) {
         }
         Outcome::Plan { plan, problem: None, .. } => planned(turn, agent, *plan),
         Outcome::Execute { ended, outputs, artifacts, usage, .. } => {
-            put_out(turn, agent, outputs, artifacts);
-            if let Some(end) = failure_of(ended, usage) {
+            let dropped = put_out(turn, agent, outputs, artifacts);
+            // A stage has all its results or none: whoever reads them later would miss what is gone in another's name.
+            let lost = || dropped.reason().map(|reason| failed("EP0233", reason));
+            if let Some(end) = failure_of(ended, usage).or_else(lost) {
                 spoil(turn, agent, end);
             }
             enter(turn, agent, Phase::Verify);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{LedgerTime, Moment, Name, limits};
+use eparch_domain::{LedgerTime, Moment, Name, StageStatus, limits};
 use eparch_governor::{Answer, Decision, Event, Fact, Kept, Outcome, Refusal};
 use serde_json::Value;
 
@@ -120,6 +120,13 @@ fn dropped(decision: &Decision) -> Option<u32> {
     })
 }
 
+fn spoiled(decision: &Decision) -> Option<String> {
+    decision.facts.iter().find_map(|fact| match fact {
+        Fact::AttemptSpoiled { end, .. } => Some(end.reason()),
+        _ => None,
+    })
+}
+
 #[test]
 fn what_the_stages_of_a_run_put_out_is_bounded_together_and_what_failed_does_not_count() {
     let mut home = set_up(&["pipeline main", "  agent a retries=1 backoff=0s", "  agent b requires=a"]);
@@ -129,6 +136,7 @@ fn what_the_stages_of_a_run_put_out_is_bounded_together_and_what_failed_does_not
     say(&mut home, "tick", 3);
     assert_eq!(dropped(&exits(&mut home, "a#2", 0, 200, 4)), None);
     say(&mut home, "concludes a#2", 5);
+    // The rest is not there for whoever comes later, so the stage is not done.
     let decision = exits(&mut home, "b#1", 0, 200, 6);
     let fit = limits::RUN_OUTPUTS_BYTES / (limits::VALUE_BYTES + 11) - 200;
     assert_eq!(dropped(&decision), Some(u32::try_from(200 - fit).unwrap()));
@@ -137,6 +145,14 @@ fn what_the_stages_of_a_run_put_out_is_bounded_together_and_what_failed_does_not
         _ => None,
     });
     assert_eq!(seen, Some(fit));
+    let why = spoiled(&decision).unwrap_or_default();
+    assert!(
+        why.starts_with(&format!("{} outputs and 0 files", 200 - fit)) && why.contains("EP0233"),
+        "{why}"
+    );
+    say(&mut home, "concludes b#1", 7);
+    let statuses: Vec<StageStatus> = home.statuses.values().copied().collect();
+    assert_eq!(statuses, [StageStatus::Completed, StageStatus::Failed]);
     home.check_snapshot();
 }
 
@@ -168,6 +184,11 @@ fn a_value_that_takes_the_place_of_another_counts_once_and_files_count_by_their_
         _ => None,
     });
     assert!(files.is_some_and(|files| (250..256).contains(&files)), "{files:?}");
+    assert!(
+        spoiled(&decision).is_some_and(|why| why.starts_with("0 outputs and 25")),
+        "{:?}",
+        spoiled(&decision)
+    );
 }
 
 #[test]

@@ -152,9 +152,9 @@ impl Agent {
                 self.moved(work, now);
             }
             Outcome::Execute { ended, outputs, .. } => {
-                self.put_out(outputs);
+                let all = self.put_out(outputs);
                 match ended {
-                    Ended::Code { code: 0 } => {}
+                    Ended::Code { code: 0 } if all => {}
                     Ended::Killed => {
                         self.fate.get_or_insert(AttemptEnd::Cancelled { reason: String::new() });
                     }
@@ -186,13 +186,15 @@ impl Agent {
         None
     }
 
-    /// So many outputs and no more; a name that is known gets another value.
-    fn put_out(&mut self, outputs: &BTreeMap<String, Value>) {
+    /// So many outputs and no more; a name that is known gets another value. Whether all were taken: a program that left
+    /// more has not done its work.
+    fn put_out(&mut self, outputs: &BTreeMap<String, Value>) -> bool {
         for (name, value) in outputs {
             if self.outputs.contains_key(name) || self.outputs.len() < limits::STAGE_OUTPUTS {
                 self.outputs.insert(name.clone(), value.clone());
             }
         }
+        outputs.keys().all(|name| self.outputs.contains_key(name))
     }
 
     /// Something moved: the idle timeout begins anew.
