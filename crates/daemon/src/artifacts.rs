@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use eparch_domain::Digest;
+use eparch_ledger::folder::sync_dir;
 use sha2::{Digest as _, Sha256};
 
-use crate::home::{make_folder, sync_folder};
+use crate::home::make_folder;
 
 /// A folder of files named by the SHA-256 of their content. A file without a record is garbage; a record without its
 /// file cannot be (engines.md 7.3).
@@ -80,13 +81,13 @@ impl Artifacts {
         let durable = &self.durable[usize::from(digest.as_bytes()[0])];
         if !durable.load(Ordering::SeqCst) {
             make_folder(folder).map_err(io::Error::other)?;
-            sync_folder(&self.root)?;
-            self.root.parent().map_or(Ok(()), sync_folder)?;
+            sync_dir(&self.root)?;
+            self.root.parent().map_or(Ok(()), sync_dir)?;
             durable.store(true, Ordering::SeqCst);
         }
         fs::rename(&draft.path, &path)?;
         draft.kept = true;
-        sync_folder(folder)?;
+        sync_dir(folder)?;
         Ok(Kept { digest, size })
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use eparch_domain::{Digest, Name, limits};
+use eparch_ledger::folder::{self, sync_dir};
 
 /// What the extension of a key begins with that is not in force yet.
 const DRAFT_KEY: &str = "draft-";
@@ -118,21 +119,29 @@ impl Home {
         Ok(Home { root })
     }
 
-    /// Makes the folders and keys of a new home. Its first operator becomes known when it is first held.
+    /// Makes the folders and keys of a new home, one process at a time: several first runs may begin at once. Its first
+    /// operator becomes known when it is first held.
     pub fn create(root: &Path, owner: &Name) -> Result<Home, HomeError> {
+        Home::create_durably(root, owner, sync_dir)
+    }
+
+    /// The same; `sync` makes the names in a folder durable.
+    fn create_durably(
+        root: &Path,
+        owner: &Name,
+        sync: impl Fn(&Path) -> io::Result<()>,
+    ) -> Result<Home, HomeError> {
+        // The names of the folders are as new as what will be in them, and as easily lost.
+        folder::make(root, folder::PRIVATE, &sync).map_err(io_error("make", root))?;
+        // Held until the folder is closed at the end.
+        let held = fs::File::open(root).map_err(io_error("make", root))?;
+        held.lock().map_err(io_error("make", root))?;
         if root.join("keys").exists() {
             return Err(HomeError::Exists(root.to_owned()));
         }
         // New keys would stand where those of the ledger must go.
         if has_history(root) {
             return Err(HomeError::KeysLost(root.to_owned()));
-        }
-        let made: Vec<&Path> = root.ancestors().take_while(|folder| !folder.exists()).collect();
-        make_folder(root)?;
-        // Their names are as new as what is in them, and as easily lost.
-        for above in made.into_iter().filter_map(Path::parent) {
-            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-            sync_folder(above).map_err(io_error("write", above))?;
         }
         // One that was there may be open to others; from now on it holds keys.
         fs::set_permissions(root, fs::Permissions::from_mode(0o700)).map_err(io_error("close", root))?;
@@ -146,9 +155,9 @@ impl Home {
         write_secret(&keys.join("home.key"), &hex(&random_bytes()))?;
         write_secret(&keys.join("operators").join(format!("{owner}.key")), &new_operator_key())?;
         write_secret(&keys.join("owner"), owner.as_str())?;
-        sync_folder(&keys).map_err(io_error("write", &keys))?;
+        sync(&keys).map_err(io_error("write", &keys))?;
         fs::rename(&keys, home.keys())
-            .and_then(|()| sync_folder(&home.root))
+            .and_then(|()| sync(&home.root))
             .map_err(io_error("make", &home.keys()))?;
         Ok(home)
     }
@@ -303,9 +312,7 @@ impl DraftKey {
     /// Puts it in the place of the one before, durably.
     pub fn keep(self) -> Result<(), HomeError> {
         let folder = self.to.parent().unwrap_or(Path::new("."));
-        fs::rename(&self.draft, &self.to)
-            .and_then(|()| sync_folder(folder))
-            .map_err(io_error("write", &self.to))
+        fs::rename(&self.draft, &self.to).and_then(|()| sync_dir(folder)).map_err(io_error("write", &self.to))
     }
 
     /// Lets go of it.
@@ -333,7 +340,7 @@ fn write_secret(path: &Path, text: &str) -> Result<(), HomeError> {
     let write = || -> io::Result<()> {
         write_new_secret(&draft, text)?;
         fs::rename(&draft, path)?;
-        path.parent().map_or(Ok(()), sync_folder)
+        path.parent().map_or(Ok(()), sync_dir)
     };
     write().map_err(io_error("write", path))
 }
@@ -343,11 +350,6 @@ fn write_new_secret(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.write_all(b"\n")?;
     file.sync_all()
-}
-
-/// Makes the names in a folder durable: a file that is synced and has no name is lost all the same.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    fs::File::open(folder)?.sync_all()
 }
 
 /// 256 bits from the operating system.
@@ -425,6 +427,21 @@ mod tests {
         assert_eq!(Digest::of(home.operator_key(&ada).unwrap().as_bytes()), decided);
         assert!(matches!(home.operator_key(&bob), Err(HomeError::NoKey(_))));
         assert_eq!(fs::read_dir(home.keys().join("operators")).unwrap().count(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn g1_the_name_of_a_new_home_and_those_above_it_are_made_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("state/eparch");
+        let synced = std::cell::RefCell::new(Vec::new());
+        let sync = |folder: &Path| {
+            synced.borrow_mut().push(folder.to_owned());
+            sync_dir(folder)
+        };
+        Home::create_durably(&root, &Name::new("ada").unwrap(), sync).unwrap();
+        let above = [dir.path().join("state"), dir.path().to_owned()];
+        assert!(synced.borrow().starts_with(&above), "{synced:?}");
+        assert_eq!(synced.borrow().last(), Some(&root), "the name of its keys comes last");
     }
 
     #[test]

@@ -6,13 +6,13 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 /// For its owner only.
-pub(crate) const PRIVATE: u32 = 0o700;
+pub const PRIVATE: u32 = 0o700;
 
 /// For all that the process's own mask allows.
-pub(crate) const SHARED: u32 = 0o777;
+pub const SHARED: u32 = 0o777;
 
 /// Makes a folder and those around it, where they are missing, and makes their names durable.
-pub(crate) fn make(dir: &Path, mode: u32, sync: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+pub fn make(dir: &Path, mode: u32, sync: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     let named = |folder: &&Path| !folder.as_os_str().is_empty();
     let missing: Vec<&Path> = dir.ancestors().filter(named).take_while(|folder| !folder.exists()).collect();
     DirBuilder::new().recursive(true).mode(mode).create(dir)?;
@@ -23,7 +23,7 @@ pub(crate) fn make(dir: &Path, mode: u32, sync: impl Fn(&Path) -> io::Result<()>
 }
 
 /// Makes a new name in a folder durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 

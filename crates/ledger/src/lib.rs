@@ -7,7 +7,7 @@ mod condition;
 mod connection;
 mod entry;
 mod export;
-mod folder;
+pub mod folder;
 mod hold;
 mod import;
 mod keeper;

@@ -1,8 +1,7 @@
 //! Making a home.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use eparch_daemon::{Home, HomeError, LOCAL_HOME};
 use eparch_domain::Name;
@@ -25,7 +24,7 @@ pub(crate) fn init(context: &Context, asked: &Init) -> Result<u8, Failure> {
         false => context.home_root(),
     };
     let owner = asked.owner.clone().or_else(|| context.named_operator().cloned()).unwrap_or_else(login_name);
-    let home = create(&root, &owner)?;
+    let home = Home::create(&root, &owner)?;
     let next = [
         ("eparch doctor", "look whether this machine can confine agents"),
         ("eparch run FILE", "run a pipeline; `eparch pipeline list` shows what agents can be made from"),
@@ -55,7 +54,7 @@ pub(crate) fn home_or_new(context: &Context) -> Result<Home, Failure> {
         opened => return Ok(opened?),
     }
     let owner = login_name();
-    match create(&root, &owner) {
+    match Home::create(&root, &owner) {
         Ok(home) => {
             context
                 .say(&format!("Made a home at {} with you, {owner}, as its owner.", home.root().display()));
@@ -65,16 +64,6 @@ pub(crate) fn home_or_new(context: &Context) -> Result<Home, Failure> {
         Err(HomeError::Exists(_)) => Ok(Home::open(&root)?),
         Err(problem) => Err(problem.into()),
     }
-}
-
-/// Makes a home, one process at a time: several first runs may begin at once.
-fn create(root: &Path, owner: &Name) -> Result<Home, HomeError> {
-    let cannot = |source| HomeError::Io { what: "make", path: root.to_owned(), source };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(cannot)?;
-    // Held until the folder is closed at the end.
-    let folder = fs::File::open(root).map_err(cannot)?;
-    folder.lock().map_err(cannot)?;
-    Home::create(root, owner)
 }
 
 /// The name of whoever is logged in, as far as it can be a name here; else `owner`.
