@@ -1,6 +1,6 @@
 //! The file as a whole: SQLite's structure, the schema, the migrations, the boots, the list of tenants.
 
-use eparch_domain::Name;
+use eparch_domain::{Name, in_full};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
@@ -57,7 +57,7 @@ pub(crate) fn check_schema(connection: &Connection, report: &mut Report) -> Read
         }
         Err(error @ MigrateError::TooNew { .. }) => return Readable::TooNew(error),
         Err(error) => {
-            report.file(Wrong::Schema, chain(&error));
+            report.file(Wrong::Schema, in_full(&error));
             return Readable::No;
         }
     };
@@ -192,16 +192,4 @@ fn owners(connection: &Connection, table: &str) -> Result<Vec<i64>, rusqlite::Er
         after = if entries { entry::place(owner, entry::SEQ_MAX) } else { owner };
     }
     Ok(owners)
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }

@@ -365,7 +365,7 @@ impl History<'_> {
                     );
                 }
             }
-            Err(error) => self.found(Wrong::Outbox, None, super::file::chain(&error)),
+            Err(error) => self.found(Wrong::Outbox, None, eparch_domain::in_full(&error)),
         }
     }
 }
