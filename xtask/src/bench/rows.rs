@@ -301,8 +301,7 @@ pub(super) const ROWS: &[Row] = &[
         ],
         now: "≤ 40 MB idle",
         aim: "the same",
-        note: "Missed by 0.6 MB after kill -9 in the last measure, which is older than the holder's way of taking memory \
-               only as it needs it; with some 300 entries that took its first answer from 33 MB to 18.",
+        note: "",
     },
     Row {
         what: "memory of the holder under 64 runs of real agents at once, resident",
