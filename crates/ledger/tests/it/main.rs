@@ -11,4 +11,3 @@ mod open;
 mod tamper;
 mod verify;
 mod views;
-mod views_story;
