@@ -1,6 +1,6 @@
 //! Values on the way into an expression and out of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap}; // the evaluator takes no other map; the guard puts its keys in order
 use std::sync::Arc;
 
 use cel::objects::{Key, Map};
