@@ -133,7 +133,6 @@ fn g7_an_error_at_every_call_that_keeps_an_artifact() {
 }
 
 #[test]
-#[ignore = "on a loaded machine the two seconds a write may take pass, which is told as an error: run it alone"]
 fn g1_g7_a_write_cut_short_is_taken_up_where_it_was_cut() {
     cuts::cut_short(Span::Retried, 30);
 }
