@@ -84,7 +84,7 @@ fn choose(
     work: &eparch_pipeline::ConditionWork,
 ) {
     let Some(live) = turn.governor.run(run) else { return };
-    let scope = scope::scope_for(live, [&work.condition].into_iter());
+    let (scope, _) = scope::scope_for(live, [&work.condition].into_iter());
     let mut fuel = Fuel::default();
     let (full, answer) = (fuel.left(), work.condition.eval_bool_with(&scope, &mut fuel));
     let (seen, bytes) = scope::digest_of(&scope);
@@ -170,16 +170,24 @@ pub(crate) fn over_if_done(turn: &mut Turn<'_>, run: RunId, parent: Option<Paren
     if live.stage(ix).status != StageStatus::Running {
         return;
     }
-    if matches!(graph.pipeline.stage(ix).work, Work::Parallel(_)) {
-        turn.branches.insert((run, ix));
-    }
-    if !graph.list(ix, parent.list).iter().all(|nested| live.stage(*nested).status.is_terminal()) {
-        return;
+    if let Some(parallel) = parallel_around(&graph, ix) {
+        turn.branches.insert((run, parallel));
     }
     let mut everything = (0..graph.lists(ix)).flat_map(|list| graph.list(ix, list));
     if everything.all(|nested| live.stage(*nested).status.is_terminal()) {
         let (status, reason) = outcome_of(live, ix);
         end_stage(turn, run, ix, status, &reason);
+    }
+}
+
+/// The parallel stage whose branch `ix` belongs to when it is one itself, or stands in conditions only: a condition has no
+/// word of its own on failures.
+fn parallel_around(graph: &Graph, ix: StageIx) -> Option<StageIx> {
+    let stage = graph.pipeline.stage(ix);
+    match (&stage.work, stage.parent) {
+        (Work::Parallel(_), _) => Some(ix),
+        (Work::Condition(_), Some(parent)) => parallel_around(graph, parent.stage),
+        _ => None,
     }
 }
 
@@ -192,7 +200,7 @@ pub(crate) fn look_at_branches(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
     if live.stage(ix).status != StageStatus::Running || live.ending.is_some() {
         return;
     }
-    let failed = |list: &u16| graph.list(ix, *list).iter().any(|nested| has_failed(live, *nested));
+    let failed = |list: &u16| graph.list(ix, *list).iter().any(|nested| has_failed_within(live, *nested));
     match (0..graph.lists(ix)).find(failed) {
         Some(list) if work.on_failure == OnFailure::FailFast => {
             let branch = &work.branches[usize::from(list)].name;
@@ -227,6 +235,17 @@ fn has_failed(run: &Run, ix: StageIx) -> bool {
         StageStatus::Cancelled => true,
         _ => false,
     }
+}
+
+/// Whether this stage has failed, or is a condition that is bound to: one in it has, and the rest of it still runs.
+fn has_failed_within(run: &Run, ix: StageIx) -> bool {
+    let graph = run.graph();
+    let bound_to_fail = run.stage(ix).status == StageStatus::Running
+        && matches!(graph.pipeline.stage(ix).work, Work::Condition(_))
+        && (0..graph.lists(ix))
+            .flat_map(|list| graph.list(ix, list))
+            .any(|nested| has_failed_within(run, *nested));
+    bound_to_fail || has_failed(run, ix)
 }
 
 /// Starts the next branch of a parallel stage that limits how many work at once, if fewer do. Whether one more may start

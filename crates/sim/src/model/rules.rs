@@ -39,6 +39,15 @@ impl Run {
         bad && !self.is_forgiven(ix)
     }
 
+    /// Whether the stage's end will be a failure, as a condition's will in which one stage has failed.
+    fn is_bound_to_be_bad(&self, ix: StageIx) -> bool {
+        let runs = self.status(ix) == StageStatus::Running;
+        let condition = matches!(self.pipeline.stage(ix).work, Work::Condition(_));
+        let inside = self.lists(ix).into_iter().flatten();
+        self.is_bad(ix)
+            || (runs && condition && inside.into_iter().any(|inner| self.is_bound_to_be_bad(inner)))
+    }
+
     fn all_ended(&self, list: &[StageIx]) -> bool {
         list.iter().all(|ix| self.status(*ix).is_terminal())
     }
@@ -141,7 +150,7 @@ impl Model {
         if cell.status != StageStatus::Running || cell.given_up || run.ending.is_some() {
             return false;
         }
-        let has_failed = lists.iter().flatten().any(|inner| run.is_bad(*inner));
+        let has_failed = lists.iter().flatten().any(|inner| run.is_bound_to_be_bad(*inner));
         if work.on_failure == OnFailure::FailFast && has_failed {
             self.cell(id, ix).given_up = true;
             for inner in lists.into_iter().flatten() {
