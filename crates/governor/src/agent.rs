@@ -33,10 +33,10 @@ pub(crate) fn begin(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
     let Some(work) = work_at(turn, run, ix) else { return };
     let attempt = live.stage(ix).attempts + 1;
     let mut fuel = Fuel::default();
-    let scope = scope::scope_for(live, work.texts().flat_map(Text::expressions));
+    let (scope, copied) = scope::scope_for(live, work.texts().flat_map(Text::expressions));
     let (full, resolved) = (fuel.left(), scope::resolve(live, ix, work, attempt, &scope, &mut fuel));
     let evaluations = work.texts().flat_map(Text::expressions).count() as u64 * scope::EVALUATION;
-    let around = live.graph().weight + scope::cost_of(scope::copied(live, &scope));
+    let around = live.graph().weight + scope::cost_of(copied);
     let (start_timeout, cost) = (work.start_timeout, full - fuel.left() + evaluations + around);
     turn.spend(cost);
     match resolved {

@@ -9,12 +9,15 @@ use serde_json::Value;
 use crate::effect::{AgentSpec, GivenFile};
 use crate::state::Run;
 
-/// The scope for some expressions: inputs, environment, the run, and the stages they name.
-pub(crate) fn scope_for<'e>(run: &Run, expressions: impl Iterator<Item = &'e Expr>) -> Scope {
+/// The scope for some expressions: inputs, environment, the run, and the stages they name; and how many bytes of what those
+/// put out were copied.
+pub(crate) fn scope_for<'e>(run: &Run, expressions: impl Iterator<Item = &'e Expr>) -> (Scope, usize) {
     let names: BTreeSet<&String> = expressions.flat_map(Expr::stage_names).collect();
     let pipeline = &run.graph().pipeline;
+    let mut copied = 0;
     let stages = names.into_iter().filter_map(|name| {
         let state = run.stage(pipeline.find(name)?);
+        copied += state.put_out;
         let seen = StageScope {
             status: state.status,
             outputs: state.outputs.clone(),
@@ -22,6 +25,7 @@ pub(crate) fn scope_for<'e>(run: &Run, expressions: impl Iterator<Item = &'e Exp
         };
         Some((name.clone(), seen))
     });
+    let stages = stages.collect();
     let spawned = &run.spawned;
     let about = [
         ("id", spawned.run.to_string()),
@@ -32,18 +36,12 @@ pub(crate) fn scope_for<'e>(run: &Run, expressions: impl Iterator<Item = &'e Exp
     let mut about: BTreeMap<String, Value> =
         about.into_iter().map(|(key, text)| (key.to_owned(), text.into())).collect();
     about.insert("tier".to_owned(), spawned.grant.number().into());
-    Scope { inputs: spawned.inputs.clone(), stages: stages.collect(), run: about, env: spawned.env.clone() }
+    (Scope { inputs: spawned.inputs.clone(), stages, run: about, env: spawned.env.clone() }, copied)
 }
 
 /// What evaluating an expression costs before its first node: it has a stack of its own, which takes as long as so many
 /// nodes (measured).
 pub(crate) const EVALUATION: u64 = 150;
-
-/// How many bytes the stages of a scope were copied from.
-pub(crate) fn copied(run: &Run, scope: &Scope) -> usize {
-    let pipeline = &run.graph().pipeline;
-    scope.stages.keys().filter_map(|name| Some(run.stage(pipeline.find(name)?).put_out)).sum()
-}
 
 /// What copying, or writing and hashing, so many bytes costs, in nodes of an expression.
 pub(crate) fn cost_of(bytes: usize) -> u64 {
