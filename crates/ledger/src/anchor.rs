@@ -202,7 +202,9 @@ fn append_and_sync(
     sync: impl Fn(&Path) -> io::Result<()>,
 ) -> io::Result<u64> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    folder::make(dir, folder::SHARED, &sync)?;
+    if whole == 0 {
+        folder::make(dir, folder::SHARED, &sync)?;
+    }
     let mut file = OpenOptions::new().write(true).create(whole == 0).truncate(false).open(path)?;
     if file.metadata()?.len() < whole {
         // Making it longer would fill the gap with zeros.
@@ -333,6 +335,7 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        assert_eq!(*synced.borrow(), [path.parent().unwrap().to_owned()]);
+        let away = path.parent().unwrap();
+        assert_eq!(*synced.borrow(), [away.parent().unwrap().to_owned(), away.to_owned()]);
     }
 }

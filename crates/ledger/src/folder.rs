@@ -11,12 +11,14 @@ pub const PRIVATE: u32 = 0o700;
 /// For all that the process's own mask allows.
 pub const SHARED: u32 = 0o777;
 
-/// Makes a folder and those around it, where they are missing, and makes their names durable.
+/// Makes a folder and those around it, where they are missing, and makes their names durable. Its own name is made so even
+/// where it is there already: an attempt before may have made it, and failed then.
 pub fn make(dir: &Path, mode: u32, sync: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     let named = |folder: &&Path| !folder.as_os_str().is_empty();
     let missing: Vec<&Path> = dir.ancestors().filter(named).take_while(|folder| !folder.exists()).collect();
     DirBuilder::new().recursive(true).mode(mode).create(dir)?;
-    for made in missing {
+    let innermost = missing.is_empty().then_some(dir);
+    for made in missing.into_iter().chain(innermost) {
         sync(made.parent().filter(named).unwrap_or(Path::new(".")))?;
     }
     Ok(())
@@ -41,8 +43,10 @@ mod tests {
         };
         let (far, away) = (dir.path().join("far"), dir.path().join("far/away"));
         make(&away, SHARED, sync).unwrap();
-        assert_eq!(*synced.borrow(), [far, dir.path().to_owned()]);
+        assert_eq!(*synced.borrow(), [far.clone(), dir.path().to_owned()]);
+        make(&away, SHARED, |_| Err(io::Error::other("no space"))).unwrap_err();
+        synced.borrow_mut().clear();
         make(&away, SHARED, sync).unwrap();
-        assert_eq!(synced.borrow().len(), 2, "nothing was made");
+        assert_eq!(*synced.borrow(), [far], "an attempt before has made it, and may have failed then");
     }
 }
