@@ -16,6 +16,7 @@ use crate::connection;
 use crate::entry::to_sql;
 use crate::note::Checkpoint;
 use crate::note::VerifierKey;
+use crate::witness::Witness;
 
 /// How long a file that failed is left alone.
 const RETRY: Duration = Duration::from_secs(1);
@@ -116,7 +117,7 @@ impl Keeper {
     /// Starts keeping `dir` for the journal at `journal`. The folder is made when absent, unless it is a witness's.
     pub(crate) fn start(
         dir: &Path,
-        is_witness: bool,
+        witness: Option<Witness>,
         journal: &Path,
         key: &VerifierKey,
     ) -> std::io::Result<Keeper> {
@@ -124,7 +125,7 @@ impl Keeper {
             Arc::new(Shared { dir: dir.to_owned(), state: Mutex::default(), changed: Condvar::new() });
         let copier = Copier {
             dir: dir.to_owned(),
-            is_witness,
+            witness,
             journal: journal.to_owned(),
             key: key.clone(),
             connection: None,
@@ -253,7 +254,7 @@ fn keep(shared: &Shared, mut copier: Copier) {
 
 struct Copier {
     dir: PathBuf,
-    is_witness: bool,
+    witness: Option<Witness>,
     journal: PathBuf,
     key: VerifierKey,
     connection: Option<Connection>,
@@ -277,7 +278,7 @@ impl Copier {
         let path = anchor::path(&self.dir, name.as_str());
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         // Made here, it would lie on this disk while the one that should be mounted there is away.
-        if self.is_witness && !self.dir.is_dir() {
+        if self.witness.is_some() && !self.dir.is_dir() {
             return Err(format!("the folder {} is not there", self.dir.display()));
         }
         let connection = match self.connection.take() {
@@ -291,6 +292,9 @@ impl Copier {
             Some(known) => *known,
             None => {
                 let tail = Tail::read(&path).map_err(|error| failed(&error))?;
+                if let Some(witness) = self.witness.as_ref().filter(|_| tail.whole == 0) {
+                    witness.see_that_it_is_there().map_err(|error| failed(&error))?;
+                }
                 cut = tail.rest > 0;
                 (continued(connection, tenant, &tail, &self.key).map_err(|error| failed(&error))?, tail.whole)
             }
@@ -305,6 +309,9 @@ impl Copier {
             let notes = notes.into_iter().map(|(size, note)| believed(&self.key, name, size, note));
             let notes: Vec<String> = notes.collect::<Result<_, _>>()?;
             length = anchor::append(&path, length, &notes).map_err(|error| failed(&error))?;
+        }
+        if let Some(witness) = self.witness.as_mut().filter(|_| length > 0) {
+            witness.remember().map_err(|error| failed(&error))?;
         }
         self.files.insert(tenant, (size, length));
         Ok(size)

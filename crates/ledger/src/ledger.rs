@@ -25,6 +25,7 @@ use crate::queue::{Queue, Unsent};
 use crate::read::{ReadError, Reader};
 use crate::schema::JOURNAL;
 use crate::settings::Settings;
+use crate::witness::Witness;
 use crate::write_error::WriteError;
 use crate::writer::{Ask, Job, Writer};
 
@@ -161,7 +162,9 @@ impl Ledger {
 
         let mut keepers = Vec::new();
         for dir in settings.anchors() {
-            let keeper = Keeper::start(dir, dir != settings.anchors_dir, path, key.verifier())
+            let is_witness = dir != settings.anchors_dir;
+            let witness = is_witness.then(|| Witness::of(dir, &settings.anchors_dir));
+            let keeper = Keeper::start(dir, witness, path, key.verifier())
                 .map_err(io_error("keep anchors in", dir))?;
             keepers.push(keeper);
         }

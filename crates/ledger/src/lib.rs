@@ -29,6 +29,7 @@ mod verify;
 pub mod views;
 mod vouch;
 mod wire;
+mod witness;
 mod write_error;
 mod writer;
 

@@ -1,5 +1,6 @@
 //! What has to be right before anything is written.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -143,11 +144,10 @@ pub(crate) fn hold_to_anchors(
             return Ok(vec![format!("{} vouches for nothing: it cannot be read: {error}", dir.display())]);
         }
     };
-    let absent = signed.iter().filter(|(_, name)| !found.iter().any(|found| found == name.as_str()));
-    let absent = absent
-        .map(|(_, name)| format!("{} has no checkpoints of tenant {name}, unless it is new", dir.display()));
-    let mut notices: Vec<String> = absent.collect();
+    let mut notices = Vec::new();
+    let mut absent: BTreeSet<&str> = signed.iter().map(|(_, name)| name.as_str()).collect();
     for tenant in found {
+        absent.remove(tenant.as_str());
         let path = anchor::path(dir, &tenant);
         let note = match Tail::read(&path) {
             Ok(Tail { note: Some(note), .. }) => note,
@@ -172,6 +172,7 @@ pub(crate) fn hold_to_anchors(
             // A copy, by a name that is no tenant's. It is as good as what it was copied from.
             Some(about) if id_of(&tenant)?.is_none() => {
                 notices.push(anchor::copy_notice(&path, about));
+                absent.remove(about);
                 (about.to_owned(), id_of(about)?)
             }
             _ => return Err(forked(format!("it is about {}", checkpoint.origin))),
@@ -199,5 +200,7 @@ pub(crate) fn hold_to_anchors(
             return Err(forked(format!("the first {anchored} entries have another root")));
         }
     }
+    let none = |name| format!("{} has no checkpoints of tenant {name}, unless it is new", dir.display());
+    notices.extend(absent.into_iter().map(none));
     Ok(notices)
 }

@@ -63,8 +63,9 @@ pub(crate) struct Anchors {
 }
 
 impl Anchors {
-    /// Finds every anchor file about `only`, or about anybody, in the folders that the `configured` ones are and in those
-    /// that whoever verifies `named`.
+    /// Finds every anchor file in the folders that the `configured` ones are and in those
+    /// that whoever verifies `named`. What cannot be read is told where it is `only`'s, or when nobody is asked for alone: a copy
+    /// may be about anybody.
     pub(crate) fn find(
         configured: &[PathBuf],
         named: &[PathBuf],
@@ -81,7 +82,7 @@ impl Anchors {
         for (dir, named) in dirs {
             let folder = Folder { path: dir.clone(), named, tenants: anchor::tenants(dir) };
             let tenants = folder.tenants.as_deref().unwrap_or_default();
-            for tenant in tenants.iter().filter(|tenant| only.is_none_or(|only| only == *tenant)) {
+            for tenant in tenants {
                 let path = anchor::path(dir, tenant);
                 match anchor::open(&path) {
                     Ok(file) => {
@@ -94,6 +95,7 @@ impl Anchors {
                         let file = AnchorFile { path, length, place, named, copy: false };
                         anchors.files.entry(tenant.clone()).or_default().push(file);
                     }
+                    Err(error) if only.is_some_and(|only| only != tenant) => drop(error),
                     Err(error) => {
                         let what = format!("{} cannot be read: {error}", path.display());
                         folder.tell(report, Some(tenant), what);
@@ -114,11 +116,22 @@ impl Anchors {
                 let about = about(&file.path, keys).filter(|about| tenants.contains(&about.as_str()));
                 if let Some(about) = &about {
                     report.notices.push(anchor::copy_notice(&file.path, about));
+                    // Its folder has checkpoints of that tenant, whatever the file is called.
+                    let folder =
+                        self.folders.iter_mut().find(|folder| file.path.parent() == Some(&folder.path));
+                    if let Some(Ok(tenants)) = folder.map(|folder| &mut folder.tenants) {
+                        tenants.push(about.clone());
+                    }
                 }
                 file.copy = about.is_some();
                 self.files.entry(about.unwrap_or_else(|| name.clone())).or_default().push(file);
             }
         }
+    }
+
+    /// Forgets the files about other tenants than `only`.
+    pub(crate) fn keep_only(&mut self, only: Option<&str>) {
+        self.files.retain(|tenant, _| only.is_none_or(|only| only == tenant));
     }
 
     /// Tells which folders have no file about one of the tenants, who all have a history, and which cannot be read at all.

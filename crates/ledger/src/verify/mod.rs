@@ -106,6 +106,7 @@ impl Verify {
                 _ => report.file(Wrong::File, format!("the journal cannot be opened: {error}")),
             },
         }
+        anchors.keep_only(only);
         for (tenant, files) in &anchors.files {
             // A tenant that only an anchor remembers.
             for file in files {

@@ -1,6 +1,7 @@
 //! Opening: one writer, the right key, no less history than was vouched for; and a schema that refuses to forget.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use eparch_domain::Timestamp;
 use eparch_ledger::{Append, KeyError, Ledger, OpenError, Reader};
@@ -133,9 +134,9 @@ fn r121_a_checkpoint_is_said_to_lie_where_it_lies_now() {
 #[test]
 fn r121_a_witness_folder_that_is_away_is_missed_and_not_made() {
     let home = Home::with_history(40);
-    let witness = &home.settings.witness_dirs[0];
+    let witness = home.settings.witness_dirs[0].clone();
     let kept = home.dir.path().join("kept");
-    fs::rename(witness, &kept).unwrap();
+    fs::rename(&witness, &kept).unwrap();
     let ledger = home.open();
     let notices = ledger.health().notices;
     assert!(notices.len() == 1 && notices[0].contains("witness vouches for nothing"), "{notices:?}");
@@ -149,18 +150,37 @@ fn r121_a_witness_folder_that_is_away_is_missed_and_not_made() {
     let health = &ledger.health().anchors[1];
     assert!(health.last_error.as_ref().is_some_and(|error| error.contains("is not there")), "{health:?}");
     assert!(!witness.exists());
-    fs::rename(&kept, witness).unwrap();
+    fs::rename(&kept, &witness).unwrap();
     assert!(sign().is_empty());
-    fs::rename(witness, &kept).unwrap();
+    fs::rename(&witness, &kept).unwrap();
     assert_eq!(sign(), home.settings.witness_dirs);
-    fs::rename(&kept, witness).unwrap();
+    fs::rename(&kept, &witness).unwrap();
     drop(ledger);
     assert_eq!(fs::read(home.witness("acme")).unwrap(), fs::read(home.anchor("acme")).unwrap());
-    // One that was emptied, as a mount point is.
+    // What is left where a disk was mounted is an empty folder: nothing is kept there, and it is missed each time.
     fs::remove_file(home.witness("acme")).unwrap();
-    let notices = home.open().health().notices;
-    assert!(notices.len() == 1 && notices[0].contains("no checkpoints of tenant acme"), "{notices:?}");
+    fs::remove_file(home.witness("zeta")).unwrap();
+    for _ in 0..2 {
+        let ledger = home.open();
+        let notices = ledger.health().notices;
+        assert!(notices.len() == 2 && notices[0].contains("no checkpoints of tenant acme"), "{notices:?}");
+        assert_eq!(ledger.checkpoint_now(&name("acme")).unwrap().missing, home.settings.witness_dirs);
+        let health = &ledger.health().anchors[1];
+        let says = |error: &String| error.contains("is its disk away?");
+        assert!(health.last_error.as_ref().is_some_and(says), "{health:?}");
+        assert_eq!(anchor_files(&witness), Vec::<PathBuf>::new());
+    }
+    // Another folder in its place begins with a person's word.
+    fs::remove_file(home.settings.anchors_dir.join("witnesses")).unwrap();
+    let ledger = home.open();
+    assert!(ledger.checkpoint_now(&name("acme")).unwrap().missing.is_empty());
+    drop(ledger);
+    assert_eq!(anchor_files(&witness).len(), 2);
     assert_eq!(home.open().health().notices, Vec::<String>::new());
+}
+
+fn anchor_files(dir: &Path) -> Vec<PathBuf> {
+    fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()).collect()
 }
 
 #[test]
@@ -213,6 +233,15 @@ fn r121_a_copy_of_an_anchor_file_beside_it_is_told_and_vouches_like_it() {
             .append(Append { tenant: name("acme"), after, entries: vec![entry("acme", after + 1)] })
             .unwrap();
     }
+    // A folder that somebody named has what they wanted, whatever its file is called.
+    let elsewhere = home.dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::copy(&copy, elsewhere.join("acme-2026.checkpoints")).unwrap();
+    let mut options = home.options();
+    options.named = vec![elsewhere];
+    options.tenant = Some(name("acme"));
+    let report = options.run().unwrap();
+    assert!(report.is_clean() && report.anchors_outside_home, "{:?}", report.findings);
     // One that is about nobody here, and one in the place of a tenant's own, are not copies.
     fs::copy(&copy, home.witness("zeta")).unwrap();
     assert!(matches!(open(&home), Err(OpenError::Forked { .. })));
@@ -259,7 +288,7 @@ fn r121_a_folder_that_missed_thousands_of_checkpoints_catches_up() {
         ledger.checkpoint_now(&name("acme")).unwrap();
     }
     drop(ledger);
-    fs::remove_file(home.witness("acme")).unwrap();
+    fs::write(home.witness("acme"), "").unwrap();
     drop(home.open());
     let (witness, own) = (fs::read(home.witness("acme")).unwrap(), fs::read(home.anchor("acme")).unwrap());
     assert!(own.windows(2).filter(|pair| pair == b"\n\n").count() > 4_000);
