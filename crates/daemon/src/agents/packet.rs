@@ -65,10 +65,6 @@ pub(crate) fn write(spec: &AgentSpec, now: Moment, key: &SigningKey) -> (Vec<u8>
     let mut bytes = serde_json::to_vec_pretty(&packet).expect("a packet is plain data");
     bytes.push(b'\n');
     let signature = key.sign(&bytes).to_bytes();
-    let mut text = String::with_capacity(129);
-    for byte in signature {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text.push('\n');
+    let text = eparch_domain::hex(&signature) + "\n";
     (bytes, text)
 }

@@ -116,9 +116,7 @@ fn rows(raw: &rusqlite::Connection, table: &str, text: &mut String) {
             ValueRef::Integer(number) => number.to_string(),
             ValueRef::Real(number) => number.to_string(),
             ValueRef::Text(text) => format!("'{}'", std::str::from_utf8(text).unwrap().replace('\'', "''")),
-            ValueRef::Blob(bytes) => {
-                format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
-            }
+            ValueRef::Blob(bytes) => format!("x'{}'", eparch_domain::hex(bytes)),
         };
         let values: Vec<String> = (0..columns.len()).map(value).collect();
         *text += &format!("INSERT INTO {table} ({names}) VALUES ({});\n", values.join(", "));

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use eparch_domain::hex;
 use eparch_ledger::Report;
 use eparch_ledger::tree::{leaf_hash, node_hash};
 use rusqlite::types::Value;
@@ -102,10 +103,6 @@ impl Drill {
         }
         sql
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads the whole content as a program that trusts the file would.

@@ -1,8 +1,9 @@
 //! Rows that were changed, swapped or deleted, and the schema that guards them.
 
+use eparch_domain::hex;
 use eparch_ledger::Wrong;
 
-use super::{Dice, Drill, hex, thoroughness};
+use super::{Dice, Drill, thoroughness};
 use crate::home::body;
 
 #[test]

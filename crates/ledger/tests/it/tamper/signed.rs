@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use eparch_domain::{Digest, Timestamp};
+use eparch_domain::{Digest, Timestamp, hex};
 use eparch_ledger::tree::leaf_hash;
 use eparch_ledger::{Append, Ledger, OpenError, WriteError, Wrong};
 
-use super::{Drill, hex};
+use super::Drill;
 use crate::home::{Home, entry, name};
 
 #[test]
