@@ -123,7 +123,7 @@ impl<'h> Visit<'h> {
             opened = now;
             // A holder that is gone is not brought back by asking: that is for whoever runs something.
             if waits && home.holder().is_some() {
-                approve(home, &mut waits, &mut approved);
+                approve(home, told, &mut waits, &mut approved);
             }
         });
         self.approved.extend(approved);
@@ -224,18 +224,30 @@ impl<'h> Visit<'h> {
     }
 }
 
-/// Approves the gate that waits, if one does; keeps the approval if it was taken.
-fn approve(home: &DrillHome, waits: &mut bool, approved: &mut Vec<String>) {
+/// Approves the gate that waits, if one does; keeps the approval if it was taken. Where gates cannot be listed, it is the one
+/// that was told last: what cannot be shown can be answered all the same.
+fn approve(home: &DrillHome, told: &str, waits: &mut bool, approved: &mut Vec<String>) {
     let list = home.json(&["approvals", "list"]);
-    let Some(gate) = list.get(0).and_then(|gate| gate["gate"].as_str()) else {
+    let gate = match list.as_array() {
+        Some(list) => list.first().and_then(|gate| gate["gate"].as_str()).map(str::to_owned),
+        None => last_opened(told),
+    };
+    let Some(gate) = gate else {
         *waits = !list.is_array();
         return;
     };
-    let answered = home.output(&["--as", "grace", "approvals", "approve", gate, "--rationale", "drill"]);
+    let answered = home.output(&["--as", "grace", "approvals", "approve", &gate, "--rationale", "drill"]);
     if answered.status.success() {
         *waits = false;
-        approved.push(gate.to_owned());
+        approved.push(gate);
     }
+}
+
+/// The gate that opened last, of what a run was told.
+fn last_opened(told: &str) -> Option<String> {
+    let opened = told.lines().rfind(|line| line.contains("\"gate_opened\""))?;
+    let opened: Value = serde_json::from_str(opened).ok()?;
+    opened["data"]["gate"].as_str().map(str::to_owned)
 }
 
 /// The same command with other words before it.
