@@ -216,7 +216,7 @@ pub(super) const ROWS: &[Row] = &[
         note: "",
     },
     Row {
-        what: "snapshots of 10,000 live runs, written while handling goes on",
+        what: "snapshots of 10,000 live runs, taken and put into bytes while handling goes on",
         program: "snapshot",
         figures: &[
             figure("handling p99.9 without", &[("measured", "without snapshots")], "p999_ns", "ns"),
@@ -241,7 +241,7 @@ pub(super) const ROWS: &[Row] = &[
         ],
         now: "handling p99.9 unchanged",
         aim: "handling p99.9 unchanged",
-        note: "",
+        note: "This is the governor alone, which no longer notices a snapshot. Saving the bytes goes through the journal's one writer, and entries wait for it meanwhile; how long is not measured here.",
     },
     Row {
         what: "recovery with 10,000 runs in flight: a snapshot and 10,000 entries after it",
