@@ -9,6 +9,7 @@ mod link;
 mod measure;
 mod mountinfo;
 mod named;
+mod names;
 mod plan;
 mod probe;
 mod running;

@@ -415,6 +415,14 @@ fn a_path_through_a_link_is_found_by_the_name_it_was_written_by() {
     assert_eq!(said.code, 0, "{said:?} {}", log(&place));
     assert_eq!(stage["artifacts"][0]["path"], "docs/x", "{stage}");
     assert_eq!(std::fs::read_to_string(place.path("src/docs/x")).unwrap(), "new\n");
+    // A name that the program took for something of its own is what it put there, for a check and for who collects it.
+    let line = "rm docs && mkdir docs && echo own > docs/x";
+    let check = "      verify: [[grep, -q, own, docs/x]]\n";
+    let (said, stage) = run(&place, &format!("{}{config}{check}", shell(line)));
+    assert_eq!(said.code, 0, "{said:?} {}", log(&place));
+    let own = eparch_domain::Digest::of(b"own\n").to_string();
+    assert_eq!(stage["artifacts"][0]["digest"], own.as_str(), "{stage}");
+    assert_eq!(std::fs::read_to_string(place.path("src/docs/x")).unwrap(), "new\n");
 }
 
 #[test]
