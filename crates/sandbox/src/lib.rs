@@ -26,6 +26,6 @@ pub use measure::{Measure, MeasureName, NO_UNIX_SOCKETS, Status};
 pub use named::end_named;
 pub use probe::probe;
 pub use running::{Lost, Running, StartError};
-pub use spec::{Alias, Bind, CageLimits, CageSpec, Desk, HOME, Program, Sandbox, WORKSPACE};
+pub use spec::{Alias, Bind, CageLimits, CageSpec, Desk, HOME, PATH, Program, Sandbox, WORKSPACE};
 pub use tree::{StillAlive, TreeId};
 pub use workspace::{Entry, Listing, Workspace, WorkspaceError};
