@@ -38,6 +38,12 @@ impl LiveEvent {
     pub(crate) fn end(why: Value) -> LiveEvent {
         LiveEvent { seq: 0, ts: Timestamp::default(), kind: END.to_owned(), data: why }
     }
+
+    /// The last line of a stream that ends because the ledger cannot be written: whoever reads it asks again, and is told
+    /// how the ledger is.
+    pub(crate) fn ledger(why: &str) -> LiveEvent {
+        LiveEvent::end(json!({ "reason": "ledger", "detail": why }))
+    }
 }
 
 /// Where events are told.
@@ -68,9 +74,9 @@ impl Broadcast {
         }
     }
 
-    /// Ends every stream: whoever watches asks again, and is told how the ledger is.
+    /// Ends every stream, since the ledger cannot be written.
     pub(crate) fn stopped(&self, why: &str) {
-        let _ = self.to.send(LiveEvent::end(json!({ "reason": "ledger", "detail": why })));
+        let _ = self.to.send(LiveEvent::ledger(why));
     }
 
     /// Tells a captured line.

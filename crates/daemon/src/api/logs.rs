@@ -1,4 +1,5 @@
-//! The captured lines of a run, as JSON lines: those there are, and with `follow` those that come until the run has ended.
+//! The captured lines of a run, as JSON lines: those there are, and with `follow` those that come until the run has ended,
+//! or until the ledger fails, which an event of the kind [`END`] says.
 //! Every line is read from the log of its attempt, wherever it is from: what is told live says only where to look. However
 //! long a log is, one line of each attempt is in memory at a time.
 
@@ -28,6 +29,7 @@ use self::captured::{Attempt, Logs};
 use super::extract::{self, Query};
 use super::problem::Problem;
 use super::{App, Caller, runs};
+use crate::driver::SubmitError;
 use crate::live_events::{ALIVE, BACKLOG, END, LiveEvent, next_for};
 
 /// Chunks that wait for a slow reader before reading on waits for them.
@@ -98,12 +100,23 @@ async fn send_all(
             match hear(watch, id, stage.as_ref(), to).await? {
                 News::Lines(attempts) => logs = hand_over(logs, attempts, to).await?,
                 News::Quiet => to.send(Ok(Bytes::from_static(b"\n"))).await.map_err(|_| Gone)?,
-                News::Stopped => app.driver.look(|_| ()).await.map_err(|_| Gone)?,
+                News::Stopped => match app.driver.look(|_| ()).await {
+                    Ok(()) => {}
+                    Err(SubmitError::Gone) => return Err(Gone),
+                    Err(why) => return end(to, &LiveEvent::ledger(&why.to_string())).await,
+                },
                 News::More => break,
             }
         }
         detail = runs::find(app, id).await.map_err(|_| Gone)?;
     }
+}
+
+/// Ends the stream in words: the holder goes on, and whoever asks again is told how the ledger is.
+async fn end(to: &Sender, why: &LiveEvent) -> Result<(), Gone> {
+    let mut line = serde_json::to_vec(why).expect("an event is plain data");
+    line.push(b'\n');
+    to.send(Ok(line.into())).await.map_err(|_| Gone)
 }
 
 /// The attempts whose lines are wanted, in the order of the stages.
