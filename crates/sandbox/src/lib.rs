@@ -22,7 +22,7 @@ pub use cage::{Cage, OpenError};
 pub use ended::{Cause, Ended, Exit};
 pub use launch::{LAUNCHER_WORD, launcher_main};
 pub use launcher::Launcher;
-pub use measure::{Measure, MeasureName, NO_UNIX_SOCKETS, Status};
+pub use measure::{Measure, MeasureName, Status};
 pub use named::end_named;
 pub use probe::probe;
 pub use running::{Lost, Running, StartError};
