@@ -24,7 +24,7 @@ fn log(place: &Place) -> String {
 }
 
 #[test]
-fn g7_what_confines_an_agent_is_recorded_and_all_of_it_is_in_force() {
+fn g4_what_confines_an_agent_is_recorded_and_all_of_it_is_in_force() {
     let place = Place::new();
     let (said, stage) = run(&place, &shell("true"));
     assert_eq!(said.code, 0, "{said:?}");
@@ -38,7 +38,7 @@ fn g7_what_confines_an_agent_is_recorded_and_all_of_it_is_in_force() {
 }
 
 #[test]
-fn g7_what_did_not_confine_an_agent_is_printed_with_its_run() {
+fn g4_what_did_not_confine_an_agent_is_printed_with_its_run() {
     let place = Place::new();
     // With best effort, a program that writes the host has sockets of its own.
     let config = "      tier: 1\n      sandbox: best-effort\n      paths: {write: [out]}\n";

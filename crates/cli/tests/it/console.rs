@@ -182,10 +182,6 @@ impl Going {
         kill_process(self.pid(), signal).unwrap();
     }
 
-    pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
-    }
-
     /// The process.
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
