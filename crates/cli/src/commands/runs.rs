@@ -11,10 +11,10 @@ use super::run::{check_approver, detach};
 use crate::args::{ListRuns, OneRun, Runs, RunsArgs};
 use crate::context::{Context, json_line, print_json};
 use crate::failure::{Failure, exit};
-use crate::holder::Desk;
+use crate::holder::{Desk, Setbacks};
 use crate::output::outln;
 use crate::table::{Table, plain};
-use crate::watch::{self, From, Interrupts, Setbacks};
+use crate::watch::{self, From, Interrupts};
 use crate::{paint, when};
 
 /// Runs asked for at once.

@@ -6,7 +6,6 @@ mod gate;
 mod interrupts;
 mod lines;
 mod model;
-mod setbacks;
 mod summary;
 mod tree;
 
@@ -23,14 +22,13 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::context::{Context, json_line};
 use crate::failure::{Failure, exit};
-use crate::holder::Desk;
+use crate::holder::{Desk, Setbacks};
 use crate::output::{errln, outln};
 pub(crate) use confinement::print as print_confinement;
 use gate::{Conversation, Step};
 pub(crate) use gate::{describe as describe_gate, give as give_answer};
 pub(crate) use interrupts::Interrupts;
 use model::{Model, News};
-pub(crate) use setbacks::Setbacks;
 pub(crate) use summary::{size as file_size, stages as stages_table};
 use tree::Tree;
 
