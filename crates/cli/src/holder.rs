@@ -1,5 +1,7 @@
 //! Whoever holds the home, found or started: commands are its clients, and the user need not know (interface.md 1).
 
+mod setbacks;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -15,6 +17,8 @@ use serde::de::DeserializeOwned;
 
 use crate::context::Context;
 use crate::failure::{Failure, exit};
+
+pub(crate) use setbacks::Setbacks;
 
 /// How long a holder may take to be ready: it opens the ledger and rebuilds its state.
 const READY_DEADLINE: Duration = Duration::from_secs(10);

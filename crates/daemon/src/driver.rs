@@ -47,7 +47,7 @@ pub enum SubmitError {
     /// The ledger did not say in time whether it wrote it, and cannot be asked yet.
     #[error("whether this was written into the ledger is open: {0}")]
     Unknown(String),
-    /// What was handed in could not have been read back from the ledger; nothing of it happened.
+    /// What was handed in could not have been written into the ledger or read back from it; nothing of it happened.
     #[error("it cannot be written down: {0}")]
     Unreadable(String),
     /// The driver has ended.
@@ -175,7 +175,7 @@ pub struct Driver<J, S> {
     stopped: Option<J>,
     /// Why it could not.
     why: String,
-    /// When it is tried again, whoever asks meanwhile.
+    /// When it is tried again if nobody has asked for something before.
     retry_at: Instant,
     /// How often it has failed since something was last decided.
     failures: u32,

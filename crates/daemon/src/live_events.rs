@@ -4,13 +4,17 @@ use eparch_domain::Timestamp;
 use eparch_governor::{AgentSpec, Fact};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
 
 use crate::agents::capture::LogLine;
 use crate::driver::Done;
 
 /// Events kept for a watcher that is slow; one that is slower catches up from the ledger.
 pub(crate) const BACKLOG: usize = 4_096;
+
+/// An empty line after so long finds out that a reader has gone whose end was not noticed.
+pub(crate) const ALIVE: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// The kind of the last line of a stream that its holder ends; `data.reason` says why. The holder goes on.
 pub const END: &str = "end";
@@ -33,6 +37,12 @@ impl LiveEvent {
     /// The last line of a stream.
     pub(crate) fn end(why: Value) -> LiveEvent {
         LiveEvent { seq: 0, ts: Timestamp::default(), kind: END.to_owned(), data: why }
+    }
+
+    /// The last line of a stream that ends because the ledger cannot be written: whoever reads it asks again, and is told
+    /// how the ledger is.
+    pub(crate) fn ledger(why: &str) -> LiveEvent {
+        LiveEvent::end(json!({ "reason": "ledger", "detail": why }))
     }
 }
 
@@ -64,9 +74,9 @@ impl Broadcast {
         }
     }
 
-    /// Ends every stream: whoever watches asks again, and is told how the ledger is.
+    /// Ends every stream, since the ledger cannot be written.
     pub(crate) fn stopped(&self, why: &str) {
-        let _ = self.to.send(LiveEvent::end(json!({ "reason": "ledger", "detail": why })));
+        let _ = self.to.send(LiveEvent::ledger(why));
     }
 
     /// Tells a captured line.
@@ -78,6 +88,19 @@ impl Broadcast {
             });
             let _ = self.to.send(LiveEvent { seq: 0, ts: line.ts, kind: "log".to_owned(), data });
         }
+    }
+}
+
+/// The next event that is told, for as long as somebody takes what is sent to `reader`; `None` when nobody does any more.
+pub(crate) async fn next_for<T>(
+    reader: &mpsc::Sender<T>,
+    watch: &mut broadcast::Receiver<LiveEvent>,
+) -> Option<Result<LiveEvent, RecvError>> {
+    tokio::select! {
+        // However much is told: nobody would be told of it.
+        biased;
+        () = reader.closed() => None,
+        event = watch.recv() => Some(event),
     }
 }
 

@@ -199,8 +199,10 @@ pub const ROOT_BYTES: usize = 4 << 10;
 /// The inputs of one run together, and as much again of the environment its expressions read. Every agent that is made
 /// ready is told all inputs: sixteen are made ready in one decision when there are so many ([`TURN_BYTES`]).
 pub const RUN_INPUTS_BYTES: usize = 256 << 10;
-/// A rationale.
+/// A rationale, or the reason for which a run is ended.
 pub const RATIONALE_BYTES: usize = 4 << 10;
+/// The groups of an operator as they are written down: sixty names as long as a name may be.
+pub const OPERATOR_GROUPS_BYTES: usize = 4 << 10;
 /// How much of the reason for which a run is ended is repeated with each of its stages.
 pub const STAGE_REASON_BYTES: usize = 256;
 /// Agents working at once in one home, when nothing else is configured; each has a process tree and a workspace.

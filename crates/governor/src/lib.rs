@@ -2,6 +2,7 @@
 
 mod agent;
 mod apply;
+mod bounds;
 mod decision;
 mod effect;
 mod ending;

@@ -106,7 +106,7 @@ fn examine(turn: &mut Turn<'_>, request: &RunRequest) -> Result<RunSpawned, Answ
 }
 
 /// Whether the request would make the governor remember more than it may.
-fn too_large(request: &RunRequest) -> Option<Refusal> {
+pub(crate) fn too_large(request: &RunRequest) -> Option<Refusal> {
     let kept = request.lineage.iter().flat_map(|lineage| lineage.kept.values());
     let kept: usize = kept.map(|left| written::left(&left.outputs, &left.artifacts)).sum();
     let sizes = [

@@ -153,7 +153,9 @@ pub enum Status {
 }
 
 /// How `unix-sockets` is in force where programs write the host's folders: at a price that whoever runs them should know.
-pub const NO_UNIX_SOCKETS: &str = "seccomp: no Unix sockets of its own, since it writes the host's folders";
+/// They are told it by the word it begins with, which stands in records.
+pub(crate) const NO_UNIX_SOCKETS: &str =
+    "seccomp: no Unix sockets of its own, since it writes the host's folders";
 
 /// One measure and whether it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -44,7 +44,7 @@ pub(crate) fn beneath(mounts: &[Mount], id: u64) -> Vec<&Mount> {
 }
 
 /// Other names of `path`: where the same part of the same file system is mounted a second time.
-pub(crate) fn aliases(mounts: &[Mount], path: &Path) -> Vec<PathBuf> {
+pub(crate) fn second_mounts(mounts: &[Mount], path: &Path) -> Vec<PathBuf> {
     // The last of several on one place is the one that is seen.
     let held = mounts.iter().filter(|mount| path.starts_with(&mount.path));
     let Some(held) = held.max_by_key(|mount| mount.path.components().count()) else { return Vec::new() };
@@ -118,10 +118,10 @@ mod tests {
                       4 1 8:2 /in /mnt/again rw - ext4 e rw\n5 3 8:3 /y /data/x/z rw - ext4 f rw";
         let mounts: Vec<Mount> = table.split(|byte| *byte == b'\n').filter_map(parse).collect();
         assert_eq!(beneath(&mounts, 2).iter().map(|mount| mount.id).collect::<Vec<_>>(), [3, 5]);
-        assert_eq!(aliases(&mounts, Path::new("/data/in/home")), [PathBuf::from("/mnt/again/home")]);
-        assert_eq!(aliases(&mounts, Path::new("/mnt/again/home")), [PathBuf::from("/data/in/home")]);
-        assert!(aliases(&mounts, Path::new("/data/other")).is_empty());
-        assert_eq!(aliases(&mounts, Path::new("/data/x/y/k")), [PathBuf::from("/data/x/z/k")]);
+        assert_eq!(second_mounts(&mounts, Path::new("/data/in/home")), [PathBuf::from("/mnt/again/home")]);
+        assert_eq!(second_mounts(&mounts, Path::new("/mnt/again/home")), [PathBuf::from("/data/in/home")]);
+        assert!(second_mounts(&mounts, Path::new("/data/other")).is_empty());
+        assert_eq!(second_mounts(&mounts, Path::new("/data/x/y/k")), [PathBuf::from("/data/x/z/k")]);
     }
 
     #[test]

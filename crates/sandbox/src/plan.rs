@@ -26,7 +26,7 @@ pub(crate) fn plan(spec: &CageSpec) -> Result<Plan, OpenError> {
     let project = spec.project.as_deref().map(without_links).transpose()?;
     let mut mask = spec.mask.iter().map(|path| masked(path)).collect::<Result<Vec<_>, _>>()?;
     let mounts = if mask.is_empty() { Vec::new() } else { mountinfo::read().map_err(OpenError::Launcher)? };
-    with_aliases(&mut mask, &mounts);
+    with_second_mounts(&mut mask, &mounts);
     mask.sort();
     // Within a masked folder there is nothing left to mask.
     mask.dedup_by(|inner, outer| inner.starts_with(outer));
@@ -60,9 +60,9 @@ pub(crate) fn plan(spec: &CageSpec) -> Result<Plan, OpenError> {
 const OWN: [&str; 2] = [HOME, "/tmp"];
 
 /// A mask hides a folder and not a name: where the same one is mounted a second time, it is hidden as well.
-fn with_aliases(mask: &mut Vec<PathBuf>, mounts: &[Mount]) {
-    let aliases: Vec<PathBuf> = mask.iter().flat_map(|path| mountinfo::aliases(mounts, path)).collect();
-    mask.extend(aliases.into_iter().filter(|path| path.to_str().is_some()));
+fn with_second_mounts(mask: &mut Vec<PathBuf>, mounts: &[Mount]) {
+    let again: Vec<PathBuf> = mask.iter().flat_map(|path| mountinfo::second_mounts(mounts, path)).collect();
+    mask.extend(again.into_iter().filter(|path| path.to_str().is_some()));
 }
 
 /// A path of the cage, if it is one that something can have.

@@ -25,6 +25,9 @@ pub enum Sandbox {
     BestEffort,
 }
 
+/// Where programs are looked for when nobody says otherwise: all of it is the host's, and only read.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// A path of the host that appears inside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
@@ -145,6 +148,10 @@ pub struct Program {
     pub argv: Vec<String>,
     /// The whole environment.
     pub env: BTreeMap<String, String>,
+    /// Nothing that was put into the cage is found by name: from `PATH` goes every folder in which programs of the cage can
+    /// write, by whatever name it is there, before the program is looked up and in what it is told. The folders that stay
+    /// stand there by their places; where none does, [`PATH`] is in their stead.
+    pub only_given: bool,
     /// Where it starts, inside the cage.
     pub cwd: PathBuf,
     /// Ends it, as [`Cage::stop`](crate::Cage::stop) does, after so long.
@@ -154,12 +161,13 @@ pub struct Program {
 }
 
 impl Program {
-    /// A program that starts in the workspace with a plain `PATH`, and no timeout.
+    /// A program that starts in the workspace with the usual [`PATH`], and no timeout.
     pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Program {
-        let env = [("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"), ("HOME", HOME)];
+        let env = [("PATH", PATH), ("HOME", HOME)];
         Program {
             argv: argv.into_iter().map(Into::into).collect(),
             env: env.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            only_given: false,
             cwd: WORKSPACE.into(),
             timeout: None,
             grace: limits::KILL_GRACE,

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat2};
 use rustix::io::Errno;
 
-use crate::spec::{Alias, WORKSPACE};
+use crate::names::Names;
+use crate::spec::Alias;
 
 /// How deep [`Workspace::list`] looks; deeper folders are a trap, not a result.
 const LIST_DEPTH: usize = 64;
@@ -20,8 +21,8 @@ const LIST_DEPTH: usize = 64;
 /// dead, and even after the cage is closed. Its memory is held as long as a clone of this lives.
 ///
 /// Paths are relative to the workspace, and `./` in them says nothing. No symbolic link is ever followed, in any part of a
-/// path, and no path leads out; names that the cage itself gave are known. Masked paths and what is only read of the host are
-/// not there. What is written on the host is, until the cage is closed.
+/// path, and no path leads out; a further name that the cage was asked for is known as long as it leads where it did.
+/// Masked paths and what is only read of the host are not there. What is written on the host is, until the cage is closed.
 #[derive(Debug, Clone)]
 pub struct Workspace {
     root: Arc<OwnedFd>,
@@ -29,8 +30,8 @@ pub struct Workspace {
     desk: Option<(PathBuf, Arc<OwnedFd>)>,
     /// Masked or foreign paths within. The masks vanish with the cage's mounts, so they are kept here as well.
     hidden: Arc<[PathBuf]>,
-    /// Further names that the cage has for folders within, and their places.
-    aliases: Arc<[(PathBuf, PathBuf)]>,
+    /// Further names that the cage has for what is within.
+    names: Arc<Names>,
 }
 
 /// Why a file of a workspace could not be read or written.
@@ -109,17 +110,12 @@ pub struct Listing {
 impl Workspace {
     pub(crate) fn new(root: OwnedFd, desk: Option<(PathBuf, OwnedFd)>, hidden: Vec<PathBuf>) -> Workspace {
         let desk = desk.map(|(name, folder)| (name, Arc::new(folder)));
-        Workspace { root: Arc::new(root), desk, hidden: hidden.into(), aliases: Arc::default() }
+        Workspace { root: Arc::new(root), desk, hidden: hidden.into(), names: Arc::default() }
     }
 
-    /// The same with names that the cage has links for. Those are not followed: what they lead to is known.
+    /// The same with names that the cage has links for. The kernel follows none of those: where they lead is known.
     pub(crate) fn with_names(self, aliases: &[Alias]) -> Workspace {
-        let within = |path: &Path| path.strip_prefix(WORKSPACE).ok().map(Path::to_owned);
-        let mut names: Vec<_> =
-            aliases.iter().filter_map(|alias| within(&alias.at).zip(within(&alias.to))).collect();
-        // Of two that lead to a path, the nearer one says where it is.
-        names.sort_by_key(|(at, _)| std::cmp::Reverse(at.components().count()));
-        Workspace { aliases: names.into(), ..self }
+        Workspace { names: Arc::new(Names::of(aliases)), ..self }
     }
 
     /// Opens a regular file for reading.
@@ -260,8 +256,7 @@ impl Workspace {
     fn check(&self, path: &Path) -> Result<PathBuf, WorkspaceError> {
         let said = path.components().filter(|part| *part != Component::CurDir);
         let said: PathBuf = said.collect();
-        let alias = self.aliases.iter().find_map(|(at, to)| Some(to.join(said.strip_prefix(at).ok()?)));
-        let plain: PathBuf = alias.unwrap_or(said).components().collect();
+        let plain = self.names.place(&self.root, &said).unwrap_or(said);
         if plain.components().all(|part| matches!(part, Component::Normal(_))) && !self.is_hidden(&plain) {
             Ok(plain)
         } else {
@@ -274,7 +269,13 @@ impl Workspace {
     }
 }
 
-fn resolve(at: impl std::os::fd::AsFd, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+/// Opens what lies beneath a folder, through no link.
+pub(crate) fn resolve(
+    at: impl std::os::fd::AsFd,
+    path: &Path,
+    flags: OFlags,
+    mode: Mode,
+) -> Result<OwnedFd, Errno> {
     let nowhere_else = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     openat2(at, path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, mode, nowhere_else)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use eparch_daemon::wire::{Decided, RetryRun, RunLogLine, Started, StopRun};
+use eparch_daemon::wire::{Decided, RetryRun, RunLogLine, RunLogNews, Started, StopRun};
 use eparch_daemon::{CallError, random_bits};
 use eparch_domain::{Name, RunId};
 use eparch_ledger::views::{RunDetail, RunSummary};
@@ -11,10 +11,10 @@ use super::run::{check_approver, detach};
 use crate::args::{ListRuns, OneRun, Runs, RunsArgs};
 use crate::context::{Context, json_line, print_json};
 use crate::failure::{Failure, exit};
-use crate::holder::Desk;
+use crate::holder::{Desk, Setbacks};
 use crate::output::outln;
 use crate::table::{Table, plain};
-use crate::watch::{self, From, Interrupts, Setbacks};
+use crate::watch::{self, From, Interrupts};
 use crate::{paint, when};
 
 /// Runs asked for at once.
@@ -190,20 +190,28 @@ async fn logs(
     loop {
         printed.begin_again();
         while crate::output::is_read() {
-            match lines.next::<RunLogLine>().await {
-                Ok(Some(line)) if printed.is_new(&line) => print_line(context, &line),
-                Ok(Some(_)) => {}
+            match lines.next::<RunLogNews>().await {
+                Ok(Some(RunLogNews::Line(line))) if printed.is_new(&line) => print_line(context, &line),
+                Ok(Some(RunLogNews::Line(_))) => {}
+                Ok(Some(RunLogNews::End(event))) => {
+                    watch::take_end(&event)?;
+                    context.say(watch::PAUSED);
+                    setbacks.pause();
+                    break;
+                }
                 Ok(None) => return Ok(exit::DONE),
                 // The holder went away, and its agents with it: what they print under the next one is followed there.
-                Err(CallError::Lost(_) | CallError::Absent(_)) => break,
+                Err(CallError::Lost(_) | CallError::Absent(_)) => {
+                    setbacks.death(&again)?;
+                    break;
+                }
                 Err(problem) => return Err(problem.into()),
             }
         }
         if !crate::output::is_read() {
             return Ok(exit::DONE);
         }
-        setbacks.death(&again)?;
-        lines = setbacks.reopen(desk, &path, &again).await?;
+        lines = setbacks.reopen(&again, async || desk.stream(&path).await).await?;
     }
 }
 

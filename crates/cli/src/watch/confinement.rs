@@ -3,13 +3,13 @@
 use eparch_domain::StageStatus;
 use eparch_governor::Measure;
 use eparch_ledger::views::StageView;
-use eparch_sandbox::NO_UNIX_SOCKETS;
+use eparch_sandbox::MeasureName;
 
 use crate::output::outln;
 use crate::paint;
 
 /// Measures that are had in several ways, or to a number: which way is worth a word.
-const TOLD: [&str; 3] = ["disk-limit", "memory-limit", "process-limit"];
+const TOLD: [MeasureName; 3] = [MeasureName::DiskLimit, MeasureName::MemoryLimit, MeasureName::ProcessLimit];
 
 /// Prints what confined each stage, and what did not.
 pub(crate) fn print(stages: &[StageView]) {
@@ -48,8 +48,9 @@ fn print_lines(stages: &[StageView], lines: impl Fn(&StageView) -> Vec<String>) 
 
 fn in_force(measures: &[Measure]) -> String {
     let held: Vec<_> = measures.iter().filter(|measure| measure.in_force).collect();
-    let told =
-        held.iter().filter(|measure| TOLD.contains(&measure.name.as_str()) && !measure.detail.is_empty());
+    let told = held.iter().filter(|measure| {
+        TOLD.iter().any(|told| told.as_str() == measure.name) && !measure.detail.is_empty()
+    });
     let told: String = told.map(|measure| format!("; {}: {}", measure.name, measure.detail)).collect();
     format!("{} measures in force{told}", held.len())
 }
@@ -61,10 +62,15 @@ fn without(measures: &[Measure]) -> Vec<String> {
 
 /// What common programs cannot do under these measures, which look like faults of their own.
 fn price(measures: &[Measure]) -> Vec<String> {
-    let pays = |measure: &&Measure| measure.in_force && measure.detail == NO_UNIX_SOCKETS;
+    // By which part of the kernel comes first, whatever else the record says: there is one way for each.
+    let pays = |measure: &&Measure| {
+        measure.in_force
+            && measure.name == MeasureName::UnixSockets.as_str()
+            && measure.detail.starts_with(MeasureName::Seccomp.as_str())
+    };
     let line = |_| {
         "it could make no Unix sockets, since it writes the host's folders; programs that need them fail \
-         (docs/errors/EP0232.md)"
+         (EP0232)"
             .to_owned()
     };
     measures.iter().find(pays).map(line).into_iter().collect()
@@ -88,5 +94,23 @@ mod tests {
         ];
         assert_eq!(in_force(&measures), "2 measures in force; memory-limit: rlimit-data");
         assert_eq!(without(&measures), ["without landlock: it is disabled at boot"]);
+        assert!(price(&measures).is_empty());
+    }
+
+    #[test]
+    fn who_could_make_no_unix_sockets_is_told_whatever_words_the_record_has_for_it() {
+        let sockets = |in_force, detail: &str| Measure {
+            name: "unix-sockets".to_owned(),
+            in_force,
+            detail: detail.to_owned(),
+        };
+        for words in [
+            "seccomp: no Unix sockets of its own, since it writes the host's folders",
+            "seccomp: no sockets of its own",
+        ] {
+            assert!(price(&[sockets(true, words)])[0].ends_with("(EP0232)"), "{words}");
+            assert!(price(&[sockets(false, words)]).is_empty());
+        }
+        assert!(price(&[sockets(true, "overlay"), sockets(true, "landlock abi 9")]).is_empty());
     }
 }

@@ -6,7 +6,6 @@ mod gate;
 mod interrupts;
 mod lines;
 mod model;
-mod setbacks;
 mod summary;
 mod tree;
 
@@ -23,14 +22,13 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::context::{Context, json_line};
 use crate::failure::{Failure, exit};
-use crate::holder::Desk;
+use crate::holder::{Desk, Setbacks};
 use crate::output::{errln, outln};
 pub(crate) use confinement::print as print_confinement;
 use gate::{Conversation, Step};
 pub(crate) use gate::{describe as describe_gate, give as give_answer};
 pub(crate) use interrupts::Interrupts;
 use model::{Model, News};
-pub(crate) use setbacks::Setbacks;
 pub(crate) use summary::{size as file_size, stages as stages_table};
 use tree::Tree;
 
@@ -81,9 +79,10 @@ pub(crate) async fn watch(
     while !watcher.model.has_ended() {
         let broken_off = match watcher.follow(&mut stream, &mut place, interrupts).await {
             Ok(Over::Ended) => continue,
-            Ok(Over::Paused { why }) => {
-                watcher.aside("The ledger could not be written for a moment; the holder goes on.");
-                setbacks.pause(&why, &again)
+            Ok(Over::Paused) => {
+                watcher.aside(PAUSED);
+                setbacks.pause();
+                Ok(())
             }
             Ok(Over::HolderGone) => {
                 let told = setbacks.death(&again);
@@ -95,7 +94,17 @@ pub(crate) async fn watch(
             Err(failure) => Err(failure),
         };
         let reopened = match broken_off {
-            Ok(()) => setbacks.reopen(desk, &place.path(), &again).await,
+            Ok(()) => {
+                let path = place.path();
+                tokio::select! {
+                    opened = setbacks.reopen(&again, async || desk.stream(&path).await) => opened,
+                    // Nobody has to wait for a ledger to leave.
+                    () = interrupts.first() => match watcher.interrupt().await {
+                        Ok(()) => desk.stream(&path).await,
+                        Err(refused) => Err(refused),
+                    },
+                }
+            }
             Err(failure) => Err(failure),
         };
         stream = reopened.inspect_err(|_| watcher.screen.erase())?;
@@ -146,19 +155,20 @@ impl Place {
 enum Over {
     Ended,
     /// The holder ended the stream, since its ledger could not be written, and goes on itself.
-    Paused {
-        why: String,
-    },
+    Paused,
     HolderGone,
 }
 
-/// Why a holder that goes on ended a stream; an error when asking again would not help.
-fn take_end(event: &LiveEvent) -> Result<String, Failure> {
+/// What is said of a stream that its holder ended.
+pub(crate) const PAUSED: &str = "The ledger could not be written for a moment; the holder goes on.";
+
+/// Takes in why a holder that goes on ended a stream; an error when asking again would not help.
+pub(crate) fn take_end(event: &LiveEvent) -> Result<(), Failure> {
     let text = |key: &str| event.data.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
     match text("reason") {
         "unreadable" => Err(Failure::new("EP0719", format!("the ledger cannot be read: {}", text("detail")))
             .hint("`eparch ledger verify` says what is wrong, and where")),
-        _ => Ok(text("detail").to_owned()),
+        _ => Ok(()),
     }
 }
 
@@ -233,7 +243,7 @@ impl Watcher<'_> {
             tokio::select! {
                 event = stream.next::<LiveEvent>() => match event {
                     Ok(Some(event)) if event.kind == END => {
-                        return take_end(&event).map(|why| Over::Paused { why });
+                        return take_end(&event).map(|()| Over::Paused);
                     }
                     Ok(Some(event)) => {
                         if place.is_new(&event, &mut heard) {

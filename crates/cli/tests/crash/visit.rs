@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::check::{Entry, entries, facts};
@@ -49,6 +50,8 @@ pub(crate) struct Visit<'h> {
     pub(crate) has_approver: bool,
     /// The codes of the errors that were shown.
     pub(crate) codes: Vec<String>,
+    /// Whether who is told that the ledger could not be written leaves, and does not wait for it.
+    in_a_hurry: bool,
 }
 
 impl<'h> Visit<'h> {
@@ -63,6 +66,7 @@ impl<'h> Visit<'h> {
             approved: Vec::new(),
             has_approver: false,
             codes: Vec::new(),
+            in_a_hurry: false,
         }
     }
 
@@ -79,6 +83,8 @@ impl<'h> Visit<'h> {
     /// Everything a user does here, each thing once: with a disk that fails for good it must come to an end, by an error
     /// if need be.
     pub(crate) fn try_everything(&mut self) {
+        // Whoever waited for it would wait a minute each time.
+        self.in_a_hurry = true;
         // A run that nobody may approve would wait.
         let pipeline = if self.add_approver() { "everything.yaml" } else { "straight.yaml" };
         self.run(&["run", pipeline]);
@@ -86,6 +92,7 @@ impl<'h> Visit<'h> {
 
     /// Everything a user does here, again and again until it is done: with a disk that failed once it must succeed.
     pub(crate) fn do_everything(&mut self) {
+        self.in_a_hurry = false;
         let added = (0..TRIES).any(|_| self.add_approver());
         assert!(added, "{}: no approver can be added: {:?}", self.replay, self.codes);
         let done = (0..TRIES).any(|_| {
@@ -152,6 +159,7 @@ impl<'h> Visit<'h> {
         command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap()).stdin(Stdio::null());
         let mut child = command.spawn().unwrap();
         let end = Instant::now() + HANGS;
+        let mut may_leave = self.in_a_hurry;
         let status = loop {
             if let Some(status) = child.try_wait().unwrap() {
                 break status;
@@ -159,6 +167,10 @@ impl<'h> Visit<'h> {
             if Instant::now() > end {
                 let _ = child.kill();
                 panic!("{}: {words:?} hangs\n{}", self.replay, read(&out) + &read(&err));
+            }
+            if may_leave && read(&err).contains("the holder goes on") {
+                may_leave = false;
+                kill_process(Pid::from_child(&child), Signal::INT).unwrap();
             }
             meanwhile(&read(&out));
             std::thread::park_timeout(Duration::from_millis(5));

@@ -24,7 +24,7 @@ fn log(place: &Place) -> String {
 }
 
 #[test]
-fn g7_what_confines_an_agent_is_recorded_and_all_of_it_is_in_force() {
+fn g4_what_confines_an_agent_is_recorded_and_all_of_it_is_in_force() {
     let place = Place::new();
     let (said, stage) = run(&place, &shell("true"));
     assert_eq!(said.code, 0, "{said:?}");
@@ -38,7 +38,7 @@ fn g7_what_confines_an_agent_is_recorded_and_all_of_it_is_in_force() {
 }
 
 #[test]
-fn g7_what_did_not_confine_an_agent_is_printed_with_its_run() {
+fn g4_what_did_not_confine_an_agent_is_printed_with_its_run() {
     let place = Place::new();
     // With best effort, a program that writes the host has sockets of its own.
     let config = "      tier: 1\n      sandbox: best-effort\n      paths: {write: [out]}\n";
@@ -202,14 +202,39 @@ fn r008_a_check_runs_neither_a_script_nor_settings_that_the_agent_wrote() {
 #[test]
 fn r008_a_check_is_no_program_that_the_agent_made() {
     let place = Place::new();
-    let line =
-        "mkdir -p bin; printf '#!/bin/sh\\nexit 0\\n' > bin/test; chmod +x bin/test; test mine && exit 0";
-    let config = format!(
-        "{}      env: {{PATH: '/workspace/bin:bin:/usr/bin:/bin'}}\n      verify: [[test, '1', -eq, '2']]\n",
-        shell(line)
-    );
-    let (said, stage) = run(&place, &config);
-    assert!(said.code == 1 && stage["reason"].as_str().unwrap().contains("(EP0233)"), "{stage}");
+    for folder in ["/workspace/bin", "bin", "/tmp/bin", "/var/tmp/bin", "/dev/shm/bin", "/home/agent/bin"] {
+        let line = format!(
+            "mkdir -p {folder}; printf '#!/bin/sh\\nexit 0\\n' > {folder}/test; chmod +x {folder}/test; env test 1 -eq 2"
+        );
+        // The program itself finds it; neither the check does, nor what the check calls.
+        let config = format!(
+            "{}      env: {{PATH: '{folder}:/usr/bin:/bin'}}\n      \
+             verify: [[sh, -c, '! env test 1 -eq 2'], [test, '1', -eq, '2']]\n",
+            shell(&line)
+        );
+        let (said, stage) = run(&place, &config);
+        assert_eq!(said.code, 1, "{folder}: {stage}");
+        let reason = stage["reason"].as_str().unwrap();
+        assert!(reason.contains("verify test 1 -eq 2: exited with 1 (EP0233)"), "{folder}: {stage}");
+    }
+}
+
+#[test]
+fn r006_a_check_is_looked_for_before_the_program_runs_where_it_will_be_looked_for_after() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("tools")).unwrap();
+    let tool = place.file("tools/mycheck", "#!/bin/sh\n");
+    std::fs::set_permissions(tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let config = |check: &str| {
+        let env = "paths: {read: [tools]}\n      env: {PATH: '/workspace/tools:/usr/bin:/bin'}";
+        format!("{}      {env}\n      verify: [[{check}]]\n", shell("echo it ran"))
+    };
+    let (said, stage) = run(&place, &config("mycheck"));
+    let reason = stage["reason"].as_str().unwrap();
+    assert!(said.code == 1 && reason.contains("(EP0230)"), "{stage}");
+    assert!(reason.contains("/workspace/tools/mycheck is not taken for it"), "{stage}");
+    let (said, _) = run(&place, &config("tools/mycheck"));
+    assert_eq!(said.code, 0, "{said:?} {}", log(&place));
 }
 
 #[test]
@@ -414,6 +439,14 @@ fn a_path_through_a_link_is_found_by_the_name_it_was_written_by() {
     let (said, stage) = run(&place, &format!("{}{config}", shell("echo new > docs/x")));
     assert_eq!(said.code, 0, "{said:?} {}", log(&place));
     assert_eq!(stage["artifacts"][0]["path"], "docs/x", "{stage}");
+    assert_eq!(std::fs::read_to_string(place.path("src/docs/x")).unwrap(), "new\n");
+    // A name that the program took for something of its own is what it put there, for a check and for who collects it.
+    let line = "rm docs && mkdir docs && echo own > docs/x";
+    let check = "      verify: [[grep, -q, own, docs/x]]\n";
+    let (said, stage) = run(&place, &format!("{}{config}{check}", shell(line)));
+    assert_eq!(said.code, 0, "{said:?} {}", log(&place));
+    let own = eparch_domain::Digest::of(b"own\n").to_string();
+    assert_eq!(stage["artifacts"][0]["digest"], own.as_str(), "{stage}");
     assert_eq!(std::fs::read_to_string(place.path("src/docs/x")).unwrap(), "new\n");
 }
 

@@ -170,15 +170,16 @@ impl Going {
 
     /// Waits for something on standard error.
     pub(crate) fn until_told(&self, what: &str) {
-        wait_until(what, || self.err.lock().unwrap().iter().any(|line| line.contains(what)).then_some(()));
+        wait_until(what, || self.has_told(what).then_some(()));
+    }
+
+    /// Whether it has said something to people.
+    pub(crate) fn has_told(&self, what: &str) -> bool {
+        self.err.lock().unwrap().iter().any(|line| line.contains(what))
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
-    }
-
-    pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
     }
 
     /// The process.

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
-use crate::console::{Place, is_there, one_stage, wait_until};
+use crate::console::{Going, Place, is_there, one_stage, wait_until};
 
 /// A home of ada's, and a run of hers that waits at a gate.
 fn waiting(place: &Place) -> String {
@@ -99,19 +99,37 @@ fn a_ledger_that_fails_is_not_told_as_a_holder_that_died() {
     let gate =
         "name: gated\nstages:\n  - name: review\n    type: gate\n    config: {approvers: [team-lead]}\n";
     let run = place.ok(&["run", &place.file("gate.yaml", gate), "--detach"]).trim().to_owned();
-    let watch = place.start(&["runs", "resume", &run]);
-    watch.until_told("gated");
+    let watching = [place.start(&["runs", "resume", &run]), place.start(&["runs", "logs", &run, "--follow"])];
+    let impatient = place.start(&["runs", "resume", &run]);
+    for watching in [&watching[0], &impatient] {
+        watching.until_told("gated");
+    }
     let holder = place.holder().unwrap();
+    let stop_in_vain = || assert_eq!(place.say(&["runs", "stop", &run]).code, 69);
     limit(holder, Some(1));
-    assert_eq!(place.say(&["runs", "stop", &run]).code, 69);
-    let said = watch.end();
-    // Asked again and again, the holder says what is wrong with it; the run is there, and nothing of it came to nothing.
-    assert!(said.code == 69 && said.err.contains("EP0510"), "{said:?}");
-    assert!(said.err.contains("stands still") && said.err.contains("eparch runs resume run_"), "{said:?}");
-    assert!(!said.err.contains("nothing was done"), "{said:?}");
-    assert!(!said.err.contains("went away") && said.err.contains("the holder goes on"), "{said:?}");
+    // Whether the second of them follows by now can be seen only by what it is told.
+    for watching in &watching {
+        wait_until("it is told", || {
+            stop_in_vain();
+            watching.has_told("the holder goes on").then_some(())
+        });
+    }
+    // Whoever does not want to wait for it need not.
+    impatient.until_told("the holder goes on");
+    impatient.signal(Signal::INT);
+    let said = impatient.end();
+    assert!(
+        said.code == 69 && said.err.contains("EP0510") && said.err.contains("Stopping the run"),
+        "{said:?}"
+    );
     limit(holder, None);
+    // It is written again: whoever watches goes on, and is there when the run ends.
     place.ok(&["runs", "stop", &run]);
+    let said = watching.map(Going::end);
+    assert_eq!(said.each_ref().map(|said| said.code), [3, 0], "{said:?}");
+    for said in said {
+        assert!(!said.err.contains("went away") && !said.err.contains("nothing was done"), "{said:?}");
+    }
     kill_process(holder, Signal::TERM).unwrap();
     child.wait().unwrap();
 }

@@ -1,6 +1,7 @@
 //! The audit trail: read, verified, proved and exported without a holder.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -186,12 +187,27 @@ fn an_export_is_checked_elsewhere() {
 }
 
 #[test]
-fn r121_an_export_replaces_another_only_once_it_is_whole() {
+fn an_export_replaces_another_only_once_it_is_whole_and_stays_for_those_who_could_read_it() {
     let place = place_with_history();
     let export = place.path("export.jsonl");
     let file = export.display().to_string();
     place.ok(&["ledger", "export", "--output", &file]);
     let old = fs::read(&export).unwrap();
+    let readers = || fs::metadata(&export).unwrap().permissions().mode() & 0o777;
+    for mode in [0o600, 0o644, 0o440] {
+        fs::set_permissions(&export, fs::Permissions::from_mode(mode)).unwrap();
+        // What an export that was interrupted has left is in nobody's way.
+        fs::write(place.path("export.jsonl.draft"), "x".repeat(1 << 20)).unwrap();
+        place.ok(&["ledger", "export", "--output", &file]);
+        assert_eq!(readers(), mode);
+        assert!(fs::read(&export).unwrap() == old);
+    }
+    // Nor do two of them write one file.
+    let draft = fs::File::create(place.path("export.jsonl.draft")).unwrap();
+    draft.lock().unwrap();
+    let said = place.say(&["ledger", "export", "--output", &file]);
+    assert!(said.code == 1 && said.err.contains("EP0712") && said.err.contains("another export"), "{said:?}");
+    drop(draft);
     // Over itself, through a link, and to a place that takes what comes.
     std::os::unix::fs::symlink(&export, place.path("link")).unwrap();
     place.ok(&["ledger", "export", "--output", &place.path("link").display().to_string()]);

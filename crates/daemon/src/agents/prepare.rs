@@ -1,24 +1,20 @@
 //! BOOTSTRAP, PREFLIGHT and PLAN: everything before an agent's program may be let go.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Component, Path};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use eparch_domain::{Digest, Tier, in_full};
+use eparch_domain::{Digest, Tier, in_full, limits};
 use eparch_governor::{AgentSpec, Check, Measure, Outcome};
 use eparch_pipeline::{Pipeline, Work};
-use eparch_sandbox::{Cage, OpenError, Program, Status, WORKSPACE};
+use eparch_sandbox::{Cage, OpenError, PATH, Program, StartError, Status, WORKSPACE};
 
 use crate::agents::grant;
 use crate::agents::spec::{
     self, ARTIFACTS_FOLDER, INPUTS_FOLDER, OUTPUT_FILE, PACKET_FILE, PACKET_SIGNATURE,
 };
 use crate::artifacts::Artifacts;
-
-/// Programs are looked for here, in every cage.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What becomes of a measure in the record.
 pub(crate) fn record(measures: &[eparch_sandbox::Measure]) -> Vec<Measure> {
@@ -84,23 +80,6 @@ pub(crate) fn environment(
     env
 }
 
-/// The folders of a `PATH` in which an agent cannot have put programs of its own; the usual ones where none is left. What it
-/// writes is its workspace, its home, `/tmp` and `written`.
-pub(crate) fn path_not_written<'a>(path: &'a str, written: &[String]) -> Cow<'a, str> {
-    let roots =
-        [WORKSPACE, eparch_sandbox::HOME, "/tmp"].into_iter().chain(written.iter().map(String::as_str));
-    let roots: Vec<&Path> = roots.map(Path::new).filter(|root| root.is_absolute()).collect();
-    let kept: Vec<&str> = path
-        .split(':')
-        .filter(|folder| {
-            let folder = Path::new(folder);
-            let plain = folder.is_absolute() && !folder.components().any(|part| part == Component::ParentDir);
-            plain && !roots.iter().any(|root| folder.starts_with(root))
-        })
-        .collect();
-    if kept.is_empty() { Cow::Borrowed(PATH) } else { Cow::Owned(kept.join(":")) }
-}
-
 /// Held by whoever copies an artifact into a workspace.
 static ONE_FILE: Mutex<()> = Mutex::new(());
 
@@ -161,17 +140,34 @@ pub(crate) fn dependencies(cage: &Cage, spec: &AgentSpec, env: &BTreeMap<String,
     let mut ok = true;
     // A check may be what the program is about to build: only those looked up by name are looked for now.
     let checks = spec.verify.iter().filter(|command| command.first().is_some_and(|name| !name.contains('/')));
-    for command in std::iter::once(&spec.command).chain(checks) {
-        let Some(name) = command.first() else { continue };
-        match cage.resolve(&program(command, env)) {
+    let checks = checks.map(|command| check(command, env));
+    for program in std::iter::once(program(&spec.command, env)).chain(checks) {
+        let Some(name) = program.argv.first() else { continue };
+        match cage.resolve(&program) {
             Ok(path) => found.push(format!("{name} is {}", path.display())),
             Err(problem) => {
                 ok = false;
-                found.push(missing_hint(name, &in_full(&problem)));
+                let own =
+                    own_program(cage, &program).filter(|_| matches!(problem, StartError::NotFound { .. }));
+                let problem = in_full(&problem);
+                found.push(
+                    own.map_or_else(|| missing_hint(name, &problem), |hint| format!("{problem}; {hint}")),
+                );
             }
         }
     }
     Check { name: "dependencies".to_owned(), ok, detail: found.join("; ") }
+}
+
+/// Whether a check is looked for where an agent puts its own things, and what to write instead.
+fn own_program(cage: &Cage, check: &Program) -> Option<String> {
+    let everywhere = Program { only_given: false, ..check.clone() };
+    let path = cage.resolve(&everywhere).ok().filter(|_| check.only_given)?;
+    Some(format!(
+        "{} is not taken for it, since the agent can write there: a check that is meant to be of the workspace is named by its \
+         path",
+        path.display()
+    ))
 }
 
 /// A program that people have, outside what agents see, is a common surprise: say where it is and what to do.
@@ -197,6 +193,12 @@ pub(crate) fn program(command: &[String], env: &BTreeMap<String, String>) -> Pro
     let mut program = Program::new(command.to_vec());
     program.env = env.clone();
     program
+}
+
+/// A command that checks a result. It has a time of its own: one that hangs must not hold an agent's place for as long as the
+/// stage may take. No program that the agent may have put somewhere is found by its name, neither as the check nor by it.
+pub(crate) fn check(command: &[String], env: &BTreeMap<String, String>) -> Program {
+    Program { only_given: true, timeout: Some(limits::VERIFY_TIMEOUT), ..program(command, env) }
 }
 
 /// What an agent's plan says: everything that will be run and what it may touch.
@@ -240,19 +242,4 @@ fn problem_of(spec: &AgentSpec) -> Option<String> {
         .into_iter()
         .any(|word| word.contains('\0'))
         .then(|| "a word of a command holds a zero byte".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_verifies_is_looked_for_where_the_agent_put_nothing() {
-        let path =
-            "/workspace/bin:bin::/opt/x/../../tmp/b:/home/agent/bin://tmp:/srv/out/bin:/srv/tools:/usr/bin";
-        let written = ["/srv/out".to_owned(), "build".to_owned()];
-        assert_eq!(path_not_written(path, &written), "/srv/tools:/usr/bin");
-        assert_eq!(path_not_written("/workspace/bin", &[]), PATH);
-        assert_eq!(path_not_written(PATH, &written), PATH);
-    }
 }

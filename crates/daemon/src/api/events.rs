@@ -20,7 +20,7 @@ use super::extract::Query;
 use super::problem::Problem;
 use super::{App, Caller};
 use crate::driver::Done;
-use crate::live_events::{END, LiveEvent, events_of};
+use crate::live_events::{ALIVE, END, LiveEvent, events_of, next_for};
 
 /// Entries read at once while catching up.
 const PAGE: u64 = 512;
@@ -73,12 +73,13 @@ async fn send_all(app: &Arc<App>, query: &EventQuery, to: &Sender) -> Result<(),
     if query.since.is_some() {
         catch_up(app, query, to, &mut place).await?;
     }
+    // Whatever else is told meanwhile: little of it may be for this reader.
+    let mut alive = tokio::time::interval_at(tokio::time::Instant::now() + ALIVE, ALIVE);
+    alive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let alive = tokio::time::sleep(std::time::Duration::from_secs(15));
         let event = tokio::select! {
-            event = watch.recv() => event,
-            // An empty line now and then finds out that the reader has gone.
-            () = alive => { to.send(Ok(Bytes::from_static(b"\n"))).await.map_err(|_| Gone)?; continue }
+            event = next_for(to, &mut watch) => event.ok_or(Gone)?,
+            _ = alive.tick() => { to.send(Ok(Bytes::from_static(b"\n"))).await.map_err(|_| Gone)?; continue }
         };
         match event {
             Ok(event) if event.kind == END => return send(query, to, &event).await,

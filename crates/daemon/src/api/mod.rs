@@ -99,8 +99,12 @@ impl App {
         })
     }
 
-    /// Has something decided; a refusal is a problem.
+    /// Has something decided; a refusal is a problem. What is refused is recorded like everything else, so what nobody may
+    /// hand in for its size is not handed on.
     async fn decide(&self, input: Input) -> Result<Done, Problem> {
+        if let Some(refusal) = input.event.too_large() {
+            return Err(Problem::from(&refusal));
+        }
         let done = self.driver.ask(input).await?;
         match &done.record.decision.answer {
             Answer::Refused(refusal) => Err(Problem::from(refusal)),

@@ -75,7 +75,7 @@ impl From<SubmitError> for Problem {
             }
             SubmitError::Unreadable(_) => {
                 return Problem::new(StatusCode::BAD_REQUEST, "EP0519", &error.to_string())
-                    .hint("values nest too deeply, or are not plain data; make them simpler");
+                    .hint("values nest too deeply, are not plain data, or are too many; make them simpler or smaller");
             }
             SubmitError::Gone => ("EP0511", "try again; a new holder starts by itself"),
         };

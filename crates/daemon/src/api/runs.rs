@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use eparch_domain::{Name, RunId, RunStatus, Span, StageStatus, in_full, limits};
-use eparch_governor::{Answer, Event, Fact, Kept, Lineage, Record, Refusal, RunRequest};
+use eparch_domain::{Name, RunId, RunStatus, Span, StageStatus, in_full};
+use eparch_governor::{Answer, Event, Fact, Kept, Lineage, Record, RunRequest};
 use eparch_ledger::views::{RunDetail, RunFilter, RunSummary, StageView};
 use eparch_pipeline::{Known, Pipeline, Work};
 use serde::Deserialize;
@@ -194,11 +194,6 @@ async fn stop(
     asked: Body<StopRun>,
 ) -> Result<Json<Decided<RunDetail>>, Problem> {
     let reason = body(asked)?.reason;
-    // The entry keeps it whole, whatever the run shows of it.
-    if reason.len() > limits::RATIONALE_BYTES {
-        let (what, bytes, limit) = ("the reason".to_owned(), reason.len(), limits::RATIONALE_BYTES);
-        return Err(Problem::from(&Refusal::TooLarge { what, bytes, limit }));
-    }
     refuse_secret("the reason", &reason)?;
     let reason = if reason.is_empty() { format!("stopped by {}", caller.name) } else { reason };
     let done = app.decide_event(Event::StopRequested { run: id, by: caller.name, reason }).await?;

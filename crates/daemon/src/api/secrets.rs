@@ -31,14 +31,15 @@ pub(super) fn refuse_secrets_in(what: &str, value: &Value) -> Result<(), Problem
     }
 }
 
-/// [`refuse_secret`] for every text of a definition, which is kept whole.
+/// [`refuse_secret`] for every text of a definition, which is kept whole; what is in a stage is named by it.
 pub(super) fn refuse_secrets_of(pipeline: &Pipeline) -> Result<(), Problem> {
-    let plain = |value: serde_json::Result<Value>| value.expect("a definition is plain data");
-    for stage in &pipeline.stages {
-        let what = format!("the stage {}", stage.name);
-        refuse_secrets_in(&what, &plain(serde_json::to_value(stage)))?;
+    let mut rest = serde_json::to_value(pipeline).expect("a definition is plain data");
+    let stages = rest.get_mut("stages").map(Value::take);
+    for stage in stages.iter().filter_map(Value::as_array).flatten() {
+        let name = stage.get("name").and_then(Value::as_str).unwrap_or_default();
+        refuse_secrets_in(&format!("the stage {name}"), stage)?;
     }
-    refuse_secrets_in("the pipeline", &plain(serde_json::to_value(pipeline)))
+    refuse_secrets_in("the pipeline", &rest)
 }
 
 #[cfg(test)]
@@ -46,6 +47,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn g8_a_secret_in_a_definition_is_named_by_its_stage() {
+        let secret = ["ghp", "_", "0123456789abcdefghijABCDEFGHIJ012345"].concat();
+        let found = |description: &str, argument: &str| {
+            let text = format!(
+                "name: p\ndescription: {description}\nstages:\n  - name: only\n    type: agent\n    config: \
+                 {{command: [echo, {argument}]}}\n"
+            );
+            let catalogue = eparch_pipeline::Catalogue::built_in();
+            let checked =
+                eparch_pipeline::check("p.yaml", &text, &catalogue, &eparch_pipeline::Known::default());
+            refuse_secrets_of(&checked.pipeline.unwrap()).err().map(|problem| problem.title)
+        };
+        assert_eq!(found("plain", "plain"), None);
+        assert!(found("plain", &secret).unwrap().starts_with("the stage only holds"));
+        assert!(found(&secret, "plain").unwrap().starts_with("the pipeline holds"));
+    }
 
     #[test]
     fn g8_a_card_is_refused_as_text_and_as_a_number() {

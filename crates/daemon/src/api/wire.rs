@@ -146,8 +146,8 @@ pub struct OperatorView {
     pub fingerprint: String,
 }
 
-/// A captured line with its place: one JSON line of `GET /api/runs/{id}/logs` and of `runs logs --format json`, whether the
-/// run is followed or not.
+/// A captured line with its place, as in `GET /api/runs/{id}/logs` and `runs logs --format json`, whether the run is followed
+/// or not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunLogLine {
     /// The stage.
@@ -157,6 +157,16 @@ pub struct RunLogLine {
     /// The line.
     #[serde(flatten)]
     pub line: crate::agents::capture::LogLine,
+}
+
+/// One JSON line of `GET /api/runs/{id}/logs`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RunLogNews {
+    /// A captured line.
+    Line(RunLogLine),
+    /// The last line of a stream that its holder ends before the run has ended; its kind is [`crate::END`].
+    End(crate::LiveEvent),
 }
 
 /// Whether the holder is well.

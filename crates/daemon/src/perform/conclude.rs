@@ -80,9 +80,9 @@ impl Job {
     fn verify(&self, live: &Arc<Live>, executed: &Executed) -> Vec<Check> {
         let mut checks = collect::checks(&live.spec.artifacts, executed);
         checks.extend(each(&live.spec.verify, &|| live.is_doomed(), |number, command| {
-            let ran = self.room(live, number).and_then(|room| {
-                self.run_program(live, &verifying(command, &live.env, &live.spec.write, &room), None)
-            });
+            let ran = self
+                .room(live, number)
+                .and_then(|room| self.run_program(live, &verifying(command, &live.env, &room), None));
             ran.map_or_else(|reason| (false, reason), |ran| found(&ran))
         }));
         checks
@@ -178,18 +178,13 @@ fn each(
     checks
 }
 
-/// A command that checks a result, which has a time of its own: a check that hangs must not hold an agent's place for as
-/// long as the stage may take. Its program is looked for where the agent, which may have `written` things, could put none.
-fn verifying(command: &[String], env: &BTreeMap<String, String>, written: &[String], room: &Path) -> Program {
-    let mut program = prepare::program(command, env);
-    if let Some(path) = program.env.get_mut("PATH") {
-        *path = prepare::path_not_written(path, written).into_owned();
-    }
+/// A command that checks a result, in a room of its own.
+fn verifying(command: &[String], env: &BTreeMap<String, String>, room: &Path) -> Program {
+    let mut program = prepare::check(command, env);
     for (name, folder) in [("HOME", HOME), ("TMPDIR", TMP)] {
         let folder = Path::new(WORKSPACE).join(room).join(folder);
         program.env.insert(name.to_owned(), folder.display().to_string());
     }
-    program.timeout = Some(limits::VERIFY_TIMEOUT);
     program
 }
 
@@ -216,8 +211,8 @@ mod tests {
     #[test]
     fn a_command_that_verifies_has_a_time_of_its_own_and_its_check_names_it() {
         let env = BTreeMap::from([("HOME".to_owned(), eparch_sandbox::HOME.to_owned())]);
-        let program =
-            verifying(&["sleep".to_owned(), "infinity".to_owned()], &env, &[], Path::new(".agent/room"));
+        let program = verifying(&["sleep".to_owned(), "infinity".to_owned()], &env, Path::new(".agent/room"));
+        assert!(program.only_given);
         assert_eq!(program.env["HOME"], "/workspace/.agent/room/home");
         assert_eq!(program.env["TMPDIR"], "/workspace/.agent/room/tmp");
         assert_eq!(program.timeout, Some(limits::VERIFY_TIMEOUT));

@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, WaitStatus, wait};
 
-use super::resolve::resolve;
+use super::resolve::{resolve, settled};
 use super::{INNER, Outcome, network, root, stage, take_socket};
 use crate::ended::{Cause, Ended, Exit};
 use crate::measure::{Measure, MeasureName};
@@ -165,7 +165,7 @@ impl Keeper {
                 return Ok(());
             }
             Order::Run(_) | Order::Resolve(_) if self.job.is_some() => Report::CannotStart(NoStart::Busy),
-            Order::Resolve(program) => match resolve(&program) {
+            Order::Resolve(program) => match resolve(&settled(program, &self.writable)) {
                 Ok(path) => Report::Resolved { path },
                 Err(refusal) => Report::CannotStart(refusal),
             },
@@ -179,6 +179,7 @@ impl Keeper {
     }
 
     fn start(&mut self, program: Program, fds: Vec<OwnedFd>) -> Result<Result<(), NoStart>, KeepError> {
+        let program = settled(program, &self.writable);
         let path = match resolve(&program) {
             Ok(path) => path,
             Err(refusal) => return Ok(Err(refusal)),

@@ -2,10 +2,34 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::spec::Program;
+use crate::spec::{PATH, Program};
 use crate::wire::NoStart;
+
+/// A program as it is looked up and started: one that shall find only what was given does not look into the `writable`
+/// folders.
+pub(super) fn settled(mut program: Program, writable: &[PathBuf]) -> Program {
+    if program.only_given
+        && let Some(path) = program.env.get_mut("PATH")
+    {
+        *path = only_given(path, writable);
+    }
+    program
+}
+
+/// The folders of a `PATH` in which nothing can be written, each by its place: a link to it may be exchanged later.
+fn only_given(path: &str, writable: &[PathBuf]) -> String {
+    let is_written = |folder: &Path| writable.iter().any(|root| folder.starts_with(root));
+    let place = |folder: &str| {
+        let folder = Some(Path::new(folder)).filter(|folder| folder.is_absolute() && !is_written(folder))?;
+        let place = fs::canonicalize(folder).ok().filter(|place| !is_written(place))?;
+        // A folder with a colon in it cannot stand in a `PATH`.
+        place.into_os_string().into_string().ok().filter(|place| !place.contains(':'))
+    };
+    let given: Vec<String> = path.split(':').filter_map(place).collect();
+    if given.is_empty() { PATH.to_owned() } else { given.join(":") }
+}
 
 /// Which file a program is, before anything of it runs.
 pub(super) fn resolve(program: &Program) -> Result<PathBuf, NoStart> {
@@ -48,7 +72,33 @@ fn executable(path: PathBuf) -> Option<Result<PathBuf, NoStart>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
+
+    #[test]
+    fn where_only_what_was_given_is_found_no_writable_folder_is_looked_into() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().canonicalize().unwrap();
+        for name in ["given/bin", "written/bin", "with:colon"] {
+            fs::create_dir_all(real.join(name)).unwrap();
+        }
+        // By a name that is in no such folder, and by one in such a folder that leads out of it.
+        for (target, name) in [("written", "alias"), ("given/bin", "tools"), ("../given", "written/out")] {
+            std::os::unix::fs::symlink(target, real.join(name)).unwrap();
+        }
+        let at = |name: &str| format!("{}/{name}", real.display());
+        let kept = |folders: &[String]| only_given(&folders.join(":"), &[real.join("written")]);
+        let named =
+            ["written/bin", "alias/bin", "given/../written", "written/out/bin", "not/there", "tools"].map(at);
+        assert_eq!(kept(&named), at("given/bin"));
+        assert_eq!(kept(&["".into(), "bin".into(), at("/given"), ".".into()]), at("given"));
+        for nothing in [[at("written")], [String::new()], [at("with:colon")]] {
+            assert_eq!(kept(&nothing), PATH, "{nothing:?}");
+        }
+        let mut program = Program::new(["sh"]);
+        program.env.insert("PATH".into(), at("written/bin"));
+        assert_eq!(settled(program.clone(), &[real.join("written")]), program);
+        program.only_given = true;
+        assert_eq!(settled(program, &[real.join("written")]).env["PATH"], PATH);
+    }
 
     #[test]
     fn programs_are_found_as_a_shell_would() {

@@ -72,6 +72,10 @@ fn exchanged_for(writable: bool) {
     let grants = if writable { &mut spec.write } else { &mut spec.read };
     grants.push(Bind::new(at("out/data"), "/data"));
     assert_eq!(outside(&["read", at("loot/key").to_str().unwrap()]), Found::Worked);
+    let script = "cat /data/* /data/*/*; ls -A /data; touch /data/mark";
+    let look = |cage: &Cage| String::from_utf8(finish(cage, &Program::new(["sh", "-c", script])).1).unwrap();
+    // As long as nobody exchanges anything, it is shown.
+    assert!(look(&open(&spec)).contains("seen"));
     let over = AtomicBool::new(false);
     let (mut shown, mut refusals) = (0, 0);
     std::thread::scope(|scope| {
@@ -85,9 +89,7 @@ fn exchanged_for(writable: bool) {
         for _ in 0..30 {
             match Cage::open(&spec, &Launcher::this_program()) {
                 Ok(cage) => {
-                    let script = "cat /data/* /data/*/*; ls -A /data; touch /data/mark";
-                    let seen = finish(&cage, &Program::new(["sh", "-c", script])).1;
-                    let seen = String::from_utf8(seen).unwrap();
+                    let seen = look(&cage);
                     assert!(!seen.contains("secret") && !seen.contains("key"), "{seen}");
                     shown += usize::from(seen.contains("seen"));
                 }
@@ -97,7 +99,7 @@ fn exchanged_for(writable: bool) {
         }
     });
     assert!(!at("loot/mark").exists());
-    println!("shown {shown}, refused {refusals}");
+    assert_eq!(shown + refusals, 30, "shown {shown}, refused {refusals}");
 }
 
 fn second_names() {
