@@ -490,7 +490,9 @@ fn g8_a_folder_above_keys_shows_no_keys() {
     );
     let file = place.file("p.yaml", &text);
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_eparch"));
-    command.args(["run", &file]).env("HOME", &user).env("EPARCH_HOME", place.home());
+    // Whatever else is set, as on many a desktop.
+    command.args(["run", &file]).env("HOME", &user).env("XDG_STATE_HOME", place.path("state"));
+    command.env("EPARCH_HOME", place.home());
     let said = command.current_dir(place.path(".")).output().unwrap();
     assert!(said.status.success(), "{said:?}");
     let log = log(&place);

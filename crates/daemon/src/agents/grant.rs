@@ -11,15 +11,16 @@ use rustix::io::Errno;
 /// Paths that no agent is given to read, whatever its pipeline says (1.3-a).
 const FORBIDDEN: [&str; 5] = ["/opt/vault", "/etc/shadow", "/etc/gshadow", "/root/.ssh", "/proc"];
 
-/// What is hidden from every agent, also in a folder above it that may be seen: this home, the one that is used when none
+/// What is hidden from every agent, also in a folder above it that may be seen: this home, those that are used when none
 /// is named, keys to other machines, and what is forbidden.
 pub(crate) fn hidden(home: &Path, env: impl Fn(&str) -> Option<std::ffi::OsString>) -> Vec<PathBuf> {
     let folder = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let own = folder("HOME");
-    let state = folder("XDG_STATE_HOME").or_else(|| Some(own.as_ref()?.join(".local/state")));
+    let usual = own.as_ref().map(|own| own.join(".local/state"));
     let mut hidden = vec![home.to_owned()];
-    // These need not be there: an agent that made them would leave something for others to trust.
-    hidden.extend(state.map(|state| state.join("eparch")));
+    // These need not be there: an agent that made them would leave something for others to trust. The usual one is another
+    // command's whose environment names no other.
+    hidden.extend(folder("XDG_STATE_HOME").into_iter().chain(usual).map(|state| state.join("eparch")));
     hidden.extend(own.map(|own| own.join(".ssh")));
     hidden.extend(FORBIDDEN.iter().map(PathBuf::from).filter(|path| path.exists()));
     // One that cannot be named to the sandbox cannot be shown by it either.
