@@ -1,5 +1,6 @@
 //! The words of the command line (interface.md 1).
 
+mod authority;
 mod ledger;
 mod runs;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use eparch_domain::{Digest, Name, Span, Tier};
 use eparch_governor::OperatorRole;
 
+pub(crate) use authority::{Agent, Token};
 pub(crate) use ledger::{Ledger, Query};
 pub(crate) use runs::{Answer, Approvals, ApprovalsArgs, ListRuns, OneRun, Runs, RunsArgs};
 
@@ -99,6 +101,12 @@ pub(crate) enum Command {
     Runs(RunsArgs),
     /// Gates that wait for people
     Approvals(ApprovalsArgs),
+    /// Agents: list those that live, take one's authority away
+    #[command(subcommand)]
+    Agent(Agent),
+    /// What runs bear: take a run's authority away
+    #[command(subcommand)]
+    Token(Token),
     /// People and programs that may act on this home
     #[command(subcommand)]
     Operator(Operator),

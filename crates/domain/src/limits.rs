@@ -82,6 +82,10 @@ pub const MAX_PROCEDURE_VIOLATIONS: u32 = 1;
 pub const ERRORS_PER_MINUTE: u32 = 5;
 /// Calls a minute; strictly more are refused (R083).
 pub const CALLS_PER_MINUTE: u32 = 100;
+/// So many minutes in which an agent's calls had to be limited, within [`LIMITED_WITHIN`], and it is revoked (R083, 1.4).
+pub const LIMITED_WINDOWS: usize = 3;
+/// See [`LIMITED_WINDOWS`].
+pub const LIMITED_WITHIN: Span = Span::from_mins(10);
 /// Proposals that conflict (R165).
 pub const CONFLICTING_PROPOSALS: u32 = 3;
 /// Complexity above this asks for a mediator (R166).

@@ -3,13 +3,15 @@
 use eparch_domain::{AgentId, ClarifiedPlan, Digest, Phase, RunId, Span, StageStatus, ViolationType, limits};
 use eparch_pipeline::{AgentWork, Fuel, OnInterrupt, StageIx, Text, Work};
 
+use crate::attempt_end::AttemptEnd;
 use crate::effect::Effect;
-use crate::event::{AttemptEnd, Check, Ended, Outcome, Signal, Usage};
+use crate::event::{Check, Ended, Outcome, Signal, Usage};
 use crate::fact::Fact;
 use crate::gate;
 use crate::governor::Turn;
 use crate::put_out::put_out;
 use crate::retry;
+use crate::revocation;
 use crate::run;
 use crate::scope;
 use crate::written;
@@ -235,8 +237,14 @@ pub(crate) fn end(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
         return give_up(turn, run, ix, &end);
     }
     if attempt.being_killed {
-        // What is given up is not tried again, not even after a timeout that would have been.
-        if matches!((&attempt.end, &end), (Some(AttemptEnd::TimedOut { .. }), AttemptEnd::Cancelled { .. })) {
+        let overrides = match (&attempt.end, &end) {
+            // What is given up is not tried again, not even after a timeout that would have been.
+            (Some(AttemptEnd::TimedOut { .. }), AttemptEnd::Cancelled { .. }) => true,
+            // Whatever it is being ended for, nothing that comes of it counts without authority.
+            (before, AttemptEnd::Revoked { .. }) => !matches!(before, Some(AttemptEnd::Revoked { .. })),
+            _ => false,
+        };
+        if overrides {
             turn.record(Fact::AgentEnding { agent, end });
         }
         return;
@@ -362,7 +370,7 @@ pub(crate) fn signalled(turn: &mut Turn<'_>, agent: AgentId, signal: &Signal) {
         Signal::Error { code } => {
             let code = code.chars().take(limits::ERROR_CODE_CHARS).collect();
             turn.record(Fact::ErrorCounted { agent, code });
-            over_budget(turn, agent);
+            revocation::after_error(turn, agent);
             clarify_plan(turn, agent);
         }
     }
@@ -392,19 +400,4 @@ fn clarify_plan(turn: &mut Turn<'_>, agent: AgentId) {
     let plan = Digest::of(document.as_bytes());
     let clarified = ClarifiedPlan { replaces, plan, crossing, reason };
     turn.record(Fact::PlanClarified { agent, clarified, document });
-}
-
-/// An agent past its error budget loses its authority (R197–R200).
-fn over_budget(turn: &mut Turn<'_>, agent: AgentId) {
-    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
-    if attempt.budget.is_exceeded() && attempt.end.is_none() {
-        let budget = &attempt.budget;
-        let reason = format!(
-            "its error budget is exceeded: {} errors, {} violations of procedure",
-            budget.total_errors, budget.procedure_violations
-        );
-        let violation = ViolationType::BudgetExceeded;
-        turn.record(Fact::ViolationFound { agent, violation, detail: reason.clone() });
-        end(turn, agent, AttemptEnd::Revoked { reason });
-    }
 }

@@ -3,15 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use eparch_domain::{AgentId, Artifact, Moment, Name, Phase, RunId, RunStatus, StageStatus, limits};
+use eparch_domain::{AgentId, Artifact, Moment, Name, Phase, RunId, RunStatus, Span, StageStatus, limits};
 use eparch_pipeline::{StageIx, Work};
 use serde_json::Value;
 
+use crate::attempt_end::AttemptEnd;
 use crate::fact::{Fact, RunSpawned};
 use crate::governor::Governor;
+use crate::revocation::slide;
 use crate::state::{Attempt, Doing, Gate, KeyOrigin, Run, StageState, Vote};
 use crate::timers::Timer;
 use crate::written;
+
+/// What "in a minute" means: any 60 seconds (2.C rule 2).
+const MINUTE: Span = Span::from_secs(60);
 
 pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
     match fact {
@@ -109,9 +114,13 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         Fact::OutputSeen { agent, outputs, artifacts } => {
             with_attempt(governor, *agent, |attempt| attempt.take(outputs, artifacts));
         }
-        Fact::ErrorCounted { agent, code } => {
-            with_attempt(governor, *agent, |attempt| attempt.budget.count_error(code))
-        }
+        Fact::ErrorCounted { agent, code } => with_attempt(governor, *agent, |attempt| {
+            attempt.budget.count_error(code);
+            slide(&mut attempt.errors_at, now.ledger, MINUTE);
+        }),
+        Fact::CallsLimited { agent } => with_attempt(governor, *agent, |attempt| {
+            slide(&mut attempt.limited_at, now.ledger, limits::LIMITED_WITHIN);
+        }),
         Fact::ViolationFound { agent, violation, .. } => with_attempt(governor, *agent, |attempt| {
             if *violation == eparch_domain::ViolationType::ProcedureSkipped {
                 attempt.budget.count_procedure_violation();
@@ -127,7 +136,11 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         Fact::Packaged { agent, manifest } => {
             with_attempt(governor, *agent, |attempt| attempt.package = Some(*manifest))
         }
-        Fact::Reported { .. } | Fact::ReportMisplaced { .. } | Fact::OutputDropped { .. } => {}
+        // What follows from a revocation stands in the facts after it.
+        Fact::Revoked { .. }
+        | Fact::Reported { .. }
+        | Fact::ReportMisplaced { .. }
+        | Fact::OutputDropped { .. } => {}
         // A condition that had to wait for another turn waits no longer.
         Fact::ConditionDecided { run, stage, .. } => unqueue(governor, *run, *stage),
         Fact::AttemptCutOff { agent } => cut_off(governor, *agent, now),
@@ -205,6 +218,8 @@ impl Attempt {
             artifacts: Vec::new(),
             put_out: 0,
             budget: eparch_domain::ErrorBudget::default(),
+            errors_at: Vec::new(),
+            limited_at: Vec::new(),
             plan: None,
             clarified: false,
             package: None,
@@ -375,7 +390,7 @@ fn progress(governor: &mut Governor, agent: AgentId, now: Moment) {
     }
 }
 
-fn end_attempt(governor: &mut Governor, agent: AgentId, end: &crate::event::AttemptEnd) {
+fn end_attempt(governor: &mut Governor, agent: AgentId, end: &AttemptEnd) {
     let Some((run, ix)) = governor.agents.remove(&agent) else { return };
     governor.timers.clear_agent(agent);
     governor.timers.clear(Timer::Gone(agent));
@@ -383,12 +398,12 @@ fn end_attempt(governor: &mut Governor, agent: AgentId, end: &crate::event::Atte
         let doing = std::mem::replace(&mut state.doing, Doing::Nothing);
         if let Doing::Attempt(attempt) = doing {
             match end {
-                crate::event::AttemptEnd::Completed => {
+                AttemptEnd::Completed => {
                     state.outputs = attempt.outputs;
                     state.artifacts = attempt.artifacts;
                     state.put_out = attempt.put_out;
                 }
-                crate::event::AttemptEnd::Interrupted { .. } => state.interruptions += 1,
+                AttemptEnd::Interrupted { .. } => state.interruptions += 1,
                 _ => {}
             }
         }

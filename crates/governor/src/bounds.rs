@@ -15,7 +15,7 @@ impl Event {
         };
         match self {
             Event::RunRequested(request) => request::too_large(request),
-            Event::StopRequested { reason, .. } => {
+            Event::StopRequested { reason, .. } | Event::RevokeRequested { reason, .. } => {
                 larger("the reason", reason.len(), limits::RATIONALE_BYTES)
             }
             Event::GateAnswered(answer) if answer.rationale.len() > limits::RATIONALE_BYTES => {
@@ -31,6 +31,7 @@ impl Event {
             | Event::Booted { .. }
             | Event::ClockTurned
             | Event::ClockJumped { .. }
+            | Event::CallsLimited { .. }
             | Event::AgentAdvanced { .. }
             | Event::AgentSignalled { .. }
             | Event::TreeProvenDead { .. } => None,

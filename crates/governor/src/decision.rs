@@ -1,6 +1,6 @@
 //! What the governor answers: facts, effects, and a word to whoever asked.
 
-use eparch_domain::{Digest, GateId, Name, RunId, RunStatus, Tier};
+use eparch_domain::{AgentId, Digest, GateId, Name, RunId, RunStatus, Tier};
 use serde::{Deserialize, Serialize};
 
 use crate::effect::Effect;
@@ -65,6 +65,8 @@ pub enum Refusal {
     TooManyRuns { limit: usize },
     /// Something of the request is too large.
     TooLarge { what: String, bytes: usize, limit: usize },
+    /// No such agent lives.
+    UnknownAgent { agent: AgentId },
     /// No such gate waits.
     UnknownGate { gate: GateId },
     /// The gate has closed.
@@ -116,6 +118,7 @@ impl Refusal {
             Refusal::KeyReused { .. } => "EP0211",
             Refusal::TooManyRuns { .. } => "EP0212",
             Refusal::TooLarge { .. } => "EP0213",
+            Refusal::UnknownAgent { .. } => "EP0214",
             Refusal::UnknownGate { .. } => "EP0301",
             Refusal::GateClosed { .. } => "EP0302",
             Refusal::GateTimedOut { .. } => "EP0303",
@@ -156,6 +159,9 @@ impl Refusal {
             Refusal::KeyReused { .. } => "use a new idempotency key for a new request",
             Refusal::TooManyRuns { .. } => "wait until some runs have ended",
             Refusal::TooLarge { .. } => "ask for less; large inputs belong in a file of the project",
+            Refusal::UnknownAgent { .. } => {
+                "one that has ended can do nothing any more; `eparch agent list` shows those that live"
+            }
             Refusal::UnknownGate { .. } => "`eparch approvals list` shows the gates that wait",
             Refusal::GateClosed { .. } => "an approval is used once; the gate has been decided",
             Refusal::GateTimedOut { .. } => "start the run again, or retry it from the gate's stage",
@@ -213,6 +219,7 @@ impl std::fmt::Display for Refusal {
             Refusal::TooLarge { what, bytes, limit } => {
                 write!(f, "{what}: {bytes} bytes, and {limit} are the limit")
             }
+            Refusal::UnknownAgent { agent } => write!(f, "no agent {agent} lives"),
             Refusal::UnknownGate { gate } => write!(f, "no gate {gate} is known"),
             Refusal::GateClosed { gate } => write!(f, "{gate} has been decided"),
             Refusal::GateTimedOut { gate } => write!(f, "{gate} has timed out"),

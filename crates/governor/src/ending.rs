@@ -4,8 +4,8 @@ use eparch_domain::{Name, RunId, RunStatus, StageStatus, limits};
 use eparch_pipeline::StageIx;
 
 use crate::agent;
+use crate::attempt_end::AttemptEnd;
 use crate::decision::{Answer, Refusal};
-use crate::event::AttemptEnd;
 use crate::fact::{Fact, GateOutcome};
 use crate::gate;
 use crate::governor::Turn;
@@ -30,7 +30,7 @@ pub(crate) fn stop(turn: &mut Turn<'_>, run: RunId, by: &Name, reason: &str) {
 }
 
 /// The beginning of a text, of so many bytes at most.
-fn cut(text: &str, bytes: usize) -> &str {
+pub(crate) fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 

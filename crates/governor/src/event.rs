@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{
-    AgentId, AgentStatus, Artifact, Digest, GateId, Name, Phase, RunId, Span, StageStatus, Tier,
-};
+use eparch_domain::{AgentId, Artifact, Digest, GateId, Name, Phase, RunId, StageStatus, Tier};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::operator::Operator;
+use crate::revocation::Bearer;
 
 /// Something that happened. Ids and randomness arrive in it; it carries no secret: tokens by hash, bodies by digest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,6 +62,22 @@ pub enum Event {
         by: Name,
         /// Why.
         reason: String,
+    },
+    /// Somebody takes authority away, at once.
+    RevokeRequested {
+        /// Whose.
+        #[serde(flatten)]
+        bearer: Bearer,
+        /// Who asked.
+        by: Name,
+        /// Why.
+        reason: String,
+    },
+    /// The calls of an agent were limited: it called more than `limits::CALLS_PER_MINUTE` times within a minute. Told once
+    /// for each minute in which it did.
+    CallsLimited {
+        /// Which agent.
+        agent: AgentId,
     },
     /// The shell carried an agent through one or more phases.
     AgentAdvanced {
@@ -352,83 +367,4 @@ pub enum GateDecision {
     Approve,
     /// No.
     Deny,
-}
-
-/// How an attempt ended, as its run sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "end", rename_all = "snake_case")]
-pub enum AttemptEnd {
-    /// Well.
-    Completed,
-    /// Badly, by its own doing or in one of its phases.
-    Failed {
-        /// A stable code.
-        code: String,
-        /// Why.
-        reason: String,
-    },
-    /// By a timeout.
-    TimedOut {
-        /// Which of the four, or `idle`.
-        limit: String,
-        /// How long it was allowed.
-        allowed: Span,
-    },
-    /// Because its branch or its run was ended.
-    Cancelled {
-        /// Why.
-        reason: String,
-    },
-    /// Its authority was taken away.
-    Revoked {
-        /// Why.
-        reason: String,
-    },
-    /// Its holder died. Whether it did something outside is unknown, unless it never ran.
-    Interrupted {
-        /// Whether its program had been let go.
-        ran: bool,
-    },
-}
-
-impl AttemptEnd {
-    /// The status of an agent that ended so (R016).
-    pub fn agent_status(&self) -> AgentStatus {
-        match self {
-            AttemptEnd::Completed => AgentStatus::Completed,
-            AttemptEnd::TimedOut { .. } => AgentStatus::TimedOut,
-            AttemptEnd::Revoked { .. } => AgentStatus::Revoked,
-            AttemptEnd::Failed { .. } | AttemptEnd::Cancelled { .. } | AttemptEnd::Interrupted { .. } => {
-                AgentStatus::Failed
-            }
-        }
-    }
-
-    /// The status of a stage that ends with this attempt.
-    pub fn stage_status(&self) -> StageStatus {
-        match self {
-            AttemptEnd::Completed => StageStatus::Completed,
-            AttemptEnd::TimedOut { .. } => StageStatus::TimedOut,
-            AttemptEnd::Cancelled { .. } => StageStatus::Cancelled,
-            AttemptEnd::Failed { .. } | AttemptEnd::Revoked { .. } | AttemptEnd::Interrupted { .. } => {
-                StageStatus::Failed
-            }
-        }
-    }
-
-    /// Why, for people, with the code under which they find what to do.
-    pub fn reason(&self) -> String {
-        match self {
-            AttemptEnd::Completed => String::new(),
-            AttemptEnd::Failed { code, reason } => format!("{reason} ({code})"),
-            AttemptEnd::Cancelled { reason } | AttemptEnd::Revoked { reason } => reason.clone(),
-            AttemptEnd::TimedOut { limit, allowed } => format!("the {limit} timeout of {allowed} passed"),
-            AttemptEnd::Interrupted { ran: true } => {
-                "cut off with its holder; what it did outside is unknown".to_owned()
-            }
-            AttemptEnd::Interrupted { ran: false } => {
-                "cut off with its holder before its program ran".to_owned()
-            }
-        }
-    }
 }

@@ -11,8 +11,10 @@ use eparch_pipeline::StageIx;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{AttemptEnd, GateDecision, Kept};
+use crate::attempt_end::AttemptEnd;
+use crate::event::{GateDecision, Kept};
 use crate::operator::{Key, Operator, Separation};
+use crate::revocation::{Bearer, Cause};
 
 /// One thing found to be so.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -204,6 +206,22 @@ pub enum Fact {
         violation: ViolationType,
         /// What exactly.
         detail: String,
+    },
+    /// An agent called too often: it was kept from calling for a while.
+    CallsLimited {
+        /// Which agent.
+        agent: AgentId,
+    },
+    /// Authority was taken away. What bore it is being ended, and nothing it asks for from here on counts (G2).
+    Revoked {
+        /// Whose.
+        #[serde(flatten)]
+        bearer: Bearer,
+        /// Because of what.
+        #[serde(flatten)]
+        cause: Cause,
+        /// Why.
+        reason: String,
     },
     /// What went wrong with an attempt that still goes through its last phases.
     AttemptSpoiled {

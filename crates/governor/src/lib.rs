@@ -2,6 +2,7 @@
 
 mod agent;
 mod apply;
+mod attempt_end;
 mod bounds;
 mod decision;
 mod effect;
@@ -19,6 +20,7 @@ mod recent;
 mod record;
 mod request;
 mod retry;
+mod revocation;
 mod run;
 mod scope;
 mod snapshot;
@@ -27,15 +29,17 @@ mod timers;
 mod waking;
 mod written;
 
+pub use attempt_end::AttemptEnd;
 pub use decision::{Answer, Decision, Refusal};
 pub use effect::{AgentSpec, Effect, GivenFile};
 pub use event::{
-    AttemptEnd, Check, Ended, Event, GateAnswer, GateDecision, Kept, Lineage, Measure, Outcome, RunRequest,
-    Signal, SignedAnswer, Usage,
+    Check, Ended, Event, GateAnswer, GateDecision, Kept, Lineage, Measure, Outcome, RunRequest, Signal,
+    SignedAnswer, Usage,
 };
 pub use fact::{Fact, GateOpened, GateOutcome, GatePurpose, RunSpawned};
 pub use governor::Governor;
 pub use operator::{Key, Operator, OperatorRole, Separation};
 pub use record::{RECORD_FORMAT, Record, RecordError};
+pub use revocation::{Bearer, Cause};
 pub use snapshot::{RestoreError, Snapshot};
 pub use timers::Deadline;

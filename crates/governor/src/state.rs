@@ -12,7 +12,8 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{AttemptEnd, GateDecision};
+use crate::attempt_end::AttemptEnd;
+use crate::event::GateDecision;
 use crate::fact::{GateOpened, GateOutcome, RunSpawned};
 use crate::graph::Graph;
 use crate::operator::Operator;
@@ -213,6 +214,12 @@ pub(crate) struct Attempt {
     #[serde(skip)]
     pub(crate) put_out: usize,
     pub(crate) budget: ErrorBudget,
+    /// When its errors of the last minute were made.
+    #[serde(default)]
+    pub(crate) errors_at: Vec<LedgerTime>,
+    /// When its calls were limited, within `limits::LIMITED_WITHIN`.
+    #[serde(default)]
+    pub(crate) limited_at: Vec<LedgerTime>,
     /// What it is to do, once that is settled.
     pub(crate) plan: Option<Digest>,
     /// Whether its plan was issued again.

@@ -4,9 +4,9 @@ use eparch_domain::{RunId, RunStatus, Span, StageStatus, limits};
 use eparch_pipeline::{StageIx, Work};
 
 use crate::agent;
+use crate::attempt_end::AttemptEnd;
 use crate::effect::Effect;
 use crate::ending::end_run;
-use crate::event::AttemptEnd;
 use crate::fact::Fact;
 use crate::gate;
 use crate::governor::Turn;

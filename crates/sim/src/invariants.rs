@@ -120,6 +120,18 @@ fn before(seen: &Seen, fact: &Fact) -> Result<(), String> {
             let fits = of.phase.map_or(*phase == Phase::Bootstrap, |from| from.may_become(*phase));
             if fits { Ok(()) } else { no(&format!("an agent moved from {:?}", of.phase)) }
         }
+        // Whatever it asked for, it came too late (G2).
+        Fact::PlanSettled { agent, .. }
+        | Fact::ProgramReleased { agent, .. }
+        | Fact::OutputSeen { agent, .. }
+        | Fact::ProgressSeen { agent }
+        | Fact::ErrorCounted { agent, .. }
+        | Fact::Packaged { agent, .. }
+        | Fact::Reported { agent, .. }
+            if seen.agents.get(agent).is_some_and(|of| of.revoked) =>
+        {
+            no("an agent without authority did something that counts")
+        }
         Fact::ProgramReleased { agent, .. } => match seen.agents.get(agent) {
             Some(of) if of.alive && !of.released && of.phase == Some(Phase::Execute) => Ok(()),
             _ => no("a program was let go out of turn"),

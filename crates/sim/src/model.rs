@@ -208,6 +208,8 @@ impl Model {
             Event::OperatorRemoved { by, name } => return Ok(self.removed(by, name)),
             Event::RunRequested(request) => return Ok(self.requested(request, now)),
             Event::StopRequested { run, by, .. } => return Ok(self.stopped(*run, by)),
+            Event::RevokeRequested { bearer, by, .. } => return Ok(self.revoked(*bearer, by)),
+            Event::CallsLimited { agent } => self.calls_limited(*agent, now),
             Event::AgentAdvanced { agent, outcomes } => self.advanced(*agent, outcomes, now, hints)?,
             Event::AgentSignalled { agent, signal } => self.signalled(*agent, signal, now),
             Event::TreeProvenDead { agent, .. } => self.proven_dead(*agent, now, hints)?,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use eparch_domain::{AgentId, Digest, GateId, Name, Phase, RunId, RunStatus, StageStatus};
-use eparch_governor::{AttemptEnd, Fact, GateOpened, GateOutcome};
+use eparch_governor::{AttemptEnd, Bearer, Fact, GateOpened, GateOutcome};
 use eparch_pipeline::StageIx;
 
 /// One agent, as the facts show it.
@@ -31,6 +31,8 @@ pub(crate) struct SeenAgent {
     pub(crate) outputs: BTreeSet<String>,
     /// Whether its plan was issued again.
     pub(crate) clarified: bool,
+    /// Whether its authority was taken away.
+    pub(crate) revoked: bool,
     /// Whether it has not ended.
     pub(crate) alive: bool,
 }
@@ -106,6 +108,7 @@ impl Seen {
                     cut_off: false,
                     outputs: BTreeSet::new(),
                     clarified: false,
+                    revoked: false,
                     alive: true,
                 };
                 self.agents.insert(*agent, begun);
@@ -124,6 +127,14 @@ impl Seen {
                 self.with_agent(*agent, |seen| seen.outputs.extend(outputs.keys().cloned()))
             }
             Fact::PlanClarified { agent, .. } => self.with_agent(*agent, |seen| seen.clarified = true),
+            Fact::Revoked { bearer: Bearer::Agent { agent }, .. } => {
+                self.with_agent(*agent, |seen| seen.revoked = true)
+            }
+            Fact::Revoked { bearer: Bearer::Run { run }, .. } => {
+                for seen in self.agents.values_mut().filter(|seen| seen.run == *run) {
+                    seen.revoked = true;
+                }
+            }
             Fact::AttemptEnded { agent, .. } => self.with_agent(*agent, |seen| seen.alive = false),
             Fact::GateOpened(opened) => {
                 let gate = SeenGate {

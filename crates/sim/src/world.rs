@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use eparch_domain::{
     AgentId, Digest, GateId, LedgerTime, Moment, Name, Phase, RunId, StageStatus, Tier, Timestamp, limits,
 };
-use eparch_governor::{Ended, Event, Kept, Lineage, Operator, Outcome, Record, RunRequest};
+use eparch_governor::{Bearer, Ended, Event, Kept, Lineage, Operator, Outcome, Record, RunRequest};
 use eparch_pipeline::{StageIx, Work};
 use serde_json::Value;
 
@@ -84,6 +84,7 @@ enum Act {
     },
     Start,
     Stop,
+    Revoke,
     Repeat {
         run: RunId,
     },
@@ -159,6 +160,9 @@ impl World {
         }
         for _ in 0..self.dice.below(3) {
             self.later(20_000, Act::Stop);
+        }
+        for _ in 0..self.dice.below(3) {
+            self.later(20_000, Act::Revoke);
         }
         for _ in 0..self.dice.below(6) {
             self.later(30_000, Act::Administer);
@@ -314,6 +318,7 @@ impl World {
                 Event::AgentAdvanced { agent, outcomes: vec![outcome] }
             }
             Act::Killed { .. } => return Vec::new(),
+            Act::Signal { agent } if self.dice.chance(8) => Event::CallsLimited { agent },
             Act::Signal { agent } => Event::AgentSignalled { agent, signal: actors::signal(&mut self.dice) },
             Act::Reaped { agent } => Event::TreeProvenDead { agent, killed: self.dice.chance(50) },
             Act::Answer { gate } => {
@@ -347,6 +352,10 @@ impl World {
                 let run = if self.dice.chance(95) { run } else { RunId::from_bits(999) };
                 Event::StopRequested { run, by: self.somebody(), reason: "enough".to_owned() }
             }
+            Act::Revoke => {
+                let by = self.somebody();
+                Event::RevokeRequested { bearer: self.bearer(), by, reason: "not any more".to_owned() }
+            }
             Act::Jump => {
                 let by_ms = i64::try_from(self.dice.below(7_200_000)).expect("hours") - 3_600_000;
                 self.wall_ahead += by_ms;
@@ -360,6 +369,18 @@ impl World {
         let anybody =
             ["alice", "alice", "alice", "root", "root", "junior", "junior", "frank", "dave", "mallory"];
         people::name(self.dice.pick::<&str>(&anybody))
+    }
+
+    /// An agent or a run that may bear authority.
+    fn bearer(&mut self) -> Bearer {
+        let agents: Vec<AgentId> = self.player.seen().agents.keys().copied().collect();
+        match self.dice.below(10) {
+            0 => Bearer::Agent { agent: AgentId::from_bits(999) },
+            1 => Bearer::Run { run: RunId::from_bits(999) },
+            2..5 if !self.runs.is_empty() => Bearer::Run { run: *self.dice.pick(&self.runs) },
+            _ if !agents.is_empty() => Bearer::Agent { agent: *self.dice.pick(&agents) },
+            _ => Bearer::Run { run: RunId::from_bits(1) },
+        }
     }
 
     fn inputs(&mut self) -> BTreeMap<String, Value> {

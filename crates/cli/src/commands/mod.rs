@@ -1,6 +1,7 @@
 //! The commands, one file each. A command asks, shows the answer and names an exit code.
 
 mod approvals;
+mod authority;
 mod config;
 mod doctor;
 mod export;
@@ -33,6 +34,8 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<u8, Failu
         Command::Pipeline(command) => pipeline::carry_out(context, command),
         Command::Runs(asked) => block_on(runs::carry_out(context, asked)),
         Command::Approvals(asked) => block_on(approvals::carry_out(context, asked)),
+        Command::Agent(command) => authority::agent(context, command),
+        Command::Token(command) => authority::token(context, command),
         Command::Operator(command) => operator::carry_out(context, command),
         Command::Ledger(command) => ledger::carry_out(context, command),
         Command::Config(command) => config::carry_out(context, &command),

@@ -100,7 +100,7 @@ async fn list(context: &Context, desk: &Desk<'_>, asked: &ListRuns) -> Result<u8
 }
 
 /// So many runs, the newest first; the holder gives a thousand at once.
-async fn newest(desk: &Desk<'_>, live: bool, limit: u32) -> Result<Vec<RunSummary>, Failure> {
+pub(super) async fn newest(desk: &Desk<'_>, live: bool, limit: u32) -> Result<Vec<RunSummary>, Failure> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut runs: Vec<RunSummary> = Vec::new();
     loop {

@@ -4,6 +4,7 @@
 
 mod agents;
 mod approvals;
+mod authority;
 mod bounds;
 mod console;
 mod door;

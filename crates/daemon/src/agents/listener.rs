@@ -10,7 +10,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use eparch_domain::{AgentId, Clock, Digest, LedgerTime, limits};
+use eparch_domain::{AgentId, Clock, Digest, LedgerTime, Span, limits};
 use eparch_governor::{AgentSpec, Answer, Decision, Event, Fact, Signal};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -30,6 +30,9 @@ use crate::live_events::Broadcast;
 /// Heartbeats are recorded at most so often; more would fill the ledger without saying more.
 const HEARTBEAT_RECORDED_EVERY_MS: u64 = 10_000;
 
+/// How far back calls are counted (2.C rule 2).
+const MINUTE: Span = Span::from_secs(60);
+
 /// Whoever calls too often waits so long for each refusal: a flood of calls is not to be a flood of work.
 const REFUSED_AFTER: Duration = Duration::from_millis(500);
 
@@ -45,7 +48,7 @@ pub(crate) struct Door {
     driver: Handle,
     clock: Arc<dyn Clock>,
     broadcast: Broadcast,
-    calls: Mutex<Vec<LedgerTime>>,
+    calls: Mutex<Calls>,
     heartbeat_at: AtomicU64,
 }
 
@@ -65,24 +68,15 @@ impl Door {
             driver,
             clock,
             broadcast,
-            calls: Mutex::new(Vec::new()),
+            calls: Mutex::default(),
             heartbeat_at: AtomicU64::new(0),
         }
     }
 
     /// Counts a call; every one counts, whatever it asks and whoever it says it is (R083).
-    fn count(&self) -> Result<(), Problem> {
+    fn count(&self) -> Result<(), Limited> {
         let now = self.clock.now().ledger;
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.retain(|at| now.since(*at).millis() < 60_000);
-        if calls.len() >= usize::try_from(limits::CALLS_PER_MINUTE).unwrap_or(usize::MAX) {
-            let what = format!("more than {} calls in a minute", limits::CALLS_PER_MINUTE);
-            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "EP0602", &what)
-                .hint("wait, then call less often")
-                .retryable());
-        }
-        calls.push(now);
-        Ok(())
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).count(now)
     }
 
     /// Lets in the agent with its own token.
@@ -120,6 +114,40 @@ impl Door {
     fn write_down(&self, stream: &str, text: &str) {
         let show = |line: &_| self.broadcast.log(&self.spec, line);
         self.log.add(stream, text, self.clock.now().wall, &show);
+    }
+}
+
+/// The calls of an agent in the last minute.
+#[derive(Debug, Default)]
+struct Calls {
+    at: Vec<LedgerTime>,
+    /// When it was last said that there were too many.
+    told: Option<LedgerTime>,
+}
+
+/// A call too many.
+#[derive(Debug, PartialEq, Eq)]
+struct Limited {
+    /// When there is room for one again.
+    after: Span,
+    /// The first in a minute: it has to be told.
+    is_first: bool,
+}
+
+impl Calls {
+    fn count(&mut self, now: LedgerTime) -> Result<(), Limited> {
+        let lately = |at: &LedgerTime| now.since(*at) < MINUTE;
+        self.at.retain(lately);
+        if self.at.len() < usize::try_from(limits::CALLS_PER_MINUTE).unwrap_or(usize::MAX) {
+            self.at.push(now);
+            return Ok(());
+        }
+        let is_first = !self.told.as_ref().is_some_and(lately);
+        if is_first {
+            self.told = Some(now);
+        }
+        let oldest = self.at.first().map_or(0, |at| now.since(*at).millis());
+        Err(Limited { after: Span::from_millis(MINUTE.millis() - oldest), is_first })
     }
 }
 
@@ -200,15 +228,29 @@ async fn admitted(State(door): State<Arc<Door>>, request: Request, next: Next) -
 }
 
 async fn counted(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
-    if let Err(problem) = door.count() {
-        tokio::time::sleep(REFUSED_AFTER).await;
-        return problem.into_response();
+    if let Err(limited) = door.count() {
+        return refused(&door, limited).await;
     }
     let answer = tokio::time::timeout(limits::AGENT_REQUEST_TIMEOUT.as_duration(), next.run(request));
     answer.await.unwrap_or_else(|_| {
         let what = format!("the call took longer than {}", limits::AGENT_REQUEST_TIMEOUT);
         Problem::new(StatusCode::REQUEST_TIMEOUT, "EP0608", &what).retryable().into_response()
     })
+}
+
+/// A call too many is refused, and slowly. Whoever goes on calling loses more than the call.
+async fn refused(door: &Door, limited: Limited) -> Response {
+    if limited.is_first {
+        // When it cannot be written down, the call is refused all the same.
+        let _ = door.driver.ask(Event::CallsLimited { agent: door.spec.agent }.into()).await;
+    }
+    tokio::time::sleep(REFUSED_AFTER).await;
+    let what = format!("more than {} calls in a minute", limits::CALLS_PER_MINUTE);
+    let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "EP0602", &what)
+        .hint("wait, then call less often: at the third time within ten minutes the agent is revoked")
+        .retryable();
+    let seconds = limited.after.millis().div_ceil(1_000);
+    ([(header::RETRY_AFTER, seconds.to_string())], problem).into_response()
 }
 
 async fn heartbeat(State(door): State<Arc<Door>>) -> Result<Response, Problem> {
@@ -305,6 +347,26 @@ mod tests {
     use eparch_domain::ClarifiedPlan;
 
     use super::*;
+
+    #[test]
+    fn r083_the_hundred_and_first_call_of_a_minute_is_refused_and_told_once_a_minute() {
+        let mut calls = Calls::default();
+        let at = |millis: u64| LedgerTime::from_millis(millis);
+        for call in 0..u64::from(limits::CALLS_PER_MINUTE) {
+            assert_eq!(calls.count(at(1_000 + call)), Ok(()), "{call}");
+        }
+        let limited = |calls: &mut Calls, now: u64| calls.count(at(now)).unwrap_err();
+        let after = |millis: u64, is_first: bool| Limited { after: Span::from_millis(millis), is_first };
+        assert_eq!(limited(&mut calls, 2_000), after(59_000, true));
+        assert_eq!(limited(&mut calls, 60_999), after(1, false));
+        // The first of them was made a minute ago: one more is well, and then it is the turn of the next.
+        assert_eq!(calls.count(at(61_000)), Ok(()));
+        assert_eq!(limited(&mut calls, 61_000), after(1, false));
+        for call in 1..u64::from(limits::CALLS_PER_MINUTE) {
+            assert_eq!(calls.count(at(61_000 + call)), Ok(()), "{call}");
+        }
+        assert_eq!(limited(&mut calls, 62_000), after(59_000, true), "another minute");
+    }
 
     #[test]
     fn r021_an_agent_is_told_its_clarified_plan_and_the_digest_is_of_what_it_is_told() {

@@ -19,6 +19,7 @@ use problem::Problem;
 use wire::Decided;
 
 mod approvals;
+mod authority;
 mod events;
 mod extract;
 mod ledger;
@@ -171,6 +172,7 @@ impl Caller {
 pub(crate) fn routes(app: Arc<App>) -> Router {
     Router::new()
         .merge(runs::routes())
+        .merge(authority::routes())
         .merge(logs::routes())
         .merge(approvals::routes())
         .merge(operators::routes())

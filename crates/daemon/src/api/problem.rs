@@ -86,9 +86,10 @@ impl From<SubmitError> for Problem {
 impl From<&Refusal> for Problem {
     fn from(refusal: &Refusal) -> Problem {
         let status = match refusal {
-            Refusal::UnknownRun { .. } | Refusal::UnknownGate { .. } | Refusal::UnknownOperator { .. } => {
-                StatusCode::NOT_FOUND
-            }
+            Refusal::UnknownRun { .. }
+            | Refusal::UnknownAgent { .. }
+            | Refusal::UnknownGate { .. }
+            | Refusal::UnknownOperator { .. } => StatusCode::NOT_FOUND,
             Refusal::UnknownStage { .. }
             | Refusal::UnknownPipeline { .. }
             | Refusal::BadRationale { .. }

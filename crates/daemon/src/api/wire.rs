@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{Digest, Name, RunId, RunStatus, Tier};
+use eparch_domain::{AgentId, Digest, Name, RunId, RunStatus, Tier};
 use eparch_governor::{GateDecision, OperatorRole};
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +72,35 @@ pub struct StopRun {
     /// Why.
     #[serde(default)]
     pub reason: String,
+}
+
+/// Why an agent's authority is taken away.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoke {
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// A run whose authority is taken away.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeRun {
+    /// Which.
+    pub pipeline_id: RunId,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// An agent has no authority any more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Revoked {
+    /// Which.
+    pub agent_id: AgentId,
+    /// The entry it was decided in, or, when it had been before, that in which it was asked for again.
+    pub decided: u64,
 }
 
 /// A run to repeat in part.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use eparch_domain::{AgentId, Artifact, Digest, GateId, Grade, Name, Phase, RunId, StageStatus};
 use eparch_governor::{
-    Check, Ended, Event, GateAnswer, GateDecision, Key, Lineage, Operator, OperatorRole, Outcome, RunRequest,
-    Signal, SignedAnswer, Usage,
+    Bearer, Check, Ended, Event, GateAnswer, GateDecision, Key, Lineage, Operator, OperatorRole, Outcome,
+    RunRequest, Signal, SignedAnswer, Usage,
 };
 use serde_json::Value;
 
@@ -48,6 +48,16 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
             };
             Event::StopRequested { run: run_id(args.first()), by: by(&args), reason }
         }
+        "revoke" => {
+            let whose = args.first();
+            let bearer = match whose.contains('#') {
+                true => Bearer::Agent { agent: agent(home, whose) },
+                false => Bearer::Run { run: run_id(whose) },
+            };
+            let reason = args.get("because").unwrap_or("not any more").to_owned();
+            Event::RevokeRequested { bearer, by: by(&args), reason }
+        }
+        "limited" => Event::CallsLimited { agent: agent(home, args.first()) },
         "ready" => advanced(home, &args, &["bootstrap", "preflight", "plan"]),
         "exits" => {
             let code = args.plain.get(1).map_or("0", String::as_str);

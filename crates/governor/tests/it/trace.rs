@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use eparch_domain::{Artifact, limits};
 use eparch_governor::{
-    Answer, AttemptEnd, Decision, Effect, Fact, GateDecision, GatePurpose, Key, Separation,
+    Answer, AttemptEnd, Bearer, Cause, Decision, Effect, Fact, GateDecision, GatePurpose, Key, Separation,
 };
 use serde_json::Value;
 
@@ -125,6 +125,18 @@ fn said(home: &Home, fact: &Fact) -> String {
         }
         Fact::ViolationFound { agent, violation, detail } => {
             format!("{agent} violates {violation} ({}): {detail}", violation.severity())
+        }
+        Fact::CallsLimited { agent } => format!("{agent} called too often"),
+        Fact::Revoked { bearer, cause, reason } => {
+            let whose = match bearer {
+                Bearer::Agent { agent } => agent.to_string(),
+                Bearer::Run { run } => run.to_string(),
+            };
+            let why = match cause {
+                Cause::Person { by } => format!("{by} says"),
+                Cause::Violation { violation } => violation.to_string(),
+            };
+            format!("{whose} has lost its authority, {why}{}", because(reason))
         }
         Fact::AttemptSpoiled { agent, end } => format!("{agent} goes on, and will end {}", ended(end)),
         Fact::Packaged { agent, .. } => format!("{agent} has its evidence packaged"),

@@ -2,7 +2,7 @@
 
 use eparch_domain::{AgentId, Name, RunId};
 use eparch_governor::{
-    AgentSpec, Answer, Effect, Event, Fact, GateDecision, GateOutcome, Outcome, Record, Signal,
+    AgentSpec, Answer, Bearer, Effect, Event, Fact, GateDecision, GateOutcome, Outcome, Record, Signal,
 };
 use eparch_pipeline::StageIx;
 
@@ -65,6 +65,14 @@ impl Names<'_> {
         here().or_else(|| (self.stage)(run, ix)).unwrap_or_else(|| format!("#{}", ix.0))
     }
 
+    /// What bore authority.
+    fn bearer(&self, bearer: &Bearer) -> String {
+        match bearer {
+            Bearer::Agent { agent } => self.agent(*agent),
+            Bearer::Run { run } => format!("run {run}"),
+        }
+    }
+
     /// An agent, with its stage in front where that is known.
     fn agent(&self, agent: AgentId) -> String {
         let here = || self.specs().find(|spec| spec.agent == agent).map(|spec| spec.name.to_string());
@@ -121,6 +129,10 @@ fn event(names: &Names<'_>, event: &Event) -> String {
         Event::OperatorRemoved { by, name } => format!("{by} removes {name}"),
         Event::RunRequested(request) => format!("{} asks for {}", request.requester, request.run),
         Event::StopRequested { run, by, reason } => because(&format!("{by} stops {run}"), reason),
+        Event::RevokeRequested { bearer, by, reason } => {
+            because(&format!("{by} takes the authority of {} away", names.bearer(bearer)), reason)
+        }
+        Event::CallsLimited { agent } => format!("{} called too often", names.agent(*agent)),
         Event::AgentAdvanced { agent, outcomes } => {
             let phases: Vec<String> = outcomes.iter().map(outcome).collect();
             format!("{} came through {}", names.agent(*agent), phases.join(", "))
@@ -204,6 +216,10 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         }
         Fact::ViolationFound { agent, violation, detail } => {
             because(&format!("{} violated {violation}", names.agent(*agent)), detail)
+        }
+        Fact::CallsLimited { agent } => format!("{} is kept from calling", names.agent(*agent)),
+        Fact::Revoked { bearer, reason, .. } => {
+            because(&format!("the authority of {} is gone", names.bearer(bearer)), reason)
         }
         Fact::GateOpened(opened) => {
             format!("gate {} waits at stage {}", opened.gate, names.stage(opened.run, opened.stage))

@@ -26,6 +26,10 @@ pub(super) struct Agent {
     fate: Option<AttemptEnd>,
     killed: bool,
     errors: BTreeMap<String, u32>,
+    /// When it made them.
+    errors_at: Vec<LedgerTime>,
+    /// When its calls were limited.
+    limited_at: Vec<LedgerTime>,
     outputs: BTreeMap<String, Value>,
     package: Option<Digest>,
 }
@@ -60,6 +64,8 @@ impl Agent {
             fate: None,
             killed: false,
             errors: BTreeMap::new(),
+            errors_at: Vec::new(),
+            limited_at: Vec::new(),
             outputs: BTreeMap::new(),
             package: None,
         }
@@ -113,17 +119,38 @@ impl Agent {
         }
     }
 
-    /// Eight errors and two of a kind are within the budget (2.C rule 1). No agent can violate procedure yet: only the shell
-    /// reports on its phases.
+    pub(super) fn revoke(&mut self, now: LedgerTime) {
+        self.kill(AttemptEnd::Revoked { reason: String::new() }, now);
+    }
+
+    /// Everything but EXIT is behind it.
+    pub(super) fn only_lets_go(&self) -> bool {
+        self.behind == 7
+    }
+
+    /// Eight errors and two of a kind are within the budget (2.C rule 1), five in any sixty seconds are, too (rule 2). No
+    /// agent can violate procedure yet: only the shell reports on its phases.
     fn revoke_if_over_budget(&mut self, now: LedgerTime) {
         let total: u32 = self.errors.values().sum();
-        let over = total > 8 || self.errors.values().any(|count| *count > 2);
+        let lately = self.errors_at.iter().filter(|at| now.since(**at).millis() < 60_000).count();
+        let over = total > 8 || self.errors.values().any(|count| *count > 2) || lately > 5;
         if over && self.fate.is_none() {
-            self.kill(AttemptEnd::Revoked { reason: String::new() }, now);
+            self.revoke(now);
         }
     }
 
-    fn is_revoked(&self) -> bool {
+    /// Twice within ten minutes it is only kept from calling.
+    fn limit(&mut self, now: LedgerTime) {
+        if self.fate.is_some() || self.cut_off || self.only_lets_go() {
+            return;
+        }
+        self.limited_at.push(now);
+        if self.limited_at.iter().filter(|at| now.since(**at).millis() < 600_000).count() > 2 {
+            self.revoke(now);
+        }
+    }
+
+    pub(super) fn is_revoked(&self) -> bool {
         matches!(self.fate, Some(AttemptEnd::Revoked { .. }))
     }
 
@@ -268,8 +295,15 @@ impl Model {
             }
             Signal::Error { code } => {
                 *agent.errors.entry(code.clone()).or_default() += 1;
+                agent.errors_at.push(now);
                 agent.revoke_if_over_budget(now);
             }
+        }
+    }
+
+    pub(super) fn calls_limited(&mut self, id: AgentId, now: LedgerTime) {
+        if let Some(agent) = self.agent(id) {
+            agent.limit(now);
         }
     }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use eparch_domain::{LedgerTime, Name, RunId, RunStatus, StageStatus, Tier, limits};
-use eparch_governor::{GateAnswer, GateDecision, GatePurpose, Key, Lineage, OperatorRole, RunRequest};
+use eparch_governor::{
+    Bearer, GateAnswer, GateDecision, GatePurpose, Key, Lineage, OperatorRole, RunRequest,
+};
 use eparch_pipeline::{Pipeline, StageIx, Work};
 
 use super::gates::is_meant;
@@ -98,6 +100,60 @@ impl Model {
         }
         for ix in kept {
             self.set_pending(id, ix, StageStatus::Skipped);
+        }
+    }
+
+    /// Authority is taken away: nothing more is done with it, but by what is being ended already.
+    pub(super) fn revoked(&mut self, bearer: Bearer, by: &Name) -> BTreeSet<&'static str> {
+        let refusal = match (self.people.get(by).map(|person| person.operator.role), bearer) {
+            (None, _) => Some("EP0204"),
+            (Some(role), _) if !matches!(role, OperatorRole::Operator | OperatorRole::Admin) => {
+                Some("EP0205")
+            }
+            (_, Bearer::Agent { agent }) => match self.agents().find(|(_, _, found)| found.id == agent) {
+                None => Some("EP0214"),
+                Some((run, ix, found)) => {
+                    let given_up = self.runs[&run].cells[ix.at()].given_up_as.is_some();
+                    (found.is_revoked() || found.only_lets_go() || found.cut_off && given_up)
+                        .then_some("already")
+                }
+            },
+            (_, Bearer::Run { run }) => match (self.runs.get(&run), self.ended.get(&run)) {
+                (Some(live), _) if live.ending.is_some() => Some("already"),
+                (Some(_), _) => None,
+                (None, Some(_)) => Some("EP0203"),
+                (None, None) => Some("EP0202"),
+            },
+        };
+        if refusal.is_none() {
+            let concerned: Vec<(RunId, StageIx)> = self
+                .agents()
+                .filter(|(of, _, found)| match bearer {
+                    Bearer::Agent { agent } => found.id == agent,
+                    Bearer::Run { run } => *of == run,
+                })
+                .map(|(run, ix, _)| (run, ix))
+                .collect();
+            for (run, ix) in concerned {
+                self.revoke_agent_at(run, ix);
+            }
+            if let Bearer::Run { run } = bearer {
+                self.end_run(run, RunStatus::Failed);
+            }
+        }
+        refusal.into_iter().collect()
+    }
+
+    fn revoke_agent_at(&mut self, run: RunId, ix: StageIx) {
+        let now = self.now;
+        let cell = self.cell(run, ix);
+        match &mut cell.doing {
+            Doing::Agent(agent) if agent.only_lets_go() || agent.is_revoked() => {}
+            Doing::Agent(agent) if agent.cut_off => {
+                cell.given_up_as.get_or_insert(StageStatus::Failed);
+            }
+            Doing::Agent(agent) => agent.revoke(now),
+            _ => {}
         }
     }
 

@@ -33,7 +33,7 @@ impl World {
                     let within = *self.dice.pick(&[500, 5_000, 60_000]);
                     self.later(within, Act::Answer { gate: opened.gate });
                 }
-                if opened.separation == Separation::RemoteKey && self.dice.chance(30) {
+                if opened.separation == Separation::RemoteKey && self.dice.chance(60) {
                     self.later(500, Act::Replace { by: opened.requester.clone(), gate: opened.gate });
                 }
             }

@@ -39,17 +39,6 @@ fn every_world_of_the_second_shard_holds() {
     assert!(play(1_000_000..1_000_000 + seeds()) > 0);
 }
 
-/// In each of these the end of an agent is told in the very commit that asks something of its shell: the proof that it is
-/// dead, or in the last two to conclude it.
-#[test]
-fn every_world_that_once_failed_holds() {
-    for seed in
-        [6_978, 7_308, 8_255, 1_001_477, 1_002_923, 1_004_837, 1_009_018, 1_009_575, 20_349, 1_052_872]
-    {
-        play(seed..seed + 1);
-    }
-}
-
 #[test]
 fn one_seed() {
     let seed = std::env::var("EPARCH_SIM_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(7);
@@ -67,7 +56,7 @@ fn g10_one_seed_is_one_history() {
 #[test]
 fn worlds_reach_what_can_happen() {
     let mut reached = std::collections::BTreeSet::new();
-    for seed in 0..400 {
+    for seed in 0..600 {
         let case = run(seed).case;
         let mut player = case::Player::new(&case.scores);
         for step in &case.steps {
@@ -112,6 +101,8 @@ fn worlds_reach_what_can_happen() {
         "plan_clarified",
         "output_dropped",
         "agent_lingers",
+        "calls_limited",
+        "revoked",
         "stage_ending CANCELLED",
         "attempt_cut_off",
         "attempt_ended cancelled",
@@ -133,6 +124,7 @@ fn worlds_reach_what_can_happen() {
         "EP0207",
         "EP0208",
         "EP0211",
+        "EP0214",
         "EP0213",
         "EP0302",
         "EP0303",
@@ -150,5 +142,5 @@ fn worlds_reach_what_can_happen() {
         "EP0404",
     ];
     let missing: Vec<_> = expected.into_iter().filter(|word| !reached.contains(*word)).collect();
-    assert!(missing.is_empty(), "400 worlds never reach {missing:?}");
+    assert!(missing.is_empty(), "600 worlds never reach {missing:?}");
 }

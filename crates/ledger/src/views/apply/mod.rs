@@ -131,6 +131,8 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         Fact::GateClosed { gate, outcome } => gate::closed(to, *gate, *outcome),
         // The row of what was asked says all there is to say of these, or another fact does.
         Fact::EpochBegan { .. }
+        | Fact::CallsLimited { .. }
+        | Fact::Revoked { .. }
         | Fact::RunEnding { .. }
         | Fact::ConditionDecided { .. }
         | Fact::TreeKnown { .. }

@@ -1,7 +1,7 @@
 //! The row every entry has: who asked for what, and what was decided.
 
-use eparch_domain::{AgentId, Name, RunId};
-use eparch_governor::{Answer, Event, Fact, GateAnswer, GateDecision, Outcome, Signal};
+use eparch_domain::{AgentId, Name, RunId, limits};
+use eparch_governor::{Answer, Bearer, Event, Fact, GateAnswer, GateDecision, Outcome, Signal};
 
 use super::Writing;
 use crate::views::action::Action;
@@ -36,6 +36,8 @@ pub(super) fn asked(to: &Writing<'_>) -> Result<(), rusqlite::Error> {
             let reason = (!reason.is_empty()).then(|| reason.clone());
             answered(to, Action { target: Some(run.to_string()), reason, ..of_run("stop", by, *run) })?
         }
+        Event::RevokeRequested { bearer, by, reason } => revoke(to, bearer, by, reason)?,
+        Event::CallsLimited { agent } => limited(to, *agent)?,
         Event::GateAnswered(answer) => gate_answered(to, answer)?,
         Event::AgentAdvanced { agent, outcomes } => advanced(to, *agent, outcomes)?,
         Event::AgentSignalled { agent, signal } => signalled(to, *agent, signal)?,
@@ -85,6 +87,24 @@ fn gate_answered(to: &Writing<'_>, answer: &GateAnswer) -> Result<i64, rusqlite:
         ..Action::default()
     };
     answered(to, action)
+}
+
+fn revoke(to: &Writing<'_>, bearer: &Bearer, by: &Name, reason: &str) -> Result<i64, rusqlite::Error> {
+    let (target, run) = match bearer {
+        Bearer::Agent { agent } => (agent.to_string(), to.agent(*agent)?.map(|row| row.run_id)),
+        Bearer::Run { run } => (run.to_string(), Some(run.to_string())),
+    };
+    let (actor, target) = (Some(by.to_string()), Some(target));
+    let reason = (!reason.is_empty()).then(|| reason.to_owned());
+    answered(to, Action { action: "revoke", actor, target, run, reason, ..Action::default() })
+}
+
+/// The home kept an agent from calling.
+fn limited(to: &Writing<'_>, agent: AgentId) -> Result<i64, rusqlite::Error> {
+    let Some(row) = to.agent(agent)? else { return unknown(to, "call_limited", agent) };
+    let mut action = Action::by(&row, "call_limited");
+    action.denied("rate_limited", format!("more than {} calls in a minute", limits::CALLS_PER_MINUTE));
+    action.write(to)
 }
 
 /// The shell tells what came of phases. What is told of an agent that has ended is late.

@@ -1,0 +1,110 @@
+//! Who has authority, and taking it away from an agent, or from a run.
+
+use eparch_daemon::wire::{Decided, Revoke, RevokeRun, Revoked};
+use eparch_domain::{AgentId, Name, Phase, RunId, StageStatus, Tier, Timestamp};
+use eparch_ledger::views::RunDetail;
+use serde::Serialize;
+
+use super::block_on;
+use super::runs::newest;
+use crate::args::{Agent, Token};
+use crate::context::{Context, print_json};
+use crate::failure::{Failure, exit};
+use crate::holder::Desk;
+use crate::output::outln;
+use crate::table::{Table, plain};
+use crate::when;
+
+/// `eparch agent …`.
+pub(crate) fn agent(context: &Context, command: Agent) -> Result<u8, Failure> {
+    block_on(async {
+        let desk = Desk::open(context)?;
+        match command {
+            Agent::List { limit } => list(context, &desk, limit).await?,
+            Agent::Revoke { agent, reason } => {
+                let path = format!("/api/agents/{agent}/revoke");
+                let revoked: Revoked = desk.post_again(&path, &Revoke { reason }).await?;
+                if context.is_json() {
+                    print_json(&revoked)?;
+                } else {
+                    outln!("{agent} has no authority any more; what it runs is being ended.");
+                }
+            }
+        }
+        Ok(exit::DONE)
+    })
+}
+
+/// An agent that lives.
+#[derive(Debug, Serialize)]
+struct Living {
+    agent_id: AgentId,
+    pipeline_id: RunId,
+    pipeline: Name,
+    stage: Name,
+    attempt: u32,
+    phase: Option<Phase>,
+    tier: Option<Tier>,
+    began: Option<Timestamp>,
+}
+
+async fn list(context: &Context, desk: &Desk<'_>, limit: u32) -> Result<(), Failure> {
+    let mut living = Vec::new();
+    for run in newest(desk, true, limit).await? {
+        let detail: RunDetail = desk.get(&format!("/api/runs/{}", run.pipeline_id)).await?;
+        living.extend(detail.stages.into_iter().filter_map(|stage| {
+            let at_work = stage.status == StageStatus::Running;
+            Some(Living {
+                agent_id: stage.agent.filter(|_| at_work)?,
+                pipeline_id: run.pipeline_id,
+                pipeline: run.name.clone(),
+                stage: stage.name,
+                attempt: stage.attempts,
+                phase: stage.phase,
+                tier: stage.tier,
+                began: stage.started_at,
+            })
+        }));
+    }
+    if context.is_json() {
+        return print_json(&living);
+    }
+    if living.is_empty() {
+        context.say("No agents live. `eparch run FILE` starts some.");
+        return Ok(());
+    }
+    let mut table = Table::new(&["AGENT", "PIPELINE", "STAGE", "PHASE", "TIER", "TRY", "BEGAN"]);
+    for agent in &living {
+        let shown = |known: Option<String>| plain(known.unwrap_or_default());
+        table.row([
+            plain(agent.agent_id.to_string()),
+            plain(agent.pipeline.to_string()),
+            plain(agent.stage.to_string()),
+            shown(agent.phase.map(|phase| phase.to_string())),
+            shown(agent.tier.map(|tier| tier.to_string())),
+            plain(agent.attempt.to_string()),
+            shown(agent.began.map(when::ago)),
+        ]);
+    }
+    table.print();
+    Ok(())
+}
+
+/// `eparch token …`.
+pub(crate) fn token(context: &Context, command: Token) -> Result<u8, Failure> {
+    let Token::Revoke { run, reason } = command;
+    block_on(async {
+        let desk = Desk::open(context)?;
+        let asked = RevokeRun { pipeline_id: run, reason };
+        let revoked: Decided<RunDetail> = desk.post_again("/api/pipeline/revoke", &asked).await?;
+        if context.is_json() {
+            print_json(&revoked)?;
+            return Ok(exit::DONE);
+        }
+        if let Decided::Unseen { read_models, .. } = &revoked {
+            context.say_unseen(read_models);
+        }
+        outln!("{run} has no authority any more; its agents are being ended.");
+        Ok(exit::DONE)
+    })
+}

@@ -1,0 +1,158 @@
+//! Taking authority away: from one agent, or from a run with all its agents. What bore it is ended, and nothing it asks for
+//! from then on counts.
+
+use eparch_domain::{AgentId, LedgerTime, Name, Phase, RunId, RunStatus, Span, ViolationType, limits};
+use eparch_pipeline::StageIx;
+use serde::{Deserialize, Serialize};
+
+use crate::agent;
+use crate::attempt_end::AttemptEnd;
+use crate::decision::{Answer, Refusal};
+use crate::ending::{cut, end_run};
+use crate::fact::Fact;
+use crate::governor::Turn;
+use crate::operators;
+use crate::state::Attempt;
+
+/// What bears authority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "bearer", rename_all = "snake_case")]
+pub enum Bearer {
+    /// One agent.
+    Agent {
+        /// Which.
+        agent: AgentId,
+    },
+    /// A run, and with it every agent it has.
+    Run {
+        /// Which.
+        run: RunId,
+    },
+}
+
+/// Why authority was taken away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
+pub enum Cause {
+    /// Somebody said so.
+    Person {
+        /// Who.
+        by: Name,
+    },
+    /// A rule was broken; its [`eparch_domain::RevocationType`] follows from it (X07).
+    Violation {
+        /// Which.
+        violation: ViolationType,
+    },
+}
+
+/// Somebody takes authority away. Asking twice is the same as asking once.
+pub(crate) fn requested(turn: &mut Turn<'_>, bearer: Bearer, by: &Name, reason: &str) {
+    if operators::require(turn, by, "take authority away", |known| known.role.may_run()).is_none() {
+        return;
+    }
+    let cause = Cause::Person { by: by.clone() };
+    let reason = cut(reason, limits::RATIONALE_BYTES);
+    match bearer {
+        Bearer::Agent { agent } => match turn.governor.attempt(agent) {
+            None => turn.refuse(Refusal::UnknownAgent { agent }),
+            Some((run, ix, attempt)) if is_done(turn, run, ix, attempt) => {
+                turn.decision.answer = Answer::Already { run }
+            }
+            Some(_) => revoke(turn, agent, cause, reason),
+        },
+        Bearer::Run { run } => match turn.governor.run(run) {
+            None => match turn.governor.state.ended_runs.get(&run) {
+                Some(status) => turn.refuse(Refusal::RunEnded { run, status: *status }),
+                None => turn.refuse(Refusal::UnknownRun { run }),
+            },
+            Some(live) if live.ending.is_some() => turn.decision.answer = Answer::Already { run },
+            Some(_) => revoke_run(turn, run, cause, reason),
+        },
+    }
+}
+
+/// Whether nothing is left to take from an agent: it was revoked, only has to let go of what it holds, or its stage was given
+/// up while nobody knew whether it lives.
+fn is_done(turn: &Turn<'_>, run: RunId, ix: StageIx, attempt: &Attempt) -> bool {
+    let given_up = || turn.governor.run(run).is_some_and(|live| live.stage(ix).ending.is_some());
+    matches!(attempt.end, Some(AttemptEnd::Revoked { .. }))
+        || attempt.phase == Phase::Exit
+        || (attempt.cut_off && given_up())
+}
+
+/// Takes an agent's authority away.
+pub(crate) fn revoke(turn: &mut Turn<'_>, agent: AgentId, cause: Cause, reason: &str) {
+    let reason = reason.to_owned();
+    turn.record(Fact::Revoked { bearer: Bearer::Agent { agent }, cause, reason: reason.clone() });
+    agent::end(turn, agent, AttemptEnd::Revoked { reason });
+}
+
+/// Takes a run's authority away: that of every agent it has, and of what would still begin.
+fn revoke_run(turn: &mut Turn<'_>, run: RunId, cause: Cause, reason: &str) {
+    let by = match &cause {
+        Cause::Person { by } => Some(by.clone()),
+        Cause::Violation { .. } => None,
+    };
+    turn.record(Fact::Revoked { bearer: Bearer::Run { run }, cause, reason: reason.to_owned() });
+    // One by one and before the run is ended, so that they end revoked and not merely cancelled.
+    let of_run = turn.governor.agents.iter().filter(|(_, (of, _))| *of == run);
+    let agents: Vec<AgentId> = of_run.map(|(agent, _)| *agent).collect();
+    let short = cut(reason, limits::STAGE_REASON_BYTES).to_owned();
+    for agent in agents {
+        let Some((_, ix, attempt)) = turn.governor.attempt(agent) else { continue };
+        if is_done(turn, run, ix, attempt) {
+            continue;
+        }
+        agent::end(turn, agent, AttemptEnd::Revoked { reason: short.clone() });
+    }
+    end_run(turn, run, RunStatus::Failed, &format!("its authority was taken away: {reason}"), by);
+}
+
+/// An agent made an error: past its budget (R197–R199), or more than `limits::ERRORS_PER_MINUTE` within a minute (R080), it
+/// loses its authority.
+pub(crate) fn after_error(turn: &mut Turn<'_>, agent: AgentId) {
+    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
+    if attempt.end.is_some() {
+        return;
+    }
+    let budget = &attempt.budget;
+    let reason = if budget.is_exceeded() {
+        let (errors, procedure) = (budget.total_errors, budget.procedure_violations);
+        format!("its error budget is exceeded: {errors} errors, {procedure} violations of procedure")
+    } else if attempt.errors_at.len() > limits::ERRORS_PER_MINUTE as usize {
+        format!("it made more than {} errors in a minute", limits::ERRORS_PER_MINUTE)
+    } else {
+        return;
+    };
+    violated(turn, agent, ViolationType::BudgetExceeded, &reason);
+}
+
+/// The calls of an agent were limited, once more (R083): the first times it is only kept from calling.
+pub(crate) fn calls_limited(turn: &mut Turn<'_>, agent: AgentId) {
+    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
+    if attempt.end.is_some() || attempt.cut_off || attempt.phase == Phase::Exit {
+        return;
+    }
+    turn.record(Fact::CallsLimited { agent });
+    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
+    if attempt.limited_at.len() >= limits::LIMITED_WINDOWS {
+        let reason = format!(
+            "its calls were limited {} times within {}",
+            limits::LIMITED_WINDOWS,
+            limits::LIMITED_WITHIN
+        );
+        violated(turn, agent, ViolationType::RateLimitExceeded, &reason);
+    }
+}
+
+fn violated(turn: &mut Turn<'_>, agent: AgentId, violation: ViolationType, reason: &str) {
+    turn.record(Fact::ViolationFound { agent, violation, detail: reason.to_owned() });
+    revoke(turn, agent, Cause::Violation { violation }, reason);
+}
+
+/// Adds a moment to those of a sliding window, and lets go of what is `span` old or older (2.C rule 2).
+pub(crate) fn slide(window: &mut Vec<LedgerTime>, now: LedgerTime, span: Span) {
+    window.retain(|at| now.since(*at) < span);
+    window.push(now);
+}
