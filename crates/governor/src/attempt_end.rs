@@ -70,7 +70,8 @@ impl AttemptEnd {
         match self {
             AttemptEnd::Completed => String::new(),
             AttemptEnd::Failed { code, reason } => format!("{reason} ({code})"),
-            AttemptEnd::Cancelled { reason } | AttemptEnd::Revoked { reason } => reason.clone(),
+            AttemptEnd::Cancelled { reason } => reason.clone(),
+            AttemptEnd::Revoked { reason } => format!("its authority was taken away: {reason}"),
             AttemptEnd::TimedOut { limit, allowed } => format!("the {limit} timeout of {allowed} passed"),
             AttemptEnd::Interrupted { ran: true } => {
                 "cut off with its holder; what it did outside is unknown".to_owned()

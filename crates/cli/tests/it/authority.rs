@@ -59,7 +59,7 @@ fn g2_nothing_that_a_revoked_agent_says_counts_from_when_the_revocation_has_retu
     // Although its pipeline would have it tried again.
     let stage = &place.json(&["runs", "show", "--last"])["stages"][0];
     assert_eq!((&stage["status"], &stage["attempts"]), (&"FAILED".into(), &1.into()), "{stage}");
-    assert_eq!(stage["reason"], "it says too much");
+    assert_eq!(stage["reason"], "its authority was taken away: it says too much");
     let gone = place.say(&["agent", "revoke", &agent, "--reason", "again"]);
     assert!(gone.code == 1 && gone.err.contains("EP0214"), "{gone:?}");
     let trail = place.ok(&["ledger", "show"]);
