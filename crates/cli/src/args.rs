@@ -1,6 +1,7 @@
 //! The words of the command line (interface.md 1).
 
 mod ledger;
+mod policy;
 mod runs;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use eparch_domain::{Digest, Name, Span, Tier};
 use eparch_governor::OperatorRole;
 
 pub(crate) use ledger::{Ledger, Query};
+pub(crate) use policy::{Explain, Policy, Scope, Which, Whom};
 pub(crate) use runs::{Answer, Approvals, ApprovalsArgs, ListRuns, OneRun, Runs, RunsArgs};
 
 /// Governs AI agents: runs pipelines of them confined, asks people where people decide, and keeps a record that nobody
@@ -105,6 +107,9 @@ pub(crate) enum Command {
     /// The audit trail
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Policies: check, explain, test, show
+    #[command(subcommand)]
+    Policy(Policy),
     /// Settings
     #[command(subcommand)]
     Config(Config),

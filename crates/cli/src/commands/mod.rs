@@ -11,6 +11,7 @@ pub(crate) mod links;
 mod operator;
 mod pipeline;
 mod plans;
+mod policy;
 mod run;
 mod runs;
 mod verify;
@@ -35,6 +36,7 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<u8, Failu
         Command::Approvals(asked) => block_on(approvals::carry_out(context, asked)),
         Command::Operator(command) => operator::carry_out(context, command),
         Command::Ledger(command) => ledger::carry_out(context, command),
+        Command::Policy(command) => policy::carry_out(context, command),
         Command::Config(command) => config::carry_out(context, &command),
         Command::Doctor => block_on(doctor::doctor(context)),
         Command::Completions { shell } => {
