@@ -2,6 +2,7 @@
 
 mod authority;
 mod ledger;
+mod policy;
 mod runs;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use eparch_governor::OperatorRole;
 
 pub(crate) use authority::{Agent, Token};
 pub(crate) use ledger::{Ledger, Query};
+pub(crate) use policy::{Explain, Policy, Scope, Which, Whom};
 pub(crate) use runs::{Answer, Approvals, ApprovalsArgs, ListRuns, OneRun, Runs, RunsArgs};
 
 /// Governs AI agents: runs pipelines of them confined, asks people where people decide, and keeps a record that nobody
@@ -113,6 +115,9 @@ pub(crate) enum Command {
     /// The audit trail
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Policies: check, explain, test, show
+    #[command(subcommand)]
+    Policy(Policy),
     /// Settings
     #[command(subcommand)]
     Config(Config),

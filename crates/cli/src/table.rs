@@ -30,6 +30,11 @@ impl Table {
         self.rows.push(cells.into_iter().map(cell).collect());
     }
 
+    /// Adds a line of its own above the rows that follow; no column is as wide as it for its sake.
+    pub(crate) fn heading(&mut self, shown: &str) {
+        self.rows.push(vec![Cell { width: 0, shown: shown.to_owned() }]);
+    }
+
     /// Prints it to standard output, two spaces between columns.
     pub(crate) fn print(&self) {
         crate::output::out(format_args!("{}", self.to_text()));

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod action;
 pub mod agent;
 pub mod causes;
 pub mod chaos;
@@ -12,6 +13,7 @@ pub mod id;
 pub mod keys;
 pub mod limits;
 pub mod name;
+pub mod operator_role;
 pub mod outcome;
 pub mod phase;
 pub mod redact;
@@ -22,6 +24,7 @@ pub mod tier;
 pub mod violation;
 mod wire;
 
+pub use action::Action;
 pub use agent::{Profile, Role};
 pub use causes::in_full;
 pub use chaos::ChaosCondition;
@@ -32,6 +35,7 @@ pub use harmless::{harmless, is_harmful};
 pub use hex::{hex, unhex};
 pub use id::{AgentId, GateId, LeaseId, RunId};
 pub use name::{BadName, Name};
+pub use operator_role::OperatorRole;
 pub use outcome::{AgentOutput, Artifact, ClarifiedPlan, ErrorBudget, PipelineContext, StageResult};
 pub use phase::{Grade, Phase};
 pub use span::Span;

@@ -216,6 +216,29 @@ pub const DRIVER_QUEUE: usize = 4_096;
 /// Entries in one commit: a batch that takes longer than a commit itself helps nobody (engines.md 7.1).
 pub const COMMIT_BATCH: usize = 512;
 
+/// Files of one folder of policies: one a team, and room.
+pub const POLICY_FILES: usize = 256;
+/// One file of policies: twenty thousand of the usual two hundred bytes.
+pub const POLICY_FILE_BYTES: usize = 4 << 20;
+/// One policy, its annotations included: people read it.
+pub const POLICY_BYTES: usize = 8 << 10;
+/// How deeply the brackets of a policy may nest: Cedar's parser overflows a stack of 2 MiB, which nothing can catch, from
+/// some hundred on.
+pub const POLICY_NESTING: usize = 32;
+/// Policies of one set: twice what performance.md measures. Cedar keeps about 12 KB of each.
+pub const POLICIES: usize = 20_000;
+/// The name of what a request is about: the longest path that Linux opens.
+pub const RESOURCE_BYTES: usize = 4 << 10;
+/// Parts of such a name; each is a group that a policy can name, and is looked up.
+pub const RESOURCE_PARTS: usize = 64;
+/// Facts about what a run has done that one decision is told. More than that is denied: what is not told must not pass as
+/// not done.
+pub const HISTORY_FACTS: usize = 256;
+/// One such fact: an action's name and as much of what it was done to as tells them apart.
+pub const HISTORY_FACT_BYTES: usize = 512;
+/// Cases of one file of policy tests.
+pub const POLICY_CASES: usize = 10_000;
+
 // ── places (R028–R030) ────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Where a state store is looked for when none is named (R028).

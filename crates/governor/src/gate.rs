@@ -1,6 +1,6 @@
 //! Gates: what waits for people. Bound to what was shown, answered once by each, never by whoever asked.
 
-use eparch_domain::{Digest, GateId, Name, Profile, RunId, StageStatus, Tier, limits};
+use eparch_domain::{Digest, GateId, Name, OperatorRole, Profile, RunId, StageStatus, Tier, limits};
 use eparch_pipeline::{GateWork, OnTimeout, StageIx, Work};
 
 use crate::agent;
@@ -8,7 +8,7 @@ use crate::decision::Refusal;
 use crate::event::{GateAnswer, GateDecision};
 use crate::fact::{Fact, GateOpened, GateOutcome, GatePurpose};
 use crate::governor::Turn;
-use crate::operator::{Key, Operator, OperatorRole, Separation};
+use crate::operator::{Key, Operator, Separation};
 use crate::run;
 use crate::scope;
 use crate::state::{Doing, Gate, Run, Vote};

@@ -32,13 +32,15 @@ mod written;
 pub use attempt_end::AttemptEnd;
 pub use decision::{Answer, Decision, Refusal};
 pub use effect::{AgentSpec, Effect, GivenFile};
+/// A word of the vocabulary, named here too because operators are told of here.
+pub use eparch_domain::OperatorRole;
 pub use event::{
     Check, Ended, Event, GateAnswer, GateDecision, Kept, Lineage, Measure, Outcome, RunRequest, Signal,
     SignedAnswer, Usage,
 };
 pub use fact::{Fact, GateOpened, GateOutcome, GatePurpose, RunSpawned};
 pub use governor::Governor;
-pub use operator::{Key, Operator, OperatorRole, Separation};
+pub use operator::{Key, Operator, Separation};
 pub use record::{RECORD_FORMAT, Record, RecordError};
 pub use revocation::{Bearer, Cause};
 pub use snapshot::{RestoreError, Snapshot};

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 // the document: text in, a tree with places
+pub mod document;
 mod scalar;
 mod source;
 mod syntax;

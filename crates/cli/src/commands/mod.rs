@@ -12,6 +12,7 @@ pub(crate) mod links;
 mod operator;
 mod pipeline;
 mod plans;
+mod policy;
 mod run;
 mod runs;
 mod verify;
@@ -38,6 +39,7 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<u8, Failu
         Command::Token(command) => authority::token(context, command),
         Command::Operator(command) => operator::carry_out(context, command),
         Command::Ledger(command) => ledger::carry_out(context, command),
+        Command::Policy(command) => policy::carry_out(context, command),
         Command::Config(command) => config::carry_out(context, &command),
         Command::Doctor => block_on(doctor::doctor(context)),
         Command::Completions { shell } => {

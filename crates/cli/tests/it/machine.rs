@@ -47,9 +47,9 @@ fn a_home_is_made_once_and_is_private() {
 #[test]
 fn r040_versions() {
     let place = Place::new();
-    assert_eq!(place.ok(&["version", "--core"]), "1.0\n");
+    assert_eq!(place.ok(&["version", "--core"]), "1.1\n");
     assert!(place.ok(&["version"]).starts_with("eparch "));
-    assert_eq!(place.json(&["version"])["core"], "1.0");
+    assert_eq!(place.json(&["version"])["core"], "1.1");
 }
 
 #[test]

@@ -15,5 +15,6 @@ mod holder;
 mod ledger;
 mod logs;
 mod machine;
+mod policy;
 mod runs;
 mod terminal;

@@ -1,0 +1,184 @@
+//! How long a decision takes, the request built from typed parts included, among 10 to 10,000 policies; plain Cedar beside
+//! it, whose request is built before it is measured. One JSON line per measurement.
+//!
+//! `cargo run --release -p eparch-policy --example decide`
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use eparch_domain::{Action, AgentId, Name, Phase, RunId, Tier};
+use eparch_policy::{
+    AgentSubject, Circumstances, Credential, Decision, Owner, PolicySet, PolicyText, Request, Resource,
+    ResourceKind, SCHEMA, Subject,
+};
+
+/// The binary's, so that what is measured is what runs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long each figure is measured, after a tenth of it for warming up.
+const FOR: Duration = Duration::from_millis(1_500);
+
+fn main() {
+    let defaults = PolicySet::defaults();
+    for (case, request) in [("allow", write_request("web/a.txt")), ("deny", command_request("prod-eu-1"))] {
+        assert_eq!(defaults.decide(&request).decision.as_str(), case);
+        report("decide", "defaults", defaults.rules().len(), case, &defaults, &request);
+    }
+    for many in [10, 100, 1_000, 10_000] {
+        let text = indexable(many);
+        let start = Instant::now();
+        let set = load(&text);
+        println!(r#"{{"what":"load","policies":{many},"ms":{}}}"#, start.elapsed().as_millis());
+        // The middle one of the teams: with a plan it may, without one it may not.
+        let path = format!("team-{}/a.txt", many / 2);
+        for (case, planned) in [("allow", true), ("deny", false)] {
+            let mut request = write_request(&path);
+            request.circumstances.planned = planned;
+            assert_eq!(set.decide(&request).decision.as_str(), case);
+            report("decide", "indexed", many, case, &set, &request);
+            plain(&text, many, case, &path, planned);
+        }
+        // Nothing in their scopes: the index cannot leave anything out.
+        let set = load(&unindexable(many));
+        let request = write_request("nobodys/a.txt");
+        assert_eq!(set.decide(&request).decision, Decision::Deny);
+        report("decide", "one bucket", many, "deny", &set, &request);
+    }
+}
+
+fn load(text: &str) -> PolicySet {
+    PolicySet::load(&[PolicyText { name: "bench.cedar", text }]).expect("generated policies are sound")
+}
+
+/// Two policies for everybody, and one a team, each about its own folder.
+fn indexable(many: usize) -> String {
+    let policy = |number: usize| {
+        format!(
+            "@id(\"p-{number}\") @reason(\"team\") permit (principal in Tier::\"T{}\", action == Action::\"write_file\", \
+             resource in Path::\"team-{number}\") when {{ context.phase == Phase::\"EXECUTE\" }};\n",
+            number % 2
+        )
+    };
+    let everybody = "@id(\"revoked\") @reason(\"revoked\") forbid (principal is Agent, action, resource) \
+         when { context.phase == Phase::\"REVOKED\" };\n\
+         @id(\"plan\") @reason(\"plan\") forbid (principal is Agent, action in Action::\"effect\", resource) \
+         unless { context.planned };\n";
+    (0..many - 2).map(policy).chain([everybody.to_owned()]).collect()
+}
+
+/// The same with everything said in conditions.
+fn unindexable(many: usize) -> String {
+    let policy = |number: usize| {
+        format!(
+            "@id(\"p-{number}\") @reason(\"team\") permit (principal, action, resource) when {{ principal in Tier::\"T1\" && \
+             action == Action::\"write_file\" && resource in Path::\"team-{number}\" }};\n"
+        )
+    };
+    (0..many).map(policy).collect()
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+fn request(action: Action, kind: ResourceKind, thing: &str) -> Request {
+    let owner = Owner::Run { project: name("web"), run: RunId::from_bits(1) };
+    Request {
+        subject: Subject::Agent(AgentSubject {
+            id: AgentId::from_bits(1),
+            tier: Tier::T1,
+            tenant: name("default"),
+            project: name("web"),
+            run: RunId::from_bits(1),
+            template: Some(name("default")),
+            seat: None,
+            credential: Credential::Valid,
+        }),
+        action,
+        resource: Resource::new(kind, thing, name("default"), owner).expect("a resource"),
+        circumstances: Circumstances { phase: Phase::Execute, planned: true, ..Circumstances::default() },
+    }
+}
+
+fn write_request(path: &str) -> Request {
+    request(Action::WriteFile, ResourceKind::Path, path)
+}
+
+fn command_request(host: &str) -> Request {
+    request(Action::ExecuteCommand, ResourceKind::Host, host)
+}
+
+fn report(what: &str, kind: &str, policies: usize, case: &str, set: &PolicySet, request: &Request) {
+    let candidates = set.decide(request).candidates;
+    let took = measured(|| {
+        black_box(set.decide(black_box(request)));
+    });
+    print(what, kind, policies, case, candidates, &took);
+}
+
+/// Cedar as it comes: all policies, the request and its entities made before.
+fn plain(text: &str, policies: usize, case: &str, path: &str, planned: bool) {
+    let set: cedar_policy::PolicySet = text.parse().expect("policies");
+    let schema = cedar_policy::Schema::from_cedarschema_str(SCHEMA).expect("a schema").0;
+    let folder = path.split('/').next().expect("a folder");
+    let entities = format!(
+        r#"[{{"uid":{{"type":"Agent","id":"a"}},"parents":[{{"type":"Tier","id":"T0"}},{{"type":"Tier","id":"T1"}}],
+             "attrs":{{"name":"a","level":1,"tier":{{"__entity":{{"type":"Tier","id":"T1"}}}},
+                      "tenant":{{"__entity":{{"type":"Tenant","id":"default"}}}}}}}},
+            {{"uid":{{"type":"Path","id":"{path}"}},"parents":[{{"type":"Path","id":"{folder}"}}],
+             "attrs":{{"name":"{path}","tenant":{{"__entity":{{"type":"Tenant","id":"default"}}}}}}}}]"#
+    );
+    let entities = cedar_policy::Entities::from_json_str(&entities, Some(&schema)).expect("entities");
+    let uid = |kind: &str, id: &str| format!("{kind}::\"{id}\"").parse().expect("a name");
+    let context =
+        format!(r#"{{"phase":{{"__entity":{{"type":"Phase","id":"EXECUTE"}}}},"planned":{planned}}}"#);
+    let context = cedar_policy::Context::from_json_str(&context, None).expect("a context");
+    let request = cedar_policy::Request::new(
+        uid("Agent", "a"),
+        uid("Action", "write_file"),
+        uid("Path", path),
+        context,
+        None,
+    )
+    .expect("a request");
+    let authorizer = cedar_policy::Authorizer::new();
+    let response = authorizer.is_authorized(&request, &set, &entities);
+    assert_eq!(response.decision() == cedar_policy::Decision::Allow, case == "allow");
+    let took = measured(|| {
+        black_box(authorizer.is_authorized(black_box(&request), &set, &entities));
+    });
+    print("plain", "indexed", policies, case, policies, &took);
+}
+
+/// How long each call took, in nanoseconds, sorted.
+fn measured(mut call: impl FnMut()) -> Vec<u128> {
+    let start = Instant::now();
+    while start.elapsed() < FOR / 10 {
+        call();
+    }
+    let mut took = Vec::new();
+    let start = Instant::now();
+    while start.elapsed() < FOR {
+        let begun = Instant::now();
+        call();
+        took.push(begun.elapsed().as_nanos());
+    }
+    took.sort_unstable();
+    took
+}
+
+fn print(what: &str, kind: &str, policies: usize, case: &str, candidates: usize, took: &[u128]) {
+    // Of every thousand, this many were at least as quick.
+    let at = |of_1000: usize| took[(took.len() - 1) * of_1000 / 1_000];
+    let us = |nanos: u128| {
+        let hundredths = nanos / 10;
+        format!("{}.{:02}", hundredths / 100, hundredths % 100)
+    };
+    println!(
+        r#"{{"what":"{what}","set":"{kind}","policies":{policies},"answer":"{case}","candidates":{candidates},"p50_us":{},"p99_us":{},"p999_us":{}}}"#,
+        us(at(500)),
+        us(at(990)),
+        us(at(999))
+    );
+}

@@ -1,0 +1,129 @@
+//! What the answer is, and why.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+use crate::rule::Change;
+
+/// The answer to a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// What the answer is.
+    pub decision: Decision,
+    /// Why, as a code that stays the same: a policy's `@reason`, or one of [`reasons`].
+    #[serde(rename = "reason_code", serialize_with = "as_text")]
+    pub reason: Arc<str>,
+    /// The policies that decided, in order.
+    #[serde(serialize_with = "as_texts")]
+    pub policies: Vec<Arc<str>>,
+    /// Whether asking for the same again later can have another answer.
+    pub retryable: bool,
+    /// What would unlock it, for people, where a policy says so. [`crate::PolicySet::unlock`] looks for more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unlock: Option<String>,
+    /// What has to be changed about it, when the decision is [`Decision::Modify`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+    /// How many policies were looked at.
+    pub candidates: usize,
+    /// What policies that are only watched would have said.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shadowed: Vec<Shadowed>,
+}
+
+/// What the answer is. The order is that of precedence: the greatest wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// It may be done.
+    Allow,
+    /// It may be done in another way ([`Verdict::changes`]).
+    Modify,
+    /// Somebody is to be asked first.
+    Ask,
+    /// It may not be done.
+    Deny,
+}
+
+impl Decision {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Decision::Allow => "allow",
+            Decision::Modify => "modify",
+            Decision::Ask => "ask",
+            Decision::Deny => "deny",
+        }
+    }
+
+    /// The decision with this name.
+    pub fn named(name: &str) -> Option<Decision> {
+        [Decision::Allow, Decision::Modify, Decision::Ask, Decision::Deny]
+            .into_iter()
+            .find(|decision| decision.as_str() == name)
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a policy that is only watched (`@shadow`) would have said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Shadowed {
+    /// The policy.
+    #[serde(serialize_with = "as_text")]
+    pub policy: Arc<str>,
+    /// What it would have said. One that cannot be evaluated would have denied.
+    pub decision: Decision,
+    /// Its reason, or `evaluation_error`.
+    #[serde(rename = "reason_code", serialize_with = "as_text")]
+    pub reason: Arc<str>,
+}
+
+fn as_text<S: Serializer>(text: &Arc<str>, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_str(text)
+}
+
+fn as_texts<S: Serializer>(texts: &[Arc<str>], out: S) -> Result<S::Ok, S::Error> {
+    out.collect_seq(texts.iter().map(|text| &**text))
+}
+
+/// Reasons that come from no policy. A policy cannot have one of them.
+pub mod reasons {
+    /// Nobody that is known asks.
+    pub const ANONYMOUS: &str = "anonymous";
+    /// The token's time is over.
+    pub const CREDENTIAL_EXPIRED: &str = "credential_expired";
+    /// The token was taken away.
+    pub const CREDENTIAL_REVOKED: &str = "credential_revoked";
+    /// It is another tenant's, or does not exist: which of them is not told (G9).
+    pub const OTHER_TENANT: &str = "other_tenant";
+    /// The action cannot be done to such a thing.
+    pub const WRONG_RESOURCE: &str = "wrong_resource";
+    /// An agent asks for something to be done to itself: nobody changes their own standing (G5).
+    pub const ABOUT_ITSELF: &str = "about_itself";
+    /// The run has done more than can be told to a policy.
+    pub const HISTORY_OVERFLOW: &str = "history_overflow";
+    /// No policy permits it (G4).
+    pub const NO_POLICY_ALLOWS: &str = "no_policy_allows";
+    /// A policy that may matter cannot be evaluated.
+    pub const EVALUATION_ERROR: &str = "evaluation_error";
+
+    /// All of them.
+    pub const ALL: [&str; 9] = [
+        ANONYMOUS,
+        CREDENTIAL_EXPIRED,
+        CREDENTIAL_REVOKED,
+        OTHER_TENANT,
+        WRONG_RESOURCE,
+        ABOUT_ITSELF,
+        HISTORY_OVERFLOW,
+        NO_POLICY_ALLOWS,
+        EVALUATION_ERROR,
+    ];
+}

@@ -1,0 +1,214 @@
+//! Policies that are read, and policies that are refused.
+
+use eparch_domain::limits;
+use eparch_policy::{DEFAULTS, PolicySet, PolicyText, codes};
+use proptest::prelude::*;
+
+use crate::common::load;
+use crate::model::{Cell, USUAL, Where, Who};
+
+/// Everything that is wrong with a text, one line each.
+fn problems(text: &str) -> Vec<String> {
+    load(text).expect_err("refused").iter().map(ToString::to_string).collect()
+}
+
+fn only_problem(text: &str) -> String {
+    let mut all = problems(text);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    all.remove(0)
+}
+
+const GOOD: &str = "@id(\"a\")\n@reason(\"r\")\npermit (principal, action, resource);\n";
+
+#[test]
+fn the_policies_that_ship_are_without_fault() {
+    if let Err(problems) = PolicySet::load(&DEFAULTS) {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        panic!("{}", lines.join("\n"));
+    }
+}
+
+#[test]
+fn g4_no_policy_at_all_is_refused() {
+    let nothing =
+        "test.cedar:1:1: error[EP0807]: there is no policy at all, so nothing could ever be allowed";
+    for text in ["", "  \n", "// permit (principal, action, resource);\n"] {
+        assert!(only_problem(text).starts_with(nothing), "{text:?}");
+    }
+    assert_eq!(PolicySet::load(&[]).expect_err("refused")[0].code, codes::NO_POLICIES);
+}
+
+#[test]
+fn g4_one_fault_refuses_the_whole_set() {
+    assert!(load(GOOD).is_ok());
+    assert!(load(&format!("{GOOD}@id(\"b\") @reason(\"r\") forbid (principal, action);")).is_err());
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_its_place() {
+    let text = "\
+@id(\"a\")
+permit (principal, action, resource);
+
+// A remark; with a semicolon.
+@id(\"a\") @reason(\"Not A Code\") @foo(\"x\")
+permit (principal, action == Action::\"read_fil\", resource);
+@id(\"c\") @reason(\"r\")
+permit (principal, action == Action::\"read_file\", resource) when { resource.size > 3 };
+@id(\"d\") @reason(\"r\") @verdict(\"ask\")
+forbid (principal, action, resource);
+@id(\"e\") @reason(\"r\") @verdict(\"modify\")
+permit (principal, action, resource) when { };
+@id(\"f\") @reason(\"r\")
+permit (principal, action, resource) when { context.planned }
+";
+    insta::assert_snapshot!(problems(text).join("\n"));
+}
+
+#[test]
+fn annotations_are_what_they_can_be() {
+    let policy = |annotations: &str| format!("{annotations}\npermit (principal, action, resource);");
+    let told = |annotations: &str| only_problem(&policy(annotations));
+    assert!(told("@reason(\"r\")").contains("test.cedar:1:1: error[EP0803]: the policy has no @id"));
+    assert!(told("@id(\"a\")").contains("EP0803]: the policy has no @reason"));
+    assert!(told("@id(\"A b\") @reason(\"r\")").contains("1:1: error[EP0805]: \"A b\" cannot be an @id"));
+    assert!(told("@id(\"a\") @reason(\"other_tenant\")").contains("1:10: error[EP0805]"));
+    assert!(told("@id(\"a\") @reason(\"r\") @verdict(\"maybe\")").contains("\"maybe\" is no @verdict"));
+    assert!(told("@id(\"a\") @reason(\"r\") @verdict(\"modify\")").contains("and not what to change"));
+    assert!(
+        told("@id(\"a\") @reason(\"r\") @verdict(\"modify\") @change(\"x\")").contains("\"x\" is no @change")
+    );
+    assert!(told("@id(\"a\") @reason(\"r\") @change(\"wrap\")").contains("@change goes with"));
+    assert!(told("@id(\"a\") @reason(\"r\") @shadow(\"yes\")").contains("@shadow takes no value"));
+    assert!(told("@id(\"a\") @reason(\"r\") @retryable").contains("@retryable belongs to a forbid"));
+    assert!(told("@id(\"a\") @reason(\"r\") @unlock(\" \")").contains("@unlock is not a line of text"));
+    assert!(told("@id(\"a\") @reason(\"r\") @severity(\"high\")").contains("1:23: error[EP0804]"));
+    for good in
+        ["@shadow", "@unlock(\"ask bob\")", "@verdict(\"ask\")", "@verdict(\"modify\") @change(\"wrap\")"]
+    {
+        assert!(load(&policy(&format!("@id(\"a\") @reason(\"r\") {good}"))).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn an_id_is_used_once_in_all_files() {
+    let files = [PolicyText { name: "one.cedar", text: GOOD }, PolicyText { name: "two.cedar", text: GOOD }];
+    let problems = PolicySet::load(&files).expect_err("refused");
+    assert_eq!(
+        problems[0].to_string(),
+        "two.cedar:1:1: error[EP0806]: the id \"a\" is used twice (its first use is one.cedar:1)"
+    );
+}
+
+#[test]
+fn what_can_never_apply_is_refused() {
+    let text = "@id(\"a\") @reason(\"r\") forbid (principal in Tier::\"T1\", action == Action::\"read_file\", resource is Host);";
+    assert!(problems(text)[0].contains("EP080"), "{:?}", problems(text));
+    let never = "@id(\"a\") @reason(\"r\") forbid (principal, action, resource) when { false };";
+    assert!(only_problem(never).contains("error[EP0809]"), "{:?}", problems(never));
+    let misspelt = "@id(\"a\") @reason(\"r\") forbid (principal in Tier::\"T5\", action, resource);";
+    assert!(problems(misspelt)[0].contains("T5"), "{:?}", problems(misspelt));
+}
+
+#[test]
+fn templates_are_no_policies() {
+    let text = "@id(\"a\") @reason(\"r\") permit (principal == ?principal, action, resource);";
+    assert!(only_problem(text).contains("error[EP0801]"));
+}
+
+#[test]
+fn sizes_are_bounded() {
+    let long = format!(
+        "@id(\"a\") @reason(\"r\") permit (principal, action, resource) when {{ \"{}\" == \"\" }};",
+        "x".repeat(limits::POLICY_BYTES)
+    );
+    assert!(only_problem(&long).contains("error[EP0808]: the policy has"));
+    let file = "/".repeat(limits::POLICY_FILE_BYTES + 1);
+    assert!(only_problem(&file).contains("error[EP0808]: the file has"));
+    let files = vec![PolicyText { name: "f", text: GOOD }; limits::POLICY_FILES + 1];
+    assert!(PolicySet::load(&files).expect_err("refused")[0].message.contains("files of policies"));
+    let deep = format!(
+        "@id(\"a\") @reason(\"r\") permit (principal, action, resource) when {{ {}true{} }};",
+        "(".repeat(40),
+        ")".repeat(40)
+    );
+    assert!(
+        only_problem(&deep).contains("test.cedar:1:98: error[EP0808]: brackets nest more than 32 deep"),
+        "{}",
+        only_problem(&deep)
+    );
+    let many: String = (0..300).map(|number| format!("permit (principal, action, {number});")).collect();
+    assert_eq!(problems(&many).len(), 200);
+}
+
+#[test]
+fn the_deepest_conditions_overflow_no_stack() {
+    let thread = std::thread::Builder::new().stack_size(2 << 20);
+    let deep = thread.spawn(|| {
+        let nests = [
+            ("(", "true", ")"),
+            ("!", "true", ""),
+            ("[", "1", "]"),
+            ("{a:", "1", "}"),
+            ("true && ", "true", ""),
+            ("1 + ", "1 == 2", ""),
+            ("if true then true else ", "true", ""),
+            ("-", "1 == 1", ""),
+            ("principal.a", "", ".a"),
+            ("!(", "true", ")"),
+            ("[1].contains(", "1", ")"),
+            ("(if ", "true", " then true else true)"),
+        ];
+        for (open, middle, close) in nests {
+            let fits = (limits::POLICY_BYTES - 100) / (open.len() + close.len());
+            // As long as a policy can be, and as deep as its brackets can.
+            for times in [fits, limits::POLICY_NESTING - 1] {
+                let body = format!("{}{middle}{}", open.repeat(times), close.repeat(times));
+                let text = format!(
+                    "@id(\"a\") @reason(\"r\") permit (principal, action, resource) when {{ {body} }};"
+                );
+                // Whether it is refused or not: it ends, and so does asking what was loaded.
+                if let Ok(set) = load(&text) {
+                    set.decide(&crate::matrix::request(&Cell {
+                        who: Who::Tier(1),
+                        action: "read_file",
+                        place: Where::Own,
+                        phase: "EXECUTE",
+                        around: USUAL,
+                    }));
+                }
+            }
+        }
+    });
+    deep.expect("a thread").join().expect("nothing overflows");
+}
+
+#[test]
+fn the_digest_is_of_names_and_texts_in_any_order() {
+    let (one, two) = (
+        PolicyText { name: "a", text: GOOD },
+        PolicyText { name: "b", text: "@id(\"b\") @reason(\"r\") forbid (principal, action, resource);" },
+    );
+    let digest = |files: &[PolicyText<'_>]| PolicySet::load(files).expect("sound").digest();
+    assert_eq!(digest(&[one, two]), digest(&[two, one]));
+    assert_ne!(digest(&[one, two]), digest(&[one]));
+    assert_ne!(digest(&[one]), digest(&[PolicyText { name: "c", ..one }]));
+}
+
+proptest! {
+    #[test]
+    fn f11_arbitrary_text_never_panics(text in "(?s).{0,200}") {
+        let _ = load(&text);
+    }
+
+    #[test]
+    fn f11_text_that_looks_like_policies_never_panics(
+        words in prop::collection::vec(prop::sample::select(vec![
+            "@id(\"a\")", "@reason(\"r\")", "@verdict(\"ask\")", "@shadow", "permit", "forbid", "(", ")", ",",
+            "principal", "action", "resource", "in", "is", "==", "Tier::\"T1\"", "Action::\"read_file\"", "Path",
+            "when", "unless", "{", "}", ";", "context.phase", "&&", "\"", "//", "\n", "1", "?principal", "[", "]",
+        ]), 0..40),
+    ) {
+        let _ = load(&words.join(" "));
+    }
+}

@@ -1,0 +1,11 @@
+//! Policies as whoever asks them meets them.
+
+mod common;
+mod dice;
+mod differential;
+mod generated;
+mod load;
+mod matrix;
+mod model;
+mod mutants;
+mod plain;
