@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("eparch-pipeline", &["eparch-domain"]),
     ("eparch-governor", &["eparch-domain", "eparch-pipeline"]),
     ("eparch-ledger", &["eparch-domain", "eparch-pipeline", "eparch-governor"]),
+    ("eparch-vault", &["eparch-domain"]),
     ("eparch-sandbox", &["eparch-domain"]),
     (
         "eparch-daemon",
@@ -78,6 +79,7 @@ const IMPURE_LIBRARIES: &[&str] = &[
 /// Libraries that only these crates may name, because only they know what it is about.
 const KNOWN_ONLY_TO: &[(&str, &[&str])] = &[
     ("rusqlite", &["eparch-ledger"]),
+    ("chacha20poly1305", &["eparch-vault"]),
     ("landlock", &["eparch-sandbox"]),
     ("seccompiler", &["eparch-sandbox"]),
     ("caps", &["eparch-sandbox"]),

@@ -1,0 +1,478 @@
+//! What the embedded vault keeps, and its rules. Nothing here reads a clock, a disk or dice.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use eparch_domain::{AgentId, Digest, Moment, RunId, Span, Tier, Timestamp, limits};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Ending, VaultError};
+use crate::path::SecretPath;
+use crate::policy::{self, Capability};
+use crate::secret::{Fields, Secret, Token};
+use crate::vault::{
+    Accessor, ChildGrant, READING, Reader, RunGrant, SecretVersion, TokenStatus, WRAPPING, check_fields,
+    check_own, check_ttl, check_wrap_ttl,
+};
+
+/// Everything, as it is sealed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct State {
+    /// The latest moment at which it was written.
+    seen: Moment,
+    tokens: BTreeMap<Accessor, Row>,
+    secrets: BTreeMap<SecretPath, Arc<Versions>>,
+    wraps: BTreeMap<Digest, Wrap>,
+    /// Tokens that are over, the oldest first.
+    ended: VecDeque<Ended>,
+    /// How far the clock is behind what was seen before the store was opened.
+    #[serde(skip)]
+    behind: Option<Span>,
+}
+
+/// A token that is alive.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    /// Of the token; the token itself is kept nowhere. With 256 random bits, nobody finds it by trying.
+    hash: Digest,
+    run: RunId,
+    agent: Option<AgentId>,
+    tier: Tier,
+    parent: Option<Accessor>,
+    ends: Moment,
+    /// Past this it is not renewed.
+    last: Option<Moment>,
+    renewals: u32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ended {
+    accessor: Accessor,
+    hash: Digest,
+    how: Ending,
+}
+
+/// A secret's versions that are kept, the oldest first.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Versions {
+    newest: u32,
+    kept: VecDeque<Arc<Kept>>,
+}
+
+/// What is sealed of one version: the only place where a secret is written out.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Kept {
+    #[serde(with = "exposed")]
+    fields: Fields,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wrap {
+    version: u32,
+    content: Arc<Kept>,
+    ends: Moment,
+}
+
+/// What a caller brings because it is random: a new token and what it is called.
+pub(super) struct Fresh {
+    pub(super) token: Token,
+    pub(super) accessor: Accessor,
+}
+
+impl State {
+    /// Takes the state as it was written, at a moment after. When the clock is before what was seen, nobody can say which
+    /// tokens are over: none gives any authority until the clock has caught up, or somebody vouches for it.
+    pub(super) fn reopened(mut self, now: Moment) -> State {
+        let behind = |seen: u64, now: u64| {
+            Some(seen.saturating_sub(now)).filter(|gap| *gap > 0).map(Span::from_millis)
+        };
+        let wall = (self.seen.wall.millis().saturating_sub(now.wall.millis())).max(0).unsigned_abs();
+        let skew = limits::CLOCK_SKEW.millis();
+        self.behind = behind(wall, skew).map(|_| Span::from_millis(wall)).or_else(|| {
+            // Ledger time never runs backwards: one that did is of another home, or of an older copy of this one.
+            behind(self.seen.ledger.millis(), now.ledger.millis())
+        });
+        self
+    }
+
+    /// Takes the state as it was written by this process; what the process knows of the clock stays.
+    pub(super) fn in_place_of(mut self, other: &State) -> State {
+        self.behind = other.behind;
+        self
+    }
+
+    /// Takes note of the time: what is over by now stays over, whatever the clock does next.
+    pub(super) fn observe(&mut self, now: Moment) {
+        if let Some(behind) = self.behind {
+            // Only the clock itself can show that it is right again: it passes what was seen.
+            if now.wall >= self.seen.wall && now.ledger >= self.seen.ledger {
+                self.behind = None;
+            } else {
+                let wall = self.seen.wall.millis().saturating_sub(now.wall.millis()).max(0).unsigned_abs();
+                self.behind = Some(if wall == 0 { behind } else { Span::from_millis(wall) });
+                return;
+            }
+        }
+        let over: Vec<Accessor> = self
+            .tokens
+            .iter()
+            .filter(|(_, row)| is_over(row.ends, now))
+            .map(|(accessor, _)| accessor.clone())
+            .collect();
+        for accessor in over {
+            self.end(&accessor, Ending::Expired);
+        }
+        self.wraps.retain(|_, wrap| !is_over(wrap.ends, now));
+    }
+
+    /// Notes when it is written.
+    pub(super) fn written(&mut self, now: Moment) {
+        // The wall clock may have been set back by somebody while the store was open: what counts is what it says now.
+        if self.behind.is_none() {
+            self.seen = now;
+        }
+    }
+
+    /// Takes the clock as it is. Nobody can say which tokens are over, so all are.
+    pub(super) fn accept_clock(&mut self, now: Moment) {
+        if self.behind.take().is_some() {
+            let all: Vec<Accessor> = self.tokens.keys().cloned().collect();
+            for accessor in all {
+                self.end(&accessor, Ending::Expired);
+            }
+            self.wraps.clear();
+            self.seen = now;
+        }
+    }
+
+    /// How far the clock is behind, when it is.
+    pub(super) fn behind(&self) -> Option<Span> {
+        self.behind
+    }
+
+    pub(super) fn issue_run(
+        &mut self,
+        grant: RunGrant,
+        fresh: &Fresh,
+        now: Moment,
+    ) -> Result<TokenStatus, VaultError> {
+        self.trust_clock()?;
+        check_ttl(grant.ttl)?;
+        let (run, tier) = (grant.run, grant.tier);
+        let ends = later(now, grant.ttl);
+        self.add(
+            fresh,
+            Row {
+                hash: hash(&fresh.token),
+                run,
+                agent: None,
+                tier,
+                parent: None,
+                ends,
+                last: None,
+                renewals: 0,
+            },
+        )?;
+        self.lookup(&fresh.accessor, now)
+    }
+
+    pub(super) fn issue_child(
+        &mut self,
+        parent: &Token,
+        grant: ChildGrant,
+        fresh: &Fresh,
+        now: Moment,
+    ) -> Result<TokenStatus, VaultError> {
+        self.trust_clock()?;
+        check_ttl(grant.ttl)?;
+        let (accessor, row) = self.alive(parent)?;
+        let (accessor, run, most, ends) = (accessor.clone(), row.run, row.tier, row.ends);
+        if row.agent.is_some() {
+            return Err(VaultError::Denied { doing: "issue a token" });
+        }
+        if grant.tier > most {
+            return Err(VaultError::Wider { asked: grant.tier, most });
+        }
+        within(grant.ttl, left(ends, now))?;
+        let row = Row {
+            hash: hash(&fresh.token),
+            run,
+            agent: Some(grant.agent),
+            tier: grant.tier,
+            parent: Some(accessor),
+            ends: later(now, grant.ttl),
+            last: Some(later(now, limits::LEASE_TTL)),
+            renewals: 0,
+        };
+        self.add(fresh, row)?;
+        self.lookup(&fresh.accessor, now)
+    }
+
+    pub(super) fn lookup(&self, accessor: &Accessor, now: Moment) -> Result<TokenStatus, VaultError> {
+        self.trust_clock()?;
+        let row = self.row(accessor)?;
+        Ok(status(accessor, row, now))
+    }
+
+    pub(super) fn renew(
+        &mut self,
+        accessor: &Accessor,
+        ttl: Span,
+        now: Moment,
+    ) -> Result<TokenStatus, VaultError> {
+        self.trust_clock()?;
+        check_ttl(ttl)?;
+        let row = self.row(accessor)?;
+        if let Some(parent) = &row.parent {
+            within(ttl, left(self.row(parent)?.ends, now))?;
+        }
+        let row = self.tokens.get_mut(accessor).expect("it was just found");
+        let asked = later(now, ttl);
+        row.ends = row.last.map_or(asked, |last| earlier(asked, last));
+        row.renewals = row.renewals.saturating_add(1);
+        self.lookup(accessor, now)
+    }
+
+    /// Ends a token and its children. This needs no clock that can be trusted: it takes authority and gives none.
+    pub(super) fn revoke(&mut self, accessor: &Accessor) {
+        self.end(accessor, Ending::Revoked);
+    }
+
+    pub(super) fn find(&self, run: Option<RunId>, now: Moment) -> Vec<TokenStatus> {
+        let wanted = |(_, row): &(&Accessor, &Row)| run.is_none_or(|run| row.run == run);
+        self.tokens.iter().filter(wanted).map(|(accessor, row)| status(accessor, row, now)).collect()
+    }
+
+    pub(super) fn read(
+        &self,
+        reader: Reader<'_>,
+        path: &SecretPath,
+        version: Option<u32>,
+    ) -> Result<SecretVersion, VaultError> {
+        match reader {
+            Reader::Daemon => {}
+            Reader::Token(token) => {
+                let wrap = self.may_read(token, path, READING)?;
+                if wrap.is_some_and(|wrap| wrap.least.is_some()) {
+                    return Err(VaultError::Denied { doing: READING });
+                }
+            }
+        }
+        let (version, kept) = self.version(path, version)?;
+        Ok(SecretVersion { version, fields: kept.fields.clone() })
+    }
+
+    pub(super) fn write(
+        &mut self,
+        path: &SecretPath,
+        fields: Fields,
+        expected: Option<u32>,
+    ) -> Result<u32, VaultError> {
+        check_fields(&fields)?;
+        let found = self.secrets.get(path);
+        if let Some(expected) =
+            expected.filter(|expected| *expected != found.map_or(0, |versions| versions.newest))
+        {
+            return Err(VaultError::Changed { expected });
+        }
+        if found.is_none() && self.secrets.len() >= limits::VAULT_SECRETS {
+            return Err(VaultError::TooMuch { what: "secrets", most: limits::VAULT_SECRETS });
+        }
+        let versions = Arc::make_mut(self.secrets.entry(path.clone()).or_default());
+        let Some(newest) = versions.newest.checked_add(1) else {
+            return Err(VaultError::TooMuch { what: "versions of a secret", most: usize::MAX });
+        };
+        versions.newest = newest;
+        versions.kept.push_back(Arc::new(Kept { fields }));
+        if versions.kept.len() > limits::VAULT_SECRET_VERSIONS {
+            versions.kept.pop_front();
+        }
+        Ok(newest)
+    }
+
+    pub(super) fn delete(&mut self, path: &SecretPath) {
+        self.secrets.remove(path);
+    }
+
+    pub(super) fn list(&self, below: Option<&SecretPath>) -> Result<Vec<String>, VaultError> {
+        let prefix = below.map_or(String::new(), |path| format!("{path}/"));
+        let mut names: Vec<String> = Vec::new();
+        for path in self.secrets.keys() {
+            let Some(rest) = path.as_str().strip_prefix(&prefix) else { continue };
+            let name = rest.find('/').map_or(rest, |end| &rest[..=end]);
+            names.push(name.to_owned());
+        }
+        names.sort_unstable();
+        names.dedup();
+        if names.is_empty() && below.is_some() {
+            return Err(VaultError::NotFound { what: "folder" });
+        }
+        Ok(names)
+    }
+
+    pub(super) fn wrap(
+        &mut self,
+        reader: &Token,
+        path: &SecretPath,
+        ttl: Span,
+        wrapping: &Token,
+        now: Moment,
+    ) -> Result<(), VaultError> {
+        check_wrap_ttl(ttl)?;
+        let bounds = self.may_read(reader, path, WRAPPING)?.unwrap_or_default();
+        if bounds.least.is_some_and(|least| ttl < least) || bounds.most.is_some_and(|most| ttl > most) {
+            return Err(VaultError::Denied { doing: WRAPPING });
+        }
+        if self.wraps.len() >= limits::VAULT_WRAPS {
+            return Err(VaultError::TooMuch { what: "wrapped secrets", most: limits::VAULT_WRAPS });
+        }
+        let (version, content) = self.version(path, None)?;
+        let wrap = Wrap { version, content: content.clone(), ends: later(now, ttl) };
+        self.wraps.insert(hash(wrapping), wrap);
+        Ok(())
+    }
+
+    pub(super) fn unwrap(&mut self, wrapping: &Token) -> Result<SecretVersion, VaultError> {
+        self.trust_clock()?;
+        match self.wraps.remove(&hash(wrapping)) {
+            Some(wrap) => Ok(SecretVersion { version: wrap.version, fields: wrap.content.fields.clone() }),
+            None => Err(VaultError::Ended { how: Ending::Used }),
+        }
+    }
+
+    /// Whether the policy of a token lets it read there, and how that is to be wrapped.
+    fn may_read(
+        &self,
+        token: &Token,
+        path: &SecretPath,
+        doing: &'static str,
+    ) -> Result<Option<policy::WrapBounds>, VaultError> {
+        self.trust_clock()?;
+        let (_, row) = self.alive(token)?;
+        let name = policy_of(row);
+        let found = policy::shipped(&name)
+            .and_then(|policy| policy::capabilities(&[policy], &format!("secret/data/{path}")))
+            .filter(|found| found.capabilities.contains(&Capability::Read));
+        let Some(found) = found else { return Err(VaultError::Denied { doing }) };
+        check_own(path, row.agent).map_err(|_| VaultError::Denied { doing })?;
+        Ok(found.wrap)
+    }
+
+    fn version(&self, path: &SecretPath, version: Option<u32>) -> Result<(u32, &Arc<Kept>), VaultError> {
+        let versions = self.secrets.get(path).ok_or(VaultError::NotFound { what: "secret" })?;
+        let wanted = version.unwrap_or(versions.newest);
+        let back = versions.newest.checked_sub(wanted).and_then(|back| usize::try_from(back).ok());
+        let kept = back.and_then(|back| versions.kept.iter().rev().nth(back));
+        kept.map(|kept| (wanted, kept)).ok_or(VaultError::NotFound { what: "version of the secret" })
+    }
+
+    fn add(&mut self, fresh: &Fresh, row: Row) -> Result<(), VaultError> {
+        if self.tokens.len() >= limits::VAULT_TOKENS {
+            return Err(VaultError::TooMuch { what: "tokens", most: limits::VAULT_TOKENS });
+        }
+        self.tokens.insert(fresh.accessor.clone(), row);
+        Ok(())
+    }
+
+    /// Ends a token and its children; one that is over already stays as it is.
+    fn end(&mut self, accessor: &Accessor, how: Ending) {
+        let Some(row) = self.tokens.remove(accessor) else { return };
+        self.ended.push_back(Ended { accessor: accessor.clone(), hash: row.hash, how });
+        if self.ended.len() > limits::VAULT_REMEMBERED {
+            self.ended.pop_front();
+        }
+        let is_child = |(_, row): &(&Accessor, &Row)| row.parent.as_ref() == Some(accessor);
+        let children: Vec<Accessor> =
+            self.tokens.iter().filter(is_child).map(|(accessor, _)| accessor.clone()).collect();
+        for child in children {
+            self.end(&child, how);
+        }
+    }
+
+    fn row(&self, accessor: &Accessor) -> Result<&Row, VaultError> {
+        self.tokens.get(accessor).ok_or_else(|| {
+            let ended = self.ended.iter().rev().find(|ended| ended.accessor == *accessor);
+            VaultError::Ended { how: ended.map_or(Ending::Unknown, |ended| ended.how) }
+        })
+    }
+
+    fn alive(&self, token: &Token) -> Result<(&Accessor, &Row), VaultError> {
+        let hash = hash(token);
+        self.tokens.iter().find(|(_, row)| row.hash == hash).ok_or_else(|| {
+            let ended = self.ended.iter().rev().find(|ended| ended.hash == hash);
+            VaultError::Ended { how: ended.map_or(Ending::Unknown, |ended| ended.how) }
+        })
+    }
+
+    fn trust_clock(&self) -> Result<(), VaultError> {
+        match self.behind {
+            Some(by) => Err(VaultError::ClockBehind { by }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn status(accessor: &Accessor, row: &Row, now: Moment) -> TokenStatus {
+    TokenStatus {
+        accessor: accessor.clone(),
+        run: row.run,
+        agent: row.agent,
+        tier: row.tier,
+        policies: vec![policy_of(row)],
+        ttl: left(row.ends, now),
+        renewals: row.renewals,
+    }
+}
+
+/// A run's token has the one policy, an agent's that of its tier.
+fn policy_of(row: &Row) -> String {
+    if row.agent.is_some() { policy::tier_policy(row.tier) } else { policy::PIPELINE_AGENT.to_owned() }
+}
+
+pub(super) fn hash(token: &Token) -> Digest {
+    Digest::of(token.expose().as_bytes())
+}
+
+fn within(asked: Span, left: Span) -> Result<(), VaultError> {
+    if asked > left { Err(VaultError::OutlivesParent { asked, left }) } else { Ok(()) }
+}
+
+fn later(now: Moment, span: Span) -> Moment {
+    let wall = now.wall.millis().saturating_add(i64::try_from(span.millis()).unwrap_or(i64::MAX));
+    Moment { ledger: now.ledger.after(span), wall: Timestamp::from_millis(wall) }
+}
+
+fn earlier(a: Moment, b: Moment) -> Moment {
+    Moment { ledger: a.ledger.min(b.ledger), wall: a.wall.min(b.wall) }
+}
+
+/// An end has come when either time says so: the one that runs while the machine works, or the one that goes on while it
+/// sleeps.
+fn is_over(ends: Moment, now: Moment) -> bool {
+    now.ledger >= ends.ledger || now.wall >= ends.wall
+}
+
+fn left(ends: Moment, now: Moment) -> Span {
+    let wall = ends.wall.millis().saturating_sub(now.wall.millis()).max(0).unsigned_abs();
+    ends.ledger.since(now.ledger).min(Span::from_millis(wall))
+}
+
+/// Writes secrets out, for the sealed file alone.
+mod exposed {
+    use super::{BTreeMap, Fields, Secret};
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(fields: &Fields, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_map(fields.iter().map(|(name, text)| (name, text.expose())))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Fields, D::Error> {
+        BTreeMap::<String, Secret>::deserialize(input)
+    }
+}

@@ -1,0 +1,6 @@
+//! The vault through its boundary: one suite of promises for both homes, and what is special to each.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is the failure message")]
+
+mod contract;
+mod home;
