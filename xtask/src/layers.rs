@@ -80,6 +80,8 @@ const IMPURE_LIBRARIES: &[&str] = &[
 const KNOWN_ONLY_TO: &[(&str, &[&str])] = &[
     ("rusqlite", &["eparch-ledger"]),
     ("chacha20poly1305", &["eparch-vault"]),
+    ("rustls", &["eparch-vault"]),
+    ("tokio-rustls", &["eparch-vault"]),
     ("landlock", &["eparch-sandbox"]),
     ("seccompiler", &["eparch-sandbox"]),
     ("caps", &["eparch-sandbox"]),

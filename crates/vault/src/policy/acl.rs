@@ -93,6 +93,11 @@ impl Policy {
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
+
+    /// What it alone allows at a path, in order; nothing where it denies or says nothing.
+    pub fn capabilities(&self, path: &str) -> Vec<Capability> {
+        capabilities(&[self], path).map_or(Vec::new(), |found| found.capabilities)
+    }
 }
 
 /// What counts for one path.

@@ -2,5 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is the failure message")]
 
+mod bao;
 mod contract;
 mod home;
+mod real;
+mod server;

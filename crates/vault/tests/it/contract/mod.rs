@@ -12,7 +12,9 @@ mod revocation;
 mod runs;
 mod wrapping;
 
-use crate::home::Promise;
+use std::sync::Arc;
+
+use crate::home::{Home, Promise};
 
 /// Writes down promises under the name of their file: a table for servers, and a test each for the embedded vault.
 macro_rules! promises {
@@ -45,6 +47,20 @@ pub(crate) const FAMILIES: &[(&str, &[(&str, Promise)])] = &[
     ("policies", policies::ALL),
     ("wrapping", wrapping::ALL),
 ];
+
+/// Plays all promises of a family against one home, in a `LocalSet`, and names each that is broken.
+pub(crate) async fn hold(home: Arc<Home>, family: &str) {
+    let (_, promises) = FAMILIES.iter().find(|(name, _)| *name == family).unwrap();
+    let mut broken = Vec::new();
+    for (name, promise) in *promises {
+        let home = Arc::clone(&home);
+        // A task of its own, so that one that panics does not keep the next from being tried.
+        if let Err(error) = tokio::task::spawn_local(async move { promise(&home).await }).await {
+            broken.push(format!("{family}::{name}: {error}"));
+        }
+    }
+    assert!(broken.is_empty(), "{} of {} are broken:\n{}", broken.len(), promises.len(), broken.join("\n"));
+}
 
 #[test]
 fn r125_there_are_enough_promises() {
