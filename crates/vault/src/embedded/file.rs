@@ -151,15 +151,20 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
 
 /// Puts `bytes` in the place of a file (0600): wholly or not at all, and durable when this returns.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".draft");
-    let draft = PathBuf::from(draft);
+    let draft = scrap_of(path);
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&draft, path)?;
     sync_around(path)
+}
+
+/// Where a file is written before it takes the other's place; a crash may leave it there.
+pub(super) fn scrap_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".draft");
+    PathBuf::from(name)
 }
 
 /// Makes the name of a file durable.

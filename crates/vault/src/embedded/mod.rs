@@ -1,5 +1,7 @@
 //! The vault of a home that has no server: a sealed file, and the rules of `state.rs`.
 
+#[cfg(test)]
+mod bounds;
 mod file;
 mod key;
 mod state;
@@ -23,7 +25,7 @@ use crate::secret::{Fields, Secret, Token};
 use crate::vault::{
     Accessor, Answer, ChildGrant, Health, Issued, Reader, RunGrant, SecretVersion, TokenStatus, Vault,
 };
-use file::{read, replace, seal, sync_around, unseal};
+use file::{read, replace, scrap_of, seal, sync_around, unseal};
 use key::draft_of;
 use state::{Fresh, State};
 
@@ -104,6 +106,7 @@ impl Embedded {
             }
         };
         let state = parse(&plain, &path)?.reopened(clock.now());
+        remove(&scrap_of(&path)).map_err(io("remove what is left beside", &path))?;
         let inner = Inner { path, key, key_file, state, unsure: false, clock, _lock: lock };
         Ok(Embedded { inner: Arc::new(Mutex::new(inner)) })
     }
@@ -252,11 +255,9 @@ fn open_with_file(
     let draft = draft_of(file);
     match unseal(sealed, &key, path) {
         Ok(plain) => {
-            match fs::remove_file(&draft) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(SealKeyError::Io { doing: "remove", path: draft, source }.into());
-                }
-                _ => {}
+            for left in [&scrap_of(&draft), &draft] {
+                let io = |source| SealKeyError::Io { doing: "remove", path: left.clone(), source };
+                remove(left).map_err(io)?;
             }
             Ok((key, plain))
         }
@@ -272,6 +273,14 @@ fn open_with_file(
             Ok((next, plain))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes what a crash may have left.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the embedded vault keeps, and its rules. Nothing here reads a clock, a disk or dice.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use eparch_domain::{AgentId, Digest, Moment, RunId, Span, Tier, Timestamp, limits};
@@ -119,15 +119,9 @@ impl State {
                 return;
             }
         }
-        let over: Vec<Accessor> = self
-            .tokens
-            .iter()
-            .filter(|(_, row)| is_over(row.ends, now))
-            .map(|(accessor, _)| accessor.clone())
-            .collect();
-        for accessor in over {
-            self.end(&accessor, Ending::Expired);
-        }
+        let is_over_now = |(_, row): &(&Accessor, &Row)| is_over(row.ends, now);
+        let over = self.tokens.iter().filter(is_over_now).map(|(accessor, _)| accessor.clone()).collect();
+        self.end(over, Ending::Expired);
         self.wraps.retain(|_, wrap| !is_over(wrap.ends, now));
     }
 
@@ -142,10 +136,7 @@ impl State {
     /// Takes the clock as it is. Nobody can say which tokens are over, so all are.
     pub(super) fn accept_clock(&mut self, now: Moment) {
         if self.behind.take().is_some() {
-            let all: Vec<Accessor> = self.tokens.keys().cloned().collect();
-            for accessor in all {
-                self.end(&accessor, Ending::Expired);
-            }
+            self.end(self.tokens.keys().cloned().collect(), Ending::Expired);
             self.wraps.clear();
             self.seen = now;
         }
@@ -241,7 +232,7 @@ impl State {
 
     /// Ends a token and its children. This needs no clock that can be trusted: it takes authority and gives none.
     pub(super) fn revoke(&mut self, accessor: &Accessor) {
-        self.end(accessor, Ending::Revoked);
+        self.end(BTreeSet::from([accessor.clone()]), Ending::Revoked);
     }
 
     pub(super) fn find(&self, run: Option<RunId>, now: Moment) -> Vec<TokenStatus> {
@@ -380,19 +371,20 @@ impl State {
         Ok(())
     }
 
-    /// Ends a token and its children; one that is over already stays as it is.
-    fn end(&mut self, accessor: &Accessor, how: Ending) {
-        let Some(row) = self.tokens.remove(accessor) else { return };
-        self.ended.push_back(Ended { accessor: accessor.clone(), hash: row.hash, how });
-        if self.ended.len() > limits::VAULT_REMEMBERED {
-            self.ended.pop_front();
+    /// Ends tokens and their children; what is over already stays as it is.
+    fn end(&mut self, mut accessors: BTreeSet<Accessor>, how: Ending) {
+        while !accessors.is_empty() {
+            for accessor in &accessors {
+                let Some(row) = self.tokens.remove(accessor) else { continue };
+                self.ended.push_back(Ended { accessor: accessor.clone(), hash: row.hash, how });
+            }
+            let is_child = |(_, row): &(&Accessor, &Row)| {
+                row.parent.as_ref().is_some_and(|parent| accessors.contains(parent))
+            };
+            accessors = self.tokens.iter().filter(is_child).map(|(accessor, _)| accessor.clone()).collect();
         }
-        let is_child = |(_, row): &(&Accessor, &Row)| row.parent.as_ref() == Some(accessor);
-        let children: Vec<Accessor> =
-            self.tokens.iter().filter(is_child).map(|(accessor, _)| accessor.clone()).collect();
-        for child in children {
-            self.end(&child, how);
-        }
+        let past = self.ended.len().saturating_sub(limits::VAULT_REMEMBERED);
+        self.ended.drain(..past);
     }
 
     fn row(&self, accessor: &Accessor) -> Result<&Row, VaultError> {

@@ -4,6 +4,9 @@
 
 mod bao;
 mod contract;
+mod crash;
 mod home;
+mod odd;
 mod real;
+mod sealed;
 mod server;
