@@ -83,9 +83,17 @@ impl Client {
 
     /// Asks and waits for the answer, not longer than settings allow.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Reply, VaultError> {
-        let doing = call.doing;
-        match timeout(self.whole.as_duration(), self.exchange(call)).await {
-            Ok(reply) => reply,
+        self.in_time(call.doing, self.exchange(call)).await
+    }
+
+    /// Waits for something as long as for one request, and no longer.
+    pub(super) async fn in_time<T>(
+        &self,
+        doing: &'static str,
+        what: impl Future<Output = Result<T, VaultError>>,
+    ) -> Result<T, VaultError> {
+        match timeout(self.whole.as_duration(), what).await {
+            Ok(done) => done,
             Err(_) => Err(VaultError::TimedOut { doing, after: self.whole }),
         }
     }

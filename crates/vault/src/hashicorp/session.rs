@@ -52,7 +52,12 @@ impl Session {
         if is_due { self.token(client).await.map(drop) } else { Ok(()) }
     }
 
+    /// The daemon's token. Whoever waits for somebody else's login waits no longer than for their own.
     async fn token(&self, client: &Client) -> Result<Token, VaultError> {
+        client.in_time(LOGIN, self.current(client)).await
+    }
+
+    async fn current(&self, client: &Client) -> Result<Token, VaultError> {
         // Held over the login: whoever comes meanwhile waits for the one that is on its way.
         let mut held = self.held.lock().await;
         let now = Instant::now();

@@ -59,10 +59,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 impl Bao {
     /// Starts a server, initialises and unseals it, and makes it ready for Eparch.
     pub(crate) async fn start(program: &Path, storage: Storage) -> Bao {
+        let mut bao = Bao::start_bare(program, storage).await;
+        bao.stranger().set_up(&bao.root).await.unwrap();
+        bao.role_id = bao.cli(&["read", "-field=role_id", "auth/approle/role/eparch/role-id"]);
+        bao.secret_id = bao.new_secret_id();
+        bao
+    }
+
+    /// Starts a server, initialises and unseals it, and no more.
+    pub(crate) async fn start_bare(program: &Path, storage: Storage) -> Bao {
         let dir = tempfile::tempdir().unwrap();
         certificates(dir.path());
-        let port = free_port();
-        write_config(dir.path(), port, storage);
+        let port = write_config(dir.path(), storage);
         let child = spawn(program, dir.path());
         let mut bao = Bao {
             program: program.to_owned(),
@@ -74,21 +82,26 @@ impl Bao {
             role_id: String::new(),
             secret_id: Secret::default(),
         };
-        bao.wait_until("it answers", |health| health == "501").await;
+        // Somebody else may have taken a port that was free a moment ago.
+        while !bao.comes_up("501").await {
+            bao.port = write_config(bao.dir.path(), storage);
+            bao.child = spawn(program, bao.dir.path());
+        }
         let init = bao.cli(&["operator", "init", "-key-shares=1", "-key-threshold=1", "-format=json"]);
         let init: serde_json::Value = serde_json::from_str(&init).unwrap();
         init["unseal_keys_b64"][0].as_str().unwrap().clone_into(&mut bao.unseal_key);
         bao.root = Token::new(Secret::from(init["root_token"].as_str().unwrap()));
         bao.unseal().await;
-        bao.hashicorp_with(|settings| {
-            (settings.role_id, settings.secret_id) = (Some("-".into()), Some("-".into()))
-        })
-        .set_up(&bao.root)
-        .await
-        .unwrap();
-        bao.role_id = bao.cli(&["read", "-field=role_id", "auth/approle/role/eparch/role-id"]);
-        bao.secret_id = bao.new_secret_id();
         bao
+    }
+
+    /// Somebody who cannot log in.
+    fn stranger(&self) -> Hashicorp {
+        let nobody = |settings: &mut Settings| {
+            settings.role_id = Some("nobody".to_owned());
+            settings.secret_id = Some("nobody".into());
+        };
+        self.hashicorp_with(nobody)
     }
 
     /// A secret id for the AppRole.
@@ -151,14 +164,14 @@ impl Bao {
         command
     }
 
-    pub(crate) async fn seal(&self) {
+    pub(crate) async fn seal(&mut self) {
         self.cli(&["operator", "seal"]);
-        self.wait_until("it is sealed", |health| health == "503").await;
+        assert!(self.comes_up("503").await);
     }
 
-    pub(crate) async fn unseal(&self) {
+    pub(crate) async fn unseal(&mut self) {
         self.cli(&["operator", "unseal", &self.unseal_key]);
-        self.wait_until("it is unsealed and active", |health| health == "200").await;
+        assert!(self.comes_up("200").await);
     }
 
     /// Ends the server at once, as a crash would.
@@ -171,19 +184,24 @@ impl Bao {
     pub(crate) async fn start_again(&mut self) {
         self.kill();
         self.child = spawn(&self.program, self.dir.path());
-        self.wait_until("it answers again", |health| health == "503").await;
+        while !self.comes_up("503").await {
+            self.child = spawn(&self.program, self.dir.path());
+        }
     }
 
-    /// Waits until the server's health is as it should be.
-    async fn wait_until(&self, what: &str, is_so: impl Fn(&str) -> bool) {
+    /// Waits until the server's health is as it should be; false when it ended instead.
+    async fn comes_up(&mut self, wanted: &str) -> bool {
         let begun = Instant::now();
         loop {
             let health = self.health().await;
-            if health.as_deref().is_some_and(&is_so) {
-                return;
+            if health.as_deref() == Some(wanted) {
+                return true;
+            }
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
             }
             let log = || fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
-            assert!(begun.elapsed() < PATIENCE, "{what}: {health:?}\n{}", log());
+            assert!(begun.elapsed() < PATIENCE, "{wanted}: {health:?}\n{}", log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -191,11 +209,7 @@ impl Bao {
     /// What the server says of itself, in the words of its own codes.
     async fn health(&self) -> Option<String> {
         use eparch_vault::Vault as _;
-        let settings = |settings: &mut Settings| {
-            settings.role_id.get_or_insert_default().push('-');
-            settings.secret_id = Some("-".into());
-        };
-        let health = self.hashicorp_with(settings).health().await.ok()?;
+        let health = self.stranger().health().await.ok()?;
         let code = match (health.initialized, health.sealed, health.standby) {
             (false, ..) => "501",
             (_, true, _) => "503",
@@ -221,16 +235,18 @@ fn spawn(program: &Path, dir: &Path) -> Child {
 }
 
 /// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
+fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn write_config(dir: &Path, port: u16, storage: Storage) {
+/// Writes how the server is to run, and says at which port.
+fn write_config(dir: &Path, storage: Storage) -> u16 {
+    let port = free_port();
     let dir_text = dir.display();
     let storage = match storage {
         Storage::Memory => "storage \"inmem\" {\n}\n".to_owned(),
         Storage::Raft => {
-            fs::create_dir(dir.join("raft")).unwrap();
+            fs::create_dir_all(dir.join("raft")).unwrap();
             // Without the multiplier it waits ten seconds for other nodes.
             format!(
                 "storage \"raft\" {{\n  path = \"{dir_text}/raft\"\n  node_id = \"one\"\n  performance_multiplier = 1\n}}\n"
@@ -244,6 +260,7 @@ fn write_config(dir: &Path, port: u16, storage: Storage) {
          api_addr = \"https://127.0.0.1:{port}\"\ncluster_addr = \"https://127.0.0.1:{cluster}\"\n"
     );
     fs::write(dir.join("config.hcl"), config).unwrap();
+    port
 }
 
 /// A CA of its own, and a certificate for this machine that it signed.

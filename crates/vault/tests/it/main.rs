@@ -5,6 +5,7 @@
 mod bao;
 mod contract;
 mod crash;
+mod guide;
 mod home;
 mod odd;
 mod real;

@@ -54,7 +54,8 @@ async fn r125_only_the_right_ca_and_the_right_name_are_trusted() {
 
 #[tokio::test]
 async fn g4_a_sealed_server_gives_no_authority_and_forgets_nothing() {
-    let Some(bao) = start("g4_a_sealed_server_gives_no_authority_and_forgets_nothing", Storage::Memory).await
+    let Some(mut bao) =
+        start("g4_a_sealed_server_gives_no_authority_and_forgets_nothing", Storage::Memory).await
     else {
         return;
     };
