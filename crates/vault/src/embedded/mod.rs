@@ -4,6 +4,7 @@
 mod bounds;
 mod file;
 mod key;
+mod secrets;
 mod state;
 
 use std::fmt;

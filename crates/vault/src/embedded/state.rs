@@ -6,14 +6,12 @@ use std::sync::Arc;
 use eparch_domain::{AgentId, Digest, Moment, RunId, Span, Tier, Timestamp, limits};
 use serde::{Deserialize, Serialize};
 
+use super::secrets::{Versions, Wrap};
 use crate::error::{Ending, VaultError};
 use crate::path::SecretPath;
-use crate::policy::{self, Capability};
-use crate::secret::{Fields, Secret, Token};
-use crate::vault::{
-    Accessor, ChildGrant, READING, Reader, RunGrant, SecretVersion, TokenStatus, WRAPPING, check_fields,
-    check_own, check_ttl, check_wrap_ttl,
-};
+use crate::policy;
+use crate::secret::Token;
+use crate::vault::{Accessor, ChildGrant, RunGrant, TokenStatus, check_ttl};
 
 /// Everything, as it is sealed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -22,8 +20,8 @@ pub(super) struct State {
     /// The latest moment at which it was written.
     seen: Moment,
     tokens: BTreeMap<Accessor, Row>,
-    secrets: BTreeMap<SecretPath, Arc<Versions>>,
-    wraps: BTreeMap<Digest, Wrap>,
+    pub(super) secrets: BTreeMap<SecretPath, Arc<Versions>>,
+    pub(super) wraps: BTreeMap<Digest, Wrap>,
     /// Tokens that are over, the oldest first.
     ended: VecDeque<Ended>,
     /// How far the clock is behind what was seen before the store was opened.
@@ -34,11 +32,11 @@ pub(super) struct State {
 /// A token that is alive.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
+pub(super) struct Row {
     /// Of the token; the token itself is kept nowhere. With 256 random bits, nobody finds it by trying.
     hash: Digest,
     run: RunId,
-    agent: Option<AgentId>,
+    pub(super) agent: Option<AgentId>,
     tier: Tier,
     parent: Option<Accessor>,
     ends: Moment,
@@ -53,30 +51,6 @@ struct Ended {
     accessor: Accessor,
     hash: Digest,
     how: Ending,
-}
-
-/// A secret's versions that are kept, the oldest first.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Versions {
-    newest: u32,
-    kept: VecDeque<Arc<Kept>>,
-}
-
-/// What is sealed of one version: the only place where a secret is written out.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-struct Kept {
-    #[serde(with = "exposed")]
-    fields: Fields,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wrap {
-    version: u32,
-    content: Arc<Kept>,
-    ends: Moment,
 }
 
 /// What a caller brings because it is random: a new token and what it is called.
@@ -240,129 +214,6 @@ impl State {
         self.tokens.iter().filter(wanted).map(|(accessor, row)| status(accessor, row, now)).collect()
     }
 
-    pub(super) fn read(
-        &self,
-        reader: Reader<'_>,
-        path: &SecretPath,
-        version: Option<u32>,
-    ) -> Result<SecretVersion, VaultError> {
-        match reader {
-            Reader::Daemon => {}
-            Reader::Token(token) => {
-                let wrap = self.may_read(token, path, READING)?;
-                if wrap.is_some_and(|wrap| wrap.least.is_some()) {
-                    return Err(VaultError::Denied { doing: READING });
-                }
-            }
-        }
-        let (version, kept) = self.version(path, version)?;
-        Ok(SecretVersion { version, fields: kept.fields.clone() })
-    }
-
-    pub(super) fn write(
-        &mut self,
-        path: &SecretPath,
-        fields: Fields,
-        expected: Option<u32>,
-    ) -> Result<u32, VaultError> {
-        check_fields(&fields)?;
-        let found = self.secrets.get(path);
-        if let Some(expected) =
-            expected.filter(|expected| *expected != found.map_or(0, |versions| versions.newest))
-        {
-            return Err(VaultError::Changed { expected });
-        }
-        if found.is_none() && self.secrets.len() >= limits::VAULT_SECRETS {
-            return Err(VaultError::TooMuch { what: "secrets", most: limits::VAULT_SECRETS });
-        }
-        let versions = Arc::make_mut(self.secrets.entry(path.clone()).or_default());
-        let Some(newest) = versions.newest.checked_add(1) else {
-            return Err(VaultError::TooMuch { what: "versions of a secret", most: usize::MAX });
-        };
-        versions.newest = newest;
-        versions.kept.push_back(Arc::new(Kept { fields }));
-        if versions.kept.len() > limits::VAULT_SECRET_VERSIONS {
-            versions.kept.pop_front();
-        }
-        Ok(newest)
-    }
-
-    pub(super) fn delete(&mut self, path: &SecretPath) {
-        self.secrets.remove(path);
-    }
-
-    pub(super) fn list(&self, below: Option<&SecretPath>) -> Result<Vec<String>, VaultError> {
-        let prefix = below.map_or(String::new(), |path| format!("{path}/"));
-        let mut names: Vec<String> = Vec::new();
-        for path in self.secrets.keys() {
-            let Some(rest) = path.as_str().strip_prefix(&prefix) else { continue };
-            let name = rest.find('/').map_or(rest, |end| &rest[..=end]);
-            names.push(name.to_owned());
-        }
-        names.sort_unstable();
-        names.dedup();
-        if names.is_empty() && below.is_some() {
-            return Err(VaultError::NotFound { what: "folder" });
-        }
-        Ok(names)
-    }
-
-    pub(super) fn wrap(
-        &mut self,
-        reader: &Token,
-        path: &SecretPath,
-        ttl: Span,
-        wrapping: &Token,
-        now: Moment,
-    ) -> Result<(), VaultError> {
-        check_wrap_ttl(ttl)?;
-        let bounds = self.may_read(reader, path, WRAPPING)?.unwrap_or_default();
-        if bounds.least.is_some_and(|least| ttl < least) || bounds.most.is_some_and(|most| ttl > most) {
-            return Err(VaultError::Denied { doing: WRAPPING });
-        }
-        if self.wraps.len() >= limits::VAULT_WRAPS {
-            return Err(VaultError::TooMuch { what: "wrapped secrets", most: limits::VAULT_WRAPS });
-        }
-        let (version, content) = self.version(path, None)?;
-        let wrap = Wrap { version, content: content.clone(), ends: later(now, ttl) };
-        self.wraps.insert(hash(wrapping), wrap);
-        Ok(())
-    }
-
-    pub(super) fn unwrap(&mut self, wrapping: &Token) -> Result<SecretVersion, VaultError> {
-        self.trust_clock()?;
-        match self.wraps.remove(&hash(wrapping)) {
-            Some(wrap) => Ok(SecretVersion { version: wrap.version, fields: wrap.content.fields.clone() }),
-            None => Err(VaultError::Ended { how: Ending::Used }),
-        }
-    }
-
-    /// Whether the policy of a token lets it read there, and how that is to be wrapped.
-    fn may_read(
-        &self,
-        token: &Token,
-        path: &SecretPath,
-        doing: &'static str,
-    ) -> Result<Option<policy::WrapBounds>, VaultError> {
-        self.trust_clock()?;
-        let (_, row) = self.alive(token)?;
-        let name = policy_of(row);
-        let found = policy::shipped(&name)
-            .and_then(|policy| policy::capabilities(&[policy], &format!("secret/data/{path}")))
-            .filter(|found| found.capabilities.contains(&Capability::Read));
-        let Some(found) = found else { return Err(VaultError::Denied { doing }) };
-        check_own(path, row.agent).map_err(|_| VaultError::Denied { doing })?;
-        Ok(found.wrap)
-    }
-
-    fn version(&self, path: &SecretPath, version: Option<u32>) -> Result<(u32, &Arc<Kept>), VaultError> {
-        let versions = self.secrets.get(path).ok_or(VaultError::NotFound { what: "secret" })?;
-        let wanted = version.unwrap_or(versions.newest);
-        let back = versions.newest.checked_sub(wanted).and_then(|back| usize::try_from(back).ok());
-        let kept = back.and_then(|back| versions.kept.iter().rev().nth(back));
-        kept.map(|kept| (wanted, kept)).ok_or(VaultError::NotFound { what: "version of the secret" })
-    }
-
     fn add(&mut self, fresh: &Fresh, row: Row) -> Result<(), VaultError> {
         if self.tokens.len() >= limits::VAULT_TOKENS {
             return Err(VaultError::TooMuch { what: "tokens", most: limits::VAULT_TOKENS });
@@ -394,7 +245,7 @@ impl State {
         })
     }
 
-    fn alive(&self, token: &Token) -> Result<(&Accessor, &Row), VaultError> {
+    pub(super) fn alive(&self, token: &Token) -> Result<(&Accessor, &Row), VaultError> {
         let hash = hash(token);
         self.tokens.iter().find(|(_, row)| row.hash == hash).ok_or_else(|| {
             let ended = self.ended.iter().rev().find(|ended| ended.hash == hash);
@@ -402,7 +253,7 @@ impl State {
         })
     }
 
-    fn trust_clock(&self) -> Result<(), VaultError> {
+    pub(super) fn trust_clock(&self) -> Result<(), VaultError> {
         match self.behind {
             Some(by) => Err(VaultError::ClockBehind { by }),
             None => Ok(()),
@@ -423,7 +274,7 @@ fn status(accessor: &Accessor, row: &Row, now: Moment) -> TokenStatus {
 }
 
 /// A run's token has the one policy, an agent's that of its tier.
-fn policy_of(row: &Row) -> String {
+pub(super) fn policy_of(row: &Row) -> String {
     if row.agent.is_some() { policy::tier_policy(row.tier) } else { policy::PIPELINE_AGENT.to_owned() }
 }
 
@@ -435,7 +286,7 @@ fn within(asked: Span, left: Span) -> Result<(), VaultError> {
     if asked > left { Err(VaultError::OutlivesParent { asked, left }) } else { Ok(()) }
 }
 
-fn later(now: Moment, span: Span) -> Moment {
+pub(super) fn later(now: Moment, span: Span) -> Moment {
     let wall = now.wall.millis().saturating_add(i64::try_from(span.millis()).unwrap_or(i64::MAX));
     Moment { ledger: now.ledger.after(span), wall: Timestamp::from_millis(wall) }
 }
@@ -453,18 +304,4 @@ fn is_over(ends: Moment, now: Moment) -> bool {
 fn left(ends: Moment, now: Moment) -> Span {
     let wall = ends.wall.millis().saturating_sub(now.wall.millis()).max(0).unsigned_abs();
     ends.ledger.since(now.ledger).min(Span::from_millis(wall))
-}
-
-/// Writes secrets out, for the sealed file alone.
-mod exposed {
-    use super::{BTreeMap, Fields, Secret};
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(fields: &Fields, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_map(fields.iter().map(|(name, text)| (name, text.expose())))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Fields, D::Error> {
-        BTreeMap::<String, Secret>::deserialize(input)
-    }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is the failure message")]
 
 mod bao;
+mod clocks;
 mod contract;
 mod crash;
 mod guide;
