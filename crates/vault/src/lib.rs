@@ -9,7 +9,7 @@ mod secret;
 mod settings;
 mod vault;
 
-pub use embedded::{Embedded, KeyFrom, OpenError, SealKey, SealKeyError, StoreError};
+pub use embedded::{BadSeal, Embedded, KeyFrom, OpenError, SealKey, SealKeyError, StoreError};
 pub use error::{Ending, VaultError};
 pub use hashicorp::{ConnectError, Hashicorp};
 pub use path::{BadPath, SecretPath};

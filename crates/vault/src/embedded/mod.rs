@@ -4,6 +4,7 @@
 mod bounds;
 mod file;
 mod key;
+mod seal;
 mod secrets;
 mod state;
 
@@ -19,6 +20,7 @@ use zeroize::Zeroizing;
 
 pub use file::StoreError;
 pub use key::{SealKey, SealKeyError};
+pub use seal::BadSeal;
 
 use crate::error::VaultError;
 use crate::path::SecretPath;
@@ -26,12 +28,15 @@ use crate::secret::{Fields, Secret, Token};
 use crate::vault::{
     Accessor, Answer, ChildGrant, Health, Issued, Reader, RunGrant, SecretVersion, TokenStatus, Vault,
 };
-use file::{read, replace, scrap_of, seal, sync_around, unseal};
+use file::{read, replace, scrap_of, sync_around};
 use key::draft_of;
 use state::{Fresh, State};
 
 const STORE: &str = "vault.sealed";
 const LOCK: &str = "vault.lock";
+
+/// What the store is sealed for.
+const PLACE: &str = STORE;
 
 /// Where the key of the sealed store comes from.
 #[derive(Debug, Clone)]
@@ -217,7 +222,7 @@ impl Inner {
     }
 
     fn save(&self, state: &State, key: &SealKey) -> Result<(), StoreError> {
-        let sealed = seal(&plain(state)?, key)?;
+        let sealed = seal::seal(&plain(state)?, key, PLACE).map_err(StoreError::unsealing(&self.path))?;
         replace(&self.path, &sealed).map_err(io("write", &self.path))
     }
 
@@ -283,6 +288,10 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+fn unseal(sealed: &[u8], key: &SealKey, path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    seal::unseal(sealed, key, PLACE).map_err(StoreError::unsealing(path))
 }
 
 fn lock(folder: &Path) -> Result<File, StoreError> {
