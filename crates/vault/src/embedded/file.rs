@@ -110,12 +110,17 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
 /// Puts `bytes` in the place of a file (0600): wholly or not at all, and durable when this returns.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = scrap_of(path);
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
+    write_down(&draft, bytes)?;
     fs::rename(&draft, path)?;
     sync_around(path)
+}
+
+/// Writes a file (0600) anew. Its name need not be durable yet.
+pub(super) fn write_down(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Where a file is written before it takes the other's place; a crash may leave it there.

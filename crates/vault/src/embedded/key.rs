@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use eparch_domain::{Digest, hex, unhex};
 use zeroize::Zeroizing;
 
-use super::file::{replace, sync_around};
+use super::file::{replace, scrap_of, sync_around, write_down};
 
 /// What seals the store. Its `Debug` shows what it is called, never the key.
 #[derive(Clone)]
@@ -70,9 +70,10 @@ impl SealKey {
 
     /// Draws a key and writes it to a file (0600) that is not there yet; its folder is.
     pub fn create(path: &Path) -> Result<SealKey, SealKeyError> {
+        // Not the draft that a rotation leaves: that may be the only copy of a key.
+        let draft = scrap_of(path);
         let key = SealKey::draw()?;
-        let draft = draft_of(path);
-        key.write(&draft)?;
+        key.write_to(&draft)?;
         // A hard link refuses to replace an existing key, which a rename would do.
         let io = |doing| move |source| SealKeyError::Io { doing, path: path.to_owned(), source };
         let linked = fs::hard_link(&draft, path);
@@ -120,11 +121,20 @@ impl SealKey {
         SealKey::parse(text).ok_or_else(|| SealKeyError::Malformed { place: name.to_owned() })
     }
 
-    /// Writes the key over whatever is at `path`, durable when this returns.
+    /// Puts the key in the place of whatever is at `path`, wholly or not at all, durable when this returns.
     pub(super) fn write(&self, path: &Path) -> Result<(), SealKeyError> {
-        let text = Zeroizing::new(format!("{}\n", *Zeroizing::new(hex(&*self.0))));
         let io = |source| SealKeyError::Io { doing: "write", path: path.to_owned(), source };
-        replace(path, text.as_bytes()).map_err(io)
+        replace(path, self.text().as_bytes()).map_err(io)
+    }
+
+    /// Writes the key to a file that nobody reads yet.
+    fn write_to(&self, path: &Path) -> Result<(), SealKeyError> {
+        let io = |source| SealKeyError::Io { doing: "write", path: path.to_owned(), source };
+        write_down(path, self.text().as_bytes()).map_err(io)
+    }
+
+    fn text(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!("{}\n", *Zeroizing::new(hex(&*self.0))))
     }
 
     /// What the key is called: it stands in what was sealed with it, so that a foreign file is told from a damaged one.

@@ -69,6 +69,9 @@ pub struct Embedded {
 struct Inner {
     path: PathBuf,
     key: SealKey,
+    /// The key of a rotation that is not settled: either may open the file. Nothing else is done before it is, because the
+    /// only copy of the one that counts may be a draft.
+    next: Option<SealKey>,
     key_file: Option<PathBuf>,
     state: State,
     /// A change failed, so that the disk may hold either state.
@@ -91,7 +94,7 @@ impl Embedded {
         };
         let mut state = State::default();
         state.written(clock.now());
-        let inner = Inner { path, key, key_file, state, unsure: false, clock, _lock: lock };
+        let inner = Inner { path, key, next: None, key_file, state, unsure: false, clock, _lock: lock };
         inner.save(&inner.state, &inner.key)?;
         Ok(Embedded { inner: Arc::new(Mutex::new(inner)) })
     }
@@ -113,23 +116,16 @@ impl Embedded {
         };
         let state = parse(&plain, &path)?.reopened(clock.now());
         remove(&scrap_of(&path)).map_err(io("remove what is left beside", &path))?;
-        let inner = Inner { path, key, key_file, state, unsure: false, clock, _lock: lock };
+        let inner = Inner { path, key, next: None, key_file, state, unsure: false, clock, _lock: lock };
         Ok(Embedded { inner: Arc::new(Mutex::new(inner)) })
     }
 
     /// Seals the store with another key. Where the key is in a file, that is replaced, too; elsewhere, whoever keeps it
-    /// replaces it when this has returned. A crash leaves a store that opens with the one key or the other; the file is
-    /// put right when it is opened.
+    /// replaces it when this has returned. A crash, or a failure, leaves a store that opens with the one key or the other;
+    /// which one it is, is settled before anything else is done.
     pub async fn rotate(&self, next: SealKey) -> Result<(), OpenError> {
-        let done = self.blocking(move |inner| {
-            let refreshed = inner.refresh();
-            Ok(refreshed.map_err(OpenError::from).and_then(|()| inner.rotate(next)))
-        });
-        match done.await {
-            Ok(done) => done,
-            Err(VaultError::Store(error)) => Err(error.into()),
-            Err(_) => Err(StoreError::Ending.into()),
-        }
+        let done = self.blocking(move |inner| Ok(inner.rotate(next)));
+        done.await.unwrap_or_else(|_| Err(StoreError::Ending.into()))
     }
 
     /// Takes the clock as right, when it is behind what was recorded ([`VaultError::ClockBehind`]). Nobody can say then which
@@ -210,8 +206,9 @@ impl Inner {
         Ok(done)
     }
 
-    /// Reads the store again when the last change failed.
+    /// Settles which key counts, and reads the store again when the last change failed.
     fn refresh(&mut self) -> Result<(), StoreError> {
+        self.settle()?;
         if self.unsure {
             let sealed = read(&self.path)?;
             let read = parse(&unseal(&sealed, &self.key, &self.path)?, &self.path)?;
@@ -221,34 +218,43 @@ impl Inner {
         Ok(())
     }
 
+    /// Finds out which of two keys the store was sealed with, and has it in its file.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        let Some(next) = &self.next else { return Ok(()) };
+        let sealed = read(&self.path)?;
+        if unseal(&sealed, &self.key, &self.path).is_err() {
+            unseal(&sealed, next, &self.path)?;
+            if let Some(file) = &self.key_file {
+                install(file).map_err(io("replace", file))?;
+            }
+            self.key = next.clone();
+        }
+        self.next = None;
+        Ok(())
+    }
+
     fn save(&self, state: &State, key: &SealKey) -> Result<(), StoreError> {
         let sealed = seal::seal(&plain(state)?, key, PLACE).map_err(StoreError::unsealing(&self.path))?;
         replace(&self.path, &sealed).map_err(io("write", &self.path))
     }
 
     fn rotate(&mut self, next: SealKey) -> Result<(), OpenError> {
+        self.refresh()?;
         if let Some(file) = &self.key_file {
             next.write(&draft_of(file))?;
         }
-        if let Err(error) = self.save(&self.state, &next) {
-            // Either key may open it now; the one that does is told by reading.
-            let sealed = read(&self.path)?;
-            if unseal(&sealed, &next, &self.path).is_err() {
-                return Err(error.into());
-            }
-        }
-        self.key = next;
-        if let Some(file) = &self.key_file {
-            install(file)?;
-        }
-        Ok(())
+        let saved = self.save(&self.state, &next);
+        let name = next.name();
+        self.next = Some(next);
+        self.settle()?;
+        if self.key.name() == name { Ok(()) } else { saved.map_err(OpenError::from) }
     }
 }
 
 /// Puts the draft of a key in its place.
-fn install(file: &Path) -> Result<(), SealKeyError> {
-    let io = |source| SealKeyError::Io { doing: "replace", path: file.to_owned(), source };
-    fs::rename(draft_of(file), file).and_then(|()| sync_around(file)).map_err(io)
+fn install(file: &Path) -> io::Result<()> {
+    fs::rename(draft_of(file), file)?;
+    sync_around(file)
 }
 
 /// Opens a store with the key in a file, or with the one that was to replace it when a crash came.
@@ -261,7 +267,7 @@ fn open_with_file(
     let draft = draft_of(file);
     match unseal(sealed, &key, path) {
         Ok(plain) => {
-            for left in [&scrap_of(&draft), &draft] {
+            for left in [&scrap_of(&draft), &draft, &scrap_of(file)] {
                 let io = |source| SealKeyError::Io { doing: "remove", path: left.clone(), source };
                 remove(left).map_err(io)?;
             }
@@ -275,7 +281,7 @@ fn open_with_file(
             };
             // Were the draft no better, what the key in its place is called says more.
             let plain = unseal(sealed, &next, path).map_err(|_| foreign)?;
-            install(file)?;
+            install(file).map_err(io("replace", file))?;
             Ok((next, plain))
         }
         Err(error) => Err(error.into()),

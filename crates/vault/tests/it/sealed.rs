@@ -223,6 +223,52 @@ async fn a_rotation_that_a_crash_cut_short_is_finished_or_undone() {
     assert_eq!(text(&place.open()).await, "one");
 }
 
+/// Between the store and its key's file: the draft is the only copy of the key then, and nothing may be written over it.
+#[tokio::test]
+async fn g7_a_key_that_could_not_be_put_in_its_place_is_not_lost() {
+    let place = Place::new();
+    let vault = place.open();
+    write(&vault, "one").await;
+    // A folder that is not empty, where the key's file should be: no file takes its place.
+    fs::remove_file(place.key()).unwrap();
+    fs::create_dir_all(place.key().join("x")).unwrap();
+    assert!(vault.rotate(SealKey::draw().unwrap()).await.is_err());
+    let draft = fs::read(place.path().join("vault.key.new")).unwrap();
+    for _ in 0..2 {
+        assert!(vault.rotate(SealKey::draw().unwrap()).await.is_err());
+        let asked = vault.issue_run(grant(HOUR)).await.unwrap_err();
+        assert!(
+            matches!(asked, VaultError::Store(StoreError::Io { .. })) && asked.is_retryable(),
+            "{asked:?}"
+        );
+        assert!(SealKey::create(&place.key()).is_err());
+        assert_eq!(fs::read(place.path().join("vault.key.new")).unwrap(), draft);
+    }
+    fs::remove_dir_all(place.key()).unwrap();
+    assert_eq!(text(&vault).await, "one");
+    assert_eq!(fs::read(place.key()).unwrap(), draft);
+    vault.rotate(SealKey::draw().unwrap()).await.unwrap();
+    drop(vault);
+    assert_eq!(text(&place.open()).await, "one");
+}
+
+/// Somebody makes a home anew over one whose rotation a crash cut short.
+#[tokio::test]
+async fn g7_making_a_key_where_one_waits_to_take_its_place_keeps_both() {
+    let place = Place::new();
+    let vault = place.open();
+    write(&vault, "one").await;
+    let key = fs::read(place.key()).unwrap();
+    vault.rotate(SealKey::draw().unwrap()).await.unwrap();
+    drop(vault);
+    let waiting = place.path().join("vault.key.new");
+    fs::rename(place.key(), &waiting).unwrap();
+    fs::copy(&waiting, place.key()).unwrap(); // for its permissions
+    fs::write(place.key(), key).unwrap();
+    assert!(matches!(SealKey::create(&place.key()), Err(SealKeyError::Exists { .. })));
+    assert_eq!(text(&place.open()).await, "one");
+}
+
 /// Canaries in every field that is handed in, numbers among them, are in no file, no error and no `Debug` (F18).
 #[tokio::test]
 async fn g8_nothing_that_is_handed_in_can_be_read_off_the_disk_or_an_error() {
