@@ -8,6 +8,7 @@ mod policy;
 mod secret;
 mod settings;
 mod vault;
+mod wiped;
 
 pub use embedded::{BadSeal, Embedded, KeyFrom, OpenError, SealKey, SealKeyError, StoreError};
 pub use error::{Ending, VaultError};

@@ -10,7 +10,7 @@ mod state;
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +28,7 @@ use crate::secret::{Fields, Secret, Token};
 use crate::vault::{
     Accessor, Answer, ChildGrant, Health, Issued, Reader, RunGrant, SecretVersion, TokenStatus, Vault,
 };
+use crate::wiped;
 use file::{read, replace, scrap_of, sync_around};
 use key::draft_of;
 use state::{Fresh, State};
@@ -324,29 +325,9 @@ fn parse(plain: &[u8], path: &Path) -> Result<State, StoreError> {
     serde_json::from_slice(plain).map_err(unknown)
 }
 
-/// A state as bytes, in memory that is wiped and never grew: growing leaves copies.
+/// A state as bytes.
 fn plain(state: &State) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-    let mut length = Length(0);
-    serde_json::to_writer(&mut length, state).expect("the state is plain data");
-    if length.0 > limits::VAULT_STORE_BYTES {
-        return Err(StoreError::Full);
-    }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(length.0));
-    serde_json::to_writer(&mut *bytes, state).expect("the state is plain data");
-    Ok(bytes)
-}
-
-/// Counts what would be written.
-struct Length(usize);
-
-impl Write for Length {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 = self.0.saturating_add(bytes.len());
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    wiped::json(state, limits::VAULT_STORE_BYTES).ok_or(StoreError::Full)
 }
 
 fn draw_token() -> Result<Token, StoreError> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use eparch_domain::{Span, limits};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response};
@@ -153,7 +153,9 @@ impl Client {
     ) -> Result<Reply, VaultError> {
         let status = response.status().as_u16();
         let mut incoming = response.into_body();
-        let mut body = Zeroizing::new(Vec::new());
+        // Where the server says how long it is, it is read into memory that does not grow.
+        let told = usize::try_from(incoming.size_hint().lower()).unwrap_or(usize::MAX);
+        let mut body = Zeroizing::new(Vec::with_capacity(told.min(limits::VAULT_ANSWER_BYTES)));
         while let Some(frame) = incoming.frame().await {
             let Ok(frame) = frame else { return Err(VaultError::CutOff { doing }) };
             let Ok(data) = frame.into_data() else { continue };

@@ -1,9 +1,10 @@
 //! Tokens on a server: issued through token roles, looked at by accessor, and only those of this home.
 
+use std::sync::PoisonError;
+
 use eparch_domain::{AgentId, RunId, Span, Tier, limits};
 use hyper::Method;
 use serde_json::json;
-use std::sync::PoisonError;
 
 use super::client::Reply;
 use super::wire::{self, Auth, Authorized, Data, Keys, TokenData};
@@ -39,7 +40,10 @@ impl Hashicorp {
     pub(super) async fn known(&self, accessor: &Accessor) -> Result<Option<Known>, VaultError> {
         match self.token_data(accessor).await? {
             Some(data) => self.describe(data),
-            None => Ok(None),
+            None => {
+                self.forget(accessor);
+                Ok(None)
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::error::VaultError;
 use crate::secret::{Fields, Secret};
+use crate::wiped;
 
 /// Reads an answer.
 pub(super) fn parse<'b, T: Deserialize<'b>>(doing: &'static str, body: &'b [u8]) -> Result<T, VaultError> {
@@ -16,9 +17,9 @@ pub(super) fn parse<'b, T: Deserialize<'b>>(doing: &'static str, body: &'b [u8])
         .map_err(|_| VaultError::Malformed { doing, why: "it is not the JSON of a vault" })
 }
 
-/// A body of a request, in memory that is wiped.
+/// A body of a request. What stands in it was bounded before.
 pub(super) fn body(content: &impl Serialize) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(serde_json::to_vec(content).expect("texts and numbers are plain data"))
+    wiped::json(content, usize::MAX).expect("nothing is longer")
 }
 
 #[derive(Deserialize)]
