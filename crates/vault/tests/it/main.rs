@@ -9,6 +9,7 @@ mod crash;
 mod guide;
 mod home;
 mod odd;
+mod properties;
 mod real;
 mod sealed;
 mod server;
