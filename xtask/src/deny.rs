@@ -48,9 +48,7 @@ fn tool(tree: &Tree) -> Result<PathBuf, Problem> {
     if let Some(installed) = process::found("cargo-deny") {
         return Ok(installed);
     }
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| tree.path("target"), |set| tree.root().join(set));
-    let tools = target.join("tools");
+    let tools = tree.target().join("tools");
     let tool = tools.join(format!("cargo-deny-{VERSION}")).join("bin/cargo-deny");
     if tool.is_file() {
         return Ok(tool);

@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("eparch-policy", &["eparch-domain"]),
     ("eparch-governor", &["eparch-domain", "eparch-pipeline", "eparch-policy"]),
     ("eparch-ledger", &["eparch-domain", "eparch-pipeline", "eparch-policy", "eparch-governor"]),
+    ("eparch-vault", &["eparch-domain"]),
     ("eparch-sandbox", &["eparch-domain"]),
     (
         "eparch-daemon",
@@ -88,6 +89,9 @@ const IMPURE_LIBRARIES: &[&str] = &[
 /// Libraries that only these crates may name, because only they know what it is about.
 const KNOWN_ONLY_TO: &[(&str, &[&str])] = &[
     ("rusqlite", &["eparch-ledger"]),
+    ("chacha20poly1305", &["eparch-vault"]),
+    ("rustls", &["eparch-vault"]),
+    ("tokio-rustls", &["eparch-vault"]),
     ("landlock", &["eparch-sandbox"]),
     ("seccompiler", &["eparch-sandbox"]),
     ("caps", &["eparch-sandbox"]),

@@ -8,6 +8,7 @@ mod errors;
 mod layers;
 mod lint_core;
 mod metadata;
+mod openbao;
 mod process;
 mod requirements;
 mod rust_text;

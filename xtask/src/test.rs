@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use crate::rust_text::tokens;
 use crate::steps::{Problem, StepResult};
 use crate::tree::{Tree, files_under};
-use crate::{metadata, process};
+use crate::{metadata, openbao, process};
 
 /// A program the tests need: its name, Debian's package, and what for.
 const TOOLS: &[(&str, &str, &str)] = &[
@@ -16,30 +16,39 @@ const TOOLS: &[(&str, &str, &str)] = &[
     ("setpriv", "util-linux", "running the confinement tests as an ordinary user"),
     ("perl", "perl", "the code-review template"),
     ("kill", "procps", "ending a holder as the system would"),
+    ("openssl", "openssl", "certificates for the vault's server"),
+    ("pip3", "python3-pip", "installing OpenBao, the vault's server"),
 ];
 
 /// Names the file to which a test that cannot run here appends `NAME: REASON`.
 const NOT_RUN: &str = "EPARCH_NOT_RUN";
 
+/// Names the program of the server that the vault's tests start.
+const OPENBAO: &str = "EPARCH_OPENBAO";
+
+/// The crate whose tests start it.
+const VAULT: &str = "eparch-vault";
+
 /// `cargo xtask test [-p CRATE] [FILTER…]`.
 pub(crate) fn run(tree: &Tree, words: &[String]) -> StepResult {
     let asked = Asked::parse(words)?;
     install_missing_tools()?;
-    let notes = Notes::new(tree)?;
+    let needs =
+        Needs { notes: Notes::new(tree)?, openbao: asked.includes(VAULT).then(|| openbao::program(tree)) };
 
     let doctests = asked.doctests(tree)?;
     let mut fine = true;
     if let Some(mut command) = doctests {
-        fine = watched(tree, &mut command, &notes)?.success();
+        fine = watched(tree, &mut command, &needs)?.success();
     }
     let (status, summary) = if process::found("cargo-nextest").is_some() {
-        with_nextest(tree, &asked, &notes)?
+        with_nextest(tree, &asked, &needs)?
     } else {
-        with_cargo_test(tree, &asked, &notes)?
+        with_cargo_test(tree, &asked, &needs)?
     };
     fine &= status.success();
 
-    for line in notes.lines()? {
+    for line in needs.notes.lines()? {
         println!("not run, because {line}");
     }
     if asked.is_everything() {
@@ -48,6 +57,11 @@ pub(crate) fn run(tree: &Tree, words: &[String]) -> StepResult {
         }
     }
     println!("{summary}");
+    // The other tests are worth running without it; passing without it would hide that half the vault was not tested.
+    if let Some(Err(mut problem)) = needs.openbao {
+        problem.lines.push("without it, the tests that start a vault's server were not run".to_owned());
+        return Err(problem);
+    }
     if fine { Ok(String::new()) } else { Err(Problem::new("the tests did not all pass")) }
 }
 
@@ -83,6 +97,11 @@ impl Asked {
         self.packages.is_empty() && self.filters.is_empty()
     }
 
+    /// Whether the tests of a crate are among what is asked for.
+    fn includes(&self, package: &str) -> bool {
+        self.packages.is_empty() || self.packages.iter().any(|asked| asked == package)
+    }
+
     /// The doctests, unless a filter means something else or no library is asked for.
     fn doctests(&self, tree: &Tree) -> Result<Option<Command>, Problem> {
         let members = metadata::members(tree)?;
@@ -109,14 +128,14 @@ impl Asked {
 }
 
 /// Runs the tests with nextest and holds its summary back, so that it can close the output.
-fn with_nextest(tree: &Tree, asked: &Asked, notes: &Notes) -> Result<(ExitStatus, String), Problem> {
+fn with_nextest(tree: &Tree, asked: &Asked, needs: &Needs) -> Result<(ExitStatus, String), Problem> {
     let mut command = process::cargo(&["nextest", "run", "--no-fail-fast"]);
     asked.select(&mut command);
     command.args(&asked.filters);
     if std::io::stderr().is_terminal() {
         command.args(["--color", "always"]);
     }
-    prepare(tree, &mut command, notes);
+    prepare(tree, &mut command, needs);
     let starting = |cause| Problem::while_doing("starting cargo nextest", &cause);
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(starting)?;
     let mut summary = "no summary: the tests were not started".to_owned();
@@ -148,11 +167,11 @@ fn without_colours(line: &str) -> String {
 }
 
 /// Runs the tests with cargo alone; its summaries, one for each binary, are added up into one line.
-fn with_cargo_test(tree: &Tree, asked: &Asked, notes: &Notes) -> Result<(ExitStatus, String), Problem> {
+fn with_cargo_test(tree: &Tree, asked: &Asked, needs: &Needs) -> Result<(ExitStatus, String), Problem> {
     let mut command = process::cargo(&["test", "--no-fail-fast", "--all-targets"]);
     asked.select(&mut command);
     command.arg("--").args(&asked.filters);
-    prepare(tree, &mut command, notes);
+    prepare(tree, &mut command, needs);
     let starting = |cause| Problem::while_doing("starting cargo test", &cause);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(starting)?;
     let mut total = Counts::default();
@@ -196,14 +215,24 @@ impl Counts {
     }
 }
 
-fn watched(tree: &Tree, command: &mut Command, notes: &Notes) -> Result<ExitStatus, Problem> {
-    prepare(tree, command, notes);
+fn watched(tree: &Tree, command: &mut Command, needs: &Needs) -> Result<ExitStatus, Problem> {
+    prepare(tree, command, needs);
     process::watched(command)
 }
 
 /// The same surroundings for every runner, at a person's desk as in CI.
-fn prepare(tree: &Tree, command: &mut Command, notes: &Notes) {
-    command.current_dir(tree.root()).env("CI", "true").env(NOT_RUN, &notes.path);
+fn prepare(tree: &Tree, command: &mut Command, needs: &Needs) {
+    command.current_dir(tree.root()).env("CI", "true").env(NOT_RUN, &needs.notes.path);
+    if let Some(Ok(program)) = &needs.openbao {
+        command.env(OPENBAO, program);
+    }
+}
+
+/// What every runner hands to the tests.
+struct Needs {
+    notes: Notes,
+    /// The server's program, or why it is not there; nothing when no test that starts it is run.
+    openbao: Option<Result<PathBuf, Problem>>,
 }
 
 /// What tests that could not run leave.
@@ -214,8 +243,7 @@ struct Notes {
 impl Notes {
     /// An empty file in the target folder, whatever an earlier run left.
     fn new(tree: &Tree) -> Result<Notes, Problem> {
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| tree.path("target"), |set| tree.root().join(set));
+        let target = tree.target();
         let path = target.join(format!("not-run-{}", std::process::id()));
         std::fs::create_dir_all(&target)
             .and_then(|()| std::fs::write(&path, ""))
@@ -347,6 +375,8 @@ mod tests {
         let words = ["-p", "eparch-ledger", "r121", "r122"].map(str::to_owned);
         let asked = Asked::parse(&words).unwrap();
         assert_eq!((asked.packages, asked.filters), (vec!["eparch-ledger".to_owned()], words[2..].to_vec()));
+        assert!(Asked::default().includes(VAULT));
+        assert!(!Asked { packages: vec!["eparch-ledger".to_owned()], ..Asked::default() }.includes(VAULT));
         assert!(Asked::parse(&["--nonsense".to_owned()]).is_err());
         assert!(Asked::parse(&["-p".to_owned()]).is_err());
     }

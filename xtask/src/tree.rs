@@ -40,6 +40,11 @@ impl Tree {
         self.root.join(relative)
     }
 
+    /// Where cargo builds, and the workshop keeps its tools.
+    pub(crate) fn target(&self) -> PathBuf {
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.path("target"), |set| self.root.join(set))
+    }
+
     /// The text of a file of the repository.
     pub(crate) fn read(&self, relative: &str) -> Result<String, Problem> {
         std::fs::read_to_string(self.path(relative))

@@ -16,6 +16,17 @@ pub const GRANT_UNASKED: Tier = Tier::T2;
 pub const LEASE_TTL: Span = Span::from_hours(2);
 /// How often a lease is renewed (R135).
 pub const LEASE_RENEW_EVERY: Span = Span::from_mins(30);
+/// An agent's own token, unless something shorter is asked for (X15); it is renewed while the agent works.
+pub const CHILD_TTL: Span = Span::from_mins(30);
+/// The shortest life of a token or a wrapping: servers count in whole seconds.
+pub const VAULT_TTL_MIN: Span = Span::from_secs(1);
+/// The longest that something stays wrapped: handing a secret on takes seconds, and what lies about is found.
+pub const VAULT_WRAP_TTL: Span = Span::from_mins(5);
+/// How long connecting to a vault's server may take, TLS included, unless set otherwise. A dead backend is to show within
+/// 5 s.
+pub const VAULT_CONNECT_TIMEOUT: Span = Span::from_secs(2);
+/// How long a request to a vault's server may take in all, unless set otherwise.
+pub const VAULT_TIMEOUT: Span = Span::from_secs(4);
 /// Without progress for so long, a council calls a mediator (R164, X01).
 pub const MEDIATE_AFTER: Span = Span::from_secs(30);
 /// Without progress for so long, an agent loses its own token (R081, X01).
@@ -209,6 +220,34 @@ pub const RATIONALE_BYTES: usize = 4 << 10;
 pub const OPERATOR_GROUPS_BYTES: usize = 4 << 10;
 /// How much of the reason for which a run is ended is repeated with each of its stages.
 pub const STAGE_REASON_BYTES: usize = 256;
+/// Where a secret lies, as text: several parts of a readable length.
+pub const VAULT_PATH_BYTES: usize = 256;
+/// One version of a secret, names and texts: a certificate chain with its key takes ten KiB.
+pub const VAULT_SECRET_BYTES: usize = 64 << 10;
+/// Fields of one secret.
+pub const VAULT_SECRET_FIELDS: usize = 64;
+/// Versions of one secret that the embedded vault keeps, as servers do when nobody says otherwise (KV version 2).
+pub const VAULT_SECRET_VERSIONS: usize = 10;
+/// Secrets in the embedded vault.
+pub const VAULT_SECRETS: usize = 10_000;
+/// Tokens alive in the embedded vault: 64 agents at once, their runs, and a hundredfold for what waits to be renewed.
+pub const VAULT_TOKENS: usize = 10_000;
+/// Wrapped secrets that wait to be taken in the embedded vault.
+pub const VAULT_WRAPS: usize = 1_000;
+/// Tokens that are over and of which the embedded vault still says how they ended.
+pub const VAULT_REMEMBERED: usize = 1_000;
+/// The embedded vault's file. It is written as a whole with every change.
+pub const VAULT_STORE_BYTES: usize = 16 << 20;
+/// A vault's policy file.
+pub const VAULT_POLICY_BYTES: usize = 64 << 10;
+/// Paths of one policy file.
+pub const VAULT_POLICY_PATHS: usize = 1_000;
+/// An answer of a vault's server: a list of accessors of a hundred thousand tokens fits.
+pub const VAULT_ANSWER_BYTES: usize = 4 << 20;
+/// Tokens of a vault's server that are looked at for those of Eparch's runs.
+pub const VAULT_ACCESSORS: usize = 100_000;
+/// Idle connections to a vault's server that are kept.
+pub const VAULT_CONNECTIONS: usize = 8;
 /// Agents working at once in one home, when nothing else is configured; each has a process tree and a workspace.
 pub const AGENTS_AT_ONCE: usize = 64;
 /// Events waiting for the driver; a sender past this waits.

@@ -1,0 +1,25 @@
+#![doc = include_str!("../README.md")]
+
+mod embedded;
+mod error;
+mod hashicorp;
+mod path;
+mod policy;
+mod secret;
+mod settings;
+mod vault;
+mod wiped;
+
+pub use embedded::{BadSeal, Embedded, KeyFrom, OpenError, SealKey, SealKeyError, StoreError};
+pub use error::{Ending, VaultError};
+pub use hashicorp::{ConnectError, Hashicorp};
+pub use path::{BadPath, SecretPath};
+pub use policy::{
+    BadPolicy, Capability, DAEMON, PIPELINE_AGENT, Policy, Rule, SHIPPED, WrapBounds, tier_policy,
+};
+pub use secret::{Fields, Secret, Token};
+pub use settings::Settings;
+pub use vault::{
+    Accessor, Answer, BadAccessor, ChildGrant, Health, Issued, Reader, RunGrant, SecretVersion, TokenStatus,
+    Vault,
+};
