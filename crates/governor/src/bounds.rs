@@ -43,11 +43,11 @@ impl Event {
 mod tests {
     use std::collections::BTreeMap;
 
-    use eparch_domain::{Digest, GateId, Name, RunId, Tier};
+    use eparch_domain::{Digest, GateId, Name, OperatorRole, RunId, Tier};
 
     use super::*;
     use crate::event::{GateAnswer, GateDecision, Kept, Lineage, RunRequest};
-    use crate::operator::{Key, Operator, OperatorRole};
+    use crate::operator::{Key, Operator};
 
     fn name(text: &str) -> Name {
         Name::new(text).unwrap()

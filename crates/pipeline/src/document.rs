@@ -83,6 +83,6 @@ mod tests {
         assert_eq!((items[1].place.line, items[1].place.column), (1, 8));
         let twice = read("a: 1\na: 2\n").expect_err("a key twice");
         assert_eq!((twice[0].code, twice[0].span.line), ("EP0104", 2));
-        assert!(read("a: *b").is_err() && read("- a\n b").is_err());
+        assert!(read("a: *b").is_err() && read("- a\nb: c").is_err());
     }
 }
