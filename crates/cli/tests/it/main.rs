@@ -15,5 +15,6 @@ mod holder;
 mod ledger;
 mod logs;
 mod machine;
+mod paths;
 mod runs;
 mod terminal;
