@@ -15,6 +15,7 @@ mod holder;
 mod ledger;
 mod logs;
 mod machine;
+mod paths;
 mod policy;
 mod runs;
 mod terminal;
