@@ -136,8 +136,9 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         Fact::Packaged { agent, manifest } => {
             with_attempt(governor, *agent, |attempt| attempt.package = Some(*manifest))
         }
-        // What follows from a revocation stands in the facts after it.
+        // What follows from a revocation stands in the facts after it, from a secret nothing.
         Fact::Revoked { .. }
+        | Fact::SecretGranted { .. }
         | Fact::Reported { .. }
         | Fact::ReportMisplaced { .. }
         | Fact::OutputDropped { .. } => {}

@@ -24,6 +24,9 @@ impl Event {
             Event::OperatorAdded { operator, .. } => {
                 larger("the groups", written::length(&operator.groups), limits::OPERATOR_GROUPS_BYTES)
             }
+            Event::SecretAsked { path, .. } => {
+                larger("the path of the secret", path.len(), limits::VAULT_PATH_BYTES)
+            }
             // The others hold nothing of anybody's own length, or are the shell's.
             Event::GateAnswered(_)
             | Event::OperatorRotated { .. }
@@ -32,6 +35,7 @@ impl Event {
             | Event::ClockTurned
             | Event::ClockJumped { .. }
             | Event::CallsLimited { .. }
+            | Event::SecretServed { .. }
             | Event::AgentAdvanced { .. }
             | Event::AgentSignalled { .. }
             | Event::TreeProvenDead { .. } => None,
@@ -94,6 +98,11 @@ mod tests {
         Event::StopRequested { run: RunId::from_bits(1), by: name("ada"), reason }
     }
 
+    fn asked(path: String) -> Event {
+        let access = crate::secrets::SecretAccess::Read { version: None };
+        Event::SecretAsked { by: name("ada"), path, tier: Tier::T4, access }
+    }
+
     #[test]
     fn every_text_that_people_hand_in_has_a_length_that_is_too_large() {
         let text = |bytes: usize| "x".repeat(bytes);
@@ -104,7 +113,7 @@ mod tests {
             Some(Lineage { run, from, kept, forgiven: BTreeMap::new() })
         };
         // What stands around a text is counted where it is one of several: `{"i":""}`, `"i":"",` and `["abc",…]`.
-        let cases: [(&dyn Fn(usize) -> Event, usize); 8] = [
+        let cases: [(&dyn Fn(usize) -> Event, usize); 9] = [
             (
                 &|most| requested(|asked| asked.idempotency_key = Some(text(most))),
                 limits::IDEMPOTENCY_KEY_BYTES,
@@ -117,6 +126,7 @@ mod tests {
             ),
             (&|most| requested(|asked| asked.lineage = kept(most)), limits::RUN_OUTPUTS_BYTES - 7),
             (&|most| stop(text(most)), limits::RATIONALE_BYTES),
+            (&|most| asked(text(most)), limits::VAULT_PATH_BYTES),
             (&|most| answered(text(most)), limits::RATIONALE_BYTES),
             (&added, (limits::OPERATOR_GROUPS_BYTES - 1) / 6),
         ];

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::operator::Operator;
 use crate::revocation::Bearer;
+use crate::secrets::{SecretAccess, SecretOutcome};
 
 /// Something that happened. Ids and randomness arrive in it; it carries no secret: tokens by hash, bodies by digest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,6 +79,30 @@ pub enum Event {
     CallsLimited {
         /// Which agent.
         agent: AgentId,
+    },
+    /// Somebody asks for a secret. Nothing is read, written or answered before this is durable (G1).
+    SecretAsked {
+        /// Who asks.
+        by: Name,
+        /// Where it lies.
+        path: String,
+        /// The lowest tier whose agents may read there.
+        tier: Tier,
+        /// What they want of it.
+        #[serde(flatten)]
+        access: SecretAccess,
+    },
+    /// The vault answered what was asked; whoever asked is told when this is durable. The entry itself is the record.
+    SecretServed {
+        /// The entry in which it was asked.
+        asked: u64,
+        /// Who asked.
+        by: Name,
+        /// Where it lies.
+        path: String,
+        /// What came of it.
+        #[serde(flatten)]
+        outcome: SecretOutcome,
     },
     /// The shell carried an agent through one or more phases.
     AgentAdvanced {

@@ -15,6 +15,7 @@ use crate::attempt_end::AttemptEnd;
 use crate::event::{GateDecision, Kept};
 use crate::operator::{Key, Operator, Separation};
 use crate::revocation::{Bearer, Cause};
+use crate::secrets::SecretAccess;
 
 /// One thing found to be so.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -211,6 +212,16 @@ pub enum Fact {
     CallsLimited {
         /// Which agent.
         agent: AgentId,
+    },
+    /// Somebody may have what they asked of a secret.
+    SecretGranted {
+        /// Who.
+        by: Name,
+        /// Where it lies.
+        path: String,
+        /// What they wanted of it.
+        #[serde(flatten)]
+        access: SecretAccess,
     },
     /// Authority was taken away. What bore it is being ended, and nothing it asks for from here on counts (G2).
     Revoked {

@@ -14,7 +14,7 @@ use crate::fact::Fact;
 use crate::graph::Graph;
 use crate::state::{Attempt, Doing, Run, StageState, State};
 use crate::timers::{Deadline, Timer, Timers};
-use crate::{agent, ending, gate, operators, request, revocation, run, waking};
+use crate::{agent, ending, gate, operators, request, revocation, run, secrets, waking};
 
 /// The state machine of one tenant. Touches nothing: no clock, no dice, no disk, no network.
 #[derive(Debug, Clone, Default)]
@@ -269,6 +269,8 @@ impl Turn<'_> {
             Event::StopRequested { run, by, reason } => ending::stop(self, *run, by, reason),
             Event::RevokeRequested { bearer, by, reason } => revocation::requested(self, *bearer, by, reason),
             Event::CallsLimited { agent } => revocation::calls_limited(self, *agent),
+            Event::SecretAsked { by, path, tier, access } => secrets::asked(self, by, path, *tier, *access),
+            Event::SecretServed { .. } => {}
             Event::AgentAdvanced { agent, outcomes } => agent::advanced(self, *agent, outcomes),
             Event::AgentSignalled { agent, signal } => agent::signalled(self, *agent, signal),
             Event::TreeProvenDead { agent, .. } => agent::proven_dead(self, *agent),

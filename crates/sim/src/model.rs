@@ -209,6 +209,8 @@ impl Model {
             Event::RunRequested(request) => return Ok(self.requested(request, now)),
             Event::StopRequested { run, by, .. } => return Ok(self.stopped(*run, by)),
             Event::RevokeRequested { bearer, by, .. } => return Ok(self.revoked(*bearer, by)),
+            Event::SecretAsked { by, tier, .. } => return Ok(self.secret_asked(by, *tier)),
+            Event::SecretServed { .. } => {}
             Event::CallsLimited { agent } => self.calls_limited(*agent, now),
             Event::AgentAdvanced { agent, outcomes } => self.advanced(*agent, outcomes, now, hints)?,
             Event::AgentSignalled { agent, signal } => self.signalled(*agent, signal, now),

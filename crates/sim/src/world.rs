@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use eparch_domain::{
     AgentId, Digest, GateId, LedgerTime, Moment, Name, Phase, RunId, StageStatus, Tier, Timestamp, limits,
 };
-use eparch_governor::{Bearer, Ended, Event, Kept, Lineage, Operator, Outcome, Record, RunRequest};
+use eparch_governor::{
+    Bearer, Ended, Event, Kept, Lineage, Operator, Outcome, Record, RunRequest, SecretAccess, SecretOutcome,
+};
 use eparch_pipeline::{StageIx, Work};
 use serde_json::Value;
 
@@ -85,6 +87,7 @@ enum Act {
     Start,
     Stop,
     Revoke,
+    AskForSecret,
     Repeat {
         run: RunId,
     },
@@ -163,6 +166,9 @@ impl World {
         }
         for _ in 0..self.dice.below(3) {
             self.later(20_000, Act::Revoke);
+        }
+        for _ in 0..self.dice.below(3) {
+            self.later(20_000, Act::AskForSecret);
         }
         for _ in 0..self.dice.below(6) {
             self.later(30_000, Act::Administer);
@@ -355,6 +361,18 @@ impl World {
             Act::Revoke => {
                 let by = self.somebody();
                 Event::RevokeRequested { bearer: self.bearer(), by, reason: "not any more".to_owned() }
+            }
+            Act::AskForSecret => {
+                let access = match self.dice.chance(50) {
+                    true => SecretAccess::Read { version: None },
+                    false => SecretAccess::Write { expected: Some(0) },
+                };
+                let (by, tier) = (self.somebody(), *self.dice.pick(&Tier::ALL));
+                let path = "production/database".to_owned();
+                let asked = Event::SecretAsked { by: by.clone(), path: path.clone(), tier, access };
+                // What came of it is told even where nothing was to come of it.
+                let outcome = SecretOutcome::Read { version: 1 };
+                return vec![asked, Event::SecretServed { asked: 1, by, path, outcome }];
             }
             Act::Jump => {
                 let by_ms = i64::try_from(self.dice.below(7_200_000)).expect("hours") - 3_600_000;

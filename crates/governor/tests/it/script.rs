@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{AgentId, Artifact, Digest, GateId, Grade, Name, Phase, RunId, StageStatus};
+use eparch_domain::{AgentId, Artifact, Digest, GateId, Grade, Name, Phase, RunId, StageStatus, Tier};
 use eparch_governor::{
     Bearer, Check, Ended, Event, GateAnswer, GateDecision, Key, Lineage, Operator, OperatorRole, Outcome,
-    RunRequest, Signal, SignedAnswer, Usage,
+    RunRequest, SecretAccess, SecretOutcome, Signal, SignedAnswer, Usage,
 };
 use serde_json::Value;
 
@@ -57,6 +57,20 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
             let reason = args.get("because").unwrap_or("not any more").to_owned();
             Event::RevokeRequested { bearer, by: by(&args), reason }
         }
+        "reads" | "writes" => {
+            let access = match words[0].as_str() {
+                "reads" => SecretAccess::Read { version: args.read("version") },
+                _ => SecretAccess::Write { expected: args.read("after") },
+            };
+            let tier = args.read("tier").unwrap_or(Tier::T4);
+            Event::SecretAsked { by: by(&args), path: args.first().to_owned(), tier, access }
+        }
+        "served" => Event::SecretServed {
+            asked: 1,
+            by: by(&args),
+            path: args.first().to_owned(),
+            outcome: SecretOutcome::Read { version: 1 },
+        },
         "limited" => Event::CallsLimited { agent: agent(home, args.first()) },
         "ready" => advanced(home, &args, &["bootstrap", "preflight", "plan"]),
         "exits" => {

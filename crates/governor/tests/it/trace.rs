@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use eparch_domain::{Artifact, limits};
 use eparch_governor::{
-    Answer, AttemptEnd, Bearer, Cause, Decision, Effect, Fact, GateDecision, GatePurpose, Key, Separation,
+    Answer, AttemptEnd, Bearer, Cause, Decision, Effect, Fact, GateDecision, GatePurpose, Key, SecretAccess,
+    Separation,
 };
 use serde_json::Value;
 
@@ -127,6 +128,17 @@ fn said(home: &Home, fact: &Fact) -> String {
             format!("{agent} violates {violation} ({}): {detail}", violation.severity())
         }
         Fact::CallsLimited { agent } => format!("{agent} called too often"),
+        Fact::SecretGranted { by, path, access } => {
+            let what = match access {
+                SecretAccess::Read { version: None } => "read".to_owned(),
+                SecretAccess::Read { version: Some(version) } => format!("read version {version} of"),
+                SecretAccess::Write { expected: None } => "write".to_owned(),
+                SecretAccess::Write { expected: Some(version) } => {
+                    format!("write after version {version} of")
+                }
+            };
+            format!("{by} may {what} {path}")
+        }
         Fact::Revoked { bearer, cause, reason } => {
             let whose = match bearer {
                 Bearer::Agent { agent } => agent.to_string(),

@@ -2,7 +2,8 @@
 
 use eparch_domain::{AgentId, Name, RunId};
 use eparch_governor::{
-    AgentSpec, Answer, Bearer, Effect, Event, Fact, GateDecision, GateOutcome, Outcome, Record, Signal,
+    AgentSpec, Answer, Bearer, Effect, Event, Fact, GateDecision, GateOutcome, Outcome, Record, SecretAccess,
+    SecretOutcome, Signal,
 };
 use eparch_pipeline::StageIx;
 
@@ -132,6 +133,25 @@ fn event(names: &Names<'_>, event: &Event) -> String {
         Event::RevokeRequested { bearer, by, reason } => {
             because(&format!("{by} takes the authority of {} away", names.bearer(bearer)), reason)
         }
+        Event::SecretAsked { by, path, access, .. } => {
+            let what = match access {
+                SecretAccess::Read { version: None } => "to read".to_owned(),
+                SecretAccess::Read { version: Some(version) } => format!("to read version {version} of"),
+                SecretAccess::Write { expected: None } => "to write".to_owned(),
+                SecretAccess::Write { expected: Some(version) } => {
+                    format!("to write after version {version} of")
+                }
+            };
+            format!("{by} asks {what} the secret {path}")
+        }
+        Event::SecretServed { asked, by, path, outcome } => {
+            let what = match outcome {
+                SecretOutcome::Read { version } => format!("{by} read version {version} of"),
+                SecretOutcome::Written { version } => format!("{by} wrote version {version} of"),
+                SecretOutcome::Failed { code } => format!("{by} did not get what they wanted ({code}) of"),
+            };
+            format!("{what} the secret {path}, as asked in entry {asked}")
+        }
         Event::CallsLimited { agent } => format!("{} called too often", names.agent(*agent)),
         Event::AgentAdvanced { agent, outcomes } => {
             let phases: Vec<String> = outcomes.iter().map(outcome).collect();
@@ -238,6 +258,7 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         | Fact::OperatorKnown { .. }
         | Fact::OperatorRekeyed { .. }
         | Fact::OperatorForgotten { .. }
+        | Fact::SecretGranted { .. }
         | Fact::RunSpawned(_)
         | Fact::TreeKnown { .. }
         | Fact::PlanSettled { .. }

@@ -157,6 +157,16 @@ impl Model {
         }
     }
 
+    /// Nothing follows from a secret, but it is not everybody's.
+    pub(super) fn secret_asked(&self, by: &Name, tier: Tier) -> BTreeSet<&'static str> {
+        let refusal = match self.people.get(by).map(|person| &person.operator) {
+            None => Some("EP0204"),
+            Some(known) if known.role != OperatorRole::Admin => Some("EP0205"),
+            Some(known) => (tier > known.max_tier).then_some("EP0403"),
+        };
+        refusal.into_iter().collect()
+    }
+
     pub(super) fn stopped(&mut self, run: RunId, by: &Name) -> BTreeSet<&'static str> {
         let refusal = match (self.people.get(by).map(|person| person.operator.role), self.ended.get(&run)) {
             (None, _) => Some("EP0204"),

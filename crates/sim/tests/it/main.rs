@@ -103,6 +103,7 @@ fn worlds_reach_what_can_happen() {
         "agent_lingers",
         "calls_limited",
         "revoked",
+        "secret_granted",
         "stage_ending CANCELLED",
         "attempt_cut_off",
         "attempt_ended cancelled",

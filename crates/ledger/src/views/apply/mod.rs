@@ -133,6 +133,7 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         Fact::EpochBegan { .. }
         | Fact::CallsLimited { .. }
         | Fact::Revoked { .. }
+        | Fact::SecretGranted { .. }
         | Fact::RunEnding { .. }
         | Fact::ConditionDecided { .. }
         | Fact::TreeKnown { .. }

@@ -1,7 +1,9 @@
 //! The row every entry has: who asked for what, and what was decided.
 
 use eparch_domain::{AgentId, Name, RunId, limits};
-use eparch_governor::{Answer, Bearer, Event, Fact, GateAnswer, GateDecision, Outcome, Signal};
+use eparch_governor::{
+    Answer, Bearer, Event, Fact, GateAnswer, GateDecision, Outcome, SecretAccess, SecretOutcome, Signal,
+};
 
 use super::Writing;
 use crate::views::action::Action;
@@ -37,6 +39,14 @@ pub(super) fn asked(to: &Writing<'_>) -> Result<(), rusqlite::Error> {
             answered(to, Action { target: Some(run.to_string()), reason, ..of_run("stop", by, *run) })?
         }
         Event::RevokeRequested { bearer, by, reason } => revoke(to, bearer, by, reason)?,
+        Event::SecretAsked { by, path, access, .. } => {
+            let action = match access {
+                SecretAccess::Read { .. } => "secret_read",
+                SecretAccess::Write { .. } => "secret_write",
+            };
+            answered(to, of_secret(action, by, path))?
+        }
+        Event::SecretServed { by, path, outcome, .. } => secret_served(to, by, path, outcome)?,
         Event::CallsLimited { agent } => limited(to, *agent)?,
         Event::GateAnswered(answer) => gate_answered(to, answer)?,
         Event::AgentAdvanced { agent, outcomes } => advanced(to, *agent, outcomes)?,
@@ -56,6 +66,31 @@ fn about(action: &'static str, target: &Name) -> Action<'static> {
 
 fn of_run(action: &'static str, by: &Name, run: RunId) -> Action<'static> {
     Action { action, actor: Some(by.to_string()), run: Some(run.to_string()), ..Action::default() }
+}
+
+fn of_secret(action: &'static str, by: &Name, path: &str) -> Action<'static> {
+    Action { action, actor: Some(by.to_string()), target: Some(path.to_owned()), ..Action::default() }
+}
+
+/// What came of a wish for a secret: which version was read or written, or why none was.
+fn secret_served(
+    to: &Writing<'_>,
+    by: &Name,
+    path: &str,
+    outcome: &SecretOutcome,
+) -> Result<i64, rusqlite::Error> {
+    let (name, version) = match outcome {
+        SecretOutcome::Read { version } => ("secret_was_read", Some(version)),
+        SecretOutcome::Written { version } => ("secret_was_written", Some(version)),
+        SecretOutcome::Failed { .. } => ("secret_not_served", None),
+    };
+    let mut action = of_secret(name, by, path);
+    action.result = Some(ActionResult::Ok);
+    action.reason = version.map(|version| format!("version {version}"));
+    if let SecretOutcome::Failed { code } = outcome {
+        action.failed(code, "the vault did not do it".to_owned());
+    }
+    action.write(to)
 }
 
 /// Writes an action of somebody who was told what was decided.

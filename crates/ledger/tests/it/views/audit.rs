@@ -61,6 +61,32 @@ fn r112_every_decision_writes_a_row() {
     assert!(rows.iter().any(|row| row.session_id == "1") && rows.iter().any(|row| row.session_id == "2"));
 }
 
+/// R142: access to a secret is audited, whether it was allowed or not, with what came of it.
+#[test]
+fn r142_who_asked_for_a_secret_and_what_they_got_stands_in_the_audit_trail() {
+    let story = eventful();
+    let views = story.followed();
+    let mut rows = views.actions(&story.tenant, &ALL).unwrap();
+    rows.retain(|row| row.target.as_deref() == Some("production/database"));
+    rows.reverse();
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| (row.action.as_str(), row.actor.as_deref(), row.decision_reason.as_deref(), row.result))
+        .collect();
+    let (ok, ann) = (Some(ActionResult::Ok), Some("ann"));
+    assert_eq!(
+        told,
+        [
+            ("secret_read", Some("lead"), Some("EP0205"), Some(ActionResult::Denied)),
+            ("secret_read", ann, None, ok),
+            ("secret_was_read", ann, Some("version 3"), ok),
+            ("secret_read", ann, None, ok),
+            ("secret_not_served", ann, None, Some(ActionResult::Error)),
+        ]
+    );
+    assert_eq!(rows[4].error_type.as_deref(), Some("EP0903"));
+}
+
 #[test]
 fn r112_actions_are_filtered_and_paged_without_gaps() {
     let story = eventful();

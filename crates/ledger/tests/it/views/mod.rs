@@ -7,8 +7,8 @@ mod story;
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{Phase, Span};
-use eparch_governor::{Event, GateDecision, OperatorRole, Outcome, Signal};
+use eparch_domain::{Phase, Span, Tier};
+use eparch_governor::{Event, GateDecision, OperatorRole, Outcome, SecretAccess, SecretOutcome, Signal};
 use eparch_ledger::views::{ActionFilter, StageView};
 use rusqlite::types::Value;
 
@@ -103,5 +103,17 @@ fn eventful() -> Story {
     story.tell(Event::OperatorRotated { by: name("ann"), name: name("lead"), key });
     story.tell(Event::OperatorRemoved { by: name("ann"), name: name("eve") });
     story.tell(Event::OperatorRemoved { by: name("ann"), name: name("ann") });
+    let access = SecretAccess::Read { version: None };
+    for (who, outcome) in [
+        ("lead", None),
+        ("ann", Some(SecretOutcome::Read { version: 3 })),
+        ("ann", Some(SecretOutcome::Failed { code: "EP0903".into() })),
+    ] {
+        let (by, path) = (name(who), "production/database".to_owned());
+        story.tell(Event::SecretAsked { by: by.clone(), path: path.clone(), tier: Tier::T0, access });
+        if let Some(outcome) = outcome {
+            story.tell(Event::SecretServed { asked: story.head(), by, path, outcome });
+        }
+    }
     story
 }
