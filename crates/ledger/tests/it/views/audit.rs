@@ -61,9 +61,8 @@ fn r112_every_decision_writes_a_row() {
     assert!(rows.iter().any(|row| row.session_id == "1") && rows.iter().any(|row| row.session_id == "2"));
 }
 
-/// R142: access to a secret is audited, whether it was allowed or not, with what came of it.
 #[test]
-fn r142_who_asked_for_a_secret_and_what_they_got_stands_in_the_audit_trail() {
+fn who_asked_for_a_secret_and_what_they_got_stands_in_the_audit_trail() {
     let story = eventful();
     let views = story.followed();
     let mut rows = views.actions(&story.tenant, &ALL).unwrap();
