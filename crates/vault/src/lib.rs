@@ -15,10 +15,10 @@ pub use error::{Ending, VaultError};
 pub use hashicorp::{ConnectError, Hashicorp};
 pub use path::{BadPath, SecretPath};
 pub use policy::{
-    BadPolicy, Capability, DAEMON, PIPELINE_AGENT, Policy, Rule, SHIPPED, WrapBounds, tier_policy,
+    BadPolicy, Capability, DAEMON, PIPELINE_AGENT, Policy, Rule, SHIPPED, WrapBounds, least_tier, tier_policy,
 };
 pub use secret::{Fields, Secret, Token};
-pub use settings::Settings;
+pub use settings::{KEY_VARIABLE, SERVER_VARIABLES, Settings};
 pub use vault::{
     Accessor, Answer, BadAccessor, ChildGrant, Health, Issued, Reader, RunGrant, SecretVersion, TokenStatus,
     Vault,

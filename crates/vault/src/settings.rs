@@ -7,7 +7,14 @@ use eparch_domain::{Span, limits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::embedded::{SealKey, SealKeyError};
 use crate::secret::Secret;
+
+/// The variable that may hold the key of the sealed store, 64 hexadecimal digits, in the place of the home's file.
+pub const KEY_VARIABLE: &str = "EPARCH_VAULT_KEY";
+
+/// The variables that say where the vault is and how to log in.
+pub const SERVER_VARIABLES: [&str; 4] = ["VAULT_ADDR", "VAULT_CACERT", "VAULT_ROLE_ID", "VAULT_SECRET_ID"];
 
 /// Where credentials come from. Without an address, from the sealed store in the home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +32,9 @@ pub struct Settings {
     /// Its secret. Better given as `VAULT_SECRET_ID` than in a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_id: Option<Secret>,
+    /// The key of the sealed store, where it is not a file of the home. Only the environment says it.
+    #[serde(skip)]
+    pub key: Option<Secret>,
     /// How long connecting may take, TLS included.
     pub connect_timeout: Span,
     /// How long one request may take in all.
@@ -38,6 +48,7 @@ impl Default for Settings {
             ca_cert: None,
             role_id: None,
             secret_id: None,
+            key: None,
             connect_timeout: limits::VAULT_CONNECT_TIMEOUT,
             timeout: limits::VAULT_TIMEOUT,
         }
@@ -46,14 +57,20 @@ impl Default for Settings {
 
 impl Settings {
     /// Takes what the environment says over what the file says: `VAULT_ADDR`, `VAULT_CACERT`, `VAULT_ROLE_ID`,
-    /// `VAULT_SECRET_ID`. An empty variable says nothing.
+    /// `VAULT_SECRET_ID`; and [`KEY_VARIABLE`], which no file says. An empty variable says nothing.
     pub fn overridden(mut self, variable: impl Fn(&str) -> Option<String>) -> Settings {
         let set = |name: &str| variable(name).filter(|text| !text.is_empty());
         self.address = set("VAULT_ADDR").or(self.address);
         self.ca_cert = set("VAULT_CACERT").map(PathBuf::from).or(self.ca_cert);
         self.role_id = set("VAULT_ROLE_ID").or(self.role_id);
         self.secret_id = set("VAULT_SECRET_ID").map(Secret::new).or(self.secret_id);
+        self.key = set(KEY_VARIABLE).map(Secret::new).or(self.key);
         self
+    }
+
+    /// The key of the sealed store, when the environment said it.
+    pub fn seal_key(&self) -> Result<Option<SealKey>, SealKeyError> {
+        self.key.as_ref().map(|key| SealKey::from_variable(KEY_VARIABLE, key.expose())).transpose()
     }
 
     /// Whether this can work; the problem names the key.
@@ -70,6 +87,7 @@ impl Settings {
                 self.connect_timeout, self.timeout
             ));
         }
+        self.seal_key().map_err(|problem| problem.to_string())?;
         let Some(address) = &self.address else {
             let others = [
                 ("ca_cert", self.ca_cert.is_some()),
@@ -239,6 +257,15 @@ mod tests {
         assert_eq!(settings.address.as_deref(), Some("https://other:1"));
         assert_eq!(settings.secret_id, Some("from outside".into()));
         assert_eq!(settings.role_id, whole().role_id);
+        assert!(settings.seal_key().unwrap().is_none());
+        let digits = "0123456789abcdef".repeat(4);
+        let keyed = |text: &str| {
+            let said = |name: &str| (name == KEY_VARIABLE).then(|| text.to_owned());
+            Settings::default().overridden(said)
+        };
+        assert!(keyed(&digits).check().is_ok() && keyed(&digits).seal_key().unwrap().is_some());
+        let told = keyed(&digits[1..]).check().unwrap_err();
+        assert!(told.starts_with("EPARCH_VAULT_KEY does not hold") && !told.contains("cdef0123"), "{told}");
     }
 
     #[test]

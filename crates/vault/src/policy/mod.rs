@@ -7,6 +7,8 @@ use std::sync::LazyLock;
 
 use eparch_domain::Tier;
 
+use crate::path::SecretPath;
+
 pub use acl::{Capability, Policy, Rule, WrapBounds};
 pub use hcl::BadPolicy;
 
@@ -39,6 +41,18 @@ static READ: LazyLock<Vec<(&str, Policy)>> = LazyLock::new(|| {
 /// The name of a tier's policy: `t1-operator`.
 pub fn tier_policy(tier: Tier) -> String {
     format!("t{}-{}", tier.number(), tier.name())
+}
+
+/// The lowest tier whose agents may read at a path, as the policies that ship say it. What is an agent's own, or for nobody
+/// but Eparch itself, is the highest tier's: no lower one may read all of what lies there.
+pub fn least_tier(path: &SecretPath) -> Tier {
+    let at = format!("secret/data/{path}");
+    let reads = |tier: &Tier| {
+        let policy = shipped(&tier_policy(*tier)).expect("every tier has a policy that ships");
+        policy.capabilities(&at).contains(&Capability::Read)
+    };
+    let open = Some(path).filter(|path| !path.is_an_agents());
+    open.and_then(|_| Tier::ALL.into_iter().find(reads)).unwrap_or(Tier::T4)
 }
 
 /// A policy that ships, by name.
@@ -85,6 +99,18 @@ mod tests {
                 let path = format!("secret/data/{path}");
                 assert!(!may(&policy, Capability::Read, &path), "{tier} {path}");
             }
+        }
+    }
+
+    #[test]
+    fn r130_the_least_tier_that_reads_a_place_is_the_one_of_its_policies() {
+        let least = |path: &str| least_tier(&SecretPath::new(path).unwrap());
+        assert_eq!(least("inventory/hosts"), Tier::T0);
+        assert_eq!((least("shared/registry"), least("staging/database")), (Tier::T2, Tier::T2));
+        assert_eq!(least("production/database"), Tier::T3);
+        // Whose agent it is, nobody knows here; the rest is Eparch's own.
+        for path in ["agents/agt_00000000000000000000000001", "api-keys/openrouter", "other", "inventory"] {
+            assert_eq!(least(path), Tier::T4, "{path}");
         }
     }
 

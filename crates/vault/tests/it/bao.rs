@@ -123,6 +123,7 @@ impl Bao {
             ca_cert: Some(self.ca()),
             role_id: Some(self.role_id.clone()),
             secret_id: Some(self.secret_id.clone()),
+            key: None,
             // A loaded machine is slow; what is tested is that there is an end.
             connect_timeout: Span::from_secs(10),
             timeout: Span::from_secs(20),
