@@ -28,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "eparch-policy",
             "eparch-governor",
             "eparch-ledger",
+            "eparch-vault",
             "eparch-sandbox",
         ],
     ),

@@ -101,7 +101,7 @@ impl Context {
 
     /// The settings in force.
     pub(crate) fn settings(&self, home: &Path) -> Result<Settings, Failure> {
-        Ok(Settings::load(self.config_file(), home)?)
+        Ok(Settings::load(self.config_file(), home, |key| std::env::var(key).ok())?)
     }
 
     /// Who was named with `--as`.

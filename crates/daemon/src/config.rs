@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use eparch_domain::{Digest, limits};
+use eparch_vault::{KEY_VARIABLE, SERVER_VARIABLES};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,8 @@ pub struct Settings {
     pub ledger: LedgerSettings,
     /// What pipelines may read of the shell they are started from.
     pub environment: EnvironmentSettings,
+    /// Where secrets and tokens are kept.
+    pub vault: eparch_vault::Settings,
 }
 
 /// How agents work.
@@ -82,25 +85,52 @@ pub enum ConfigError {
         /// Where and why.
         problem: String,
     },
+    /// The vault cannot be as the file and the environment together say.
+    #[error("{problem}{}", match variables.as_slice() {
+        [] => format!(" ({})", path.display()),
+        set => format!(" ({}, and in the environment: {})", path.display(), set.join(", ")),
+    })]
+    Vault {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// The variables that say something of it.
+        variables: Vec<&'static str>,
+    },
 }
 
 impl Settings {
-    /// Reads settings: the file that was named, else `eparch.toml` in the home, else the defaults.
-    pub fn load(named: Option<&Path>, home: &Path) -> Result<Settings, ConfigError> {
+    /// Reads settings: the file that was named, else `eparch.toml` in the home, else the defaults; over them what the
+    /// environment says (`variable`).
+    pub fn load(
+        named: Option<&Path>,
+        home: &Path,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Settings, ConfigError> {
         let path = named.map_or_else(|| home.join("eparch.toml"), Path::to_owned);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
+        let mut settings = match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                Settings::parse(&text).map_err(|problem| ConfigError::Bad { path: path.clone(), problem })?
+            }
             Err(missing) if named.is_none() && missing.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Settings::default());
+                Settings::default()
             }
             Err(source) => return Err(ConfigError::Unreadable { path, source }),
         };
-        Settings::parse(&text).map_err(|problem| ConfigError::Bad { path, problem })
+        settings.vault = settings.vault.overridden(&variable);
+        settings.vault.check().map_err(|problem| {
+            let is_set = |name: &&str| variable(name).is_some_and(|text| !text.is_empty());
+            let known = SERVER_VARIABLES.into_iter().chain([KEY_VARIABLE]);
+            ConfigError::Vault { path, problem, variables: known.filter(is_set).collect() }
+        })?;
+        Ok(settings)
     }
 
-    /// Reads settings from text; the problem names line and column.
-    pub fn parse(text: &str) -> Result<Settings, String> {
-        let settings: Settings = toml::from_str(text).map_err(|problem| problem.to_string())?;
+    /// Reads settings from text; the problem names line and column. What the environment may still say of the vault is
+    /// not missed yet.
+    fn parse(text: &str) -> Result<Settings, String> {
+        let settings: Settings = toml::from_str(text).map_err(told)?;
         settings.check()?;
         Ok(settings)
     }
@@ -122,6 +152,10 @@ impl Settings {
         if let Some(bad) = self.environment.allow.iter().find(|name| !is_variable(name)) {
             return Err(format!("environment.allow lists {bad:?}, which is no name of a variable"));
         }
+        let secret = [KEY_VARIABLE, "VAULT_SECRET_ID"];
+        if let Some(bad) = self.environment.allow.iter().find(|name| secret.contains(&name.as_str())) {
+            return Err(format!("environment.allow lists {bad}, which holds a secret"));
+        }
         let relative =
             self.sandbox.expose.iter().chain(&self.ledger.witness_dirs).find(|path| !path.is_absolute());
         match relative {
@@ -129,6 +163,22 @@ impl Settings {
             None => Ok(()),
         }
     }
+}
+
+/// What is wrong with a file, with the line it stands in; the line of a secret is not shown.
+fn told(problem: toml::de::Error) -> String {
+    let told = problem.to_string();
+    let shows_secret = |line: &str| {
+        let quoted = line.split_once(" | ").filter(|(number, _)| number.trim().parse::<usize>().is_ok());
+        quoted.is_some_and(|(_, source)| source.to_ascii_lowercase().contains("secret"))
+    };
+    if !told.lines().any(shows_secret) {
+        return told;
+    }
+    let place = told.lines().next().unwrap_or_default();
+    format!(
+        "{place}\nvault.secret_id is written once, as a text in quotes; better still, give it as VAULT_SECRET_ID"
+    )
 }
 
 /// A letter or an underscore, then letters, digits and underscores (POSIX 8.1).
@@ -153,5 +203,47 @@ mod tests {
         let listed = Settings::parse("[environment]\nallow = [\"TARGET\"]\n").unwrap();
         assert!(listed.environment.allow.contains("TARGET"));
         assert!(Settings::parse("[environment]\nallow = [\"A B\"]\n").unwrap_err().contains("A B"));
+        let secret = Settings::parse("[environment]\nallow = [\"VAULT_SECRET_ID\"]\n").unwrap_err();
+        assert!(secret.ends_with("VAULT_SECRET_ID, which holds a secret"), "{secret}");
+    }
+
+    #[test]
+    fn r125_the_vault_is_where_the_file_and_the_environment_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("eparch.toml");
+        let load = |file: &str, set: &[(&str, &str)]| {
+            std::fs::write(&path, file).unwrap();
+            let variable =
+                |asked: &str| set.iter().find(|(name, _)| *name == asked).map(|(_, text)| (*text).to_owned());
+            Settings::load(None, dir.path(), variable).map_err(|problem| problem.to_string())
+        };
+        assert_eq!(load("", &[]), Ok(Settings::default()));
+        let file =
+            "[vault]\naddress = \"https://vault.example.org\"\nca_cert = \"/ca.pem\"\nrole_id = \"r\"\n";
+        let whole = load(file, &[("VAULT_SECRET_ID", "s")]).unwrap().vault;
+        assert_eq!((whole.role_id.as_deref(), whole.secret_id), (Some("r"), Some("s".into())));
+        let named = |told: String| told.contains(&path.display().to_string());
+        let told = load(file, &[]).unwrap_err();
+        assert!(told.starts_with("vault.secret_id is not set") && named(told.clone()), "{told}");
+        let told = load("", &[("VAULT_ADDR", "https://a"), ("VAULT_CACERT", "")]).unwrap_err();
+        assert!(told.starts_with("vault.ca_cert is not set"), "{told}");
+        assert!(told.ends_with("and in the environment: VAULT_ADDR)"), "{told}");
+        let told = load("", &[(KEY_VARIABLE, "hunter2")]).unwrap_err();
+        assert!(told.starts_with("EPARCH_VAULT_KEY does not hold") && !told.contains("hunter2"), "{told}");
+        assert!(load("[vault]\nkey = \"x\"\n", &[]).unwrap_err().contains("unknown field `key`"));
+    }
+
+    #[test]
+    fn g8_no_mistake_in_a_file_shows_the_secret_in_it() {
+        for text in ["hunter2", "\"hunter2", "12345678", "[\"hunter2\"]", "\"a\"\nsecret_id = \"hunter2\""] {
+            let told = Settings::parse(&format!("[vault]\nsecret_id = {text}\n")).unwrap_err();
+            assert!(told.contains("line ") && told.contains("vault.secret_id is written"), "{told}");
+            assert!(!told.contains("hunter2") && !told.contains("12345678"), "{told}");
+        }
+        let told = Settings::parse("[vault]\nSecret-ID = \"hunter2\"\n").unwrap_err();
+        assert!(told.contains("line 2") && !told.contains("hunter2"), "{told}");
+        let file = "[vault]\nsecret_id = \"hunter2\"\n";
+        let told = format!("{:?}", Settings::parse(file).unwrap());
+        assert!(!told.contains("hunter2"), "{told}");
     }
 }

@@ -25,6 +25,7 @@ use crate::journal::LedgerJournal;
 use crate::live_events::Broadcast;
 use crate::perform::{Performer, Tools};
 use crate::socket::ShortPath;
+use crate::vault::HomeVault;
 
 /// The one tenant of a home, for now.
 pub const TENANT: &str = "default";
@@ -121,6 +122,8 @@ async fn serve(
     let journal = LedgerJournal::new(ledger.clone(), clock.clone());
     let core = Core::recover(journal, tenant.clone(), ledger.epoch()).map_err(HoldError::Recover)?;
     let secret = home.secret()?;
+    // Several homes may use one server; none of them says to it who it is.
+    let vault_name = Digest::of_parts(&[&secret, b"vault"]).hex();
     let artifacts = Artifacts::at(home.artifacts());
     artifacts.remove_drafts();
     let tools = Arc::new(Tools {
@@ -139,6 +142,7 @@ async fn serve(
         agents: Agents::default(),
         definitions: Mutex::default(),
         settings: options.settings.digest(),
+        vault: HomeVault::new(home, &options.settings.vault, clock.clone(), &vault_name),
         notices: core.unused_snapshot().map(str::to_owned).into_iter().collect(),
         head: watch::channel(core.seq()).0,
     });

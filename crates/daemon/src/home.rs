@@ -205,6 +205,11 @@ impl Home {
         self.root.join("keys")
     }
 
+    /// The key of the sealed vault, where the environment says none.
+    pub fn vault_key(&self) -> PathBuf {
+        self.keys().join("vault.key")
+    }
+
     /// Signed checkpoints, outside the database.
     pub fn anchors(&self) -> PathBuf {
         self.root.join("anchors")

@@ -14,6 +14,7 @@ pub mod journal;
 mod live_events;
 mod perform;
 mod socket;
+mod vault;
 
 pub use agents::capture::LogLine;
 pub use agents::evidence::{Manifest, Report};

@@ -25,6 +25,7 @@ use crate::driver::{Done, Handle, Input, Shell};
 use crate::home::Home;
 use crate::journal::JournalError;
 use crate::live_events::Broadcast;
+use crate::vault::HomeVault;
 
 /// What performing needs of the world.
 pub(crate) struct Tools {
@@ -45,6 +46,8 @@ pub(crate) struct Tools {
     pub(crate) definitions: Mutex<BTreeMap<Digest, Arc<Pipeline>>>,
     /// The digest of the settings in force.
     pub(crate) settings: Digest,
+    /// Where secrets are.
+    pub(crate) vault: HomeVault,
     /// What was met at the start that is worth knowing and stops nothing.
     pub(crate) notices: Vec<String>,
     /// Told after every commit.

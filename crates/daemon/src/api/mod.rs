@@ -28,6 +28,7 @@ pub(crate) mod operators;
 pub(crate) mod problem;
 mod runs;
 mod secrets;
+mod vault;
 pub mod wire;
 
 /// What every handler needs.
@@ -178,6 +179,7 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .merge(operators::routes())
         .merge(events::routes())
         .merge(ledger::routes())
+        .merge(vault::routes())
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "EP0522", "there is no such method on this route")
         })
