@@ -4,6 +4,7 @@ mod authority;
 mod ledger;
 mod policy;
 mod runs;
+mod secrets;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub(crate) use authority::{Agent, Token};
 pub(crate) use ledger::{Ledger, Query};
 pub(crate) use policy::{Explain, Policy, Scope, Which, Whom};
 pub(crate) use runs::{Answer, Approvals, ApprovalsArgs, ListRuns, OneRun, Runs, RunsArgs};
+pub(crate) use secrets::{GetSecret, PutSecret, Secrets};
 
 /// Governs AI agents: runs pipelines of them confined, asks people where people decide, and keeps a record that nobody
 /// can quietly change.
@@ -115,6 +117,9 @@ pub(crate) enum Command {
     /// The audit trail
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Secrets: put, get, list, and how the vault is
+    #[command(subcommand)]
+    Secrets(Secrets),
     /// Policies: check, explain, test, show
     #[command(subcommand)]
     Policy(Policy),

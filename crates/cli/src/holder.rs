@@ -30,8 +30,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(15);
 const START_AGAIN: Duration = Duration::from_millis(200);
 
 /// What is to be done when nobody knows whether something was.
-const MAY_BE_DONE: &str = "it may have been done: look at `eparch operator list`, `eparch runs list` or \
-                           `eparch approvals list --all` before you ask again";
+const MAY_BE_DONE: &str = "it may have been done: look at `eparch operator list`, `eparch runs list`, \
+                           `eparch approvals list --all` or `eparch secrets get` before you ask again";
 
 /// How long a process may hold a home without a door before it is named: one that begins or leaves needs less.
 const MUTE_FOR: Duration = Duration::from_secs(3);
@@ -118,6 +118,15 @@ impl<'c> Desk<'c> {
         body: &impl Serialize,
     ) -> Result<T, Failure> {
         self.again(|| self.client.post(path, body), is_away).await
+    }
+
+    /// Hands something over to be kept, once.
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        self.again(|| self.client.put(path, body), is_absent).await
     }
 
     /// Asks for something to be removed.

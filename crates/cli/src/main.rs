@@ -9,6 +9,7 @@ mod output;
 mod paint;
 mod replay;
 mod table;
+mod typed;
 mod watch;
 mod when;
 

@@ -72,6 +72,12 @@ impl Client {
         self.call(Method::POST, path, body.into()).await
     }
 
+    /// Hands something over to be kept.
+    pub async fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CallError> {
+        let body = serde_json::to_vec(body).map_err(|problem| CallError::Nonsense(problem.to_string()))?;
+        self.call(Method::PUT, path, body.into()).await
+    }
+
     /// Asks for something to be removed.
     pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
         self.call(Method::DELETE, path, Bytes::new()).await

@@ -205,6 +205,11 @@ impl Home {
         self.root.join("keys")
     }
 
+    /// The sealed vault, where no server is the home's.
+    pub fn sealed_vault(&self) -> PathBuf {
+        self.root.join(eparch_vault::Embedded::FILE)
+    }
+
     /// The key of the sealed vault, where the environment says none.
     pub fn vault_key(&self) -> PathBuf {
         self.keys().join("vault.key")

@@ -26,6 +26,8 @@ pub use clock::SystemClock;
 pub use config::{
     AgentSettings, ConfigError, EnvironmentSettings, LedgerSettings, SandboxSettings, Settings,
 };
+/// The vault's section of the settings, and the variable that may hold its key: `cli` says how it is.
+pub use eparch_vault::{KEY_VARIABLE, Settings as VaultSettings};
 pub use holder::{HoldError, HoldOptions, TENANT, hold};
 pub use home::{DraftKey, Home, HomeError, LOCAL_HOME, random_bits};
 pub use live_events::{Broadcast, END, LiveEvent};

@@ -17,6 +17,7 @@ use crate::home::Home;
 pub(crate) struct HomeVault {
     settings: Settings,
     root: PathBuf,
+    sealed: PathBuf,
     key_file: PathBuf,
     /// What this home is called on a server.
     name: Name,
@@ -61,6 +62,7 @@ impl HomeVault {
         HomeVault {
             settings: settings.clone(),
             root: home.root().to_owned(),
+            sealed: home.sealed_vault(),
             key_file: home.vault_key(),
             name: Name::new(&name).expect("letters, digits and - are a name"),
             clock,
@@ -76,6 +78,16 @@ impl HomeVault {
     /// Where the sealed file lies.
     pub(crate) fn folder(&self) -> &std::path::Path {
         &self.root
+    }
+
+    /// Whether there is one: the sealed file is made when something is first written.
+    fn is_made(&self) -> Result<bool, VaultFailure> {
+        if self.settings.address.is_some() {
+            return Ok(true);
+        }
+        let path = self.sealed.clone();
+        let looked = path.try_exists();
+        looked.map_err(|source| OpenError::from(StoreError::Io { doing: "look for", path, source }).into())
     }
 
     async fn open(&self) -> Result<Opened, VaultFailure> {
@@ -103,9 +115,12 @@ impl HomeVault {
         })
     }
 
-    /// How it is (R126).
-    pub(crate) async fn health(&self) -> Result<Health, VaultFailure> {
-        Ok(self.vault().await?.health().await?)
+    /// How it is (R126); nothing when there is none yet.
+    pub(crate) async fn health(&self) -> Result<Option<Health>, VaultFailure> {
+        if !self.is_made()? {
+            return Ok(None);
+        }
+        Ok(Some(self.vault().await?.health().await?))
     }
 
     /// How far the clock is behind what the sealed file recorded, when it is: no token gives authority until it is not.
@@ -122,6 +137,9 @@ impl HomeVault {
         path: &SecretPath,
         version: Option<u32>,
     ) -> Result<SecretVersion, VaultFailure> {
+        if !self.is_made()? {
+            return Err(VaultError::NotFound { what: "secret" }.into());
+        }
         Ok(self.vault().await?.read(Reader::Daemon, path, version).await?)
     }
 
@@ -137,7 +155,11 @@ impl HomeVault {
 
     /// What lies directly below a path.
     pub(crate) async fn list(&self, below: Option<&SecretPath>) -> Result<Vec<String>, VaultFailure> {
-        Ok(self.vault().await?.list(below).await?)
+        match (self.is_made()?, below) {
+            (true, _) => Ok(self.vault().await?.list(below).await?),
+            (false, None) => Ok(Vec::new()),
+            (false, Some(_)) => Err(VaultError::NotFound { what: "folder" }.into()),
+        }
     }
 }
 
@@ -205,10 +227,13 @@ mod tests {
     #[tokio::test]
     async fn a_home_has_a_sealed_vault_from_when_it_is_first_needed() {
         let place = Place::new();
-        assert!(!place.home.vault_key().exists());
         let vault = place.vault(None);
+        let missing = vault.read(&path(), None).await;
+        assert!(matches!(missing, Err(VaultFailure::Asked(VaultError::NotFound { what: "secret" }))));
+        assert_eq!(vault.list(None).await.unwrap(), Vec::<String>::new());
+        assert!(!place.home.vault_key().exists() && !vault.is_made().unwrap());
         assert_eq!(vault.write(&path(), fields(), Some(0)).await.unwrap(), 1);
-        for file in [place.home.vault_key(), place.home.root().join("vault.sealed")] {
+        for file in [place.home.vault_key(), place.home.sealed_vault()] {
             let mode = fs::metadata(&file).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{}", file.display());
         }
@@ -222,7 +247,7 @@ mod tests {
     async fn a_vault_whose_key_is_gone_or_another_is_left_as_it_is() {
         let place = Place::new();
         place.vault(None).write(&path(), fields(), None).await.unwrap();
-        let sealed = place.home.root().join("vault.sealed");
+        let sealed = place.home.sealed_vault();
         let (before, key) = (fs::read(&sealed).unwrap(), fs::read(place.home.vault_key()).unwrap());
         fs::remove_file(place.home.vault_key()).unwrap();
         // One is tried again, whatever went wrong before.

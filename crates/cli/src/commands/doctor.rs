@@ -3,14 +3,15 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use eparch_daemon::wire::Ready;
-use eparch_daemon::{CallError, Client, Home, HomeError};
+use eparch_daemon::wire::{Ready, VaultStatus};
+use eparch_daemon::{CallError, Client, Home, HomeError, KEY_VARIABLE, VaultSettings};
 use eparch_ledger::LedgerKey;
 use eparch_sandbox::{Launcher, Status, probe};
 use serde::Serialize;
 use serde_json::json;
 
 use super::ledger::{check_of, public_key, tenant};
+use super::secrets::{stands, where_it_is};
 use super::verify::has_witness;
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit};
@@ -151,6 +152,7 @@ async fn home(context: &Context, root: &Path) -> Vec<Finding> {
     };
     let mut found = vec![permissions(&home), space(root), settings(context, root)];
     found.extend(holder(context, &home).await);
+    found.extend(vault(context, &home).await);
     found.extend(ledger(context, &home));
     found
 }
@@ -271,6 +273,49 @@ fn health(ready: &Ready) -> Finding {
         format!("process {} denies everything: {why}", ready.pid),
         "free disk space or repair the disk of the home; it goes on by itself",
     )
+}
+
+/// How the vault is, as its holder says. Without one only its files are looked at: it is the holder's to open.
+async fn vault(context: &Context, home: &Home) -> Option<Finding> {
+    let settings = context.settings(home.root()).ok()?.vault;
+    let key = home.owner().and_then(|owner| home.operator_key(&owner)).ok()?;
+    match Client::new(&home.socket(), key).get::<VaultStatus>("/api/secrets-status").await {
+        Ok(status) if status.usable => {
+            Some(good("vault", format!("{}: {}", where_it_is(&status), stands(&status))))
+        }
+        Ok(status) => {
+            let fix =
+                status.problem.as_ref().map_or("docs/vault.md says what to do", |problem| &problem.hint);
+            Some(poor("vault", format!("{}: {}", where_it_is(&status), stands(&status)), fix))
+        }
+        // What is wrong with the holder is a finding of its own.
+        Err(CallError::Absent(_)) => Some(vault_at_rest(home, &settings)),
+        Err(_) => None,
+    }
+}
+
+fn vault_at_rest(home: &Home, settings: &VaultSettings) -> Finding {
+    if let Some(address) = &settings.address {
+        return good("vault", format!("the server {address}; the holder asks it when a secret is needed"));
+    }
+    let key = home.vault_key();
+    if !home.sealed_vault().exists() {
+        return good("vault", "none yet; the first secret makes it");
+    }
+    match key.metadata() {
+        _ if settings.has_key() => good("vault", "a sealed file, with its key in the environment"),
+        Ok(file) if file.permissions().mode() & 0o077 == 0 => good("vault", "a sealed file, with its key"),
+        Ok(_) => poor(
+            "vault",
+            format!("others may read {}", key.display()),
+            format!("chmod 600 {}", key.display()),
+        ),
+        Err(problem) => poor(
+            "vault",
+            format!("its key cannot be read: {}: {problem}", key.display()),
+            format!("bring it back from a copy, or set {KEY_VARIABLE}; no other key opens the file"),
+        ),
+    }
 }
 
 fn ledger(context: &Context, home: &Home) -> Vec<Finding> {

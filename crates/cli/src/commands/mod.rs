@@ -15,6 +15,7 @@ mod plans;
 mod policy;
 mod run;
 mod runs;
+mod secrets;
 mod verify;
 mod version;
 
@@ -39,6 +40,7 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<u8, Failu
         Command::Token(command) => authority::token(context, command),
         Command::Operator(command) => operator::carry_out(context, command),
         Command::Ledger(command) => ledger::carry_out(context, command),
+        Command::Secrets(command) => secrets::carry_out(context, command),
         Command::Policy(command) => policy::carry_out(context, command),
         Command::Config(command) => config::carry_out(context, &command),
         Command::Doctor => block_on(doctor::doctor(context)),

@@ -70,7 +70,7 @@ impl From<SubmitError> for Problem {
             ),
             SubmitError::Unknown(_) => {
                 return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "EP0513", &error.to_string()).hint(
-                    "see what became of it before you ask again: `eparch runs list`, `eparch approvals list`, `eparch operator list`",
+                    "see what became of it before you ask again: `eparch runs list`, `eparch approvals list`, `eparch operator list`, `eparch secrets get`",
                 );
             }
             SubmitError::Unreadable(_) => {

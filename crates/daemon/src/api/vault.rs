@@ -13,7 +13,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use eparch_domain::{Name, in_full};
 use eparch_governor::{Event, OperatorRole, SecretAccess, SecretOutcome};
-use eparch_vault::{PIPELINE_AGENT, SecretPath, StoreError, VaultError, least_tier, tier_policy};
+use eparch_vault::{Health, PIPELINE_AGENT, SecretPath, StoreError, VaultError, least_tier, tier_policy};
 use serde::Deserialize;
 
 use super::extract::{Path, Query};
@@ -55,8 +55,8 @@ async fn list(
 async fn status(State(app): State<Arc<App>>, _: Caller) -> Json<VaultStatus> {
     let vault = &app.tools.vault;
     let (health, behind) = match vault.health().await {
-        Ok(health) => (Ok(health), vault.clock_behind().await.ok().flatten()),
-        Err(failure) => (Err(failure), None),
+        Ok(Some(health)) => (Ok(Some(health)), vault.clock_behind().await.ok().flatten()),
+        none_or_failed => (none_or_failed, None),
     };
     let (kind, place, enforced_by) = match vault.address() {
         Some(address) => ("server", address.to_owned(), "server"),
@@ -66,8 +66,9 @@ async fn status(State(app): State<Arc<App>>, _: Caller) -> Json<VaultStatus> {
     Json(VaultStatus {
         kind: kind.to_owned(),
         place,
-        usable: behind.is_none() && health.as_ref().is_ok_and(|health| health.is_usable()),
-        sealed: health.as_ref().ok().map(|health| health.sealed),
+        made: !matches!(health, Ok(None)),
+        usable: behind.is_none() && matches!(&health, Ok(found) if found.is_none_or(Health::is_usable)),
+        sealed: health.as_ref().ok().copied().flatten().map(|health| health.sealed),
         clock_behind: behind,
         problem: health.err().map(|failure| told(&failure, None)),
         policies: tiers.chain([PIPELINE_AGENT.to_owned()]).collect(),

@@ -260,7 +260,9 @@ pub struct VaultStatus {
     pub kind: String,
     /// The folder of the file, or the address of the server.
     pub place: String,
-    /// Whether secrets and authority can be had from it.
+    /// Whether there is one: the sealed file is made when something is first written.
+    pub made: bool,
+    /// Whether secrets and authority can be had from it, or, where there is none yet, could.
     pub usable: bool,
     /// Whether it waits for its keys; unknown when nobody answers.
     pub sealed: Option<bool>,

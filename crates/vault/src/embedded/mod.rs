@@ -33,11 +33,10 @@ use file::{read, replace, scrap_of, sync_around};
 use key::draft_of;
 use state::{Fresh, State};
 
-const STORE: &str = "vault.sealed";
 const LOCK: &str = "vault.lock";
 
 /// What the store is sealed for.
-const PLACE: &str = STORE;
+const PLACE: &str = Embedded::FILE;
 
 /// Where the key of the sealed store comes from.
 #[derive(Debug, Clone)]
@@ -82,10 +81,13 @@ struct Inner {
 }
 
 impl Embedded {
+    /// What the sealed file is called in its folder.
+    pub const FILE: &str = "vault.sealed";
+
     /// Makes an empty store in a folder that is there, and opens it. One that is there already stays as it is.
     pub fn create(folder: &Path, key: KeyFrom, clock: Arc<dyn Clock>) -> Result<Embedded, OpenError> {
         let lock = lock(folder)?;
-        let path = folder.join(STORE);
+        let path = folder.join(Embedded::FILE);
         if path.try_exists().map_err(io("look for", &path))? {
             return Err(StoreError::Exists { path }.into());
         }
@@ -103,7 +105,7 @@ impl Embedded {
     /// Opens the store in a folder. A rotation of the key that a crash interrupted is finished, or undone.
     pub fn open(folder: &Path, key: KeyFrom, clock: Arc<dyn Clock>) -> Result<Embedded, OpenError> {
         let lock = lock(folder)?;
-        let path = folder.join(STORE);
+        let path = folder.join(Embedded::FILE);
         let sealed = read(&path)?;
         let (key, key_file, plain) = match key {
             KeyFrom::File(file) => {
