@@ -52,6 +52,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "eparch-policy",
             "eparch-governor",
             "eparch-ledger",
+            "eparch-vault",
             "eparch-sandbox",
             "eparch-daemon",
             "eparch-sim",

@@ -19,8 +19,8 @@ pub(crate) enum Secrets {
 
 /// Why no value stands on the command line.
 const WHERE_VALUES_COME_FROM: &str = "\
-Values are typed at the terminal, where they are not shown, or come from standard input or from files. None is taken from
-the command line: whoever lists the processes of this machine reads it there, and the shell keeps it in its history.
+Values are typed at the terminal, where they are not shown, or come from standard input or from files. None is taken from the \
+command line: whoever lists the processes of this machine reads it there, and the shell keeps it in its history.
 
   eparch secrets put services/dragonfly --field password < password.txt
   eparch secrets put production/database --field user=@user.txt --field password=@password.txt
@@ -28,7 +28,7 @@ the command line: whoever lists the processes of this machine reads it there, an
 
 Of standard input and of what is typed, a line break at the end is left out; a file is taken as it is.
 
-A path has parts of letters, digits, '.', '_' and '-', with / between them, and at most 256 characters; it is no secret
+A path has parts of letters, digits, '.', '_' and '-', with / between them, and at most 256 characters; it is no secret \
 itself. A field is called by 1 to 64 such characters.";
 
 #[derive(Debug, Args)]
@@ -47,7 +47,7 @@ pub(crate) struct PutSecret {
     #[arg(long)]
     pub(crate) literal: bool,
     /// Taken here so that a value that stands in the wrong place is not repeated in a message.
-    #[arg(hide = true)]
+    #[arg(hide = true, allow_hyphen_values = true)]
     pub(crate) stray: Vec<String>,
 }
 

@@ -54,6 +54,10 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_eparch"));
         command.args(words).current_dir(self.dir.path()).stdin(Stdio::null());
         command.env("EPARCH_HOME", self.home()).env_remove("NO_COLOR");
+        // Whoever works with a vault of their own has these.
+        for name in eparch_vault::SERVER_VARIABLES.into_iter().chain([eparch_vault::KEY_VARIABLE]) {
+            command.env_remove(name);
+        }
         command
     }
 

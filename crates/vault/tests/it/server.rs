@@ -6,13 +6,14 @@ use tokio::task::LocalSet;
 
 use crate::bao::{Bao, Storage, program};
 use crate::contract;
+use crate::home::Home;
 
 macro_rules! families {
     ( $( $name:ident )+ ) => { $(
         #[tokio::test]
         async fn $name() {
             let Some(program) = program(concat!("server::", stringify!($name))) else { return };
-            let home = Arc::new(Bao::start(&program, Storage::Memory).await.into_home());
+            let home = Arc::new(Home::on(Bao::start(&program, Storage::Memory).await));
             LocalSet::new().run_until(contract::hold(home, stringify!($name))).await;
         }
     )+
