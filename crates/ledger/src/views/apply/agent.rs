@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{AgentId, AgentStatus, Artifact, ClarifiedPlan, Digest, Phase, RunId, ViolationType};
+use eparch_domain::{
+    AgentId, AgentStatus, Artifact, ClarifiedPlan, Digest, InOrder, Phase, RunId, ViolationType,
+};
 use eparch_governor::{AttemptEnd, Outcome};
 use eparch_pipeline::StageIx;
 use rusqlite::params;
@@ -168,7 +170,7 @@ pub(super) fn put_out(
             "INSERT INTO agent_outputs (tenant_id, agent_id, name, value, journal_seq, ts) \
              VALUES (?1, ?4, ?5, ?6, ?2, ?3) ON CONFLICT DO UPDATE SET value = excluded.value, \
              journal_seq = excluded.journal_seq, ts = excluded.ts",
-            &[&id, &name, &json(value)],
+            &[&id, &name, &json(&InOrder(value))],
         )?;
     }
     for artifact in artifacts {
@@ -311,7 +313,7 @@ fn keep(to: &Writing<'_>, row: &AgentRow) -> Result<(), rusqlite::Error> {
         Ok((row.get::<_, String>(0)?, value))
     })?;
     let outputs: BTreeMap<String, Value> = outputs.collect::<Result<_, _>>()?;
-    run::left(to, &row.run_id, StageIx(row.ix), &json(&outputs))?;
+    run::left(to, &row.run_id, StageIx(row.ix), &json(&InOrder(&outputs)))?;
     to.run(
         "INSERT INTO artifacts (tenant_id, run_id, ix, no, agent_id, path, digest, size, grade, journal_seq, ts) \
          SELECT ?1, ?4, ?5, no, ?6, path, digest, size, grade, ?2, ?3 \

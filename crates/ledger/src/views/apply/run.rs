@@ -1,6 +1,6 @@
 //! Runs and their stages.
 
-use eparch_domain::{RunId, RunStatus, StageStatus};
+use eparch_domain::{InOrder, RunId, RunStatus, StageStatus};
 use eparch_governor::{Kept, RunSpawned};
 use eparch_pipeline::{Pipeline, Stage, StageIx, Work};
 
@@ -31,7 +31,7 @@ pub(super) fn spawned(
             &spawned.grant.number(),
             &spawned.plan.to_string(),
             &spawned.pipeline.to_string(),
-            &json(&spawned.inputs),
+            &json(&InOrder(&spawned.inputs)),
             &spawned.root,
             &repeats,
             &from,
@@ -161,7 +161,7 @@ pub(super) fn stage_kept(
 ) -> Result<(), rusqlite::Error> {
     let run = run.to_string();
     end_stage(to, &run, ix, StageStatus::Completed, "kept from the run it repeats")?;
-    left(to, &run, ix, &json(&kept.outputs))?;
+    left(to, &run, ix, &json(&InOrder(&kept.outputs)))?;
     for (no, artifact) in (0_i64..).zip(&kept.artifacts) {
         let (digest, size) = (artifact.digest.to_string(), count(artifact.size));
         to.run(
