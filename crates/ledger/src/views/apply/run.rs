@@ -6,7 +6,7 @@ use eparch_pipeline::{Pipeline, Stage, StageIx, Work};
 
 use super::Writing;
 use crate::views::PROJECT;
-use crate::views::action::Action;
+use crate::views::action::NewAction;
 use crate::views::column::{count, json};
 
 /// A run exists, and with it a row for each of its stages.
@@ -92,7 +92,7 @@ pub(super) fn used(to: &Writing<'_>, resource: &str) -> Result<(), rusqlite::Err
 pub(super) fn ran_out(to: &Writing<'_>, run: RunId, reason: &str) -> Result<(), rusqlite::Error> {
     let run = run.to_string();
     let (target, reason) = (Some(run.clone()), Some(reason.to_owned()));
-    Action { action: "end_run", target, run: Some(run), reason, ..Action::default() }.write(to)?;
+    NewAction { action: "end_run", target, run: Some(run), reason, ..NewAction::default() }.write(to)?;
     Ok(())
 }
 
