@@ -23,9 +23,6 @@ const TOOLS: &[(&str, &str, &str)] = &[
 /// Names the file to which a test that cannot run here appends `NAME: REASON`.
 const NOT_RUN: &str = "EPARCH_NOT_RUN";
 
-/// Names the program of the server that the vault's tests start.
-const OPENBAO: &str = "EPARCH_OPENBAO";
-
 /// The crate whose tests start it.
 const VAULT: &str = "eparch-vault";
 
@@ -224,7 +221,7 @@ fn watched(tree: &Tree, command: &mut Command, needs: &Needs) -> Result<ExitStat
 fn prepare(tree: &Tree, command: &mut Command, needs: &Needs) {
     command.current_dir(tree.root()).env("CI", "true").env(NOT_RUN, &needs.notes.path);
     if let Some(Ok(program)) = &needs.openbao {
-        command.env(OPENBAO, program);
+        command.env(openbao::NAMED, program);
     }
 }
 
