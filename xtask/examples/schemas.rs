@@ -1,6 +1,6 @@
 //! Prints every generated JSON Schema as a line `{"file": …, "text": …}`; `cargo xtask schema` compares or writes them.
 
-use eparch_domain::{AgentOutput, ClarifiedPlan, ErrorBudget, PipelineContext, StageResult};
+use eparch_domain::{AgentOutput, ClarifiedPlan, ErrorBudget, InOrder, PipelineContext, StageResult};
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
@@ -31,6 +31,6 @@ fn outcome() -> String {
         "oneOf": records,
         "$defs": definitions,
     });
-    let text = serde_json::to_string_pretty(&schema).expect("a JSON value can be written");
+    let text = serde_json::to_string_pretty(&InOrder(&schema)).expect("a JSON value can be written");
     format!("{text}\n")
 }

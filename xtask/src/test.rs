@@ -23,10 +23,7 @@ const TOOLS: &[(&str, &str, &str)] = &[
 /// Names the file to which a test that cannot run here appends `NAME: REASON`.
 const NOT_RUN: &str = "EPARCH_NOT_RUN";
 
-/// Names the program of the server that the vault's and the command line's tests start.
-const OPENBAO: &str = "EPARCH_OPENBAO";
-
-/// The crates whose tests start it.
+/// The crates whose tests start the vault's server.
 const VAULT: [&str; 2] = ["eparch-vault", "eparch-cli"];
 
 /// `cargo xtask test [-p CRATE] [FILTER…]`.
@@ -224,7 +221,7 @@ fn watched(tree: &Tree, command: &mut Command, needs: &Needs) -> Result<ExitStat
 fn prepare(tree: &Tree, command: &mut Command, needs: &Needs) {
     command.current_dir(tree.root()).env("CI", "true").env(NOT_RUN, &needs.notes.path);
     if let Some(Ok(program)) = &needs.openbao {
-        command.env(OPENBAO, program);
+        command.env(openbao::NAMED, program);
     }
 }
 

@@ -30,6 +30,7 @@ pub struct LiveEvent {
     #[serde(rename = "type")]
     pub kind: String,
     /// What exactly.
+    #[serde(serialize_with = "eparch_domain::in_order")]
     pub data: Value,
 }
 

@@ -40,6 +40,7 @@ pub struct AgentOutput {
     /// How finished it is; follows from the phase.
     pub grade: Grade,
     /// Values by name.
+    #[serde(serialize_with = "crate::in_order")]
     pub values: BTreeMap<String, serde_json::Value>,
     /// Files.
     pub artifacts: Vec<Artifact>,
@@ -138,6 +139,7 @@ pub struct StageResult {
     /// Why it ended so, for people.
     pub reason: String,
     /// Its outputs.
+    #[serde(serialize_with = "crate::in_order")]
     pub outputs: BTreeMap<String, serde_json::Value>,
     /// Its artifacts.
     pub artifacts: Vec<Artifact>,
@@ -154,6 +156,7 @@ pub struct PipelineContext {
     /// The highest tier granted to it.
     pub grant: Tier,
     /// Its inputs.
+    #[serde(serialize_with = "crate::in_order")]
     pub inputs: BTreeMap<String, serde_json::Value>,
     /// Results by stage.
     pub results: BTreeMap<Name, StageResult>,

@@ -1,6 +1,8 @@
 //! One agent: its eight phases, its errors, its end.
 
-use eparch_domain::{AgentId, ClarifiedPlan, Digest, Phase, RunId, Span, StageStatus, ViolationType, limits};
+use eparch_domain::{
+    AgentId, ClarifiedPlan, Digest, InOrder, Phase, RunId, Span, StageStatus, ViolationType, limits,
+};
 use eparch_pipeline::{AgentWork, Fuel, OnInterrupt, StageIx, Text, Work};
 
 use crate::attempt_end::AttemptEnd;
@@ -396,7 +398,7 @@ fn clarify_plan(turn: &mut Turn<'_>, agent: AgentId) {
         "errors": attempt.budget.by_code,
         "errors_left": most.saturating_sub(errors),
     });
-    let document = document.to_string();
+    let document = serde_json::to_string(&InOrder(&document)).expect("a plan is plain data");
     let plan = Digest::of(document.as_bytes());
     let clarified = ClarifiedPlan { replaces, plan, crossing, reason };
     turn.record(Fact::PlanClarified { agent, clarified, document });

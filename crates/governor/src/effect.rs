@@ -48,6 +48,7 @@ pub enum Effect {
         /// Which agent.
         agent: AgentId,
         /// How to find its tree, as recorded in its BOOTSTRAP.
+        #[serde(serialize_with = "eparch_domain::in_order")]
         tree: Option<Value>,
     },
     /// A run has ended: sign a checkpoint.
@@ -120,6 +121,7 @@ pub struct AgentSpec {
     /// Artifacts of earlier stages it is given, by stage.
     pub inputs_from: BTreeMap<Name, Vec<GivenFile>>,
     /// The run's inputs.
+    #[serde(serialize_with = "eparch_domain::in_order")]
     pub inputs: BTreeMap<String, Value>,
     /// The project's folder.
     pub root: String,

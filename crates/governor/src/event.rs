@@ -137,6 +137,7 @@ pub struct RunRequest {
     /// The pipeline, by the digest of its checked definition.
     pub pipeline: Digest,
     /// Its inputs, checked and with defaults.
+    #[serde(serialize_with = "eparch_domain::in_order")]
     pub inputs: BTreeMap<String, Value>,
     /// The environment variables its expressions read, as they were when it was asked for.
     pub env: BTreeMap<String, String>,
@@ -170,6 +171,7 @@ pub struct Lineage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
     /// Its outputs.
+    #[serde(serialize_with = "eparch_domain::in_order")]
     pub outputs: BTreeMap<String, Value>,
     /// Its artifacts.
     pub artifacts: Vec<Artifact>,
@@ -186,6 +188,7 @@ pub enum Outcome {
         /// The digest of its signed instruction packet.
         packet: Digest,
         /// How a later holder finds its process tree; opaque here.
+        #[serde(serialize_with = "eparch_domain::in_order")]
         tree: Option<Value>,
     },
     /// Sandbox, inventory and dependencies were checked (R005).
@@ -209,6 +212,7 @@ pub enum Outcome {
         /// How.
         ended: Ended,
         /// What it put out.
+        #[serde(serialize_with = "eparch_domain::in_order")]
         outputs: BTreeMap<String, Value>,
         /// The files it left, already kept by content.
         artifacts: Vec<Artifact>,
@@ -342,6 +346,7 @@ pub enum Signal {
         /// Its name.
         name: String,
         /// Its value.
+        #[serde(serialize_with = "eparch_domain::in_order")]
         value: Value,
     },
     /// A message to another agent, or to everybody.

@@ -127,6 +127,7 @@ pub enum Fact {
         /// Which agent.
         agent: AgentId,
         /// Opaque here.
+        #[serde(serialize_with = "eparch_domain::in_order")]
         tree: Value,
     },
     /// What an agent will do is settled.
@@ -170,6 +171,7 @@ pub enum Fact {
         /// Which agent.
         agent: AgentId,
         /// What.
+        #[serde(serialize_with = "eparch_domain::in_order")]
         outputs: BTreeMap<String, Value>,
         /// Which files.
         artifacts: Vec<Artifact>,
@@ -363,6 +365,7 @@ pub struct RunSpawned {
     /// Pipeline and inputs.
     pub plan: Digest,
     /// Its inputs.
+    #[serde(serialize_with = "eparch_domain::in_order")]
     pub inputs: BTreeMap<String, Value>,
     /// What its expressions see of the environment.
     pub env: BTreeMap<String, String>,

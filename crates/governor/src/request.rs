@@ -1,6 +1,6 @@
 //! Asking for a run: whether it may be one, and what it begins with.
 
-use eparch_domain::{Digest, RunStatus, limits};
+use eparch_domain::{Digest, InOrder, RunStatus, limits};
 use eparch_pipeline::{GateType, Runtime, Work};
 
 use crate::decision::{Answer, Refusal};
@@ -128,7 +128,7 @@ pub(crate) fn too_large(request: &RunRequest) -> Option<Refusal> {
 fn digest_of(request: &RunRequest) -> Digest {
     let RunRequest { run: _, pipeline, inputs, env, requester, grant, root, idempotency_key: _, lineage } =
         request;
-    let asked = serde_json::to_vec(&(pipeline, inputs, env, requester, grant, root, lineage));
+    let asked = serde_json::to_vec(&(pipeline, InOrder(inputs), env, requester, grant, root, lineage));
     Digest::of_parts(&[b"request", &asked.expect("a request is plain data")])
 }
 
@@ -142,4 +142,44 @@ fn start(turn: &mut Turn<'_>, request: &RunRequest, spawned: RunSpawned) {
     }
     start_list(turn, run, &graph.top);
     over_if_done(turn, run, None);
+}
+
+#[cfg(test)]
+mod tests {
+    use eparch_domain::{Name, RunId};
+
+    use super::*;
+    use crate::event::{Event, Kept, Lineage};
+
+    #[test]
+    fn g10_the_same_request_has_one_digest_and_one_record_whatever_the_order_of_keys() {
+        let request = |text: &str| {
+            let value: serde_json::Value = serde_json::from_str(text).unwrap();
+            let kept = Kept { outputs: [("found".to_owned(), value.clone())].into(), artifacts: Vec::new() };
+            let look = Name::new("look").unwrap();
+            RunRequest {
+                run: RunId::from_bits(2),
+                pipeline: Digest::of(b"pipeline"),
+                inputs: [("given".to_owned(), value)].into(),
+                env: [].into(),
+                requester: Name::new("ada").unwrap(),
+                grant: None,
+                root: "/srv".to_owned(),
+                idempotency_key: None,
+                lineage: Some(Lineage {
+                    run: RunId::from_bits(1),
+                    from: look.clone(),
+                    kept: [(look, kept)].into(),
+                    forgiven: [].into(),
+                }),
+            }
+        };
+        let one = request(r#"{"b":[{"d":1,"c":2}],"a":3}"#);
+        let other = request(r#"{"a":3,"b":[{"c":2,"d":1}]}"#);
+        assert_ne!(one.inputs["given"].to_string(), other.inputs["given"].to_string());
+        assert_eq!(digest_of(&one), digest_of(&other));
+        assert_ne!(digest_of(&one), digest_of(&request(r#"{"a":3,"b":[{"c":2,"d":2}]}"#)));
+        let written = |request| serde_json::to_string(&Event::RunRequested(Box::new(request))).unwrap();
+        assert_eq!(written(one), written(other));
+    }
 }

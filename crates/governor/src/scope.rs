@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::{AgentId, Digest, Name, limits};
+use eparch_domain::{AgentId, Digest, InOrder, Name, limits};
 use eparch_pipeline::{AgentWork, EvalError, Expr, Fuel, Scope, StageIx, StageScope, Text};
 use serde_json::Value;
 
@@ -53,10 +53,10 @@ pub(crate) fn digest_of(scope: &Scope) -> (Digest, usize) {
     let shown = scope
         .stages
         .iter()
-        .map(|(name, stage)| (name, (stage.status.as_str(), &stage.outputs, &stage.artifacts)));
+        .map(|(name, stage)| (name, (stage.status.as_str(), InOrder(&stage.outputs), &stage.artifacts)));
     let stages: BTreeMap<_, _> = shown.collect();
-    let seen =
-        serde_json::to_vec(&(&scope.inputs, stages, &scope.run, &scope.env)).expect("a scope is plain data");
+    let seen = serde_json::to_vec(&(InOrder(&scope.inputs), stages, InOrder(&scope.run), &scope.env))
+        .expect("a scope is plain data");
     (Digest::of(&seen), seen.len())
 }
 
@@ -169,11 +169,33 @@ pub(crate) fn subject_of(run: &Run, ix: StageIx) -> (Digest, u64) {
         .into_iter()
         .map(|earlier| {
             let state = run.stage(earlier);
-            (&graph.pipeline.stage(earlier).name, state.status, &state.outputs, &state.artifacts)
+            (&graph.pipeline.stage(earlier).name, state.status, InOrder(&state.outputs), &state.artifacts)
         })
         .collect();
     let left = serde_json::to_vec(&left).expect("stage states are plain data");
     let run_id = run.spawned.run.bits().to_be_bytes();
     let parts: [&[u8]; 5] = [b"gate", &run_id, &ix.0.to_be_bytes(), run.spawned.plan.as_bytes(), &left];
     (Digest::of_parts(&parts), graph.weight + cost_of(left.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use eparch_domain::StageStatus;
+
+    use super::*;
+
+    #[test]
+    fn g10_what_a_scope_shows_has_one_digest_whatever_the_order_of_keys() {
+        let scope = |text: &str| {
+            let value: Value = serde_json::from_str(text).unwrap();
+            let outputs: BTreeMap<_, _> = [("found".to_owned(), value.clone())].into();
+            let stage = StageScope { status: StageStatus::Completed, outputs, artifacts: Vec::new() };
+            let inputs = [("given".to_owned(), value)].into();
+            Scope { inputs, stages: [("look".to_owned(), stage)].into(), ..Scope::default() }
+        };
+        let (one, other) = (scope(r#"{"b":{"d":1,"c":2},"a":3}"#), scope(r#"{"a":3,"b":{"c":2,"d":1}}"#));
+        assert_ne!(one.inputs["given"].to_string(), other.inputs["given"].to_string());
+        assert_eq!(digest_of(&one), digest_of(&other));
+        assert_ne!(digest_of(&one), digest_of(&scope(r#"{"a":3,"b":{"c":2,"d":2}}"#)));
+    }
 }

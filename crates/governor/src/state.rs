@@ -138,6 +138,7 @@ pub(crate) struct StageState {
     pub(crate) attempts: u32,
     /// Those of them that were cut off.
     pub(crate) interruptions: u32,
+    #[serde(serialize_with = "eparch_domain::in_order")]
     pub(crate) outputs: BTreeMap<String, Value>,
     pub(crate) artifacts: Vec<Artifact>,
     /// What both take when they are written down; counted again when a snapshot is restored.
@@ -207,7 +208,9 @@ pub(crate) struct Attempt {
     pub(crate) gone_by: Option<LedgerTime>,
     /// How often its death was asked for in vain.
     pub(crate) asked_in_vain: u32,
+    #[serde(serialize_with = "eparch_domain::in_order")]
     pub(crate) tree: Option<Value>,
+    #[serde(serialize_with = "eparch_domain::in_order")]
     pub(crate) outputs: BTreeMap<String, Value>,
     pub(crate) artifacts: Vec<Artifact>,
     /// What both take when they are written down; counted again when a snapshot is restored.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::{Digest, Name, Profile, Span, StageKind, Tier, limits};
+use eparch_domain::{Digest, InOrder, Name, Profile, Span, StageKind, Tier, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::expr::Expr;
@@ -398,7 +398,7 @@ pub fn plan_id(
     inputs: &BTreeMap<String, serde_json::Value>,
     env: &BTreeMap<String, String>,
 ) -> Digest {
-    let inputs = serde_json::to_vec(inputs).expect("inputs are plain data");
+    let inputs = serde_json::to_vec(&InOrder(inputs)).expect("inputs are plain data");
     let env = serde_json::to_vec(env).expect("an environment is plain data");
     Digest::of_parts(&[b"plan", pipeline.as_bytes(), &inputs, &env])
 }

@@ -1,5 +1,6 @@
 //! The JSON Schema of pipeline files, for editors, made from the same description that the reader checks against.
 
+use eparch_domain::InOrder;
 use serde_json::{Map, Value, json};
 
 use crate::language::PIPELINE;
@@ -17,7 +18,8 @@ pub fn schema_json() -> String {
     let mut schema = head.as_object().expect("it is written as an object").clone();
     schema.append(root.as_object_mut().expect("an object's schema is an object"));
     schema.insert("$defs".into(), Value::Object(definitions));
-    let mut text = serde_json::to_string_pretty(&Value::Object(schema)).expect("a schema is plain JSON");
+    let schema = Value::Object(schema);
+    let mut text = serde_json::to_string_pretty(&InOrder(&schema)).expect("a schema is plain JSON");
     text.push('\n');
     text
 }

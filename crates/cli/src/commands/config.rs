@@ -1,5 +1,6 @@
 //! Settings: what is in force, and whether they can be.
 
+use eparch_domain::InOrder;
 use serde_json::json;
 
 use crate::args::Config;
@@ -31,7 +32,7 @@ pub(crate) fn carry_out(context: &Context, command: &Config) -> Result<u8, Failu
         }
         Config::Check if found => outln!("{}: valid", file.display()),
         Config::Check => outln!("{}: not there; the defaults are in force", file.display()),
-        Config::Schema => print_json(&eparch_daemon::Settings::schema())?,
+        Config::Schema => print_json(&InOrder(&eparch_daemon::Settings::schema()))?,
     }
     Ok(exit::DONE)
 }

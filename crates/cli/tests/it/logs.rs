@@ -20,7 +20,7 @@ fn lines(out: &str) -> Vec<Value> {
     let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let keys = |line: &Value| line.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let shapes: BTreeSet<Vec<String>> = lines.iter().map(keys).collect();
-    assert_eq!(Vec::from_iter(shapes), [["attempt", "line", "stage", "stream", "ts"].map(str::to_owned)]);
+    assert_eq!(Vec::from_iter(shapes), [["stage", "attempt", "ts", "stream", "line"].map(str::to_owned)]);
     lines
 }
 

@@ -41,6 +41,7 @@ pub struct Manifest {
     /// What went wrong; empty when nothing did.
     pub failure: String,
     /// Its outputs.
+    #[serde(serialize_with = "eparch_domain::in_order")]
     pub outputs: BTreeMap<String, Value>,
     /// Its artifacts.
     pub artifacts: Vec<Artifact>,

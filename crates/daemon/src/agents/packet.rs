@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ed25519_dalek::{Signer, SigningKey};
-use eparch_domain::{AgentId, Digest, Moment, Name, RunId, Tier, Timestamp};
+use eparch_domain::{AgentId, Digest, InOrder, Moment, Name, RunId, Tier, Timestamp};
 use eparch_governor::AgentSpec;
 use serde::Serialize;
 use serde_json::Value;
@@ -22,7 +22,7 @@ pub(crate) struct Packet<'s> {
     objective: Option<&'s str>,
     tier: Tier,
     constraints: Constraints<'s>,
-    inputs: &'s BTreeMap<String, Value>,
+    inputs: InOrder<'s, BTreeMap<String, Value>>,
     /// What was asked for: definition and inputs.
     plan_id: Digest,
     definition: Digest,
@@ -56,7 +56,7 @@ pub(crate) fn write(spec: &AgentSpec, now: Moment, key: &SigningKey) -> (Vec<u8>
             artifacts: &spec.artifacts,
             timeout_ms: spec.timeout.millis(),
         },
-        inputs: &spec.inputs,
+        inputs: InOrder(&spec.inputs),
         plan_id: spec.plan,
         definition: spec.pipeline,
         issued_at: now.wall,

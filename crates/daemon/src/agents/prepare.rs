@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use eparch_domain::{Digest, Tier, in_full, limits};
+use eparch_domain::{Digest, InOrder, Tier, in_full, limits};
 use eparch_governor::{AgentSpec, Check, Measure, Outcome};
 use eparch_pipeline::{Pipeline, Work};
 use eparch_sandbox::{Cage, OpenError, PATH, Program, StartError, Status, WORKSPACE};
@@ -214,7 +214,7 @@ pub(crate) fn plan_document(spec: &AgentSpec) -> Vec<u8> {
         "artifacts": spec.artifacts,
         "env": spec.env.keys().collect::<Vec<_>>(),
     });
-    serde_json::to_vec(&document).expect("a plan is plain data")
+    serde_json::to_vec(&InOrder(&document)).expect("a plan is plain data")
 }
 
 /// PLAN: what will be done, as a document, and whether it may be.

@@ -8,7 +8,7 @@ use super::column::word;
 
 /// What somebody did, asked for or was let do, and what was decided about it. What is left out is not known.
 #[derive(Default)]
-pub(super) struct Action<'a> {
+pub(super) struct NewAction<'a> {
     pub(super) action: &'static str,
     pub(super) actor: Option<String>,
     pub(super) agent: Option<&'a AgentRow>,
@@ -25,15 +25,15 @@ pub(super) struct Action<'a> {
     pub(super) duration_ms: Option<i64>,
 }
 
-impl Action<'_> {
+impl NewAction<'_> {
     /// An action of an agent.
-    pub(super) fn by<'a>(agent: &'a AgentRow, action: &'static str) -> Action<'a> {
-        Action {
+    pub(super) fn by<'a>(agent: &'a AgentRow, action: &'static str) -> NewAction<'a> {
+        NewAction {
             action,
             actor: Some(agent.agent_id.clone()),
             agent: Some(agent),
             phase: Some(agent.phase.clone()),
-            ..Action::default()
+            ..NewAction::default()
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use eparch_domain::{Digest, LedgerTime, Name, RunId, StageStatus, limits};
+use eparch_domain::{Digest, InOrder, LedgerTime, Name, RunId, StageStatus, limits};
 use eparch_governor::{GateOpened, GatePurpose, Operator, OperatorRole, Separation};
 use eparch_pipeline::{GateWork, Pipeline, StageIx};
 
@@ -100,7 +100,8 @@ impl Model {
             let no_files: [(); 0] = [];
             left.push(serde_json::json!([name, cell.status.as_str(), cell.outputs, no_files]));
         }
-        let left = serde_json::Value::from(left).to_string();
+        let left =
+            serde_json::to_string(&InOrder(&serde_json::Value::from(left))).expect("stages are plain data");
         let mut parts: Vec<&[u8]> = vec![b"gate"];
         let (of_run, of_stage) = (id.bits().to_be_bytes(), ix.0.to_be_bytes());
         parts.extend([&of_run[..], &of_stage[..], run.plan.as_bytes(), left.as_bytes()]);

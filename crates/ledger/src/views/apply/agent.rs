@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{AgentId, AgentStatus, Artifact, ClarifiedPlan, Digest, Phase, RunId, ViolationType};
+use eparch_domain::{
+    AgentId, AgentStatus, Artifact, ClarifiedPlan, Digest, InOrder, Phase, RunId, ViolationType,
+};
 use eparch_governor::{AttemptEnd, Outcome};
 use eparch_pipeline::StageIx;
 use rusqlite::params;
@@ -10,7 +12,7 @@ use serde_json::Value;
 
 use super::standing::{self, Change};
 use super::{AgentRow, Writing, run};
-use crate::views::action::Action;
+use crate::views::action::NewAction;
 use crate::views::audit::ActionResult;
 use crate::views::column::{count, json};
 
@@ -112,7 +114,8 @@ pub(super) fn entered(to: &Writing<'_>, agent: AgentId, phase: Phase) -> Result<
     set(to, agent, "phase", phase.as_str())?;
     if let Some(row) = to.agent(agent)? {
         let target = Some(phase.to_string());
-        Action { target, result: Some(ActionResult::Ok), ..Action::by(&row, "enter_phase") }.write(to)?;
+        NewAction { target, result: Some(ActionResult::Ok), ..NewAction::by(&row, "enter_phase") }
+            .write(to)?;
     }
     Ok(())
 }
@@ -131,7 +134,7 @@ pub(super) fn clarified(
         let (target, params_digest) =
             (Some(clarified.replaces.to_string()), Some(clarified.plan.to_string()));
         let reason = Some(clarified.reason.clone());
-        Action { actor: None, target, params_digest, reason, ..Action::by(&row, "clarify_plan") }
+        NewAction { actor: None, target, params_digest, reason, ..NewAction::by(&row, "clarify_plan") }
             .write(to)?;
     }
     Ok(())
@@ -142,7 +145,7 @@ pub(super) fn released(to: &Writing<'_>, agent: AgentId) -> Result<(), rusqlite:
     set(to, agent, "released_at", &to.ts)?;
     if let Some(row) = to.agent(agent)? {
         let (target, params_digest) = (row.program.clone(), row.params_digest.clone());
-        Action { target, params_digest, ..Action::by(&row, "execute_command") }.write(to)?;
+        NewAction { target, params_digest, ..NewAction::by(&row, "execute_command") }.write(to)?;
     }
     Ok(())
 }
@@ -168,7 +171,7 @@ pub(super) fn put_out(
             "INSERT INTO agent_outputs (tenant_id, agent_id, name, value, journal_seq, ts) \
              VALUES (?1, ?4, ?5, ?6, ?2, ?3) ON CONFLICT DO UPDATE SET value = excluded.value, \
              journal_seq = excluded.journal_seq, ts = excluded.ts",
-            &[&id, &name, &json(value)],
+            &[&id, &name, &json(&InOrder(value))],
         )?;
     }
     for artifact in artifacts {
@@ -218,7 +221,7 @@ pub(super) fn lingers(to: &Writing<'_>, agent: AgentId, asked: u32) -> Result<()
         "UPDATE stages SET reason = ?6, journal_seq = ?2, ts = ?3 WHERE tenant_id = ?1 AND run_id = ?4 AND ix = ?5",
         &[&row.run_id, &row.ix, &reason],
     )?;
-    let mut action = Action { actor: None, ..Action::by(&row, "end_agent") };
+    let mut action = NewAction { actor: None, ..NewAction::by(&row, "end_agent") };
     action.failed("lingers", reason);
     action.write(to).map(drop)
 }
@@ -231,7 +234,7 @@ pub(super) fn dropped(
     artifacts: u32,
 ) -> Result<(), rusqlite::Error> {
     let Some(row) = to.agent(agent)? else { return Ok(()) };
-    let mut action = Action::by(&row, "put_out");
+    let mut action = NewAction::by(&row, "put_out");
     action.denied("too_many", format!("{outputs} outputs and {artifacts} files do not count"));
     action.write(to).map(drop)
 }
@@ -245,8 +248,8 @@ pub(super) fn violated(
     count_one(to, agent, "violations")?;
     let row = to.agent(agent)?;
     let mut action = match &row {
-        Some(row) => Action::by(row, "violation"),
-        None => Action { action: "violation", actor: Some(agent.to_string()), ..Action::default() },
+        Some(row) => NewAction::by(row, "violation"),
+        None => NewAction { action: "violation", actor: Some(agent.to_string()), ..NewAction::default() },
     };
     action.denied(violation.as_str(), detail.to_owned());
     let no = action.write(to)?;
@@ -270,7 +273,7 @@ pub(super) fn violated(
 /// An attempt ended: the row of what came of it, what its stage keeps of it, and how the agent stands now.
 pub(super) fn ended(to: &Writing<'_>, agent: AgentId, end: &AttemptEnd) -> Result<(), rusqlite::Error> {
     let Some(row) = to.agent(agent)? else { return Ok(()) };
-    let mut action = Action::by(&row, "end_attempt");
+    let mut action = NewAction::by(&row, "end_attempt");
     action.duration_ms = Some(count(to.record.at.ledger.millis()).saturating_sub(row.began_ms));
     match end {
         AttemptEnd::Completed => action.result = Some(ActionResult::Ok),
@@ -311,7 +314,7 @@ fn keep(to: &Writing<'_>, row: &AgentRow) -> Result<(), rusqlite::Error> {
         Ok((row.get::<_, String>(0)?, value))
     })?;
     let outputs: BTreeMap<String, Value> = outputs.collect::<Result<_, _>>()?;
-    run::left(to, &row.run_id, StageIx(row.ix), &json(&outputs))?;
+    run::left(to, &row.run_id, StageIx(row.ix), &json(&InOrder(&outputs)))?;
     to.run(
         "INSERT INTO artifacts (tenant_id, run_id, ix, no, agent_id, path, digest, size, grade, journal_seq, ts) \
          SELECT ?1, ?4, ?5, no, ?6, path, digest, size, grade, ?2, ?3 \

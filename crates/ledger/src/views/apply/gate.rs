@@ -4,7 +4,7 @@ use eparch_domain::{GateId, Name, Timestamp};
 use eparch_governor::{GateDecision, GateOpened, GateOutcome, Separation};
 
 use super::Writing;
-use crate::views::action::Action;
+use crate::views::action::NewAction;
 use crate::views::audit::Ruling;
 use crate::views::column::{count, json, word};
 
@@ -75,7 +75,7 @@ pub(super) fn closed(to: &Writing<'_>, gate: GateId, outcome: GateOutcome) -> Re
     }
     let ruling = if outcome == GateOutcome::Approved { Ruling::Allow } else { Ruling::Deny };
     let reason = Some(word(&outcome));
-    Action { action: "gate_closed", run, target: Some(gate), ruling, reason, ..Action::default() }
+    NewAction { action: "gate_closed", run, target: Some(gate), ruling, reason, ..NewAction::default() }
         .write(to)?;
     Ok(())
 }

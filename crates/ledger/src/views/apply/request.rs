@@ -6,7 +6,7 @@ use eparch_governor::{
 };
 
 use super::Writing;
-use crate::views::action::Action;
+use crate::views::action::NewAction;
 use crate::views::audit::{ActionResult, Ruling};
 
 /// Writes it. Called before anything else of the entry is, so that it sees how things stood.
@@ -17,17 +17,17 @@ pub(super) fn asked(to: &Writing<'_>) -> Result<(), rusqlite::Error> {
         Event::ClockJumped { by_ms } => by_the_home("clock_jumped", Some(format!("{by_ms} ms"))).write(to)?,
         Event::OperatorAdded { by, operator } => {
             let actor = by.as_ref().map(Name::to_string);
-            answered(to, Action { actor, ..about("operator_add", &operator.name) })?
+            answered(to, NewAction { actor, ..about("operator_add", &operator.name) })?
         }
         Event::OperatorRotated { by, name, .. } => {
-            answered(to, Action { actor: Some(by.to_string()), ..about("operator_rotate", name) })?
+            answered(to, NewAction { actor: Some(by.to_string()), ..about("operator_rotate", name) })?
         }
         Event::OperatorRemoved { by, name } => {
-            answered(to, Action { actor: Some(by.to_string()), ..about("operator_remove", name) })?
+            answered(to, NewAction { actor: Some(by.to_string()), ..about("operator_remove", name) })?
         }
         Event::RunRequested(request) => {
             let plan = eparch_pipeline::plan_id(&request.pipeline, &request.inputs, &request.env);
-            let action = Action {
+            let action = NewAction {
                 target: Some(request.pipeline.to_string()),
                 params_digest: Some(plan.to_string()),
                 ..of_run("spawn", &request.requester, request.run)
@@ -36,7 +36,7 @@ pub(super) fn asked(to: &Writing<'_>) -> Result<(), rusqlite::Error> {
         }
         Event::StopRequested { run, by, reason } => {
             let reason = (!reason.is_empty()).then(|| reason.clone());
-            answered(to, Action { target: Some(run.to_string()), reason, ..of_run("stop", by, *run) })?
+            answered(to, NewAction { target: Some(run.to_string()), reason, ..of_run("stop", by, *run) })?
         }
         Event::RevokeRequested { bearer, by, reason } => revoke(to, bearer, by, reason)?,
         Event::SecretAsked { by, path, access, .. } => {
@@ -56,20 +56,20 @@ pub(super) fn asked(to: &Writing<'_>) -> Result<(), rusqlite::Error> {
     Ok(())
 }
 
-fn by_the_home(action: &'static str, target: Option<String>) -> Action<'static> {
-    Action { action, target, result: Some(ActionResult::Ok), ..Action::default() }
+fn by_the_home(action: &'static str, target: Option<String>) -> NewAction<'static> {
+    NewAction { action, target, result: Some(ActionResult::Ok), ..NewAction::default() }
 }
 
-fn about(action: &'static str, target: &Name) -> Action<'static> {
-    Action { action, target: Some(target.to_string()), ..Action::default() }
+fn about(action: &'static str, target: &Name) -> NewAction<'static> {
+    NewAction { action, target: Some(target.to_string()), ..NewAction::default() }
 }
 
-fn of_run(action: &'static str, by: &Name, run: RunId) -> Action<'static> {
-    Action { action, actor: Some(by.to_string()), run: Some(run.to_string()), ..Action::default() }
+fn of_run(action: &'static str, by: &Name, run: RunId) -> NewAction<'static> {
+    NewAction { action, actor: Some(by.to_string()), run: Some(run.to_string()), ..NewAction::default() }
 }
 
-fn of_secret(action: &'static str, by: &Name, path: &str) -> Action<'static> {
-    Action { action, actor: Some(by.to_string()), target: Some(path.to_owned()), ..Action::default() }
+fn of_secret(action: &'static str, by: &Name, path: &str) -> NewAction<'static> {
+    NewAction { action, actor: Some(by.to_string()), target: Some(path.to_owned()), ..NewAction::default() }
 }
 
 /// What came of a wish for a secret: which version was read or written, or why none was.
@@ -94,7 +94,7 @@ fn secret_served(
 }
 
 /// Writes an action of somebody who was told what was decided.
-fn answered(to: &Writing<'_>, mut action: Action<'_>) -> Result<i64, rusqlite::Error> {
+fn answered(to: &Writing<'_>, mut action: NewAction<'_>) -> Result<i64, rusqlite::Error> {
     match &to.record.decision.answer {
         Answer::Taken => action.result = Some(ActionResult::Ok),
         Answer::Already { run } => {
@@ -109,7 +109,7 @@ fn answered(to: &Writing<'_>, mut action: Action<'_>) -> Result<i64, rusqlite::E
 
 fn gate_answered(to: &Writing<'_>, answer: &GateAnswer) -> Result<i64, rusqlite::Error> {
     let gate = answer.gate.to_string();
-    let action = Action {
+    let action = NewAction {
         action: match answer.decision {
             GateDecision::Approve => "approve",
             GateDecision::Deny => "deny",
@@ -119,7 +119,7 @@ fn gate_answered(to: &Writing<'_>, answer: &GateAnswer) -> Result<i64, rusqlite:
         target: Some(gate),
         params_digest: Some(answer.subject.to_string()),
         reason: Some(answer.rationale.clone()),
-        ..Action::default()
+        ..NewAction::default()
     };
     answered(to, action)
 }
@@ -131,13 +131,13 @@ fn revoke(to: &Writing<'_>, bearer: &Bearer, by: &Name, reason: &str) -> Result<
     };
     let (actor, target) = (Some(by.to_string()), Some(target));
     let reason = (!reason.is_empty()).then(|| reason.to_owned());
-    answered(to, Action { action: "revoke", actor, target, run, reason, ..Action::default() })
+    answered(to, NewAction { action: "revoke", actor, target, run, reason, ..NewAction::default() })
 }
 
 /// The home kept an agent from calling.
 fn limited(to: &Writing<'_>, agent: AgentId) -> Result<i64, rusqlite::Error> {
     let Some(row) = to.agent(agent)? else { return unknown(to, "call_limited", agent) };
-    let mut action = Action::by(&row, "call_limited");
+    let mut action = NewAction::by(&row, "call_limited");
     action.denied("rate_limited", format!("more than {} calls in a minute", limits::CALLS_PER_MINUTE));
     action.write(to)
 }
@@ -146,7 +146,7 @@ fn limited(to: &Writing<'_>, agent: AgentId) -> Result<i64, rusqlite::Error> {
 fn advanced(to: &Writing<'_>, agent: AgentId, outcomes: &[Outcome]) -> Result<i64, rusqlite::Error> {
     let phases: Vec<&str> = outcomes.iter().map(|outcome| outcome.phase().as_str()).collect();
     let Some(row) = to.agent(agent)? else { return unknown(to, "report_outcome", agent) };
-    let mut action = Action { target: Some(phases.join(" ")), ..Action::by(&row, "report_outcome") };
+    let mut action = NewAction { target: Some(phases.join(" ")), ..NewAction::by(&row, "report_outcome") };
     let refused = to.record.decision.facts.iter().find_map(|fact| match fact {
         Fact::ViolationFound { agent: by, violation, detail } if *by == agent => {
             Some((violation.as_str(), detail))
@@ -177,7 +177,7 @@ fn signalled(to: &Writing<'_>, agent: AgentId, signal: &Signal) -> Result<i64, r
         Signal::Error { code } => ("report_error", Some(code.clone())),
     };
     let Some(row) = to.agent(agent)? else { return unknown(to, name, agent) };
-    let mut action = Action { target, ..Action::by(&row, name) };
+    let mut action = NewAction { target, ..NewAction::by(&row, name) };
     if let Signal::Message { content, .. } = signal {
         action.params_digest = Some(content.to_string());
     }
@@ -193,10 +193,11 @@ fn signalled(to: &Writing<'_>, agent: AgentId, signal: &Signal) -> Result<i64, r
 fn proven_dead(to: &Writing<'_>, agent: AgentId, killed: bool) -> Result<i64, rusqlite::Error> {
     let Some(row) = to.agent(agent)? else { return unknown(to, "prove_dead", agent) };
     let target = Some(if killed { "killed" } else { "found dead" }.to_owned());
-    Action { actor: None, target, result: Some(ActionResult::Ok), ..Action::by(&row, "prove_dead") }.write(to)
+    NewAction { actor: None, target, result: Some(ActionResult::Ok), ..NewAction::by(&row, "prove_dead") }
+        .write(to)
 }
 
-fn late(action: &mut Action<'_>) {
+fn late(action: &mut NewAction<'_>) {
     action.ruling = Ruling::Deny;
     action.reason = Some("late".to_owned());
     action.result = Some(ActionResult::Denied);
@@ -204,7 +205,7 @@ fn late(action: &mut Action<'_>) {
 
 /// Something is told of an agent that never was.
 fn unknown(to: &Writing<'_>, name: &'static str, agent: AgentId) -> Result<i64, rusqlite::Error> {
-    let mut action = Action { action: name, actor: Some(agent.to_string()), ..Action::default() };
+    let mut action = NewAction { action: name, actor: Some(agent.to_string()), ..NewAction::default() };
     late(&mut action);
     action.reason = Some("unknown_agent".to_owned());
     action.write(to)

@@ -1,12 +1,12 @@
 //! Runs and their stages.
 
-use eparch_domain::{RunId, RunStatus, StageStatus};
+use eparch_domain::{InOrder, RunId, RunStatus, StageStatus};
 use eparch_governor::{Kept, RunSpawned};
 use eparch_pipeline::{Pipeline, Stage, StageIx, Work};
 
 use super::Writing;
 use crate::views::PROJECT;
-use crate::views::action::Action;
+use crate::views::action::NewAction;
 use crate::views::column::{count, json};
 
 /// A run exists, and with it a row for each of its stages.
@@ -31,7 +31,7 @@ pub(super) fn spawned(
             &spawned.grant.number(),
             &spawned.plan.to_string(),
             &spawned.pipeline.to_string(),
-            &json(&spawned.inputs),
+            &json(&InOrder(&spawned.inputs)),
             &spawned.root,
             &repeats,
             &from,
@@ -92,7 +92,7 @@ pub(super) fn used(to: &Writing<'_>, resource: &str) -> Result<(), rusqlite::Err
 pub(super) fn ran_out(to: &Writing<'_>, run: RunId, reason: &str) -> Result<(), rusqlite::Error> {
     let run = run.to_string();
     let (target, reason) = (Some(run.clone()), Some(reason.to_owned()));
-    Action { action: "end_run", target, run: Some(run), reason, ..Action::default() }.write(to)?;
+    NewAction { action: "end_run", target, run: Some(run), reason, ..NewAction::default() }.write(to)?;
     Ok(())
 }
 
@@ -161,7 +161,7 @@ pub(super) fn stage_kept(
 ) -> Result<(), rusqlite::Error> {
     let run = run.to_string();
     end_stage(to, &run, ix, StageStatus::Completed, "kept from the run it repeats")?;
-    left(to, &run, ix, &json(&kept.outputs))?;
+    left(to, &run, ix, &json(&InOrder(&kept.outputs)))?;
     for (no, artifact) in (0_i64..).zip(&kept.artifacts) {
         let (digest, size) = (artifact.digest.to_string(), count(artifact.size));
         to.run(
