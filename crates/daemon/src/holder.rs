@@ -127,6 +127,7 @@ async fn serve(
     let artifacts = Artifacts::at(home.artifacts());
     artifacts.remove_drafts();
     let tools = Arc::new(Tools {
+        vault: HomeVault::new(home, &options.settings.vault, clock.clone(), &vault_name),
         home: home.clone(),
         tenant,
         signing: SigningKey::from_bytes(Digest::of_parts(&[&secret, b"packets"]).as_bytes()),
@@ -142,7 +143,6 @@ async fn serve(
         agents: Agents::default(),
         definitions: Mutex::default(),
         settings: options.settings.digest(),
-        vault: HomeVault::new(home, &options.settings.vault, clock.clone(), &vault_name),
         notices: core.unused_snapshot().map(str::to_owned).into_iter().collect(),
         head: watch::channel(core.seq()).0,
     });

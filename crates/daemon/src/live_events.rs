@@ -105,10 +105,12 @@ pub(crate) async fn next_for<T>(
     }
 }
 
-/// The events of one decision: one for each fact.
+/// The events of one decision: one for each fact. Who had which secret is for those who may see what secrets there are, and
+/// not for everybody who watches.
 pub(crate) fn events_of(done: &Done) -> Vec<LiveEvent> {
     let wall = done.record.at.wall;
-    done.record.decision.facts.iter().map(|fact| of_fact(done.seq, wall, fact)).collect()
+    let told = done.record.decision.facts.iter().filter(|fact| !matches!(fact, Fact::SecretGranted { .. }));
+    told.map(|fact| of_fact(done.seq, wall, fact)).collect()
 }
 
 fn of_fact(seq: u64, ts: Timestamp, fact: &Fact) -> LiveEvent {

@@ -29,6 +29,8 @@ use crate::vault::HomeVault;
 
 /// What performing needs of the world.
 pub(crate) struct Tools {
+    /// Where secrets are. Before the ledger: whoever holds the home next finds the sealed file let go of.
+    pub(crate) vault: HomeVault,
     pub(crate) home: Home,
     pub(crate) tenant: Name,
     pub(crate) secret: Vec<u8>,
@@ -46,8 +48,6 @@ pub(crate) struct Tools {
     pub(crate) definitions: Mutex<BTreeMap<Digest, Arc<Pipeline>>>,
     /// The digest of the settings in force.
     pub(crate) settings: Digest,
-    /// Where secrets are.
-    pub(crate) vault: HomeVault,
     /// What was met at the start that is worth knowing and stops nothing.
     pub(crate) notices: Vec<String>,
     /// Told after every commit.

@@ -1,7 +1,7 @@
 //! The vault of a home: which of the two it is, opened when it is first needed. One that cannot be opened keeps nobody from
 //! anything but secrets, and is tried again whenever somebody asks for one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use eparch_domain::{Clock, Name, Span};
@@ -76,13 +76,13 @@ impl HomeVault {
     }
 
     /// Where the sealed file lies.
-    pub(crate) fn folder(&self) -> &std::path::Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.root
     }
 
     /// Whether there is one: the sealed file is made when something is first written.
-    fn is_made(&self) -> Result<bool, VaultFailure> {
-        if self.settings.address.is_some() {
+    async fn is_made(&self) -> Result<bool, VaultFailure> {
+        if self.settings.address.is_some() || self.opened.lock().await.is_some() {
             return Ok(true);
         }
         let path = self.sealed.clone();
@@ -117,7 +117,7 @@ impl HomeVault {
 
     /// How it is (R126); nothing when there is none yet.
     pub(crate) async fn health(&self) -> Result<Option<Health>, VaultFailure> {
-        if !self.is_made()? {
+        if !self.is_made().await? {
             return Ok(None);
         }
         Ok(Some(self.vault().await?.health().await?))
@@ -137,7 +137,7 @@ impl HomeVault {
         path: &SecretPath,
         version: Option<u32>,
     ) -> Result<SecretVersion, VaultFailure> {
-        if !self.is_made()? {
+        if !self.is_made().await? {
             return Err(VaultError::NotFound { what: "secret" }.into());
         }
         Ok(self.vault().await?.read(Reader::Daemon, path, version).await?)
@@ -155,7 +155,7 @@ impl HomeVault {
 
     /// What lies directly below a path.
     pub(crate) async fn list(&self, below: Option<&SecretPath>) -> Result<Vec<String>, VaultFailure> {
-        match (self.is_made()?, below) {
+        match (self.is_made().await?, below) {
             (true, _) => Ok(self.vault().await?.list(below).await?),
             (false, None) => Ok(Vec::new()),
             (false, Some(_)) => Err(VaultError::NotFound { what: "folder" }.into()),
@@ -231,7 +231,7 @@ mod tests {
         let missing = vault.read(&path(), None).await;
         assert!(matches!(missing, Err(VaultFailure::Asked(VaultError::NotFound { what: "secret" }))));
         assert_eq!(vault.list(None).await.unwrap(), Vec::<String>::new());
-        assert!(!place.home.vault_key().exists() && !vault.is_made().unwrap());
+        assert!(!place.home.vault_key().exists() && !vault.is_made().await.unwrap());
         assert_eq!(vault.write(&path(), fields(), Some(0)).await.unwrap(), 1);
         for file in [place.home.vault_key(), place.home.sealed_vault()] {
             let mode = fs::metadata(&file).unwrap().permissions().mode();

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -86,6 +86,24 @@ fn secrets_are_kept_in_versions_and_read_back() {
     place.ok(&["ledger", "verify", "--replay"]);
 }
 
+/// What somebody who watches has been told so far, from the first entry on.
+fn events(place: &Place, who: &str) -> String {
+    let key = fs::read_to_string(place.home().join("keys/operators").join(format!("{who}.key"))).unwrap();
+    let mut socket = BufReader::new(UnixStream::connect(place.home().join("control.sock")).unwrap());
+    let request = format!(
+        "GET /api/events?since=0 HTTP/1.1\r\nhost: eparch\r\nauthorization: Bearer {}\r\n\r\n",
+        key.trim()
+    );
+    socket.get_mut().write_all(request.as_bytes()).unwrap();
+    let mut told = String::new();
+    // What comes last ends the wait.
+    place.ok(&["operator", "add", "last", "--role", "viewer"]);
+    while !told.contains("\"last\"") {
+        assert_ne!(socket.read_line(&mut told).unwrap(), 0, "{told}");
+    }
+    told
+}
+
 #[test]
 fn g1_every_access_is_written_down_with_its_version_whether_it_was_allowed_or_not() {
     let place = home_of_ada();
@@ -104,6 +122,8 @@ fn g1_every_access_is_written_down_with_its_version_whether_it_was_allowed_or_no
     assert!(wrote.code == 1 && wrote.err.contains("EP0205"), "{wrote:?}");
     // An admin of tier 2 keeps what tiers up to 2 read.
     assert_eq!(hand(&place, &["--as", "jun", "secrets", "put", "staging/db"], "y").code, 0);
+    // Whoever only watches is not told which secrets there are.
+    assert!(!events(&place, "vic").contains("/db"));
     place.say(&["secrets", "get", "production/db", "--version", "7"]);
 
     let told: Vec<(String, String, String)> = trail(&place)

@@ -88,7 +88,7 @@ fn secret_served(
     action.result = Some(ActionResult::Ok);
     action.reason = version.map(|version| format!("version {version}"));
     if let SecretOutcome::Failed { code } = outcome {
-        action.failed(code, "the vault did not do it".to_owned());
+        action.failed(code, "the vault did not do it, or nobody knows whether it did".to_owned());
     }
     action.write(to)
 }
