@@ -237,6 +237,28 @@ fn a_vault_that_cannot_work_is_refused_before_anything_begins() {
 }
 
 #[test]
+fn g8_a_key_in_the_environment_is_the_holders_alone() {
+    let place = home_of_ada();
+    let key = "5ea1".repeat(16);
+    let file = place.file("p.yaml", &one_stage("env; cat /proc/*/environ; true"));
+    let run = place.say_with(&[("EPARCH_VAULT_KEY", &key)], &["run", &file]);
+    assert!(run.code == 0 && run.err.contains("EPARCH_RUN="), "{run:?}");
+    // Its holder may have left: the key is handed to the next one, too.
+    let words = ["secrets", "put", "a/b", "--literal", "-f", "user=ada"];
+    let put = place.say_with(&[("EPARCH_VAULT_KEY", &key)], &words);
+    assert_eq!(put.code, 0, "{put:?}");
+    assert!(!place.home().join("keys/vault.key").exists());
+    let told = format!("{run:?}{put:?}{}", place.ok(&["runs", "logs", "--last"]));
+    assert!(!told.contains(&key), "{told}");
+    let mut found = Vec::new();
+    found_below(&place.home(), &guises(&key), &mut found);
+    assert_eq!(found, Vec::<String>::new());
+    place.end_holder(Signal::TERM);
+    let read = place.say(&["secrets", "get", "a/b"]);
+    assert!(read.code == 69 && read.err.contains("EP0901"), "{read:?}");
+}
+
+#[test]
 fn g8_a_secret_typed_at_a_terminal_is_not_shown() {
     let place = home_of_ada();
     let mut terminal =
@@ -267,7 +289,7 @@ const NUMBER: &str = "98765432109876543";
 
 /// Texts in base64, but for the letters at either end, which also hold what stands around them.
 fn base64(text: &[u8]) -> Vec<Vec<u8>> {
-    let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let shifted = |before: usize| -> Vec<u8> {
         let bytes: Vec<u8> = std::iter::repeat_n(0, before).chain(text.iter().copied()).collect();
         let bits = |at: usize| {
