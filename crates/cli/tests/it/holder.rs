@@ -52,7 +52,7 @@ fn a_holder_that_waits_for_its_last_callers_ends_when_it_is_told_to() {
 }
 
 /// Starts a holder of its own, which is told when a file may not grow, rather than ended.
-fn held_by_a_child(place: &Place) -> Child {
+pub(crate) fn held_by_a_child(place: &Place) -> Child {
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec \"$0\" __hold", env!("CARGO_BIN_EXE_eparch")]);
     command.env("EPARCH_HOME", place.home()).stdin(Stdio::null());
@@ -62,7 +62,7 @@ fn held_by_a_child(place: &Place) -> Child {
 }
 
 /// Limits how large a file a process may make.
-fn limit(holder: Pid, bytes: Option<u64>) {
+pub(crate) fn limit(holder: Pid, bytes: Option<u64>) {
     prlimit(Some(holder), Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
 }
 

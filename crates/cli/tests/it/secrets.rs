@@ -8,10 +8,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Stdio;
 
-use rustix::process::{Resource, Rlimit, Signal, prlimit};
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::console::{Place, Said, one_stage};
+use crate::console::{Place, Said, one_stage, wait_until};
+use crate::holder::{held_by_a_child, limit};
 use crate::terminal::Terminal;
 
 /// Carries a command out that is handed something on standard input.
@@ -172,15 +173,10 @@ fn g1_without_the_ledger_no_secret_is_read_or_written() {
     let place = home_of_ada();
     assert_eq!(hand(&place, &["secrets", "put", "inventory/hosts"], "correct horse").code, 0);
     place.end_holder(Signal::TERM);
-    // Told when a file may not grow, rather than ended.
-    let mut command = std::process::Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; exec \"$0\" __hold", env!("CARGO_BIN_EXE_eparch")]);
-    let mut child = command.env("EPARCH_HOME", place.home()).stdin(Stdio::null()).spawn().unwrap();
-    let holder = crate::console::wait_until("it holds the home", || place.holder());
+    let mut child = held_by_a_child(&place);
+    let holder = place.holder().unwrap();
+    let limit = |bytes| limit(holder, bytes);
     place.ok(&["secrets", "status"]);
-    let limit = |bytes| {
-        prlimit(Some(holder), Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
-    };
     let before = fs::read(place.home().join("vault.sealed")).unwrap();
     limit(Some(1));
     for _ in 0..2 {
@@ -193,7 +189,35 @@ fn g1_without_the_ledger_no_secret_is_read_or_written() {
     assert_eq!(fs::read(place.home().join("vault.sealed")).unwrap(), before);
     limit(None);
     assert_eq!(place.json(&["secrets", "get", "inventory/hosts"])["version"], 1);
-    rustix::process::kill_process(holder, Signal::TERM).unwrap();
+    kill_process(holder, Signal::TERM).unwrap();
+    child.wait().unwrap();
+}
+
+/// A disk that fills up between the wish and what came of it: whoever wrote is told, and it is written.
+#[test]
+fn a_version_that_the_ledger_could_not_tell_of_is_told_as_that() {
+    let place = home_of_ada();
+    let put = |text: &str| hand(&place, &["secrets", "put", "inventory/hosts"], text);
+    assert_eq!(put("0").code, 0);
+    place.end_holder(Signal::TERM);
+    let mut child = held_by_a_child(&place);
+    let holder = place.holder().unwrap();
+    let journal = || fs::metadata(place.home().join("journal.db-wal")).map_or(0, |file| file.len());
+    // How much an entry takes is the ledger's to know: every amount is tried, a page at a time.
+    let untold = (1..64).find_map(|pages| {
+        limit(holder, Some(journal() + pages * 4_096));
+        let said = put(&pages.to_string());
+        limit(holder, None);
+        wait_until("the ledger is well again", || (place.say(&["secrets", "list"]).code == 0).then_some(()));
+        said.err.contains("EP0909").then_some((pages, said))
+    });
+    let (pages, said) = untold.expect("some amount of room is enough for one entry and not for two");
+    assert!(said.code == 69 && said.err.contains("the ledger does not say so"), "{said:?}");
+    let newest = place.json(&["secrets", "get", "inventory/hosts"]);
+    assert_eq!(newest["fields"]["value"], pages.to_string());
+    assert!(said.err.contains(&format!("version {} of inventory/hosts", newest["version"])), "{said:?}");
+    place.ok(&["ledger", "verify", "--replay"]);
+    kill_process(holder, Signal::TERM).unwrap();
     child.wait().unwrap();
 }
 
