@@ -9,6 +9,7 @@ mod authority;
 #[expect(dead_code, reason = "the vault's own tests do more with a server")]
 mod bao;
 mod bounds;
+mod canaries;
 mod console;
 mod door;
 mod environment;
