@@ -73,11 +73,6 @@ impl Settings {
         self.key.as_ref().map(|key| SealKey::from_variable(KEY_VARIABLE, key.expose())).transpose()
     }
 
-    /// Whether the environment said the key of the sealed store.
-    pub fn has_key(&self) -> bool {
-        self.key.is_some()
-    }
-
     /// Whether this can work; the problem names the key.
     pub fn check(&self) -> Result<(), String> {
         let longest = Span::from_secs(60);

@@ -303,7 +303,7 @@ fn vault_at_rest(home: &Home, settings: &VaultSettings) -> Finding {
         return good("vault", "none yet; the first secret makes it");
     }
     match key.metadata() {
-        _ if settings.has_key() => good("vault", "a sealed file, with its key in the environment"),
+        _ if settings.key.is_some() => good("vault", "a sealed file, with its key in the environment"),
         Ok(file) if file.permissions().mode() & 0o077 == 0 => good("vault", "a sealed file, with its key"),
         Ok(_) => poor(
             "vault",
