@@ -54,7 +54,10 @@ impl Failure {
 
     /// The same, with more to read.
     pub(crate) fn detail(mut self, detail: impl Into<String>) -> Failure {
-        self.detail = detail.into();
+        if !self.detail.is_empty() {
+            self.detail.push('\n');
+        }
+        self.detail += &detail.into();
         self
     }
 

@@ -48,6 +48,11 @@ impl Setbacks {
         self.too_soon = before.is_some_and(|at| at.elapsed() < WITHIN);
     }
 
+    /// Whether what was refused is worth waiting for: the ledger cannot be written.
+    pub(crate) fn may_pass(refused: &Failure) -> bool {
+        refused.code() == UNWRITABLE
+    }
+
     /// Opens a stream again that broke off, waiting for a ledger that cannot be written as long as there is hope.
     pub(crate) async fn reopen<T>(
         &mut self,
@@ -60,7 +65,7 @@ impl Setbacks {
         }
         loop {
             match open().await {
-                Err(failure) if failure.code() == UNWRITABLE => {
+                Err(failure) if Setbacks::may_pass(&failure) => {
                     if since.elapsed() >= WITHIN {
                         return Err(stands_still(&failure, again));
                     }

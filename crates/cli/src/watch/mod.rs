@@ -9,6 +9,7 @@ mod model;
 mod summary;
 mod tree;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{IsTerminal as _, stderr};
 use std::time::Duration;
@@ -44,8 +45,22 @@ pub(crate) enum From {
     Now,
 }
 
-/// Watches a run to its end; returns its exit code.
+/// Watches a run to its end; returns its exit code. When it can be watched no longer, that says nothing of the run itself.
 pub(crate) async fn watch(
+    context: &Context,
+    desk: &Desk<'_>,
+    run: RunId,
+    from: From,
+    approver: Option<&Name>,
+    interrupts: &Interrupts,
+) -> Result<u8, Failure> {
+    let ended = watch_to_end(context, desk, run, from, approver, interrupts).await;
+    ended.map_err(|failure| {
+        failure.detail(format!("the run itself may go on: `eparch runs resume {run}` watches it"))
+    })
+}
+
+async fn watch_to_end(
     context: &Context,
     desk: &Desk<'_>,
     run: RunId,
@@ -60,8 +75,30 @@ pub(crate) async fn watch(
     };
     // The stream comes before anything else, so that no line is missed.
     let mut place = Place { run, since, at_last: 0 };
-    let mut stream = desk.stream(&place.path()).await?;
-    let detail: RunDetail = desk.get(&format!("/api/runs/{run}")).await?;
+    let (mut setbacks, again) = (Setbacks::default(), format!("eparch runs resume {run}"));
+    let told = Cell::new(false);
+    // The run is there, whatever its ledger does meanwhile: that must not be told as if there were none.
+    let look = async || {
+        let seen = async { Ok((desk.stream(&place.path()).await?, detail_of(desk, run).await?)) }.await;
+        let refused = seen.as_ref().err();
+        if refused.is_some_and(Setbacks::may_pass) && !told.replace(true) {
+            context.say(PAUSED);
+        }
+        seen
+    };
+    let seen = tokio::select! {
+        seen = setbacks.reopen(&again, look) => Some(seen?),
+        () = interrupts.first() => None,
+    };
+    let interrupted = seen.is_none();
+    let (mut stream, detail) = match seen {
+        Some(seen) => seen,
+        None => {
+            context.say(STOPPING);
+            stop(desk, run).await?;
+            look().await?
+        }
+    };
     let mut watcher = Watcher {
         context,
         desk,
@@ -71,11 +108,9 @@ pub(crate) async fn watch(
         asking: VecDeque::new(),
         conversation: None,
         typed: None,
-        interrupted: false,
+        interrupted,
     };
     watcher.begin();
-    let mut setbacks = Setbacks::default();
-    let again = format!("eparch runs resume {run}");
     while !watcher.model.has_ended() {
         let broken_off = match watcher.follow(&mut stream, &mut place, interrupts).await {
             Ok(Over::Ended) => continue,
@@ -110,7 +145,12 @@ pub(crate) async fn watch(
         stream = reopened.inspect_err(|_| watcher.screen.erase())?;
     }
     watcher.screen.erase();
-    watcher.finish(first, place.since).await
+    let detail = setbacks.reopen(&again, async || detail_of(desk, run).await).await?;
+    Ok(watcher.finish(&detail, first, place.since))
+}
+
+async fn detail_of(desk: &Desk<'_>, run: RunId) -> Result<RunDetail, Failure> {
+    desk.get(&format!("/api/runs/{run}")).await
 }
 
 /// How far the events have been heard.
@@ -161,6 +201,9 @@ enum Over {
 
 /// What is said of a stream that its holder ended.
 pub(crate) const PAUSED: &str = "The ledger could not be written for a moment; the holder goes on.";
+
+/// What is said at the first Ctrl-C.
+const STOPPING: &str = "\nStopping the run; Ctrl-C again leaves at once.";
 
 /// Takes in why a holder that goes on ended a stream; an error when asking again would not help.
 pub(crate) fn take_end(event: &LiveEvent) -> Result<(), Failure> {
@@ -341,26 +384,25 @@ impl Watcher<'_> {
     async fn interrupt(&mut self) -> Result<(), Failure> {
         self.interrupted = true;
         self.conversation = None;
-        self.aside("\nStopping the run; Ctrl-C again leaves at once.");
+        self.aside(STOPPING);
         stop(self.desk, self.model.run).await
     }
 
     /// Tells how it ended.
-    async fn finish(&mut self, first: Option<u64>, last: u64) -> Result<u8, Failure> {
-        let detail: RunDetail = self.desk.get(&format!("/api/runs/{}", self.model.run)).await?;
+    fn finish(&mut self, detail: &RunDetail, first: Option<u64>, last: u64) -> u8 {
         let code = detail.summary.status.exit_code().unwrap_or(exit::FAILED);
         let code = if self.interrupted { exit::INTERRUPTED } else { code };
         match &self.screen {
             Screen::Json => {
-                let result = summary::to_json(&detail, code, self.interrupted, (first, last));
+                let result = summary::to_json(detail, code, self.interrupted, (first, last));
                 outln!("{}", json_line(&result));
             }
-            Screen::Lines { .. } => summary::print(&detail, None, self.desk, (first, last)),
+            Screen::Lines { .. } => summary::print(detail, None, self.desk, (first, last)),
             Screen::Quiet | Screen::Tree(_) => {
-                summary::print(&detail, Some(&self.model), self.desk, (first, last))
+                summary::print(detail, Some(&self.model), self.desk, (first, last))
             }
         }
-        Ok(code)
+        code
     }
 }
 

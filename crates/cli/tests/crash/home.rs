@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::strace::Rule;
+use crate::strace::{Rule, threads_of};
 
 const EPARCH: &str = env!("CARGO_BIN_EXE_eparch");
 
@@ -233,6 +233,27 @@ impl DrillHome {
             wait_until("the holder has ended", || !is_alive(pid));
             true
         })
+    }
+
+    /// What is worth knowing of a home in which something hangs: whether its holder is stopped or traced, what waits, and
+    /// what it said of itself.
+    pub(crate) fn state_of_things(&self) -> String {
+        let Some(holder) = self.holder() else { return format!("no holder\n{}", self.last_words()) };
+        let of_thread = |(thread, name): (u32, String)| {
+            let status = fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
+            let told =
+                |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or("?").trim();
+            format!("  {name} ({thread}): {}, tracer {}\n", told("State:"), told("TracerPid:"))
+        };
+        let threads: String = threads_of(holder).into_iter().map(of_thread).collect();
+        // A holder that is stopped answers nobody.
+        let asked = if threads.contains("stopped") {
+            "not asked".to_owned()
+        } else {
+            let words = [&["doctor"][..], &["approvals", "list", "--all"], &["ledger", "verify"]];
+            words.map(|words| shown(&self.output(&[&["--format", "json"], words].concat()))).join("\n")
+        };
+        format!("holder {holder}\n{threads}{asked}\n{}", self.last_words())
     }
 
     fn unmount(&self) {

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::check::{Entry, entries, facts};
-use crate::home::DrillHome;
+use crate::home::{DrillHome, wait_until};
 
 /// A command that takes longer hangs; the slowest thing it may do is wait half a minute for an answer.
 const HANGS: Duration = Duration::from_secs(90);
@@ -96,7 +96,12 @@ impl<'h> Visit<'h> {
         let added = (0..TRIES).any(|_| self.add_approver());
         assert!(added, "{}: no approver can be added: {:?}", self.replay, self.codes);
         let done = (0..TRIES).any(|_| {
-            let live = self.home.json(&["runs", "list", "--live"]);
+            // A run that is not seen is not started twice.
+            let mut live = Value::Null;
+            wait_until("runs can be listed", || {
+                live = self.home.json(&["runs", "list", "--live"]);
+                live.is_array()
+            });
             match live.get(0).and_then(|run| run["pipeline_id"].as_str()) {
                 Some(run) => self.run(&["runs", "resume", run]),
                 None => self.run(&["run", "everything.yaml"]),
@@ -166,7 +171,8 @@ impl<'h> Visit<'h> {
             }
             if Instant::now() > end {
                 let _ = child.kill();
-                panic!("{}: {words:?} hangs\n{}", self.replay, read(&out) + &read(&err));
+                let said = read(&out) + &read(&err);
+                panic!("{}: {words:?} hangs\n{said}\n{}", self.replay, self.home.state_of_things());
             }
             if may_leave && read(&err).contains("the holder goes on") {
                 may_leave = false;
@@ -236,12 +242,16 @@ impl<'h> Visit<'h> {
     }
 }
 
-/// Approves the gate that waits, if one does; keeps the approval if it was taken. Where gates cannot be listed, it is the one
+/// Approves the gate that waits, if one does, and of several the one that was told last; keeps the approval if it was taken. Where gates cannot be listed, it is the one
 /// that was told last: what cannot be shown can be answered all the same.
 fn approve(home: &DrillHome, told: &str, waits: &mut bool, approved: &mut Vec<String>) {
     let list = home.json(&["approvals", "list"]);
     let gate = match list.as_array() {
-        Some(list) => list.first().and_then(|gate| gate["gate"].as_str()).map(str::to_owned),
+        Some(list) => {
+            let mut gates = list.iter().filter_map(|gate| gate["gate"].as_str()).map(str::to_owned);
+            let own = last_opened(told);
+            gates.clone().find(|gate| Some(gate) == own.as_ref()).or_else(|| gates.next())
+        }
         None => last_opened(told),
     };
     let Some(gate) = gate else {

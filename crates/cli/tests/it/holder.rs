@@ -153,10 +153,16 @@ fn what_was_decided_is_not_told_to_have_failed_when_only_the_read_models_are_unw
     fs::rename(&views, &kept).unwrap();
     fs::create_dir_all(views.join("in the way")).unwrap();
     let said = place.say(&["runs", "stop", &run]);
+    // A run that cannot be watched is there all the same: whoever takes it for lost starts another one.
+    let file = place.file("another.yaml", &one_stage("true"));
+    let unseen = place.say(&["run", &file]);
     perl.kill().unwrap();
     perl.wait().unwrap();
     fs::remove_dir_all(&views).unwrap();
     fs::rename(&kept, &views).unwrap();
+    assert!(unseen.code == 1 && unseen.err.contains("EP0530"), "{unseen:?}");
+    let (_, again) = unseen.err.split_once("`eparch runs resume ").unwrap_or_else(|| panic!("{unseen:?}"));
+    assert!(place.say(&["runs", "resume", again.split('`').next().unwrap()]).code == 0, "{again}");
     assert!(said.code == 0 && said.out.contains("is being ended"), "{said:?}");
     assert!(said.err.contains("cannot be shown"), "{said:?}");
     assert_eq!(place.json(&["runs", "show", &run])["status"], "STOPPED");
