@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use eparch_domain::{Action, Name, Phase, limits};
+use serde::{Deserialize, Serialize};
 
 /// What is known at the moment somebody asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Default for Circumstances {
 ///
 /// It holds at most [`limits::HISTORY_FACTS`] facts of at most [`limits::HISTORY_FACT_BYTES`]. What does not fit is not
 /// forgotten silently: the history says that it overflowed, and everything is denied from then on.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct History {
     facts: BTreeSet<Box<str>>,
     overflowed: bool,

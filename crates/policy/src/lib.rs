@@ -7,6 +7,7 @@ mod resource;
 mod subject;
 // policies: text in, a set or every problem out
 mod defaults;
+mod document;
 mod load;
 mod place;
 mod problem;
@@ -22,6 +23,7 @@ mod verdict;
 
 pub use circumstances::{Circumstances, History};
 pub use defaults::{DEFAULTS, SCHEMA};
+pub use document::NotASet;
 pub use load::{PolicySet, PolicyText};
 pub use problem::{Problem, codes};
 pub use request::Request;

@@ -9,6 +9,7 @@ use eparch_domain::{Digest, limits};
 use miette::Diagnostic;
 
 use crate::defaults::{DEFAULTS, SCHEMA};
+use crate::document::{self, NotASet};
 use crate::entities::Vocabulary;
 use crate::index::Index;
 use crate::place::line_and_column;
@@ -31,6 +32,7 @@ pub struct PolicyText<'t> {
 pub struct PolicySet {
     pub(crate) index: Index,
     rules: BTreeMap<Arc<str>, Rule>,
+    document: Vec<u8>,
     digest: Digest,
 }
 
@@ -54,7 +56,9 @@ impl PolicySet {
             rules.insert(Arc::clone(&rule.id), Rule::clone(&rule));
         }
         let index = Index::new(policies, &ground().vocabulary);
-        Ok(PolicySet { index, rules, digest: digest(files) })
+        let document = document::write(files);
+        let digest = Digest::of(&document);
+        Ok(PolicySet { index, rules, document, digest })
     }
 
     /// The policies that ship.
@@ -62,10 +66,26 @@ impl PolicySet {
         PolicySet::load(&DEFAULTS).expect("the policies that ship are tested to be without fault")
     }
 
-    /// What these policies are: the digest of the schema and of every file with its name. Two sets with one digest decide
-    /// alike.
+    /// What these policies are: the digest of [`PolicySet::to_bytes`]. Two sets with one digest decide alike.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// The set as it is kept: every file with its name, and the digest of the schema it was read with.
+    pub fn to_bytes(&self) -> &[u8] {
+        &self.document
+    }
+
+    /// Reads a set that was kept.
+    ///
+    /// # Errors
+    ///
+    /// When it is none, or was read with another schema: what its policies would say today is another thing than what they
+    /// said.
+    pub fn from_bytes(bytes: &[u8]) -> Result<PolicySet, NotASet> {
+        let kept = document::read(bytes)?;
+        let files: Vec<_> = kept.iter().map(|(name, text)| PolicyText { name, text }).collect();
+        PolicySet::load(&files).map_err(|problems| NotASet::Faulty(problems.len()))
     }
 
     /// Every policy, in the order of their ids.
@@ -97,16 +117,6 @@ pub(crate) fn ground() -> &'static Ground {
         let (schema, _) = read.expect("the schema that ships is tested to be one");
         Ground { vocabulary: Vocabulary::new(&schema), validator: Validator::new(schema) }
     })
-}
-
-fn digest(files: &[PolicyText<'_>]) -> Digest {
-    let mut sorted: Vec<_> = files.iter().map(|file| (file.name, file.text)).collect();
-    sorted.sort_unstable();
-    let mut parts: Vec<&[u8]> = vec![b"eparch-policies-1", SCHEMA.as_bytes()];
-    for (name, text) in &sorted {
-        parts.extend([name.as_bytes(), text.as_bytes()]);
-    }
-    Digest::of_parts(&parts)
 }
 
 /// A policy on its way into a set.

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use cedar_policy::{Effect, Policy};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::problem::codes;
-use crate::verdict::{Decision, reasons};
+use crate::verdict::{self, Decision, reasons};
 
 /// One policy as people speak of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rule {
     /// Its `@id`, the same for as long as it means the same.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "verdict::text::serialize")]
     pub id: Arc<str>,
     /// Its `@reason`: the code that is told when it decides.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "verdict::text::serialize")]
     pub reason: Arc<str>,
     /// What it says when it applies.
     pub decision: Decision,
@@ -38,12 +38,8 @@ pub struct Rule {
     pub text: String,
 }
 
-fn as_text<S: serde::Serializer>(text: &Arc<str>, out: S) -> Result<S::Ok, S::Error> {
-    out.serialize_str(text)
-}
-
 /// A way in which an action is changed before it is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
     /// What is handed over is wrapped: it can be opened once, for a short time.

@@ -3,38 +3,38 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::rule::Change;
 
 /// The answer to a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// What the answer is.
     pub decision: Decision,
     /// Why, as a code that stays the same: a policy's `@reason`, or one of [`reasons`].
-    #[serde(rename = "reason_code", serialize_with = "as_text")]
+    #[serde(rename = "reason_code", with = "text")]
     pub reason: Arc<str>,
     /// The policies that decided, in order.
-    #[serde(serialize_with = "as_texts")]
+    #[serde(with = "texts")]
     pub policies: Vec<Arc<str>>,
     /// Whether asking for the same again later can have another answer.
     pub retryable: bool,
     /// What would unlock it, for people, where a policy says so. [`crate::PolicySet::unlock`] looks for more.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unlock: Option<String>,
     /// What has to be changed about it, when the decision is [`Decision::Modify`].
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
     /// How many policies were looked at.
     pub candidates: usize,
     /// What policies that are only watched would have said.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadowed: Vec<Shadowed>,
 }
 
 /// What the answer is. The order is that of precedence: the greatest wins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decision {
     /// It may be done.
@@ -73,24 +73,45 @@ impl fmt::Display for Decision {
 }
 
 /// What a policy that is only watched (`@shadow`) would have said.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shadowed {
     /// The policy.
-    #[serde(serialize_with = "as_text")]
+    #[serde(with = "text")]
     pub policy: Arc<str>,
     /// What it would have said. One that cannot be evaluated would have denied.
     pub decision: Decision,
     /// Its reason, or `evaluation_error`.
-    #[serde(rename = "reason_code", serialize_with = "as_text")]
+    #[serde(rename = "reason_code", with = "text")]
     pub reason: Arc<str>,
 }
 
-fn as_text<S: Serializer>(text: &Arc<str>, out: S) -> Result<S::Ok, S::Error> {
-    out.serialize_str(text)
+/// Shared text, as text.
+pub(crate) mod text {
+    use std::sync::Arc;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(text: &Arc<str>, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(text)
+    }
+
+    pub(crate) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Arc<str>, D::Error> {
+        String::deserialize(from).map(Arc::from)
+    }
 }
 
-fn as_texts<S: Serializer>(texts: &[Arc<str>], out: S) -> Result<S::Ok, S::Error> {
-    out.collect_seq(texts.iter().map(|text| &**text))
+mod texts {
+    use std::sync::Arc;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(texts: &[Arc<str>], out: S) -> Result<S::Ok, S::Error> {
+        out.collect_seq(texts.iter().map(|text| &**text))
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Vec<Arc<str>>, D::Error> {
+        Ok(Vec::<String>::deserialize(from)?.into_iter().map(Arc::from).collect())
+    }
 }
 
 /// Reasons that come from no policy. A policy cannot have one of them.
