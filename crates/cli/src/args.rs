@@ -1,5 +1,6 @@
 //! The words of the command line (interface.md 1).
 
+mod agent_side;
 mod authority;
 mod ledger;
 mod policy;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use eparch_domain::{Digest, Name, Span, Tier};
 use eparch_governor::OperatorRole;
 
+pub(crate) use agent_side::{Act, Message, PutOut};
 pub(crate) use authority::{Agent, Token};
 pub(crate) use ledger::{Ledger, Query};
 pub(crate) use policy::{Explain, Policy, Scope, Which, Whom};
@@ -111,6 +113,14 @@ pub(crate) enum Command {
     /// What runs bear: take a run's authority away
     #[command(subcommand)]
     Token(Token),
+    /// Inside an agent: ask whether something may be done, and say what came of it
+    Act(Act),
+    /// Inside an agent: say that it lives
+    Heartbeat,
+    /// Inside an agent: put something out for later stages
+    Output(PutOut),
+    /// Inside an agent: say something to the others of its run
+    Message(Message),
     /// People and programs that may act on this home
     #[command(subcommand)]
     Operator(Operator),

@@ -10,6 +10,7 @@ use eparch_domain::{Digest, Name};
 use eparch_governor::{Answer, Event, Governor, Record, RestoreError, Snapshot};
 use eparch_ledger::{ReadError, Reader, VerifierKey};
 use eparch_pipeline::Pipeline;
+use eparch_policy::PolicySet;
 use serde::Serialize;
 
 /// What came of deciding everything again.
@@ -73,6 +74,14 @@ fn again(
     let mut at_hand = true;
     if let Event::RunRequested(request) = &record.event {
         at_hand = learn(governor, &request.pipeline, reader, tenant)?;
+    }
+    if let Event::PoliciesOffered { policies, .. } = &record.event {
+        let document = reader.document(tenant, policies)?;
+        let found = document.and_then(|document| PolicySet::from_bytes(&document.bytes).ok());
+        at_hand = found.is_some();
+        if let Some(found) = found {
+            governor.learn_policies(Arc::new(found));
+        }
     }
     for digest in record.definitions() {
         if !learn(governor, &digest, reader, tenant)? {

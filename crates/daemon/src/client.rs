@@ -1,4 +1,4 @@
-//! Talking to the holder of a home over its socket.
+//! Talking to the holder of a home: over its socket, or as an agent at its own listener.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::api::problem::Problem;
 use crate::api::wire::Ready;
@@ -39,17 +40,40 @@ pub enum CallError {
     Nonsense(String),
 }
 
-/// A caller of one home's holder, acting as one operator.
-#[derive(Debug, Clone)]
+/// A caller of one home's holder, acting as one operator or as one agent.
+#[derive(Clone)]
 pub struct Client {
-    socket: std::path::PathBuf,
+    at: Door,
     key: String,
+}
+
+/// Where the holder answers.
+#[derive(Debug, Clone)]
+enum Door {
+    /// Operators, at the home's socket.
+    Socket(std::path::PathBuf),
+    /// An agent, at `HOST:PORT`.
+    Listener(String),
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the key.
+        f.debug_struct("Client").field("at", &self.at).finish_non_exhaustive()
+    }
 }
 
 impl Client {
     /// A caller with an operator's bearer key.
     pub fn new(socket: &Path, key: String) -> Client {
-        Client { socket: socket.to_owned(), key }
+        Client { at: Door::Socket(socket.to_owned()), key }
+    }
+
+    /// A caller with an agent's token, at `http://HOST:PORT`; `None` for another kind of address.
+    pub fn for_agent(url: &str, token: String) -> Option<Client> {
+        let address = url.strip_prefix("http://")?.trim_end_matches('/');
+        let is_plain = !address.is_empty() && !address.contains('/');
+        is_plain.then(|| Client { at: Door::Listener(address.to_owned()), key: token })
     }
 
     /// How the holder is. One that is unwell answers, too: 503, and says what is wrong with it.
@@ -124,10 +148,6 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, CallError> {
-        let lost = |problem: hyper::Error| CallError::Lost(problem.into());
-        let stream = connect(&self.socket).await.map_err(CallError::Absent)?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
-        tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -136,8 +156,23 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|problem| CallError::Nonsense(problem.to_string()))?;
-        sender.send_request(request).await.map_err(lost)
+        match &self.at {
+            Door::Socket(socket) => converse(connect(socket).await, request).await,
+            Door::Listener(address) => converse(TcpStream::connect(address).await, request).await,
+        }
     }
+}
+
+/// Asks over a connection, if there is one.
+async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: std::io::Result<S>,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, CallError> {
+    let lost = |problem: hyper::Error| CallError::Lost(problem.into());
+    let stream = stream.map_err(CallError::Absent)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+    tokio::spawn(connection);
+    sender.send_request(request).await.map_err(lost)
 }
 
 /// What was asked for, or why it was not given.

@@ -10,6 +10,7 @@ use eparch_domain::{Clock, Digest, Moment, Name, Tier};
 use eparch_governor::{Event, Key, Operator, OperatorRole, Record};
 use eparch_ledger::views::{Views, ViewsError};
 use eparch_ledger::{Ledger, OpenError, ReadError, Settings as LedgerSettings};
+use eparch_policy::PolicySet;
 use eparch_sandbox::Launcher;
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, oneshot, watch};
@@ -19,11 +20,12 @@ use crate::api::{self, App, ReadModels};
 use crate::artifacts::Artifacts;
 use crate::clock::SystemClock;
 use crate::config::Settings;
-use crate::driver::{Core, Driver, ENGINE, Handle, RecoverError, SubmitError};
+use crate::driver::{Core, Driver, ENGINE, Handle, Input, RecoverError, SubmitError};
 use crate::home::{Home, HomeError};
 use crate::journal::LedgerJournal;
 use crate::live_events::Broadcast;
 use crate::perform::{Performer, Tools};
+use crate::policies::{NoPolicies, PolicyFiles};
 use crate::socket::ShortPath;
 use crate::vault::HomeVault;
 
@@ -57,6 +59,12 @@ pub enum HoldError {
     /// The first operator cannot be made known.
     #[error("cannot make the first operator known")]
     Owner(#[source] SubmitError),
+    /// There are no policies that could be in force (G4).
+    #[error("{0}; `eparch policy check` shows what is wrong with them")]
+    NoPolicies(#[from] NoPolicies),
+    /// The policies cannot be put in force.
+    #[error("cannot put the policies in force")]
+    Policies(#[source] SubmitError),
     /// Another process has opened the ledger for writing since, although this one held it.
     #[error("another process has taken this home over")]
     TakenOver,
@@ -113,6 +121,7 @@ async fn serve(
     options: &HoldOptions,
     runtime: &tokio::runtime::Handle,
 ) -> Result<(), HoldError> {
+    let policies = Arc::new(PolicyFiles::of_home(home.root()).map_err(NoPolicies::from)?.load()?);
     let mut settings = LedgerSettings::in_home(home.root());
     settings.witness_dirs.clone_from(&options.settings.ledger.witness_dirs);
     let wall = SystemClock::after(&[]).now().wall;
@@ -161,7 +170,7 @@ async fn serve(
         .map_err(|source| HoldError::Io { what: "start the driver", source })?;
 
     let result = tokio::select! {
-        result = open_doors(home, options, &tools, &handle, models) => result,
+        result = open_doors(home, options, &tools, &handle, models, policies) => result,
         ended = driver_ended => Err(why_ended(ended)),
     };
 
@@ -184,8 +193,10 @@ async fn open_doors(
     tools: &Arc<Tools>,
     handle: &Handle,
     models: ReadModels,
+    policies: Arc<PolicySet>,
 ) -> Result<(), HoldError> {
     know_owner(home, handle).await?;
+    put_in_force(policies, handle).await?;
     settle_keys(home, handle).await?;
     let app = App::new(tools.clone(), handle.clone(), models);
     // Listened for all the time: once it has been, nothing else ends a process that is told to.
@@ -278,6 +289,19 @@ async fn know_owner(home: &Home, handle: &Handle) -> Result<(), HoldError> {
     Ok(())
 }
 
+/// A home's policies are in force from the moment it is held.
+async fn put_in_force(policies: Arc<PolicySet>, handle: &Handle) -> Result<(), HoldError> {
+    let digest = policies.digest();
+    let in_force =
+        handle.look(|governor| governor.policies_in_force().map(|policies| policies.digest())).await;
+    if in_force.map_err(HoldError::Policies)? != Some(digest) {
+        let event = Event::PoliciesOffered { by: None, policies: digest };
+        let offer = Input { policies: Some(policies), ..event.into() };
+        handle.ask(offer).await.map_err(HoldError::Policies)?;
+    }
+    Ok(())
+}
+
 /// Waits until nothing lives and nobody calls.
 async fn idle(app: &App, leave: bool) {
     loop {
@@ -313,7 +337,11 @@ fn moments(ledger: &Ledger, tenant: &Name) -> Result<Vec<Moment>, HoldError> {
     let head = ledger.head(tenant).map_err(HoldError::Read)?;
     let mut found = Vec::new();
     for seq in ever_further(head) {
-        let entry = ledger.read().entry(tenant, seq).map_err(HoldError::Read)?;
+        let entry = match ledger.read().entry(tenant, seq) {
+            // What is damaged far back stops nobody who does not need it: one moment fewer is known.
+            Err(_) if seq < head => None,
+            read => read.map_err(HoldError::Read)?,
+        };
         found.extend(entry.and_then(|entry| Record::from_bytes(&entry.body).ok()).map(|record| record.at));
     }
     Ok(found)

@@ -13,6 +13,7 @@ mod home;
 pub mod journal;
 mod live_events;
 mod perform;
+mod policies;
 mod socket;
 mod vault;
 
@@ -31,6 +32,7 @@ pub use eparch_vault::{KEY_VARIABLE, Settings as VaultSettings};
 pub use holder::{HoldError, HoldOptions, TENANT, hold};
 pub use home::{DraftKey, Home, HomeError, LOCAL_HOME, random_bits};
 pub use live_events::{Broadcast, END, LiveEvent};
+pub use policies::{NoPolicies, PolicyFiles, Unreadable};
 
 use std::collections::BTreeSet;
 

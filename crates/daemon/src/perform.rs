@@ -136,7 +136,7 @@ impl Job {
     fn report(&self, at: impl IntoIterator<Item = EffectRef>, event: Event) {
         if !self.is_over() {
             let acknowledges = at.into_iter().collect();
-            let _ = self.driver.decide(Input { event, definition: None, acknowledges });
+            let _ = self.driver.decide(Input { acknowledges, ..event.into() });
         }
     }
 

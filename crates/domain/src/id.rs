@@ -141,6 +141,8 @@ ids! {
     GateId = "gat", "a gate";
     /// One lease of authority.
     LeaseId = "lse", "a lease";
+    /// One permit: leave to do one thing, once.
+    PermitId = "prm", "a permit";
 }
 
 #[cfg(test)]

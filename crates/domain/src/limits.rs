@@ -275,6 +275,20 @@ pub const RESOURCE_PARTS: usize = 64;
 pub const HISTORY_FACTS: usize = 256;
 /// One such fact: an action's name and as much of what it was done to as tells them apart.
 pub const HISTORY_FACT_BYTES: usize = 512;
+/// How long a permit may be used: time to begin what was asked for, not to forget it in (a value of ours).
+pub const PERMIT_TTL: Span = Span::from_secs(60);
+/// Permits of one agent that are not used, or whose result is not known: nobody does more at once, and each is one thing
+/// that may still happen.
+pub const OPEN_PERMITS: usize = 16;
+/// Actions of one agent whose answer is remembered by its key; the oldest that is over is forgotten first.
+pub const ACTIONS_REMEMBERED: usize = 64;
+/// Asking for the same again so often after it was denied is a violation (1.4: "at the third repeat of the same denied
+/// request").
+pub const DENIED_REPEATS: u32 = 3;
+/// Different denied requests of one agent that are counted apart; the rest is counted together.
+pub const DENIED_KINDS: usize = 64;
+/// What an agent says came of an action, in bytes.
+pub const ACTION_DETAIL_BYTES: usize = 1 << 10;
 /// Cases of one file of policy tests.
 pub const POLICY_CASES: usize = 10_000;
 

@@ -120,7 +120,7 @@ fn step(turn: &mut Turn<'_>, agent: AgentId, outcome: &Outcome) {
         Outcome::Plan { actions, problem: None, .. } if actions.is_empty() => {
             end_early(turn, agent, failed("EP0231", "it names no action".to_owned()))
         }
-        Outcome::Plan { plan, problem: None, .. } => planned(turn, agent, *plan),
+        Outcome::Plan { plan, actions, problem: None } => planned(turn, agent, *plan, actions),
         Outcome::Execute { ended, outputs, artifacts, usage, .. } => {
             let dropped = put_out(turn, agent, outputs, artifacts);
             // A stage has all its results or none: whoever reads them later would miss what is gone in another's name.
@@ -211,14 +211,14 @@ fn enter(turn: &mut Turn<'_>, agent: AgentId, phase: Phase) {
 }
 
 /// The plan is settled: EXECUTE, unless the agent is being ended already.
-fn planned(turn: &mut Turn<'_>, agent: AgentId, plan: Digest) {
+fn planned(turn: &mut Turn<'_>, agent: AgentId, plan: Digest, actions: &[String]) {
     let end = turn.governor.attempt(agent).and_then(|(_, _, attempt)| attempt.end.clone());
     if let Some(end) = end {
         return end_early(turn, agent, end);
     }
     let Some(work) = work_of(turn, agent) else { return };
     let execute_by = turn.now.ledger.after(work.attempt_timeout.unwrap_or(work.timeout));
-    turn.record(Fact::PlanSettled { agent, plan });
+    turn.record(Fact::PlanSettled { agent, plan, actions: actions.to_vec() });
     enter(turn, agent, Phase::Execute);
     turn.record(Fact::ProgramReleased { agent, execute_by });
     turn.ask(Effect::Execute { agent, plan });

@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use eparch_domain::{AgentId, Artifact, Moment, Name, Phase, RunId, RunStatus, Span, StageStatus, limits};
+use eparch_domain::{
+    AgentId, Artifact, Moment, Name, Phase, RunId, RunStatus, Severity, Span, StageStatus, limits,
+};
 use eparch_pipeline::{StageIx, Work};
+use eparch_policy::History;
 use serde_json::Value;
 
+use crate::action;
 use crate::attempt_end::AttemptEnd;
 use crate::fact::{Fact, RunSpawned};
 use crate::governor::Governor;
+use crate::permit::{Actions, Stands};
 use crate::revocation::slide;
 use crate::state::{Attempt, Doing, Gate, KeyOrigin, Run, StageState, Vote};
 use crate::timers::Timer;
@@ -86,8 +91,28 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         Fact::TreeKnown { agent, tree } => {
             with_attempt(governor, *agent, |attempt| attempt.tree = Some(tree.clone()))
         }
-        Fact::PlanSettled { agent, plan } => {
-            with_attempt(governor, *agent, |attempt| attempt.plan = Some(*plan))
+        Fact::PlanSettled { agent, plan, actions } => with_attempt(governor, *agent, |attempt| {
+            attempt.plan = Some(*plan);
+            attempt.may_ask.clone_from(actions);
+        }),
+        Fact::PoliciesInForce { policies, .. } => {
+            governor.state.policy = Some(*policies);
+            governor.policies.retain(|known, _| known == policies);
+        }
+        Fact::ActionDecided(ruled) => {
+            let counts = action::counts_against_it(&ruled.verdict);
+            with_attempt(governor, ruled.agent, |attempt| attempt.actions.remember(ruled, counts));
+        }
+        Fact::PermitSpent { agent, permit } => {
+            let Some((run, _, attempt)) = governor.attempt(*agent) else { return };
+            let ruled = attempt.actions.permitted(*permit).map(|asked| asked.ruled.clone());
+            with_attempt(governor, *agent, |attempt| attempt.actions.set(*permit, Stands::Doing));
+            if let (Some(ruled), Some(live)) = (ruled, governor.state.runs.get_mut(&run)) {
+                action::note(&mut Arc::make_mut(live).history, &ruled);
+            }
+        }
+        Fact::ActionEnded { agent, permit, .. } => {
+            with_attempt(governor, *agent, |attempt| attempt.actions.set(*permit, Stands::Over));
         }
         Fact::PlanClarified { agent, .. } => {
             with_attempt(governor, *agent, |attempt| attempt.clarified = true)
@@ -122,7 +147,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             slide(&mut attempt.limited_at, now.ledger, limits::LIMITED_WITHIN);
         }),
         Fact::ViolationFound { agent, violation, .. } => with_attempt(governor, *agent, |attempt| {
-            if *violation == eparch_domain::ViolationType::ProcedureSkipped {
+            if violation.severity() == Severity::High {
                 attempt.budget.count_procedure_violation();
             }
         }),
@@ -138,6 +163,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         }
         // What follows from a revocation stands in the facts after it, from a secret nothing.
         Fact::Revoked { .. }
+        | Fact::PermitRefused { .. }
         | Fact::SecretGranted { .. }
         | Fact::Reported { .. }
         | Fact::ReportMisplaced { .. }
@@ -222,6 +248,8 @@ impl Attempt {
             errors_at: Vec::new(),
             limited_at: Vec::new(),
             plan: None,
+            may_ask: Vec::new(),
+            actions: Actions::default(),
             clarified: false,
             package: None,
             end: None,
@@ -296,6 +324,7 @@ fn spawn(governor: &mut Governor, spawned: &RunSpawned) {
         status: RunStatus::Spawned,
         ending: None,
         stages,
+        history: History::default(),
         graph: Some(graph),
     };
     governor.state.runs.insert(spawned.run, Arc::new(run));

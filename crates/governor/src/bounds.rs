@@ -24,6 +24,11 @@ impl Event {
             Event::OperatorAdded { operator, .. } => {
                 larger("the groups", written::length(&operator.groups), limits::OPERATOR_GROUPS_BYTES)
             }
+            Event::ActionAsked(asked) => larger("the target", asked.target.len(), limits::RESOURCE_BYTES)
+                .or_else(|| larger("the key", asked.key.len(), limits::IDEMPOTENCY_KEY_BYTES)),
+            Event::ActionEnded { detail, .. } => {
+                larger("the detail", detail.len(), limits::ACTION_DETAIL_BYTES)
+            }
             Event::SecretAsked { path, .. } => {
                 larger("the path of the secret", path.len(), limits::VAULT_PATH_BYTES)
             }
@@ -35,6 +40,8 @@ impl Event {
             | Event::ClockTurned
             | Event::ClockJumped { .. }
             | Event::CallsLimited { .. }
+            | Event::PoliciesOffered { .. }
+            | Event::PermitUsed { .. }
             | Event::SecretServed { .. }
             | Event::AgentAdvanced { .. }
             | Event::AgentSignalled { .. }

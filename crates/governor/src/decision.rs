@@ -1,11 +1,12 @@
 //! What the governor answers: facts, effects, and a word to whoever asked.
 
-use eparch_domain::{AgentId, Digest, GateId, Name, RunId, RunStatus, Tier};
+use eparch_domain::{Action, AgentId, Digest, GateId, Name, PermitId, RunId, RunStatus, Tier};
 use serde::{Deserialize, Serialize};
 
 use crate::effect::Effect;
-use crate::fact::Fact;
+use crate::fact::{Fact, Ruled};
 use crate::operator::Separation;
+use crate::permit::PermitFault;
 
 /// Everything that follows from one event.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -30,6 +31,8 @@ pub enum Answer {
         /// That run.
         run: RunId,
     },
+    /// It was asked before, with the same key; this is what was answered.
+    Ruled(Box<Ruled>),
     /// It was refused.
     Refused(Refusal),
 }
@@ -55,6 +58,8 @@ pub enum Refusal {
     TierAboveGrant { stage: Name, tier: Tier, grant: Tier },
     /// The definition is not at hand.
     UnknownPipeline { pipeline: Digest },
+    /// The policies are not at hand.
+    UnknownPolicies { policies: Digest },
     /// The stage asked for does not exist.
     UnknownStage { stage: Name },
     /// This build has nothing that carries the stage out.
@@ -67,6 +72,16 @@ pub enum Refusal {
     TooLarge { what: String, bytes: usize, limit: usize },
     /// No such agent lives.
     UnknownAgent { agent: AgentId },
+    /// The agent is being ended, or was never let go: nothing it asks for counts (G2).
+    AuthorityOver { agent: AgentId },
+    /// The same key was used for another action.
+    ActionKeyReused { key: String },
+    /// The agent has as many permits as it may, and has not said what became of them.
+    TooManyPermits { limit: usize },
+    /// There can be no such thing to do something to.
+    BadTarget { action: Action, why: String },
+    /// The permit that was shown is no good.
+    Permit { permit: PermitId, fault: PermitFault },
     /// No such gate waits.
     UnknownGate { gate: GateId },
     /// The gate has closed.
@@ -119,6 +134,12 @@ impl Refusal {
             Refusal::TooManyRuns { .. } => "EP0212",
             Refusal::TooLarge { .. } => "EP0213",
             Refusal::UnknownAgent { .. } => "EP0214",
+            Refusal::UnknownPolicies { .. } => "EP0215",
+            Refusal::AuthorityOver { .. } => "EP0610",
+            Refusal::ActionKeyReused { .. } => "EP0611",
+            Refusal::TooManyPermits { .. } => "EP0612",
+            Refusal::BadTarget { .. } => "EP0613",
+            Refusal::Permit { fault, .. } => fault.code(),
             Refusal::UnknownGate { .. } => "EP0301",
             Refusal::GateClosed { .. } => "EP0302",
             Refusal::GateTimedOut { .. } => "EP0303",
@@ -154,6 +175,7 @@ impl Refusal {
             }
             Refusal::TierAboveGrant { .. } => "grant a higher --tier, or lower the stage's tier",
             Refusal::UnknownPipeline { .. } => "hand in the pipeline's file again",
+            Refusal::UnknownPolicies { .. } => "hand the policies in together with the offer",
             Refusal::UnknownStage { .. } => "`eparch runs show ID` lists the stages",
             Refusal::RuntimeMissing { .. } => "give the stage a `command`, which makes it a process agent",
             Refusal::KeyReused { .. } => "use a new idempotency key for a new request",
@@ -162,6 +184,15 @@ impl Refusal {
             Refusal::UnknownAgent { .. } => {
                 "one that has ended can do nothing any more; `eparch agent list` shows those that live"
             }
+            Refusal::AuthorityOver { .. } => "nothing: a person can start a new run",
+            Refusal::ActionKeyReused { .. } => "use a new key for each action, and the same one to ask again",
+            Refusal::TooManyPermits { .. } => {
+                "use a permit, or say what came of it, before asking for the next one"
+            }
+            Refusal::BadTarget { .. } => {
+                "name the target as it is: a path without `..`, a host, a tool, a secret"
+            }
+            Refusal::Permit { fault, .. } => fault.hint(),
             Refusal::UnknownGate { .. } => "`eparch approvals list` shows the gates that wait",
             Refusal::GateClosed { .. } => "an approval is used once; the gate has been decided",
             Refusal::GateTimedOut { .. } => "start the run again, or retry it from the gate's stage",
@@ -208,6 +239,7 @@ impl std::fmt::Display for Refusal {
                 write!(f, "stage {stage} works at {tier}, but the run is granted {grant}")
             }
             Refusal::UnknownPipeline { pipeline } => write!(f, "the definition {pipeline} is not at hand"),
+            Refusal::UnknownPolicies { policies } => write!(f, "the policies {policies} are not at hand"),
             Refusal::UnknownStage { stage } => write!(f, "there is no stage {stage}"),
             Refusal::RuntimeMissing { stage, runtime } => {
                 write!(f, "stage {stage} needs the {runtime} runtime, which this build does not have")
@@ -220,6 +252,15 @@ impl std::fmt::Display for Refusal {
                 write!(f, "{what}: {bytes} bytes, and {limit} are the limit")
             }
             Refusal::UnknownAgent { agent } => write!(f, "no agent {agent} lives"),
+            Refusal::AuthorityOver { agent } => write!(f, "{agent} may do nothing any more"),
+            Refusal::ActionKeyReused { key } => {
+                write!(f, "the key {key:?} was used for another action")
+            }
+            Refusal::TooManyPermits { limit } => {
+                write!(f, "{limit} permits are open, which is the limit")
+            }
+            Refusal::BadTarget { action, why } => write!(f, "nothing can be asked of {action} there: {why}"),
+            Refusal::Permit { permit, fault } => write!(f, "{permit} {fault}"),
             Refusal::UnknownGate { gate } => write!(f, "no gate {gate} is known"),
             Refusal::GateClosed { gate } => write!(f, "{gate} has been decided"),
             Refusal::GateTimedOut { gate } => write!(f, "{gate} has timed out"),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{AgentId, Artifact, Digest, GateId, Name, Phase, RunId, StageStatus, Tier};
+use eparch_domain::{
+    Action, AgentId, Artifact, Digest, GateId, Name, PermitId, Phase, RunId, StageStatus, Tier,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -118,6 +120,35 @@ pub enum Event {
         /// What it said.
         signal: Signal,
     },
+    /// Policies are to be in force from now on.
+    PoliciesOffered {
+        /// Who offers them; nobody when a holder began with them.
+        by: Option<Name>,
+        /// The set, by the digest of its document.
+        policies: Digest,
+    },
+    /// An agent asks whether it may do something.
+    ActionAsked(Box<ActionAsked>),
+    /// An agent is about to do what a permit is for.
+    PermitUsed {
+        /// Which agent.
+        agent: AgentId,
+        /// The permit it shows.
+        permit: PermitId,
+        /// The digest of the arguments it is about to use.
+        params: Digest,
+    },
+    /// What was done under a permit has ended.
+    ActionEnded {
+        /// Which agent did it.
+        agent: AgentId,
+        /// Under which permit.
+        permit: PermitId,
+        /// Whether it did what it should.
+        ok: bool,
+        /// What came of it, in words.
+        detail: String,
+    },
     /// The process tree of an agent is proven dead, as [`crate::Effect::Reap`] asked for it.
     TreeProvenDead {
         /// Which agent.
@@ -127,6 +158,25 @@ pub enum Event {
     },
     /// Somebody answered a gate.
     GateAnswered(GateAnswer),
+}
+
+/// What an agent asks to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionAsked {
+    /// Which agent.
+    pub agent: AgentId,
+    /// Whose tenant it works in.
+    pub tenant: Name,
+    /// The project it works for.
+    pub project: Name,
+    /// What it wants to do.
+    pub action: Action,
+    /// To what; what kind of thing that is follows from the action.
+    pub target: String,
+    /// The digest of the arguments; that of nothing for an action without any.
+    pub params: Digest,
+    /// A key of the agent's own: asking again with the same one is the same request.
+    pub key: String,
 }
 
 /// What somebody who wants a run hands over.

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use eparch_domain::{
-    AgentId, AgentStatus, Artifact, ClarifiedPlan, Digest, GateId, LedgerTime, Name, Phase, RunId, RunStatus,
-    StageStatus, Tier, ViolationType,
+    Action, AgentId, AgentStatus, Artifact, ClarifiedPlan, Digest, GateId, LedgerTime, Name, PermitId, Phase,
+    RunId, RunStatus, StageStatus, Tier, ViolationType,
 };
 use eparch_pipeline::StageIx;
+use eparch_policy::Verdict;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -136,6 +137,45 @@ pub enum Fact {
         agent: AgentId,
         /// The digest of its plan's document.
         plan: Digest,
+        /// The actions it may ask for: `read_file docs`.
+        #[serde(default)]
+        actions: Vec<String>,
+    },
+    /// Policies are in force from now on.
+    PoliciesInForce {
+        /// The set, by the digest of its document.
+        policies: Digest,
+        /// Who offered them; nobody when a holder began with them.
+        by: Option<Name>,
+    },
+    /// An agent asked whether it may do something, and this is the answer.
+    ActionDecided(Box<Ruled>),
+    /// A permit was used: what it is for is being done.
+    PermitSpent {
+        /// Whose.
+        agent: AgentId,
+        /// Which.
+        permit: PermitId,
+    },
+    /// A permit was shown and is no good.
+    PermitRefused {
+        /// By whom.
+        agent: AgentId,
+        /// Which.
+        permit: PermitId,
+        /// Why, as a code that stays the same.
+        reason: String,
+    },
+    /// What was done under a permit has ended.
+    ActionEnded {
+        /// Who did it.
+        agent: AgentId,
+        /// Under which permit.
+        permit: PermitId,
+        /// Whether it did what it should.
+        ok: bool,
+        /// What came of it.
+        detail: String,
     },
     /// An agent made so many errors that its plan is issued again, clarified (R021).
     PlanClarified {
@@ -353,6 +393,41 @@ impl Fact {
             _ => None,
         }
     }
+}
+
+/// What an agent asked for, and the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruled {
+    /// Which agent.
+    pub agent: AgentId,
+    /// Its key for the request.
+    pub key: String,
+    /// Whose tenant it works in.
+    pub tenant: Name,
+    /// The project it works for.
+    pub project: Name,
+    /// What it wants to do.
+    pub action: Action,
+    /// To what.
+    pub target: String,
+    /// The digest of the arguments.
+    pub params: Digest,
+    /// The answer.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// The policies it was found under; `None` where there are none.
+    pub policy: Option<Digest>,
+    /// Leave to do it once, when the answer is allow or modify.
+    pub permit: Option<Permit>,
+}
+
+/// Leave to do one thing, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Permit {
+    /// Its name. Whoever knows it can do nothing with it: it is the agent's it was given to.
+    pub permit: PermitId,
+    /// It may be used before this.
+    pub expires: LedgerTime,
 }
 
 /// A run exists.

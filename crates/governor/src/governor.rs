@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use eparch_domain::{AgentId, Digest, GateId, LedgerTime, Moment, RunId, limits};
 use eparch_pipeline::{Pipeline, StageIx, Work};
+use eparch_policy::PolicySet;
 
 use crate::decision::{Answer, Decision, Refusal};
 use crate::effect::Effect;
@@ -14,7 +15,7 @@ use crate::fact::Fact;
 use crate::graph::Graph;
 use crate::state::{Attempt, Doing, Run, StageState, State};
 use crate::timers::{Deadline, Timer, Timers};
-use crate::{agent, ending, gate, operators, request, revocation, run, secrets, waking};
+use crate::{action, agent, ending, gate, operators, request, revocation, run, secrets, waking};
 
 /// The state machine of one tenant. Touches nothing: no clock, no dice, no disk, no network.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +23,8 @@ pub struct Governor {
     pub(crate) state: State,
     /// Definitions at hand, by digest. A cache of documents, not state: it never changes a decision.
     pub(crate) definitions: BTreeMap<Digest, Arc<Graph>>,
+    /// Policies at hand, by digest; as the definitions, a cache of documents. Those in force, and those that are offered next.
+    pub(crate) policies: BTreeMap<Digest, Arc<PolicySet>>,
     /// So many definitions may be at hand before those that no live run uses are looked for.
     pub(crate) definitions_at_most: usize,
     // The indexes below follow from the state; restoring a snapshot builds them again.
@@ -51,6 +54,23 @@ impl Governor {
     /// [`Governor::learn`] for a caller that knows the digest.
     pub fn learn_as(&mut self, digest: Digest, pipeline: Arc<Pipeline>) {
         self.definitions.entry(digest).or_insert_with(|| Arc::new(Graph::of(pipeline)));
+    }
+
+    /// Has policies at hand before an event offers them, or when they are in force already.
+    pub fn learn_policies(&mut self, policies: Arc<PolicySet>) {
+        let in_force = self.state.policy;
+        self.policies.retain(|known, _| Some(*known) == in_force);
+        self.policies.insert(policies.digest(), policies);
+    }
+
+    /// The policies in force, by the digest of their document.
+    pub fn policy(&self) -> Option<Digest> {
+        self.state.policy
+    }
+
+    /// The policies in force, if they are at hand: without them nothing is allowed (G4).
+    pub fn policies_in_force(&self) -> Option<Arc<PolicySet>> {
+        self.policies.get(&self.state.policy?).cloned()
     }
 
     /// Forgets definitions that no live run uses when there are many. Never while one is learned: it may be for a snapshot
@@ -268,6 +288,12 @@ impl Turn<'_> {
             Event::RunRequested(request) => request::requested(self, request),
             Event::StopRequested { run, by, reason } => ending::stop(self, *run, by, reason),
             Event::RevokeRequested { bearer, by, reason } => revocation::requested(self, *bearer, by, reason),
+            Event::PoliciesOffered { by, policies } => action::policies_offered(self, by.as_ref(), *policies),
+            Event::ActionAsked(asked) => action::asked(self, asked),
+            Event::PermitUsed { agent, permit, params } => action::permit_used(self, *agent, *permit, params),
+            Event::ActionEnded { agent, permit, ok, detail } => {
+                action::ended(self, *agent, *permit, *ok, detail)
+            }
             Event::CallsLimited { agent } => revocation::calls_limited(self, *agent),
             Event::SecretAsked { by, path, tier, access } => secrets::asked(self, by, path, *tier, *access),
             Event::SecretServed { .. } => {}

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod action;
 mod agent;
 mod apply;
 mod attempt_end;
@@ -15,6 +16,8 @@ mod graph;
 mod kept;
 mod operator;
 mod operators;
+mod permit;
+mod plan;
 mod put_out;
 mod recent;
 mod record;
@@ -36,12 +39,13 @@ pub use effect::{AgentSpec, Effect, GivenFile};
 /// A word of the vocabulary, named here too because operators are told of here.
 pub use eparch_domain::OperatorRole;
 pub use event::{
-    Check, Ended, Event, GateAnswer, GateDecision, Kept, Lineage, Measure, Outcome, RunRequest, Signal,
-    SignedAnswer, Usage,
+    ActionAsked, Check, Ended, Event, GateAnswer, GateDecision, Kept, Lineage, Measure, Outcome, RunRequest,
+    Signal, SignedAnswer, Usage,
 };
-pub use fact::{Fact, GateOpened, GateOutcome, GatePurpose, RunSpawned};
+pub use fact::{Fact, GateOpened, GateOutcome, GatePurpose, Permit, Ruled, RunSpawned};
 pub use governor::Governor;
 pub use operator::{Key, Operator, Separation};
+pub use permit::PermitFault;
 pub use record::{RECORD_FORMAT, Record, RecordError};
 pub use revocation::{Bearer, Cause};
 pub use secrets::{SecretAccess, SecretOutcome};

@@ -58,7 +58,7 @@ pub struct Record {
     pub epoch: u64,
     /// When it was decided.
     pub at: Moment,
-    /// The policy set it was decided under; none in a home that has no policies yet.
+    /// The policies in force when it was decided; none in a home that has none yet.
     pub policy: Option<Digest>,
     /// What happened.
     pub event: Event,
@@ -85,6 +85,14 @@ impl Record {
             Ok(read) if read.v != RECORD_FORMAT => Err(RecordError::Format { found: read.v }),
             _ => Err(RecordError::Unreadable(unreadable)),
         }
+    }
+
+    /// The policies that were put in force, by the digest of their document.
+    pub fn policies(&self) -> Option<Digest> {
+        self.decision.facts.iter().find_map(|fact| match fact {
+            crate::fact::Fact::PoliciesInForce { policies, .. } => Some(*policies),
+            _ => None,
+        })
     }
 
     /// The definitions that must be at hand before its facts can be applied.

@@ -1,7 +1,9 @@
 //! Taking authority away: from one agent, or from a run with all its agents. What bore it is ended, and nothing it asks for
 //! from then on counts.
 
-use eparch_domain::{AgentId, LedgerTime, Name, Phase, RunId, RunStatus, Span, ViolationType, limits};
+use eparch_domain::{
+    AgentId, LedgerTime, Name, Phase, RunId, RunStatus, Severity, Span, ViolationType, limits,
+};
 use eparch_pipeline::StageIx;
 use serde::{Deserialize, Serialize};
 
@@ -143,6 +145,21 @@ pub(crate) fn calls_limited(turn: &mut Turn<'_>, agent: AgentId) {
             limits::LIMITED_WITHIN
         );
         violated(turn, agent, ViolationType::RateLimitExceeded, &reason);
+    }
+}
+
+/// A violation was found; what follows is a matter of how bad it is (1.4). CRITICAL takes the authority of the whole run (R082);
+/// HIGH is a violation of procedure, of which the budget lets one pass; the others have rules of their own.
+pub(crate) fn violation(turn: &mut Turn<'_>, agent: AgentId, violation: ViolationType, detail: &str) {
+    turn.record(Fact::ViolationFound { agent, violation, detail: detail.to_owned() });
+    let Some((run, _, attempt)) = turn.governor.attempt(agent) else { return };
+    let cause = Cause::Violation { violation };
+    match violation.severity() {
+        Severity::Critical => revoke_run(turn, run, cause, &format!("{violation}: {detail}")),
+        Severity::High if attempt.budget.is_exceeded() => {
+            revoke(turn, agent, cause, &format!("{violation}, once too often: {detail}"));
+        }
+        Severity::High | Severity::Medium | Severity::Low => {}
     }
 }
 

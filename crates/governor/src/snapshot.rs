@@ -125,8 +125,12 @@ impl Governor {
             Ok((id, run))
         };
         state.runs = state.runs.into_iter().map(link).collect::<Result<_, RestoreError>>()?;
-        let mut restored =
-            Governor { state, definitions: std::mem::take(&mut self.definitions), ..Governor::default() };
+        let mut restored = Governor {
+            state,
+            definitions: std::mem::take(&mut self.definitions),
+            policies: std::mem::take(&mut self.policies),
+            ..Governor::default()
+        };
         restored.build_indexes();
         *self = restored;
         self.forget_idle_definitions();

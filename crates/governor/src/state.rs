@@ -8,6 +8,7 @@ use eparch_domain::{
     AgentId, Artifact, Digest, ErrorBudget, GateId, LedgerTime, Name, Phase, RunId, RunStatus, StageStatus,
 };
 use eparch_pipeline::StageIx;
+use eparch_policy::History;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,6 +18,7 @@ use crate::event::GateDecision;
 use crate::fact::{GateOpened, GateOutcome, RunSpawned};
 use crate::graph::Graph;
 use crate::operator::Operator;
+use crate::permit::Actions;
 use crate::recent::Recent;
 use crate::written;
 
@@ -41,6 +43,9 @@ pub(crate) struct State {
     pub(crate) ended_requests: Recent<String, (RunId, Digest), REMEMBERED>,
     /// The next place in the queue.
     pub(crate) queue_next: u64,
+    /// The policies in force, by the digest of their document.
+    #[serde(default)]
+    pub(crate) policy: Option<Digest>,
 }
 
 impl Default for State {
@@ -57,6 +62,7 @@ impl Default for State {
             live_requests: OrdMap::new(),
             ended_requests: Recent::default(),
             queue_next: 0,
+            policy: None,
         }
     }
 }
@@ -96,6 +102,9 @@ pub(crate) struct Run {
     /// How it will have ended, once that is settled from outside.
     pub(crate) ending: Option<(RunStatus, String)>,
     pub(crate) stages: Vec<Arc<StageState>>,
+    /// What its agents have done under permits.
+    #[serde(default)]
+    pub(crate) history: History,
     /// Found again by its digest when a snapshot is restored.
     #[serde(skip)]
     pub(crate) graph: Option<Arc<Graph>>,
@@ -108,6 +117,7 @@ impl PartialEq for Run {
             && self.status == other.status
             && self.ending == other.ending
             && self.stages == other.stages
+            && self.history == other.history
     }
 }
 
@@ -225,6 +235,12 @@ pub(crate) struct Attempt {
     pub(crate) limited_at: Vec<LedgerTime>,
     /// What it is to do, once that is settled.
     pub(crate) plan: Option<Digest>,
+    /// What it may ask for, as its plan says.
+    #[serde(default)]
+    pub(crate) may_ask: Vec<String>,
+    /// What it asked for.
+    #[serde(default)]
+    pub(crate) actions: Actions,
     /// Whether its plan was issued again.
     pub(crate) clarified: bool,
     pub(crate) package: Option<Digest>,

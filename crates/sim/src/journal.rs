@@ -157,7 +157,7 @@ mod tests {
                 lineage: None,
             };
             let event = Event::RunRequested(Box::new(request));
-            inputs.push(Input { event, definition: Some(Arc::clone(&pipeline)), acknowledges: Vec::new() });
+            inputs.push(Input { definition: Some(Arc::clone(&pipeline)), ..event.into() });
         }
         core.turn(&inputs, at(1)).unwrap();
         (journal, core)

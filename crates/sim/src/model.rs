@@ -209,6 +209,10 @@ impl Model {
             Event::RunRequested(request) => return Ok(self.requested(request, now)),
             Event::StopRequested { run, by, .. } => return Ok(self.stopped(*run, by)),
             Event::RevokeRequested { bearer, by, .. } => return Ok(self.revoked(*bearer, by)),
+            Event::PoliciesOffered { .. }
+            | Event::ActionAsked(_)
+            | Event::PermitUsed { .. }
+            | Event::ActionEnded { .. } => return Err("no world asks for anything yet".to_owned()),
             Event::SecretAsked { by, tier, .. } => return Ok(self.secret_asked(by, *tier)),
             Event::SecretServed { .. } => {}
             Event::CallsLimited { agent } => self.calls_limited(*agent, now),

@@ -114,7 +114,7 @@ impl Seen {
                 self.agents.insert(*agent, begun);
             }
             Fact::PhaseEntered { agent, phase } => self.with_agent(*agent, |seen| seen.phase = Some(*phase)),
-            Fact::PlanSettled { agent, plan } => self.with_agent(*agent, |seen| seen.plan = Some(*plan)),
+            Fact::PlanSettled { agent, plan, .. } => self.with_agent(*agent, |seen| seen.plan = Some(*plan)),
             Fact::AgentEnding { agent, end } => self.with_agent(*agent, |seen| {
                 (seen.decided, seen.killed) = (Some(end.clone()), true);
             }),

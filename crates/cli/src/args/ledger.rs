@@ -78,7 +78,7 @@ pub(crate) struct Query {
     /// By this operator
     #[arg(long, value_name = "OPERATOR")]
     pub(crate) by: Option<Name>,
-    /// Only what was refused
+    /// Only what was refused, or denied by policy
     #[arg(long)]
     pub(crate) refused: bool,
     /// Not older than this, such as 2h

@@ -12,6 +12,8 @@ pub(crate) enum Policy {
         /// A folder of .cedar files, or one file [default: the home's policies, else those that ship]
         dir: Option<PathBuf>,
     },
+    /// Put the home's policies in force anew; with a fault in them those in force stay
+    Load,
     /// Say whether something may be done, why, and what would unlock it
     Explain(Explain),
     /// Try the cases of a test file

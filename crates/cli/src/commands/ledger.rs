@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use eparch_daemon::{Home, TENANT};
 use eparch_domain::{Digest, Name, in_full};
-use eparch_governor::{Answer, Record};
+use eparch_governor::{Answer, Fact, Record};
 use eparch_ledger::views::summary;
 use eparch_ledger::{
     Checkpoint, Entry, EntryProof, ImportReport, LedgerKey, ProveError, Reader, Settings, VerifierKey,
@@ -99,7 +99,7 @@ fn list(context: &Context, entries: &[Entry]) -> Result<u8, Failure> {
         match Record::from_bytes(&entry.body) {
             Ok(record) => {
                 let line = paint::harmless(&summary::of(&record)).into_owned();
-                let refused = matches!(record.decision.answer, Answer::Refused(_));
+                let refused = was_refused(&record);
                 let line = if refused { paint.warn(&line) } else { line };
                 outln!("{:>7}  {}  {line}", entry.seq, paint.faint(&record.at.wall.to_string()));
             }
@@ -150,9 +150,15 @@ fn query(context: &Context, asked: &Query) -> Result<u8, Failure> {
     list(context, found.make_contiguous())
 }
 
+/// Whether what was asked for was refused, or policy said no.
+fn was_refused(record: &Record) -> bool {
+    let denied = |fact: &Fact| matches!(fact, Fact::ActionDecided(ruled) if ruled.permit.is_none());
+    matches!(record.decision.answer, Answer::Refused(_)) || record.decision.facts.iter().any(denied)
+}
+
 /// Whether a record is what was asked for. Ids are looked for wherever they stand in the event and in what followed.
 fn fits(asked: &Query, record: &Record) -> bool {
-    if asked.refused && !matches!(record.decision.answer, Answer::Refused(_)) {
+    if asked.refused && !was_refused(record) {
         return false;
     }
     let whole = serde_json::to_value(record).unwrap_or_default();

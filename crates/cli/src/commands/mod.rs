@@ -1,5 +1,6 @@
 //! The commands, one file each. A command asks, shows the answer and names an exit code.
 
+mod agent_side;
 mod approvals;
 mod authority;
 mod config;
@@ -38,6 +39,10 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<u8, Failu
         Command::Approvals(asked) => block_on(approvals::carry_out(context, asked)),
         Command::Agent(command) => authority::agent(context, command),
         Command::Token(command) => authority::token(context, command),
+        Command::Act(asked) => block_on(agent_side::act(context, &asked)),
+        Command::Heartbeat => block_on(agent_side::heartbeat()),
+        Command::Output(asked) => block_on(agent_side::put_out(&asked)),
+        Command::Message(asked) => block_on(agent_side::message(&asked)),
         Command::Operator(command) => operator::carry_out(context, command),
         Command::Ledger(command) => ledger::carry_out(context, command),
         Command::Secrets(command) => secrets::carry_out(context, command),

@@ -5,18 +5,17 @@ mod explain;
 mod question;
 mod show;
 
-use std::ffi::OsStr;
-use std::fs;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use eparch_domain::limits;
-use eparch_policy::{DEFAULTS, PolicySet, PolicyText, Problem};
+use eparch_daemon::PolicyFiles;
+use eparch_daemon::wire::PutInForce;
+use eparch_policy::{PolicySet, Problem};
 use serde_json::json;
 
 use crate::args::{self, Which};
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit};
+use crate::holder::Desk;
 use crate::output::outln;
 use crate::paint;
 
@@ -24,6 +23,7 @@ use crate::paint;
 pub(crate) fn carry_out(context: &Context, command: args::Policy) -> Result<u8, Failure> {
     match command {
         args::Policy::Check { dir } => check(context, dir.as_deref()),
+        args::Policy::Load => super::block_on(put_in_force(context)),
         args::Policy::Explain(asked) => explain::explain(context, &asked),
         args::Policy::Test { file, which } => cases::try_all(context, &file, &which),
         args::Policy::Show { who, which } => show::show(context, who, &which),
@@ -31,7 +31,7 @@ pub(crate) fn carry_out(context: &Context, command: args::Policy) -> Result<u8, 
 }
 
 fn check(context: &Context, dir: Option<&Path>) -> Result<u8, Failure> {
-    let files = Files::find(context, dir)?;
+    let files = find(context, dir)?;
     let loaded = PolicySet::load(&files.texts());
     let place = files.place.as_str();
     if context.is_json() {
@@ -48,7 +48,7 @@ fn check(context: &Context, dir: Option<&Path>) -> Result<u8, Failure> {
     }
     match loaded {
         Ok(set) => {
-            let (count, files) = (set.rules().len(), files.all.len());
+            let (count, files) = (set.rules().len(), files.files.len());
             outln!(
                 "{place}: {}: {count} policies in {files} files, {}",
                 paint::out().good("valid"),
@@ -63,6 +63,19 @@ fn check(context: &Context, dir: Option<&Path>) -> Result<u8, Failure> {
             Ok(exit::BAD_DOCUMENT)
         }
     }
+}
+
+/// The holder reads them: what it cannot use it refuses, and keeps those it has.
+async fn put_in_force(context: &Context) -> Result<u8, Failure> {
+    let done: PutInForce = Desk::open(context)?.post_again("/api/policies", &json!({})).await?;
+    if context.is_json() {
+        print_json(&done)?;
+        return Ok(exit::DONE);
+    }
+    let PutInForce { place, policies, digest, changed, .. } = done;
+    let state = if changed { "in force now" } else { "in force already" };
+    outln!("{place}: {policies} policies, {state}, {digest}");
+    Ok(exit::DONE)
 }
 
 fn counted(count: usize, one: &str, many: &str) -> String {
@@ -85,7 +98,7 @@ fn tell(problems: &[Problem]) {
 
 /// The policies to ask, which must be sound.
 fn load(context: &Context, which: &Which) -> Result<(PolicySet, String), Failure> {
-    let files = Files::find(context, which.policies.as_deref())?;
+    let files = find(context, which.policies.as_deref())?;
     match PolicySet::load(&files.texts()) {
         Ok(set) => Ok((set, files.place)),
         Err(problems) => {
@@ -101,71 +114,25 @@ fn load(context: &Context, which: &Which) -> Result<(PolicySet, String), Failure
     }
 }
 
-/// Files of policies, as they lie somewhere.
-struct Files {
-    /// Where, for messages.
-    place: String,
-    /// Name and text.
-    all: Vec<(String, String)>,
-}
-
-impl Files {
-    fn texts(&self) -> Vec<PolicyText<'_>> {
-        self.all.iter().map(|(name, text)| PolicyText { name, text }).collect()
-    }
-
-    /// Those that were named, else the home's own, else those that ship.
-    fn find(context: &Context, named: Option<&Path>) -> Result<Files, Failure> {
-        let own = context.home_root().join("policies");
-        match named {
-            Some(place) if place.is_file() => {
-                Ok(Files { place: place.display().to_string(), all: vec![read(place)?] })
-            }
-            Some(place) => Files::of_folder(place),
-            None if own.exists() => Files::of_folder(&own),
-            None => {
-                let all = DEFAULTS.iter().map(|file| (file.name.to_owned(), file.text.to_owned())).collect();
-                Ok(Files { place: "the policies that ship".to_owned(), all })
-            }
-        }
-    }
-
-    fn of_folder(folder: &Path) -> Result<Files, Failure> {
-        let place = folder.display().to_string();
-        let cannot = |problem: std::io::Error| {
-            Failure::new("EP0702", format!("cannot read {place}: {problem}"))
-                .hint("name a folder of .cedar files that is there and that you may read")
-                .exit(exit::BAD_DOCUMENT)
-        };
-        let mut paths: Vec<PathBuf> = Vec::new();
-        for entry in fs::read_dir(folder).map_err(cannot)? {
-            let path = entry.map_err(cannot)?.path();
-            if path.extension() == Some(OsStr::new("cedar")) {
-                paths.push(path);
-            }
-            // One too many is enough to be refused for; a folder without an end must not fill the memory.
-            if paths.len() > limits::POLICY_FILES {
-                break;
-            }
-        }
-        paths.sort();
-        let all = paths.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
-        Ok(Files { place, all })
-    }
-}
-
-/// A file's name and text; one byte past the limit is enough to refuse it.
-fn read(path: &Path) -> Result<(String, String), Failure> {
-    let name = path.display().to_string();
-    let cannot = |problem: &dyn std::fmt::Display| {
-        Failure::new("EP0702", format!("cannot read {name}: {problem}"))
-            .hint("policies and their tests are UTF-8 text; name a file that is there and that you may read")
-            .exit(exit::BAD_DOCUMENT)
+/// Those that were named, else the home's own, else those that ship.
+fn find(context: &Context, named: Option<&Path>) -> Result<PolicyFiles, Failure> {
+    let found = match named {
+        Some(place) => PolicyFiles::of(place),
+        None => PolicyFiles::of_home(&context.home_root()),
     };
-    let file = fs::File::open(path).map_err(|problem| cannot(&problem))?;
-    let mut bytes = Vec::new();
-    let limit = limits::POLICY_FILE_BYTES as u64 + 1;
-    file.take(limit).read_to_end(&mut bytes).map_err(|problem| cannot(&problem))?;
-    let text = String::from_utf8(bytes).map_err(|problem| cannot(&problem.utf8_error()))?;
-    Ok((name, text))
+    found.map_err(|problem| {
+        Failure::new("EP0702", problem.to_string())
+            .hint("name a folder of .cedar files, UTF-8 text, that is there and that you may read")
+            .exit(exit::BAD_DOCUMENT)
+    })
+}
+
+/// The text of a file of tests.
+fn read(path: &Path) -> Result<(String, String), Failure> {
+    let found = PolicyFiles::of(path).map_err(|problem| {
+        Failure::new("EP0702", problem.to_string())
+            .hint("tests of policies are UTF-8 text; name a file that is there and that you may read")
+            .exit(exit::BAD_DOCUMENT)
+    })?;
+    found.files.into_iter().next().ok_or_else(|| Failure::new("EP0702", "there is no such file"))
 }

@@ -2,6 +2,7 @@
 //! needs root or user namespaces.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is the failure message")]
 
+mod actions;
 mod agents;
 mod approvals;
 mod authority;

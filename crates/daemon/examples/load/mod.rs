@@ -133,11 +133,8 @@ impl Load {
             idempotency_key: None,
             lineage: None,
         };
-        Input {
-            event: Event::RunRequested(Box::new(request)),
-            definition: Some(self.pipeline.clone()),
-            acknowledges: Vec::new(),
-        }
+        let event = Event::RunRequested(Box::new(request));
+        Input { definition: Some(self.pipeline.clone()), ..event.into() }
     }
 }
 
@@ -177,7 +174,7 @@ fn answer(at: Option<EffectRef>, effect: &Effect) -> Option<Input> {
         _ => return None,
     };
     let event = Event::AgentAdvanced { agent, outcomes };
-    Some(Input { event, definition: None, acknowledges: at.into_iter().collect() })
+    Some(Input { acknowledges: at.into_iter().collect(), ..event.into() })
 }
 
 fn held(name: &str) -> Check {

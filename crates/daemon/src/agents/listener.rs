@@ -1,4 +1,5 @@
-//! The one endpoint an agent can reach: its own listener, inside its own network. Heartbeat, output, message, log.
+//! The one endpoint an agent can reach: its own listener, inside its own network. Heartbeat, output, message, log, and what it
+//! asks to do.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +11,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use eparch_domain::{AgentId, Clock, Digest, LedgerTime, Span, limits};
+use eparch_domain::{AgentId, Clock, Digest, LedgerTime, Name, Span, limits};
 use eparch_governor::{AgentSpec, Answer, Decision, Event, Fact, Signal};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -20,15 +21,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::agents::actions;
 use crate::agents::capture::Log;
 use crate::agents::live::Live;
 use crate::agents::outputs;
 use crate::api::problem::Problem;
-use crate::driver::Handle;
+use crate::driver::{Done, Handle};
 use crate::live_events::Broadcast;
 
 /// Heartbeats are recorded at most so often; more would fill the ledger without saying more.
 const HEARTBEAT_RECORDED_EVERY_MS: u64 = 10_000;
+
+/// The one project of a home, for now.
+const PROJECT: &str = "default";
 
 /// How far back calls are counted (2.C rule 2).
 const MINUTE: Span = Span::from_secs(60);
@@ -41,8 +46,10 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the listener of one agent knows. Not the agent itself: what answers here must not keep its cage.
 pub(crate) struct Door {
-    spec: Arc<AgentSpec>,
-    log: Arc<Log>,
+    pub(super) spec: Arc<AgentSpec>,
+    pub(super) log: Arc<Log>,
+    pub(super) tenant: Name,
+    pub(super) project: Name,
     doomed: Arc<AtomicBool>,
     token_hash: Digest,
     driver: Handle,
@@ -55,6 +62,7 @@ pub(crate) struct Door {
 impl Door {
     pub(crate) fn new(
         live: &Live,
+        tenant: Name,
         token_hash: Digest,
         driver: Handle,
         clock: Arc<dyn Clock>,
@@ -63,6 +71,8 @@ impl Door {
         Door {
             spec: live.spec.clone(),
             log: live.log.clone(),
+            tenant,
+            project: Name::new(PROJECT).expect("a word is a name"),
             doomed: live.doomed.clone(),
             token_hash,
             driver,
@@ -92,6 +102,18 @@ impl Door {
             return Err(Problem::new(StatusCode::GONE, "EP0603", "the agent has ended"));
         }
         Ok(())
+    }
+
+    /// Has something decided that the agent asked for; a refusal is a problem.
+    pub(super) async fn decide(&self, event: Event) -> Result<Done, Problem> {
+        if let Some(refusal) = event.too_large() {
+            return Err(Problem::from(&refusal));
+        }
+        let done = self.driver.ask(event.into()).await.map_err(Problem::from)?;
+        match &done.record.decision.answer {
+            Answer::Refused(refusal) => Err(Problem::from(refusal)),
+            Answer::Taken | Answer::Already { .. } | Answer::Ruled(_) => Ok(done),
+        }
     }
 
     /// Hands a signal in. What changes nothing was not heard, and whoever said it is told so.
@@ -211,6 +233,8 @@ pub(crate) fn routes(door: Arc<Door>) -> Router {
         .route("/api/agent/output", post(output))
         .route("/api/agent/message", post(message))
         .route("/api/agent/log", post(log))
+        .route("/api/agent/act", post(actions::act))
+        .route("/api/agent/act/{permit}/result", post(actions::result))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "EP0604", "an agent has no such route") })
         .layer(from_fn_with_state(door.clone(), admitted))
         .route("/healthz", get(|| async { "ok" }))
@@ -337,7 +361,7 @@ fn word(log: &Log, text: &str) -> String {
     log.hide_text(text).chars().take(64).collect()
 }
 
-fn bad_body(rejection: axum::extract::rejection::JsonRejection) -> Problem {
+pub(super) fn bad_body(rejection: axum::extract::rejection::JsonRejection) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "EP0606", &rejection.body_text())
         .hint("send JSON with `Content-Type: application/json`")
 }

@@ -1,5 +1,6 @@
 //! Process agents: what they see, how they are made ready, run, checked and put away.
 
+pub(crate) mod actions;
 pub(crate) mod capture;
 pub(crate) mod evidence;
 pub(crate) mod grant;

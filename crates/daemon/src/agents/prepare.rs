@@ -57,6 +57,8 @@ pub(crate) fn environment(
         Some(own) => path.insert(0, own.clone()),
         None => path.push(PATH.to_owned()),
     }
+    // Last: no program of the stage's own is hidden by it.
+    path.push(spec::TOOL_FOLDER.to_owned());
     let told = [
         ("EPARCH_URL", format!("http://127.0.0.1:{port}")),
         ("EPARCH_TOKEN", token.to_owned()),
@@ -217,14 +219,23 @@ pub(crate) fn plan_document(spec: &AgentSpec) -> Vec<u8> {
     serde_json::to_vec(&InOrder(&document)).expect("a plan is plain data")
 }
 
-/// PLAN: what will be done, as a document, and whether it may be.
-pub(crate) fn plan(spec: &AgentSpec, artifacts: &Artifacts) -> Result<(Digest, Outcome), String> {
+/// PLAN: what will be done, as a document, and whether it may be. What its stage names besides is what it may ask for.
+pub(crate) fn plan(
+    spec: &AgentSpec,
+    pipeline: &Pipeline,
+    artifacts: &Artifacts,
+) -> Result<(Digest, Outcome), String> {
     let kept = artifacts
         .keep_bytes(&plan_document(spec))
         .map_err(|problem| format!("its plan cannot be kept: {problem}"))?;
     let mut actions = vec![format!("execute_command {}", spec.command.first().map_or("", String::as_str))];
     actions.extend(spec.read.iter().map(|path| format!("read_file {path}")));
     actions.extend(spec.write.iter().map(|path| format!("write_file {path}")));
+    if let Work::Agent(work) = &pipeline.stage(spec.stage).work {
+        actions.extend(work.tools.iter().map(|tool| format!("call_tool {tool}")));
+        actions.extend(work.secrets.iter().map(|secret| format!("read_secret {secret}")));
+        actions.extend(work.model.iter().map(|model| format!("llm_chat {model}")));
+    }
     let outcome = Outcome::Plan { plan: kept.digest, actions, problem: problem_of(spec) };
     Ok((kept.digest, outcome))
 }

@@ -26,6 +26,9 @@ pub(crate) const PACKET_FILE: &str = ".agent/given/packet.json";
 /// Its signature.
 pub(crate) const PACKET_SIGNATURE: &str = ".agent/given/packet.sig";
 
+/// Where an agent finds this program, so that a script needs nothing else to ask for something.
+pub(crate) const TOOL_FOLDER: &str = "/opt/eparch";
+
 /// What an agent is to see, or why it may not.
 #[derive(Debug)]
 pub(crate) struct View {
@@ -49,6 +52,7 @@ pub(crate) fn view(spec: &AgentSpec, pipeline: &Pipeline, home: &Path, expose: &
     cage.expose = expose.to_vec();
     cage.mask = grant::hidden(home, |name| std::env::var_os(name));
     cage.desk = Some(desk(spec, pipeline));
+    cage.read.extend(this_program(&cage.mask));
     let root = Path::new(&spec.root);
     let mut problems = words_of_agents(spec, pipeline);
     for path in &spec.read {
@@ -73,6 +77,14 @@ pub(crate) fn view(spec: &AgentSpec, pipeline: &Pipeline, home: &Path, expose: &
         problems.join("; ")
     };
     View { cage, inventory: Check { name: "inventory".to_owned(), ok: problems.is_empty(), detail } }
+}
+
+/// This program, for the agent to call. One that was replaced since it was started, or lies where no agent may look, is not
+/// shown: whoever needs it has plain HTTP.
+fn this_program(mask: &[PathBuf]) -> Option<Bind> {
+    let program = std::env::current_exe().and_then(|path| path.canonicalize()).ok()?;
+    let is_hidden = mask.iter().any(|hidden| program.starts_with(hidden));
+    (!is_hidden).then(|| Bind::new(program, Path::new(TOOL_FOLDER).join("eparch")))
 }
 
 /// The folder of its own things, and what of it an agent only reads: what it is given, and its template's files. A script

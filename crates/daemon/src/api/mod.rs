@@ -25,6 +25,7 @@ mod extract;
 mod ledger;
 mod logs;
 pub(crate) mod operators;
+mod policies;
 pub(crate) mod problem;
 mod runs;
 mod secrets;
@@ -110,7 +111,7 @@ impl App {
         let done = self.driver.ask(input).await?;
         match &done.record.decision.answer {
             Answer::Refused(refusal) => Err(Problem::from(refusal)),
-            Answer::Taken | Answer::Already { .. } => Ok(done),
+            Answer::Taken | Answer::Already { .. } | Answer::Ruled(_) => Ok(done),
         }
     }
 
@@ -177,6 +178,7 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .merge(logs::routes())
         .merge(approvals::routes())
         .merge(operators::routes())
+        .merge(policies::routes())
         .merge(events::routes())
         .merge(ledger::routes())
         .merge(vault::routes())

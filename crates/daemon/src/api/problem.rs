@@ -92,6 +92,8 @@ impl From<&Refusal> for Problem {
             | Refusal::UnknownOperator { .. } => StatusCode::NOT_FOUND,
             Refusal::UnknownStage { .. }
             | Refusal::UnknownPipeline { .. }
+            | Refusal::UnknownPolicies { .. }
+            | Refusal::BadTarget { .. }
             | Refusal::BadRationale { .. }
             | Refusal::TooLarge { .. } => StatusCode::BAD_REQUEST,
             Refusal::RunExists { .. }
@@ -103,9 +105,12 @@ impl From<&Refusal> for Problem {
             | Refusal::AnsweredBefore { .. }
             | Refusal::KeyAnsweredBefore { .. }
             | Refusal::KeyTaken { .. }
+            | Refusal::ActionKeyReused { .. }
+            | Refusal::Permit { .. }
             | Refusal::OperatorExists { .. }
             | Refusal::LastAdmin { .. } => StatusCode::CONFLICT,
-            Refusal::TooManyRuns { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::TooManyRuns { .. } | Refusal::TooManyPermits { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::AuthorityOver { .. } => StatusCode::GONE,
             Refusal::RuntimeMissing { .. } => StatusCode::NOT_IMPLEMENTED,
             Refusal::RoleForbids { .. }
             | Refusal::GrantTooHigh { .. }

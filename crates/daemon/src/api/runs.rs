@@ -114,7 +114,7 @@ async fn compile(app: &Arc<App>, asked: StartRun) -> Result<(StartRun, Arc<Pipel
 
 async fn submit(app: &Arc<App>, request: RunRequest, pipeline: Arc<Pipeline>) -> Result<Done, Problem> {
     let event = Event::RunRequested(Box::new(request));
-    app.decide(Input { event, definition: Some(pipeline), acknowledges: Vec::new() }).await
+    app.decide(Input { definition: Some(pipeline), ..event.into() }).await
 }
 
 /// Answers from the decision: a run that has begun is not told to have failed because a read model is not well.

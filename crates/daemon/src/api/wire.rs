@@ -53,6 +53,30 @@ pub struct Started {
     pub seq: u64,
 }
 
+/// The policies in force.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InForce {
+    /// The set.
+    pub digest: Digest,
+    /// Each policy, as `eparch policy show --format json` has it.
+    pub policies: Vec<serde_json::Value>,
+}
+
+/// The home's policies were read again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PutInForce {
+    /// The entry that says so.
+    pub decided: u64,
+    /// The set.
+    pub digest: Digest,
+    /// Where it was read.
+    pub place: String,
+    /// How many policies it has.
+    pub policies: usize,
+    /// Whether others were in force before.
+    pub changed: bool,
+}
+
 /// What something that was decided is like now. It counts whatever can be shown of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(untagged)]

@@ -7,16 +7,21 @@ use eparch_domain::{Digest, Moment, Name};
 use eparch_governor::{Effect, Event, Governor, RECORD_FORMAT, Record, RecordError, RestoreError, Snapshot};
 use eparch_ledger::{Append, EffectRef, Entry, NewDocument, NewEntry};
 use eparch_pipeline::Pipeline;
+use eparch_policy::PolicySet;
 
 use super::due::Due;
 use super::keepable::keepable;
 use crate::journal::{Journal, JournalError};
 
-/// The version of the engine that decides; recorded with every decision.
-pub const ENGINE: &str = env!("CARGO_PKG_VERSION");
+/// The version of the engine that decides; recorded with every decision. Only the same one is expected to decide the same
+/// again (G10): the number after the plus rises with each change in what is decided between two releases of the program.
+pub const ENGINE: &str = concat!(env!("CARGO_PKG_VERSION"), "+1");
 
 /// The kind under which definitions are kept.
 const DEFINITION: &str = "pipeline";
+
+/// The kind under which policies are kept.
+const POLICY_SET: &str = "policies";
 
 /// Entries read at once during recovery.
 const RECOVERY_PAGE: usize = 4_096;
@@ -28,13 +33,15 @@ pub struct Input {
     pub event: Event,
     /// The definition it speaks of; kept in the ledger when the decision names it.
     pub definition: Option<Arc<Pipeline>>,
+    /// The policies it offers; kept in the ledger when they come into force.
+    pub policies: Option<Arc<PolicySet>>,
     /// Effects whose results it reports.
     pub acknowledges: Vec<EffectRef>,
 }
 
 impl From<Event> for Input {
     fn from(event: Event) -> Input {
-        Input { event, definition: None, acknowledges: Vec::new() }
+        Input { event, definition: None, policies: None, acknowledges: Vec::new() }
     }
 }
 
@@ -158,7 +165,7 @@ impl<J: Journal> Core<J> {
                 .entries(&self.tenant, self.seq + 1, RECOVERY_PAGE)
                 .map_err(RecoverError::Journal)?;
             if page.is_empty() {
-                return Ok(());
+                return self.learn_policies();
             }
             for entry in page {
                 let record = Record::from_bytes(&entry.body)
@@ -194,6 +201,17 @@ impl<J: Journal> Core<J> {
         self.seq = saved.seq;
         self.saved = saved.seq;
         self.last = saved_state.at;
+        Ok(())
+    }
+
+    /// Has the policies in force at hand. Those of another version cannot be read by this one: nothing is allowed until
+    /// others are offered (G4).
+    fn learn_policies(&mut self) -> Result<(), RecoverError> {
+        let Some(digest) = self.governor.policy() else { return Ok(()) };
+        let found = self.journal.document(&self.tenant, &digest).map_err(RecoverError::Journal)?;
+        if let Some(policies) = found.and_then(|found| PolicySet::from_bytes(&found.bytes).ok()) {
+            self.governor.learn_policies(Arc::new(policies));
+        }
         Ok(())
     }
 
@@ -254,13 +272,17 @@ impl<J: Journal> Core<J> {
         if let (Event::RunRequested(request), Some(definition)) = (&input.event, &input.definition) {
             self.governor.learn_as(request.pipeline, definition.clone());
         }
+        if let Some(policies) = &input.policies {
+            self.governor.learn_policies(policies.clone());
+        }
+        let policy = self.governor.policy();
         let decision = self.governor.handle(&input.event, now);
         Record {
             v: RECORD_FORMAT,
             engine: ENGINE.to_owned(),
             epoch: self.epoch,
             at: now,
-            policy: None,
+            policy,
             event: input.event.clone(),
             decision,
         }
@@ -268,10 +290,14 @@ impl<J: Journal> Core<J> {
 
     fn entry(&self, input: &Input, record: &Record, acknowledges: Vec<EffectRef>) -> NewEntry {
         let due = record.decision.effects.iter().filter(|effect| effect.has_result()).count();
-        let document = |digest: Digest| {
+        let definition = |digest: Digest| {
             let bytes = input.definition.as_ref()?.to_bytes();
             Some(NewDocument { digest, kind: DEFINITION.to_owned(), bytes })
         };
+        let policies = record.policies().zip(input.policies.as_ref()).map(|(digest, policies)| {
+            let bytes = policies.to_bytes().to_vec();
+            NewDocument { digest, kind: POLICY_SET.to_owned(), bytes }
+        });
         NewEntry {
             body: record.to_bytes(),
             effects_due: u16::try_from(due).expect("one decision has far fewer effects"),
@@ -279,7 +305,8 @@ impl<J: Journal> Core<J> {
             documents: record
                 .definitions()
                 .filter(|digest| !self.kept.contains(digest))
-                .filter_map(document)
+                .filter_map(definition)
+                .chain(policies)
                 .collect(),
         }
     }
@@ -295,7 +322,7 @@ impl<J: Journal> Core<J> {
     /// anew.
     pub fn boot(&self, agents_at_once: u32) -> Result<Input, JournalError> {
         let event = Event::Booted { epoch: self.epoch, version: ENGINE.to_owned(), agents_at_once };
-        Ok(Input { event, definition: None, acknowledges: self.journal.due(&self.tenant)? })
+        Ok(Input { acknowledges: self.journal.due(&self.tenant)?, ..event.into() })
     }
 
     /// The governor, to look at.

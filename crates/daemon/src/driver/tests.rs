@@ -239,7 +239,7 @@ impl Driven {
             lineage: None,
         };
         let event = Event::RunRequested(Box::new(request));
-        let asked = Input { event, definition: Some(pipeline), acknowledges: Vec::new() };
+        let asked = Input { definition: Some(pipeline), ..event.into() };
         assert_eq!(self.handle.decide(asked).unwrap().record.decision.answer, Answer::Taken);
         (0..3)
             .map(|_| {
@@ -268,7 +268,7 @@ fn failed(agent: eparch_domain::AgentId, at: EffectRef) -> Input {
         reason: "its epoch ended".to_owned(),
     };
     let event = Event::AgentAdvanced { agent, outcomes: vec![outcome] };
-    Input { event, definition: None, acknowledges: vec![at] }
+    Input { acknowledges: vec![at], ..event.into() }
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn g7_one_failed_commit_with_agents_in_flight_is_one_new_epoch() {
     }
     for (at, agent) in reaps {
         let event = Event::TreeProvenDead { agent, killed: true };
-        let report = Input { event, definition: None, acknowledges: vec![at] };
+        let report = Input { acknowledges: vec![at], ..event.into() };
         // The same word twice settles it once.
         driven.handle.decide(report.clone()).unwrap();
         driven.handle.decide(report).unwrap();

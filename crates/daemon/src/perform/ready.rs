@@ -106,7 +106,7 @@ impl Job {
             return Err(outcomes);
         }
         let (plan_digest, plan) =
-            prepare::plan(&spec, &tools.artifacts).map_err(|reason| cannot("EP0243", reason))?;
+            prepare::plan(&spec, &pipeline, &tools.artifacts).map_err(|reason| cannot("EP0243", reason))?;
         outcomes.push(plan);
         let log = self
             .open_log(&spec, &token)
@@ -143,8 +143,8 @@ impl Job {
         listener.set_nonblocking(true)?;
         let _inside = tools.runtime.enter();
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let door =
-            Door::new(live, token_hash, self.driver.clone(), tools.clock.clone(), tools.broadcast.clone());
+        let (tenant, driver) = (tools.tenant.clone(), self.driver.clone());
+        let door = Door::new(live, tenant, token_hash, driver, tools.clock.clone(), tools.broadcast.clone());
         let routes = listener::routes(Arc::new(door));
         // It ends with its agent, by being aborted.
         let task = tools.runtime.spawn(listener::serve(listener, routes));

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use eparch_domain::{AgentId, Digest, GateId, LedgerTime, Moment, Name, RunId, StageStatus, Timestamp};
+use eparch_domain::{
+    AgentId, Digest, GateId, LedgerTime, Moment, Name, PermitId, RunId, StageStatus, Timestamp,
+};
 use eparch_governor::{Answer, Decision, Event, Fact, GatePurpose, Governor, Operator, Record, Snapshot};
 use eparch_pipeline::{Pipeline, StageIx, Work};
 
@@ -13,6 +15,7 @@ pub(crate) struct Names {
     pub(crate) runs: BTreeMap<RunId, String>,
     pub(crate) agents: BTreeMap<AgentId, String>,
     pub(crate) gates: BTreeMap<GateId, String>,
+    pub(crate) permits: BTreeMap<PermitId, String>,
     digests: Vec<Digest>,
 }
 
@@ -37,6 +40,9 @@ impl Names {
             text = text.replace(&id.to_string(), name);
         }
         for (id, name) in &self.gates {
+            text = text.replace(&id.to_string(), name);
+        }
+        for (id, name) in &self.permits {
             text = text.replace(&id.to_string(), name);
         }
         while let Some(at) = text.find("sha256:") {
@@ -218,11 +224,23 @@ impl Home {
                 self.names.gates.insert(opened.gate, name);
                 self.subjects.insert(opened.gate, opened.subject);
             }
+            Fact::ActionDecided(ruled) => {
+                if let Some(permit) = ruled.permit {
+                    let name = format!("permit-{}", self.names.permits.len() + 1);
+                    self.names.permits.insert(permit.permit, name);
+                }
+            }
             Fact::Packaged { agent, manifest } => {
                 self.packages.insert(*agent, *manifest);
             }
             _ => {}
         }
+    }
+
+    /// The permit a reader means; one that was never given when nobody has it.
+    pub(crate) fn permit(&self, wanted: &str) -> PermitId {
+        let known = self.names.permits.iter().find(|(_, name)| *name == wanted);
+        known.map_or(PermitId::from_bits(7), |(permit, _)| *permit)
     }
 
     /// The failures that an earlier run went on after.

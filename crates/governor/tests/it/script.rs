@@ -1,12 +1,14 @@
 //! One line of a scenario becomes the events it stands for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use eparch_domain::{AgentId, Artifact, Digest, GateId, Grade, Name, Phase, RunId, StageStatus, Tier};
 use eparch_governor::{
-    Bearer, Check, Ended, Event, GateAnswer, GateDecision, Key, Lineage, Operator, OperatorRole, Outcome,
-    RunRequest, SecretAccess, SecretOutcome, Signal, SignedAnswer, Usage,
+    ActionAsked, Bearer, Check, Ended, Event, GateAnswer, GateDecision, Key, Lineage, Operator, OperatorRole,
+    Outcome, RunRequest, SecretAccess, SecretOutcome, Signal, SignedAnswer, Usage,
 };
+use eparch_policy::{PolicySet, PolicyText};
 use serde_json::Value;
 
 use crate::home::Home;
@@ -57,6 +59,33 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
             let reason = args.get("because").unwrap_or("not any more").to_owned();
             Event::RevokeRequested { bearer, by: by(&args), reason }
         }
+        "policies" => {
+            let policies = policies(args.first());
+            home.governor.learn_policies(policies.clone());
+            Event::PoliciesOffered { by: args.get("by").map(name), policies: policies.digest() }
+        }
+        "asks" => {
+            let (action, target) = (&args.plain[1], args.plain.get(2).map_or("", String::as_str));
+            Event::ActionAsked(Box::new(ActionAsked {
+                agent: agent(home, args.first()),
+                tenant: name("acme"),
+                project: name("web"),
+                action: action.parse().expect("an action"),
+                target: target.to_owned(),
+                params: params(&args),
+                key: args.get("key").unwrap_or("k1").to_owned(),
+            }))
+        }
+        "uses" => {
+            let permit = home.permit(&args.plain[1]);
+            Event::PermitUsed { agent: agent(home, args.first()), permit, params: params(&args) }
+        }
+        "did" => Event::ActionEnded {
+            agent: agent(home, args.first()),
+            permit: home.permit(&args.plain[1]),
+            ok: args.plain.get(2).is_none_or(|word| word != "badly"),
+            detail: args.get("detail").unwrap_or("done").to_owned(),
+        },
         "reads" | "writes" => {
             let access = match words[0].as_str() {
                 "reads" => SecretAccess::Read { version: args.read("version") },
@@ -112,6 +141,25 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
         other => panic!("no such event: {other}"),
     };
     vec![event]
+}
+
+/// The digest of what an action is done with; of nothing when the line says nothing.
+fn params(args: &Args) -> Digest {
+    Digest::of(args.get("with").unwrap_or_default().as_bytes())
+}
+
+/// The policies that ship, or others under another digest.
+fn policies(named: &str) -> Arc<PolicySet> {
+    let read_everything = "@id(\"all-look\") @reason(\"anybody_looks\")\n\
+                           permit (principal is Agent, action in Action::\"look\", resource);";
+    let mut files = eparch_policy::DEFAULTS.to_vec();
+    match named {
+        "defaults" => {}
+        "open" => files.push(PolicyText { name: "open.cedar", text: read_everything }),
+        "closed" => files.retain(|file| file.name.contains("always")),
+        other => panic!("no such policies: {other}"),
+    }
+    Arc::new(PolicySet::load(&files).expect("they are without fault"))
 }
 
 fn by(args: &Args) -> Name {
@@ -242,7 +290,10 @@ fn outcome(home: &Home, agent: AgentId, args: &Args, step: &str) -> Outcome {
         }
         "plan" => Outcome::Plan {
             plan: Digest::of(b"the agent's plan"),
-            actions: vec!["execute_command".to_owned()],
+            actions: match args.list("may").is_empty() {
+                true => vec!["execute_command".to_owned()],
+                false => args.list("may").iter().map(|entry| entry.replace(':', " ")).collect(),
+            },
             problem: detail.map(str::to_owned),
         },
         "plan-of-nothing" => {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use eparch_domain::{Artifact, limits};
 use eparch_governor::{
-    Answer, AttemptEnd, Bearer, Cause, Decision, Effect, Fact, GateDecision, GatePurpose, Key, SecretAccess,
-    Separation,
+    Answer, AttemptEnd, Bearer, Cause, Decision, Effect, Fact, GateDecision, GatePurpose, Key, Ruled,
+    SecretAccess, Separation,
 };
 use serde_json::Value;
 
@@ -20,6 +20,7 @@ pub(crate) fn lines(home: &mut Home, decision: &Decision) -> Vec<String> {
     lines.extend(decision.effects.iter().map(|effect| format!("⇒ {}", asked(home, effect))));
     match &decision.answer {
         Answer::Taken => {}
+        Answer::Ruled(ruled) => lines.push(format!("= as before: {}", ruling(ruled))),
         Answer::Already { run } => lines.push(format!("= already {run}")),
         Answer::Refused(refusal) => lines.push(format!("= refused {}: {refusal}", refusal.code())),
     }
@@ -100,7 +101,23 @@ fn said(home: &Home, fact: &Fact) -> String {
         }
         Fact::PhaseEntered { agent, phase } => format!("{agent} in {phase}"),
         Fact::TreeKnown { agent, .. } => format!("{agent} has a known process tree"),
-        Fact::PlanSettled { agent, plan } => format!("{agent} plans {plan}"),
+        Fact::PlanSettled { agent, plan, actions } => match actions[..] == ["execute_command"] {
+            true => format!("{agent} plans {plan}"),
+            false => format!("{agent} plans {plan}: {}", actions.join(", ")),
+        },
+        Fact::PoliciesInForce { policies, by } => {
+            let by = by.as_ref().map_or(String::new(), |by| format!(" by {by}"));
+            format!("{policies} is in force{by}")
+        }
+        Fact::ActionDecided(ruled) => format!("{} {}", ruled.agent, ruling(ruled)),
+        Fact::PermitSpent { agent, permit } => format!("{agent} uses {permit}"),
+        Fact::PermitRefused { agent, permit, reason } => {
+            format!("{agent} shows {permit}, which is no good: {reason}")
+        }
+        Fact::ActionEnded { agent, permit, ok, detail } => {
+            let how = if *ok { "did" } else { "failed at" };
+            format!("{agent} {how} what {permit} was for: {detail}")
+        }
         Fact::PlanClarified { agent, clarified, document } => {
             assert_eq!(clarified.plan, eparch_domain::Digest::of(document.as_bytes()));
             let (plan, old, why) = (clarified.plan, clarified.replaces, &clarified.reason);
@@ -188,6 +205,19 @@ fn said(home: &Home, fact: &Fact) -> String {
         }
         Fact::GateClosed { gate, outcome } => format!("{gate} closes: {}", spelled(outcome)),
     }
+}
+
+fn ruling(ruled: &Ruled) -> String {
+    let (action, target, verdict) = (ruled.action, &ruled.target, &ruled.verdict);
+    let mut text = format!("{action} {target}: {} ({}", verdict.decision, verdict.reason);
+    for policy in &verdict.policies {
+        text.push_str(&format!(", {policy}"));
+    }
+    text.push(')');
+    if let Some(given) = ruled.permit {
+        text.push_str(&format!(", {} until {}", given.permit, clock(given.expires.millis())));
+    }
+    text
 }
 
 fn asked(home: &Home, effect: &Effect) -> String {

@@ -2,8 +2,8 @@
 
 use eparch_domain::{AgentId, Name, RunId};
 use eparch_governor::{
-    AgentSpec, Answer, Bearer, Effect, Event, Fact, GateDecision, GateOutcome, Outcome, Record, SecretAccess,
-    SecretOutcome, Signal,
+    AgentSpec, Answer, Bearer, Effect, Event, Fact, GateDecision, GateOutcome, Outcome, Record, Ruled,
+    SecretAccess, SecretOutcome, Signal,
 };
 use eparch_pipeline::StageIx;
 
@@ -93,6 +93,7 @@ fn with_names(
     let mut line = event(&names, &record.event);
     match &record.decision.answer {
         Answer::Taken => {}
+        Answer::Ruled(ruled) => line.push_str(&format!(": as before, {}", ruling(ruled))),
         Answer::Already { run } => line.push_str(&format!(": already done as {run}")),
         Answer::Refused(refusal) => line.push_str(&format!(": refused {}, {refusal}", refusal.code())),
     }
@@ -133,6 +134,16 @@ fn event(names: &Names<'_>, event: &Event) -> String {
         Event::RevokeRequested { bearer, by, reason } => {
             because(&format!("{by} takes the authority of {} away", names.bearer(bearer)), reason)
         }
+        Event::PoliciesOffered { by: Some(by), policies } => format!("{by} offers the policies {policies}"),
+        Event::PoliciesOffered { by: None, policies } => format!("the holder has the policies {policies}"),
+        Event::ActionAsked(asked) => {
+            format!("{} asks for {} {}", names.agent(asked.agent), asked.action, asked.target)
+        }
+        Event::PermitUsed { agent, permit, .. } => format!("{} shows {permit}", names.agent(*agent)),
+        Event::ActionEnded { agent, permit, ok, detail } => {
+            let how = if *ok { "has done" } else { "has failed at" };
+            because(&format!("{} {how} what {permit} is for", names.agent(*agent)), detail)
+        }
         Event::SecretAsked { by, path, access, .. } => {
             let what = match access {
                 SecretAccess::Read { version: None } => "to read".to_owned(),
@@ -164,6 +175,14 @@ fn event(names: &Names<'_>, event: &Event) -> String {
             let verb = if answer.decision == GateDecision::Approve { "approves" } else { "denies" };
             because(&format!("{} {verb} {}", answer.by, answer.gate), &answer.rationale)
         }
+    }
+}
+
+fn ruling(ruled: &Ruled) -> String {
+    let verdict = &ruled.verdict;
+    match ruled.permit {
+        Some(given) => format!("{} ({}) with {}", verdict.decision, verdict.reason, given.permit),
+        None => format!("{} ({})", verdict.decision, verdict.reason),
     }
 }
 
@@ -237,6 +256,10 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         Fact::ViolationFound { agent, violation, detail } => {
             because(&format!("{} violated {violation}", names.agent(*agent)), detail)
         }
+        Fact::PoliciesInForce { .. } => "they are in force".to_owned(),
+        Fact::ActionDecided(ruled) => ruling(ruled),
+        Fact::PermitSpent { permit, .. } => format!("{permit} is spent"),
+        Fact::PermitRefused { permit, reason, .. } => because(&format!("{permit} is no good"), reason),
         Fact::CallsLimited { agent } => format!("{} is kept from calling", names.agent(*agent)),
         Fact::Revoked { bearer, reason, .. } => {
             because(&format!("the authority of {} is gone", names.bearer(bearer)), reason)
@@ -261,6 +284,7 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         | Fact::SecretGranted { .. }
         | Fact::RunSpawned(_)
         | Fact::TreeKnown { .. }
+        | Fact::ActionEnded { .. }
         | Fact::PlanSettled { .. }
         | Fact::ProgressSeen { .. }
         | Fact::BackoffOver { .. }
@@ -304,7 +328,11 @@ fn agent_of(fact: &Fact) -> Option<AgentId> {
         | Fact::AttemptEnded { agent, .. }
         | Fact::ErrorCounted { agent, .. }
         | Fact::ReportMisplaced { agent, .. }
+        | Fact::PermitSpent { agent, .. }
+        | Fact::PermitRefused { agent, .. }
+        | Fact::ActionEnded { agent, .. }
         | Fact::ViolationFound { agent, .. } => Some(*agent),
+        Fact::ActionDecided(ruled) => Some(ruled.agent),
         _ => None,
     }
 }
@@ -314,7 +342,10 @@ fn actor_of(event: &Event) -> Option<AgentId> {
     match event {
         Event::AgentAdvanced { agent, .. }
         | Event::AgentSignalled { agent, .. }
+        | Event::PermitUsed { agent, .. }
+        | Event::ActionEnded { agent, .. }
         | Event::TreeProvenDead { agent, .. } => Some(*agent),
+        Event::ActionAsked(asked) => Some(asked.agent),
         _ => None,
     }
 }

@@ -111,7 +111,7 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
             agent::began(to, *run, *stage, *agent, *attempt)
         }
         Fact::PhaseEntered { agent, phase } => agent::entered(to, *agent, *phase),
-        Fact::PlanSettled { agent, plan } => agent::planned(to, *agent, plan),
+        Fact::PlanSettled { agent, plan, .. } => agent::planned(to, *agent, plan),
         Fact::PlanClarified { agent, clarified, .. } => agent::clarified(to, *agent, clarified),
         Fact::ProgramReleased { agent, .. } => agent::released(to, *agent),
         Fact::AgentEnding { agent, .. } | Fact::AttemptSpoiled { agent, .. } => agent::ending(to, *agent),
@@ -131,6 +131,11 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         Fact::GateClosed { gate, outcome } => gate::closed(to, *gate, *outcome),
         // The row of what was asked says all there is to say of these, or another fact does.
         Fact::EpochBegan { .. }
+        | Fact::PoliciesInForce { .. }
+        | Fact::ActionDecided(_)
+        | Fact::PermitSpent { .. }
+        | Fact::PermitRefused { .. }
+        | Fact::ActionEnded { .. }
         | Fact::CallsLimited { .. }
         | Fact::Revoked { .. }
         | Fact::SecretGranted { .. }

@@ -1,8 +1,9 @@
 //! The row every entry has: who asked for what, and what was decided.
 
-use eparch_domain::{AgentId, Name, RunId, limits};
+use eparch_domain::{AgentId, Name, PermitId, RunId, limits};
 use eparch_governor::{
-    Answer, Bearer, Event, Fact, GateAnswer, GateDecision, Outcome, SecretAccess, SecretOutcome, Signal,
+    ActionAsked, Answer, Bearer, Event, Fact, GateAnswer, GateDecision, Outcome, SecretAccess, SecretOutcome,
+    Signal,
 };
 
 use super::Writing;
@@ -39,6 +40,20 @@ pub(super) fn asked(to: &Writing<'_>) -> Result<(), rusqlite::Error> {
             answered(to, NewAction { target: Some(run.to_string()), reason, ..of_run("stop", by, *run) })?
         }
         Event::RevokeRequested { bearer, by, reason } => revoke(to, bearer, by, reason)?,
+        Event::PoliciesOffered { by, policies } => {
+            let (actor, target) = (by.as_ref().map(Name::to_string), Some(policies.to_string()));
+            answered(
+                to,
+                NewAction { action: "put_policies_in_force", actor, target, ..NewAction::default() },
+            )?
+        }
+        Event::ActionAsked(asked) => action_asked(to, asked)?,
+        Event::PermitUsed { agent, permit, params } => {
+            let Some(row) = to.agent(*agent)? else { return unknown(to, "use_permit", *agent).map(drop) };
+            let (target, params_digest) = (Some(permit.to_string()), Some(params.to_string()));
+            answered(to, NewAction { target, params_digest, ..NewAction::by(&row, "use_permit") })?
+        }
+        Event::ActionEnded { agent, permit, ok, detail } => action_ended(to, *agent, *permit, *ok, detail)?,
         Event::SecretAsked { by, path, access, .. } => {
             let action = match access {
                 SecretAccess::Read { .. } => "secret_read",
@@ -96,7 +111,7 @@ fn secret_served(
 /// Writes an action of somebody who was told what was decided.
 fn answered(to: &Writing<'_>, mut action: NewAction<'_>) -> Result<i64, rusqlite::Error> {
     match &to.record.decision.answer {
-        Answer::Taken => action.result = Some(ActionResult::Ok),
+        Answer::Taken | Answer::Ruled(_) => action.result = Some(ActionResult::Ok),
         Answer::Already { run } => {
             action.result = Some(ActionResult::Ok);
             action.reason = Some("already".to_owned());
@@ -132,6 +147,49 @@ fn revoke(to: &Writing<'_>, bearer: &Bearer, by: &Name, reason: &str) -> Result<
     let (actor, target) = (Some(by.to_string()), Some(target));
     let reason = (!reason.is_empty()).then(|| reason.to_owned());
     answered(to, NewAction { action: "revoke", actor, target, run, reason, ..NewAction::default() })
+}
+
+/// An agent asked to do something; the row is of what it wants to do, and what policy said.
+fn action_asked(to: &Writing<'_>, asked: &ActionAsked) -> Result<i64, rusqlite::Error> {
+    let Some(row) = to.agent(asked.agent)? else { return unknown(to, asked.action.as_str(), asked.agent) };
+    let mut action = NewAction {
+        target: Some(asked.target.clone()),
+        params_digest: Some(asked.params.to_string()),
+        ..NewAction::by(&row, asked.action.as_str())
+    };
+    let decided = to.record.decision.facts.iter().find_map(|fact| match fact {
+        Fact::ActionDecided(ruled) => Some(ruled.as_ref()),
+        _ => None,
+    });
+    let before = match &to.record.decision.answer {
+        Answer::Ruled(ruled) => Some(ruled.as_ref()),
+        _ => None,
+    };
+    let Some(ruled) = decided.or(before) else { return answered(to, action) };
+    let reason = ruled.verdict.reason.to_string();
+    match ruled.permit {
+        // What came of it is told later, by the row of its end.
+        Some(_) => action.reason = Some(reason),
+        None => action.denied(&reason, format!("policy says {}", ruled.verdict.decision)),
+    }
+    action.write(to)
+}
+
+/// What was done under a permit has ended.
+fn action_ended(
+    to: &Writing<'_>,
+    agent: AgentId,
+    permit: PermitId,
+    ok: bool,
+    detail: &str,
+) -> Result<i64, rusqlite::Error> {
+    let Some(row) = to.agent(agent)? else { return unknown(to, "end_action", agent) };
+    let mut action = NewAction { target: Some(permit.to_string()), ..NewAction::by(&row, "end_action") };
+    if !ok && to.record.decision.answer == Answer::Taken {
+        action.failed("action_failed", detail.to_owned());
+        return action.write(to);
+    }
+    answered(to, action)
 }
 
 /// The home kept an agent from calling.

@@ -1,0 +1,52 @@
+//! The words an agent says of itself: what a script needs instead of an SDK.
+
+use clap::Args;
+use eparch_domain::{Action, Digest, PermitId};
+
+/// `eparch act`: what is asked, or what came of it.
+#[derive(Debug, Args)]
+pub(crate) struct Act {
+    /// What to do: read_file, write_file, execute_command, call_tool, read_secret …
+    #[arg(value_name = "ACTION", required_unless_present = "done", conflicts_with = "done")]
+    pub(crate) action: Option<Action>,
+    /// To what: a path, a host, a tool, a secret
+    #[arg(long, value_name = "TARGET", required_unless_present = "done", conflicts_with = "done")]
+    pub(crate) target: Option<String>,
+    /// What it is done with, as JSON; only its digest is kept
+    #[arg(long, value_name = "JSON", conflicts_with = "params_digest")]
+    pub(crate) params: Option<String>,
+    /// The digest of what it is done with
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) params_digest: Option<Digest>,
+    /// Asking again with the same key is the same request [default: a new one each time]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// Say what came of what a permit was for; the permit is spent with it
+    #[arg(long, value_name = "PERMIT")]
+    pub(crate) done: Option<PermitId>,
+    /// With --done: it did not do what it should
+    #[arg(long, requires = "done")]
+    pub(crate) failed: bool,
+    /// With --done: what came of it, in words
+    #[arg(long, value_name = "TEXT", requires = "done", default_value = "")]
+    pub(crate) detail: String,
+}
+
+/// `eparch output`: one output of the stage.
+#[derive(Debug, Args)]
+pub(crate) struct PutOut {
+    /// NAME=VALUE; a value that is JSON is that value, anything else is text
+    #[arg(value_name = "NAME=VALUE")]
+    pub(crate) output: String,
+}
+
+/// `eparch message`: to another agent of the run, or to everybody.
+#[derive(Debug, Args)]
+pub(crate) struct Message {
+    /// To whom; without it to everybody in the run
+    #[arg(long, value_name = "NAME")]
+    pub(crate) to: Option<String>,
+    /// What to say
+    #[arg(value_name = "TEXT")]
+    pub(crate) text: String,
+}

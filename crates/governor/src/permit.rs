@@ -1,0 +1,191 @@
+//! Permits: leave to do one thing, once. What an agent asked for is remembered by its key, and what it may still do by its
+//! permits; both are bounded, and go with the agent.
+
+use std::collections::BTreeMap;
+
+use eparch_domain::{Action, AgentId, Digest, LedgerTime, PermitId, limits};
+use serde::{Deserialize, Serialize};
+
+use crate::fact::Ruled;
+
+/// Why a permit that was shown is no good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "fault", rename_all = "snake_case")]
+pub enum PermitFault {
+    /// The agent never had it, or it is long over.
+    Unknown,
+    /// It is another agent's.
+    OfAnother,
+    /// It was used.
+    Spent,
+    /// Its time is over.
+    Expired,
+    /// It is for other arguments.
+    OtherArguments,
+    /// The policies have changed since.
+    OtherPolicies,
+    /// What it is for is not allowed any more, for this reason.
+    Void {
+        /// The reason's code.
+        reason: String,
+    },
+}
+
+impl PermitFault {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            PermitFault::Unknown => "EP0614",
+            PermitFault::OfAnother => "EP0615",
+            PermitFault::Spent => "EP0616",
+            PermitFault::Expired => "EP0617",
+            PermitFault::OtherArguments => "EP0618",
+            PermitFault::OtherPolicies => "EP0619",
+            PermitFault::Void { .. } => "EP0620",
+        }
+    }
+
+    /// The reason in the record.
+    pub(crate) fn reason(&self) -> &str {
+        match self {
+            PermitFault::Unknown => "unknown_permit",
+            PermitFault::OfAnother => "permit_of_another",
+            PermitFault::Spent => "permit_spent",
+            PermitFault::Expired => "permit_expired",
+            PermitFault::OtherArguments => "other_arguments",
+            PermitFault::OtherPolicies => "other_policies",
+            PermitFault::Void { reason } => reason,
+        }
+    }
+
+    pub(crate) fn hint(&self) -> &'static str {
+        match self {
+            PermitFault::Unknown => "use the permit that was answered, soon after it was",
+            PermitFault::OfAnother => "ask for one of your own",
+            PermitFault::Spent => "a permit is used once: ask again, with a new key",
+            PermitFault::Expired => "ask again, with a new key, when you are about to do it",
+            PermitFault::OtherArguments => "do what was asked for, or ask for what is to be done",
+            PermitFault::OtherPolicies | PermitFault::Void { .. } => {
+                "ask again, with a new key: the answer says why"
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for PermitFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PermitFault::Unknown => f.write_str("is not a permit of this agent"),
+            PermitFault::OfAnother => f.write_str("is another agent's permit"),
+            PermitFault::Spent => f.write_str("has been used"),
+            PermitFault::Expired => f.write_str("has expired"),
+            PermitFault::OtherArguments => f.write_str("is for other arguments"),
+            PermitFault::OtherPolicies => f.write_str("was given under other policies"),
+            PermitFault::Void { reason } => {
+                write!(f, "is void: what it is for is not allowed now ({reason})")
+            }
+        }
+    }
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stands {
+    /// It was answered, and there is nothing to use.
+    Answered,
+    /// Its permit waits to be used.
+    Open,
+    /// It is being done.
+    Doing,
+    /// It was done, or can be done no more.
+    Over,
+}
+
+/// One request of an agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Asked {
+    /// Which it was, of all it asked.
+    place: u64,
+    pub(crate) ruled: Ruled,
+    pub(crate) stands: Stands,
+}
+
+/// What an agent asked for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Actions {
+    by_key: BTreeMap<String, Asked>,
+    count: u64,
+    /// How often it asked for what is denied, by action and target.
+    denied: BTreeMap<String, u32>,
+}
+
+impl Actions {
+    /// What was asked with a key.
+    pub(crate) fn asked(&self, key: &str) -> Option<&Asked> {
+        self.by_key.get(key)
+    }
+
+    /// The request that a permit came of.
+    pub(crate) fn permitted(&self, permit: PermitId) -> Option<&Asked> {
+        self.by_key.values().find(|asked| asked.ruled.permit.is_some_and(|given| given.permit == permit))
+    }
+
+    /// How many permits may be used or are being used.
+    pub(crate) fn open(&self, now: LedgerTime) -> usize {
+        let counts = |asked: &&Asked| match asked.stands {
+            Stands::Doing => true,
+            Stands::Open => asked.ruled.permit.is_some_and(|given| now < given.expires),
+            Stands::Answered | Stands::Over => false,
+        };
+        self.by_key.values().filter(counts).count()
+    }
+
+    /// How often the same was denied before.
+    pub(crate) fn denied(&self, action: Action, target: &str) -> u32 {
+        self.denied.get(self.counted_as(action, target).as_str()).copied().unwrap_or_default()
+    }
+
+    /// What is too much to be counted apart is counted together: asking for ever new things is no way around it.
+    fn counted_as(&self, action: Action, target: &str) -> String {
+        let own = format!("{action} {target}");
+        match self.denied.contains_key(&own) || self.denied.len() < limits::DENIED_KINDS {
+            true => own,
+            false => String::new(),
+        }
+    }
+
+    pub(crate) fn remember(&mut self, ruled: &Ruled, counts_against_it: bool) {
+        if counts_against_it {
+            let counted_as = self.counted_as(ruled.action, &ruled.target);
+            let times = self.denied.entry(counted_as).or_default();
+            *times = times.saturating_add(1);
+        }
+        let stands = if ruled.permit.is_some() { Stands::Open } else { Stands::Answered };
+        self.count += 1;
+        let asked = Asked { place: self.count, ruled: ruled.clone(), stands };
+        self.by_key.insert(ruled.key.clone(), asked);
+        if self.by_key.len() > limits::ACTIONS_REMEMBERED {
+            let over = |asked: &&Asked| matches!(asked.stands, Stands::Answered | Stands::Over);
+            let oldest = self.by_key.values().filter(over).min_by_key(|asked| asked.place);
+            // Permits are fewer than what is remembered; those that were never used are over by then.
+            let oldest = oldest.or_else(|| self.by_key.values().min_by_key(|asked| asked.place));
+            if let Some(key) = oldest.map(|asked| asked.ruled.key.clone()) {
+                self.by_key.remove(&key);
+            }
+        }
+    }
+
+    pub(crate) fn set(&mut self, permit: PermitId, stands: Stands) {
+        let of_permit = |asked: &&mut Asked| asked.ruled.permit.is_some_and(|given| given.permit == permit);
+        if let Some(asked) = self.by_key.values_mut().find(of_permit) {
+            asked.stands = stands;
+        }
+    }
+}
+
+/// The permit for a request: the same one on every replay.
+pub(crate) fn permit_id(agent: AgentId, key: &str, params: &Digest) -> PermitId {
+    let parts: [&[u8]; 4] = [b"permit", &agent.bits().to_be_bytes(), key.as_bytes(), params.as_bytes()];
+    PermitId::derived(&Digest::of_parts(&parts))
+}
