@@ -121,7 +121,9 @@ async fn serve(
     options: &HoldOptions,
     runtime: &tokio::runtime::Handle,
 ) -> Result<(), HoldError> {
-    let policies = Arc::new(PolicyFiles::of_home(home.root()).map_err(NoPolicies::from)?.load()?);
+    // Beside the ledger, which takes about as long.
+    let root = home.root().to_owned();
+    let policies = runtime.spawn_blocking(move || PolicyFiles::of_home(&root)?.load());
     let mut settings = LedgerSettings::in_home(home.root());
     settings.witness_dirs.clone_from(&options.settings.ledger.witness_dirs);
     let wall = SystemClock::after(&[]).now().wall;
@@ -129,7 +131,10 @@ async fn serve(
     let tenant = Name::new(TENANT).expect("a word is a name");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::after(&moments(&ledger, &tenant)?));
     let journal = LedgerJournal::new(ledger.clone(), clock.clone());
-    let core = Core::recover(journal, tenant.clone(), ledger.epoch()).map_err(HoldError::Recover)?;
+    let policies = policies.await.map_err(|_| HoldError::Driver)??;
+    let policies = Arc::new(policies);
+    let core = Core::recover_with(journal, tenant.clone(), ledger.epoch(), Some(policies.clone()));
+    let core = core.map_err(HoldError::Recover)?;
     let secret = home.secret()?;
     // Several homes may use one server; none of them says to it who it is.
     let vault_name = Digest::of_parts(&[&secret, b"vault"]).hex();

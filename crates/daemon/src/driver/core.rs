@@ -130,6 +130,8 @@ pub struct Core<J> {
     saved: u64,
     /// Why the snapshot that there was could not be used.
     unused_snapshot: Option<String>,
+    /// Policies that were at hand from the beginning.
+    policies: Option<Arc<PolicySet>>,
 }
 
 /// Definitions remembered as kept; forgetting one costs writing it out once more.
@@ -138,6 +140,17 @@ const KEPT: usize = 1_024;
 impl<J: Journal> Core<J> {
     /// Rebuilds the state of `tenant`: the last snapshot that can be used, and the facts recorded after it.
     pub fn recover(journal: J, tenant: Name, epoch: u64) -> Result<Core<J>, RecoverError> {
+        Core::recover_with(journal, tenant, epoch, None)
+    }
+
+    /// [`Core::recover`] with policies at hand, which are most likely those in force: reading them again takes longer than
+    /// everything else.
+    pub fn recover_with(
+        journal: J,
+        tenant: Name,
+        epoch: u64,
+        policies: Option<Arc<PolicySet>>,
+    ) -> Result<Core<J>, RecoverError> {
         let (governor, last, kept) = (Governor::new(), Moment::default(), BTreeSet::new());
         let mut core = Core {
             journal,
@@ -150,6 +163,7 @@ impl<J: Journal> Core<J> {
             due: Due::default(),
             saved: 0,
             unused_snapshot: None,
+            policies,
         };
         core.load()?;
         Ok(core)
@@ -208,6 +222,10 @@ impl<J: Journal> Core<J> {
     /// others are offered (G4).
     fn learn_policies(&mut self) -> Result<(), RecoverError> {
         let Some(digest) = self.governor.policy() else { return Ok(()) };
+        if let Some(known) = self.policies.as_ref().filter(|known| known.digest() == digest) {
+            self.governor.learn_policies(known.clone());
+            return Ok(());
+        }
         let found = self.journal.document(&self.tenant, &digest).map_err(RecoverError::Journal)?;
         if let Some(policies) = found.and_then(|found| PolicySet::from_bytes(&found.bytes).ok()) {
             self.governor.learn_policies(Arc::new(policies));
