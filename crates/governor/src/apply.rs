@@ -404,9 +404,10 @@ fn unqueue(governor: &mut Governor, run: RunId, ix: StageIx) {
     }
 }
 
+/// The idle timeout is that of a program that runs: before it is let go and after it has ended nothing is set, whatever moves.
 fn progress(governor: &mut Governor, agent: AgentId, now: Moment) {
     let Some((run, ix, attempt)) = governor.attempt(agent) else { return };
-    if attempt.end.is_some() || attempt.execute_by.is_none() {
+    if attempt.end.is_some() || attempt.phase != Phase::Execute {
         return;
     }
     let idle = governor.run(run).and_then(|live| match &live.graph().pipeline.stage(ix).work {
