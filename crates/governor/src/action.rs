@@ -55,6 +55,7 @@ pub(crate) fn asked(turn: &mut Turn<'_>, asked: &ActionAsked) {
     if attempt.actions.open(now) >= limits::OPEN_PERMITS {
         return turn.refuse(Refusal::TooManyPermits { limit: limits::OPEN_PERMITS });
     }
+    let asked_before = attempt.actions.count();
     let question = Question {
         agent,
         tenant: &asked.tenant,
@@ -68,7 +69,7 @@ pub(crate) fn asked(turn: &mut Turn<'_>, asked: &ActionAsked) {
     };
     let permitted = matches!(verdict.decision, Says::Allow | Says::Modify);
     let permit = permitted.then(|| Permit {
-        permit: permit_id(agent, &asked.key, &asked.params),
+        permit: permit_id(agent, asked_before),
         expires: turn.now.ledger.after(limits::PERMIT_TTL),
     });
     let reason = verdict.reason.clone();

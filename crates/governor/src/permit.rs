@@ -126,6 +126,11 @@ impl Actions {
         self.by_key.get(key)
     }
 
+    /// How many requests were answered.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
     /// The request that a permit came of.
     pub(crate) fn permitted(&self, permit: PermitId) -> Option<&Asked> {
         self.by_key.values().find(|asked| asked.ruled.permit.is_some_and(|given| given.permit == permit))
@@ -184,8 +189,9 @@ impl Actions {
     }
 }
 
-/// The permit for a request: the same one on every replay.
-pub(crate) fn permit_id(agent: AgentId, key: &str, params: &Digest) -> PermitId {
-    let parts: [&[u8]; 4] = [b"permit", &agent.bits().to_be_bytes(), key.as_bytes(), params.as_bytes()];
+/// The permit for an agent's request after so many: the same one on every replay. Its key does not tell it from every other:
+/// one that was forgotten may come again.
+pub(crate) fn permit_id(agent: AgentId, asked_before: u64) -> PermitId {
+    let parts: [&[u8]; 3] = [b"permit", &agent.bits().to_be_bytes(), &asked_before.to_be_bytes()];
     PermitId::derived(&Digest::of_parts(&parts))
 }

@@ -65,16 +65,13 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
             Event::PoliciesOffered { by: args.get("by").map(name), policies: policies.digest() }
         }
         "asks" => {
-            let (action, target) = (&args.plain[1], args.plain.get(2).map_or("", String::as_str));
-            Event::ActionAsked(Box::new(ActionAsked {
-                agent: agent(home, args.first()),
-                tenant: name("acme"),
-                project: name("web"),
-                action: action.parse().expect("an action"),
-                target: target.to_owned(),
-                params: params(&args),
-                key: args.get("key").unwrap_or("k1").to_owned(),
-            }))
+            let key = args.get("key").unwrap_or("k1");
+            return match args.read("times") {
+                None => vec![asks(home, &args, key)],
+                Some(times) => {
+                    (1..=times).map(|at: u32| asks(home, &args, &format!("{key}{at}"))).collect()
+                }
+            };
         }
         "uses" => {
             let permit = home.permit(&args.plain[1]);
@@ -141,6 +138,19 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
         other => panic!("no such event: {other}"),
     };
     vec![event]
+}
+
+fn asks(home: &Home, args: &Args, key: &str) -> Event {
+    let (action, target) = (&args.plain[1], args.plain.get(2).map_or("", String::as_str));
+    Event::ActionAsked(Box::new(ActionAsked {
+        agent: agent(home, args.first()),
+        tenant: name("acme"),
+        project: name("web"),
+        action: action.parse().expect("an action"),
+        target: target.to_owned(),
+        params: params(args),
+        key: key.to_owned(),
+    }))
 }
 
 /// The digest of what an action is done with; of nothing when the line says nothing.
