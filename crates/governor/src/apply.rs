@@ -101,7 +101,9 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         }
         Fact::ActionDecided(ruled) => {
             let counts = action::counts_against_it(&ruled.verdict);
-            with_attempt(governor, ruled.agent, |attempt| attempt.actions.remember(ruled, counts));
+            with_attempt(governor, ruled.agent, |attempt| {
+                attempt.actions.remember(ruled, counts, now.ledger);
+            });
         }
         Fact::PermitSpent { agent, permit } => {
             let Some((run, _, attempt)) = governor.attempt(*agent) else { return };

@@ -111,6 +111,17 @@ pub(crate) struct Asked {
     pub(crate) stands: Stands,
 }
 
+impl Asked {
+    /// Whether something may still come of it: a permit that was never used is over with its time.
+    fn is_open(&self, now: LedgerTime) -> bool {
+        match self.stands {
+            Stands::Doing => true,
+            Stands::Open => self.ruled.permit.is_some_and(|given| now < given.expires),
+            Stands::Answered | Stands::Over => false,
+        }
+    }
+}
+
 /// What an agent asked for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Actions {
@@ -138,12 +149,7 @@ impl Actions {
 
     /// How many permits may be used or are being used.
     pub(crate) fn open(&self, now: LedgerTime) -> usize {
-        let counts = |asked: &&Asked| match asked.stands {
-            Stands::Doing => true,
-            Stands::Open => asked.ruled.permit.is_some_and(|given| now < given.expires),
-            Stands::Answered | Stands::Over => false,
-        };
-        self.by_key.values().filter(counts).count()
+        self.by_key.values().filter(|asked| asked.is_open(now)).count()
     }
 
     /// How often the same was denied before.
@@ -160,7 +166,7 @@ impl Actions {
         }
     }
 
-    pub(crate) fn remember(&mut self, ruled: &Ruled, counts_against_it: bool) {
+    pub(crate) fn remember(&mut self, ruled: &Ruled, counts_against_it: bool, now: LedgerTime) {
         if counts_against_it {
             let counted_as = self.counted_as(ruled.action, &ruled.target);
             let times = self.denied.entry(counted_as).or_default();
@@ -171,10 +177,13 @@ impl Actions {
         let asked = Asked { place: self.count, ruled: ruled.clone(), stands };
         self.by_key.insert(ruled.key.clone(), asked);
         if self.by_key.len() > limits::ACTIONS_REMEMBERED {
-            let over = |asked: &&Asked| matches!(asked.stands, Stands::Answered | Stands::Over);
-            let oldest = self.by_key.values().filter(over).min_by_key(|asked| asked.place);
-            // Permits are fewer than what is remembered; those that were never used are over by then.
-            let oldest = oldest.or_else(|| self.by_key.values().min_by_key(|asked| asked.place));
+            // Fewer are open than are remembered, so it is never the last that was answered.
+            const _: () = assert!(
+                limits::OPEN_PERMITS < limits::ACTIONS_REMEMBERED,
+                "some of what is remembered is over"
+            );
+            let over = self.by_key.values().filter(|asked| !asked.is_open(now));
+            let oldest = over.min_by_key(|asked| asked.place);
             if let Some(key) = oldest.map(|asked| asked.ruled.key.clone()) {
                 self.by_key.remove(&key);
             }
