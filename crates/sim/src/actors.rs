@@ -20,10 +20,12 @@ pub(crate) enum Temper {
     Noisy,
     /// Has outcomes forged in its name, in any order.
     Dishonest,
+    /// Asks for far more than it uses.
+    Greedy,
 }
 
 impl Temper {
-    /// A random temper; half of the agents are diligent.
+    /// A random temper; nearly half of the agents are diligent.
     pub(crate) fn random(dice: &mut Dice) -> Temper {
         *dice.pick(&[
             Temper::Diligent,
@@ -34,6 +36,7 @@ impl Temper {
             Temper::Stuck,
             Temper::Noisy,
             Temper::Dishonest,
+            Temper::Greedy,
         ])
     }
 }
@@ -83,8 +86,8 @@ pub(crate) fn outcome(dice: &mut Dice, phase: Phase, well: bool) -> Outcome {
         }
         Phase::Plan => {
             let problem = (!well && dice.chance(60)).then(|| "it is not valid".to_owned());
-            let actions =
-                if well || problem.is_some() { vec!["execute_command".to_owned()] } else { Vec::new() };
+            let named = if dice.chance(30) { "read_file docs" } else { "execute_command" };
+            let actions = if well || problem.is_some() { vec![named.to_owned()] } else { Vec::new() };
             Outcome::Plan { plan: Digest::of(b"plan"), actions, problem }
         }
         Phase::Execute => {

@@ -13,6 +13,7 @@ use eparch_pipeline::Pipeline;
 use crate::invariants;
 use crate::journal::{Disk, SimJournal};
 use crate::model::Model;
+use crate::policies::Rules;
 use crate::score::Score;
 use crate::seen::Seen;
 
@@ -94,7 +95,7 @@ pub struct Player {
     /// Effects whose results have not been reported; a report that comes after a boot names those of before it, as the
     /// daemon's shell does.
     due: BTreeMap<AgentId, Vec<EffectRef>>,
-    /// A governor that only ever applies recorded facts.
+    /// A governor that only ever applies recorded facts; a copy of it decides again on what led to them.
     replayed: Governor,
     seen: Seen,
     model: Model,
@@ -196,6 +197,9 @@ impl Player {
                 Event::RunRequested(request) => {
                     input.definition = self.pipelines.get(&request.pipeline).cloned()
                 }
+                Event::PoliciesOffered { policies, .. } => {
+                    input.policies = Rules::of(*policies).map(Rules::set);
+                }
                 Event::AgentAdvanced { agent, .. } | Event::TreeProvenDead { agent, .. } => {
                     input.acknowledges = self.due.remove(agent).unwrap_or_default();
                 }
@@ -237,8 +241,10 @@ impl Player {
     fn save(&self, core: &Core<SimJournal>) -> Result<(), String> {
         let state = core.state().to_bytes();
         self.journal.save_snapshot(&self.tenant, core.seq(), state).map_err(|error| error.to_string())?;
-        let again =
-            Core::recover(self.journal.clone(), self.tenant.clone(), 0).map_err(|error| error.to_string())?;
+        self.journal.hide_policies(true);
+        let again = Core::recover(self.journal.clone(), self.tenant.clone(), 0);
+        self.journal.hide_policies(false);
+        let again = again.map_err(|error| error.to_string())?;
         if again.governor().agrees_with(core.governor()) {
             Ok(())
         } else {
@@ -247,6 +253,7 @@ impl Player {
     }
 
     fn check(&mut self, record: &Record, core: &Core<SimJournal>, last: bool) -> Result<(), String> {
+        self.decide_again(record)?;
         for fact in &record.decision.facts {
             self.replayed.apply(fact, record.at);
         }
@@ -255,6 +262,21 @@ impl Player {
         invariants::check(&mut self.seen, &record.event, &record.decision, governor, record.at)?;
         self.model.step(&record.event, record.at, &record.decision).map_err(|why| format!("model: {why}"))?;
         self.model.compare(&self.seen).map_err(|why| format!("model: {why}"))
+    }
+
+    /// What was recorded leads to the same decision, whoever decides on it again, with the same at hand (G10).
+    fn decide_again(&mut self, record: &Record) -> Result<(), String> {
+        if let Event::PoliciesOffered { policies, .. } = &record.event
+            && let Some(rules) = Rules::of(*policies)
+        {
+            self.replayed.learn_policies(rules.set());
+        }
+        let decided = self.replayed.clone().handle(&record.event, record.at);
+        if decided == record.decision {
+            Ok(())
+        } else {
+            Err("decided again it is decided otherwise".to_owned())
+        }
     }
 
     /// An effect whose result nobody has reported, if there is one: what it is, and where it was asked for.

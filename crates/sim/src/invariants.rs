@@ -7,6 +7,7 @@ use eparch_governor::{AttemptEnd, Decision, Event, Fact, GatePurpose, Governor};
 use serde_json::Value;
 
 use crate::owed::Owed;
+use crate::permits;
 use crate::seen::{Seen, SeenAgent};
 
 /// Checks one decision against everything seen before it, fact by fact, and takes it in.
@@ -25,6 +26,7 @@ pub(crate) fn check(
     let mut ended: BTreeSet<RunId> = BTreeSet::new();
     for fact in &decision.facts {
         before(seen, fact)?;
+        permits::before(seen, fact, now)?;
         if let Some(run) = run_of(seen, fact)
             && (ended.contains(&run) || seen.runs.get(&run).is_some_and(|status| status.is_terminal()))
         {
@@ -60,7 +62,11 @@ fn run_of(seen: &Seen, fact: &Fact) -> Option<RunId> {
         }
         Fact::PhaseEntered { agent, .. }
         | Fact::AttemptEnded { agent, .. }
-        | Fact::ProgramReleased { agent, .. } => seen.agents.get(agent).map(|agent| agent.run),
+        | Fact::ProgramReleased { agent, .. }
+        | Fact::PermitSpent { agent, .. }
+        | Fact::PermitRefused { agent, .. }
+        | Fact::ActionEnded { agent, .. } => seen.agents.get(agent).map(|agent| agent.run),
+        Fact::ActionDecided(ruled) => seen.agents.get(&ruled.agent).map(|agent| agent.run),
         _ => None,
     }
 }

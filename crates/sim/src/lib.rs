@@ -8,6 +8,8 @@ mod journal;
 mod model;
 mod owed;
 mod people;
+mod permits;
+mod policies;
 pub mod score;
 mod seen;
 pub mod shrink;

@@ -5,6 +5,7 @@
 //! several stages that became ready in the same moment gets a free agent. Those it reads from the decision, and checks
 //! that they are among what is allowed.
 
+mod actions;
 mod agent;
 mod gates;
 mod operators;
@@ -21,8 +22,10 @@ use eparch_governor::{Answer, Decision, Event, Fact, GateOpened, Operator, RunRe
 use eparch_pipeline::{Pipeline, StageIx, Work};
 use serde_json::Value;
 
+use crate::policies::Rules;
 use crate::score::Score;
 use crate::seen::Seen;
+use actions::Word;
 use agent::Agent;
 
 /// What the model believes.
@@ -41,6 +44,10 @@ pub(crate) struct Model {
     now: LedgerTime,
     /// Runs that ended in this turn, with how their stages stood.
     just_ended: Vec<(RunId, Vec<StageStatus>)>,
+    /// The policies in force.
+    rules: Option<Rules>,
+    /// What is found in this turn of what agents ask for.
+    said: Vec<Word>,
 }
 
 /// Somebody who may act.
@@ -157,6 +164,8 @@ impl Model {
             turn: 0,
             now: LedgerTime::default(),
             just_ended: Vec::new(),
+            rules: None,
+            said: Vec::new(),
         }
     }
 
@@ -169,6 +178,7 @@ impl Model {
         let mut hints = Hints::of(decision);
         self.turn += 1;
         self.just_ended.clear();
+        self.said.clear();
         let now = now.ledger;
         self.now = now;
         if let Event::Booted { agents_at_once, .. } = event {
@@ -181,15 +191,17 @@ impl Model {
             self.time_came(due, now, &mut hints)?;
             self.change(now, &mut hints)?;
         }
-        let refusals = self.happened(event, now, &mut hints)?;
+        let refusals = self.happened(event, now, decision, &mut hints)?;
         self.settle(now, &mut hints)?;
         if let Some(begun) = hints.begun.front() {
             return Err(format!("{begun:?} began and should not have"));
         }
+        self.compare_words(event, decision)?;
         match (&decision.answer, refusals.is_empty()) {
             (Answer::Refused(refusal), _) if refusals.contains(refusal.code()) => Ok(()),
             (Answer::Taken, true) => Ok(()),
             (Answer::Already { .. }, _) if refusals.contains("already") => Ok(()),
+            (Answer::Ruled(_), _) if refusals.contains("ruled") => Ok(()),
             (answer, _) => Err(format!("the answer is {answer:?}, expected one of {refusals:?}")),
         }
     }
@@ -199,6 +211,7 @@ impl Model {
         &mut self,
         event: &Event,
         now: LedgerTime,
+        decision: &Decision,
         hints: &mut Hints,
     ) -> Result<BTreeSet<&'static str>, String> {
         match event {
@@ -209,10 +222,12 @@ impl Model {
             Event::RunRequested(request) => return Ok(self.requested(request, now)),
             Event::StopRequested { run, by, .. } => return Ok(self.stopped(*run, by)),
             Event::RevokeRequested { bearer, by, .. } => return Ok(self.revoked(*bearer, by)),
-            Event::PoliciesOffered { .. }
-            | Event::ActionAsked(_)
-            | Event::PermitUsed { .. }
-            | Event::ActionEnded { .. } => return Err("no world asks for anything yet".to_owned()),
+            Event::PoliciesOffered { by, policies } => return Ok(self.offered(by.as_ref(), *policies)),
+            Event::ActionAsked(asked) => return self.asked(asked, decision),
+            Event::PermitUsed { agent, permit, params } => {
+                return Ok(self.permit_used(*agent, *permit, Some(*params)));
+            }
+            Event::ActionEnded { agent, permit, .. } => return Ok(self.action_ended(*agent, *permit)),
             Event::SecretAsked { by, tier, .. } => return Ok(self.secret_asked(by, *tier)),
             Event::SecretServed { .. } => {}
             Event::CallsLimited { agent } => self.calls_limited(*agent, now),
@@ -222,6 +237,19 @@ impl Model {
             Event::GateAnswered(answer) => return Ok(self.answered(answer, now)),
         }
         Ok(BTreeSet::new())
+    }
+
+    /// What was found of what agents ask for is what should have been, and nothing else. Violations have other reasons, too.
+    fn compare_words(&self, event: &Event, decision: &Decision) -> Result<(), String> {
+        let asks =
+            matches!(event, Event::ActionAsked(_) | Event::PermitUsed { .. } | Event::ActionEnded { .. });
+        let counts = |word: &Word| asks || !matches!(word, Word::Violated(_));
+        let found: Vec<Word> = actions::words_of(decision).filter(counts).collect();
+        if found == self.said {
+            Ok(())
+        } else {
+            Err(format!("{found:?} was found, expected {:?}", self.said))
+        }
     }
 
     /// Holds the model against what the facts say.

@@ -192,6 +192,8 @@ impl Writer<'_> {
             _ => None,
         };
         let max = u32::try_from(self.dice.below(4)).expect("a few");
+        // Some have time to forget what they were let, and to be forgotten what they asked.
+        let is_patient = self.dice.chance(25);
         AgentWork {
             template: String::new(),
             runtime: Runtime::Process,
@@ -211,10 +213,10 @@ impl Writer<'_> {
             continue_on_error: self.dice.chance(20),
             budget: Budget::default(),
             artifacts: Vec::new(),
-            timeout: self.span(),
-            attempt_timeout: self.dice.chance(50).then(|| self.span()),
+            timeout: if is_patient { Span::from_millis(600_000) } else { self.span() },
+            attempt_timeout: (!is_patient && self.dice.chance(50)).then(|| self.span()),
             start_timeout: self.span(),
-            idle_timeout: self.dice.chance(30).then(|| self.span()),
+            idle_timeout: (!is_patient && self.dice.chance(35)).then(|| self.span()),
             sandbox: SandboxMode::Required,
             files: BTreeMap::new(),
         }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::{AgentId, Digest, GateId, Name, Phase, RunId, RunStatus, StageStatus};
+use eparch_domain::{
+    AgentId, Digest, GateId, LedgerTime, Name, PermitId, Phase, RunId, RunStatus, StageStatus,
+};
 use eparch_governor::{AttemptEnd, Bearer, Fact, GateOpened, GateOutcome};
 use eparch_pipeline::StageIx;
 
@@ -37,6 +39,13 @@ pub(crate) struct SeenAgent {
     pub(crate) alive: bool,
 }
 
+impl SeenAgent {
+    /// Whether what it asks for counts: it lives, and nothing was decided about its end.
+    pub(crate) fn has_authority(&self) -> bool {
+        self.alive && !self.revoked && !self.cut_off && self.decided.is_none()
+    }
+}
+
 /// One gate, as the facts show it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SeenGate {
@@ -48,6 +57,23 @@ pub(crate) struct SeenGate {
     pub(crate) closed: bool,
     /// Whether it was approved.
     pub(crate) approved: bool,
+}
+
+/// One permit, as the facts show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SeenPermit {
+    /// Whose.
+    pub(crate) agent: AgentId,
+    /// The arguments it is for.
+    pub(crate) params: Digest,
+    /// The policies it was given under.
+    pub(crate) under: Option<Digest>,
+    /// It may be used before this.
+    pub(crate) expires: LedgerTime,
+    /// Whether it was used.
+    pub(crate) spent: bool,
+    /// Whether it was said what came of it.
+    pub(crate) told: bool,
 }
 
 /// Everything the facts say that matters here.
@@ -65,6 +91,10 @@ pub(crate) struct Seen {
     pub(crate) agents: BTreeMap<AgentId, SeenAgent>,
     /// Every gate ever.
     pub(crate) gates: BTreeMap<GateId, SeenGate>,
+    /// Every permit ever.
+    pub(crate) permits: BTreeMap<PermitId, SeenPermit>,
+    /// The policies in force.
+    pub(crate) policies: Option<Digest>,
     /// The last epoch.
     pub(crate) epoch: u64,
     /// How many agents may work at once.
@@ -136,6 +166,22 @@ impl Seen {
                 }
             }
             Fact::AttemptEnded { agent, .. } => self.with_agent(*agent, |seen| seen.alive = false),
+            Fact::PoliciesInForce { policies, .. } => self.policies = Some(*policies),
+            Fact::ActionDecided(ruled) => {
+                if let Some(given) = ruled.permit {
+                    let seen = SeenPermit {
+                        agent: ruled.agent,
+                        params: ruled.params,
+                        under: ruled.policy,
+                        expires: given.expires,
+                        spent: false,
+                        told: false,
+                    };
+                    self.permits.insert(given.permit, seen);
+                }
+            }
+            Fact::PermitSpent { permit, .. } => self.with_permit(*permit, |seen| seen.spent = true),
+            Fact::ActionEnded { permit, .. } => self.with_permit(*permit, |seen| seen.told = true),
             Fact::GateOpened(opened) => {
                 let gate = SeenGate {
                     opened: opened.as_ref().clone(),
@@ -161,6 +207,12 @@ impl Seen {
 
     fn with_agent(&mut self, agent: AgentId, change: impl FnOnce(&mut SeenAgent)) {
         if let Some(seen) = self.agents.get_mut(&agent) {
+            change(seen);
+        }
+    }
+
+    fn with_permit(&mut self, permit: PermitId, change: impl FnOnce(&mut SeenPermit)) {
+        if let Some(seen) = self.permits.get_mut(&permit) {
             change(seen);
         }
     }

@@ -1,14 +1,17 @@
 //! A world from one seed: pipelines, runs, agents, people, crashes and a clock that nobody waits for.
 
+mod asking;
 mod performing;
 
 use std::collections::BTreeMap;
 
 use eparch_domain::{
-    AgentId, Digest, GateId, LedgerTime, Moment, Name, Phase, RunId, StageStatus, Tier, Timestamp, limits,
+    AgentId, Digest, GateId, LedgerTime, Moment, Name, PermitId, Phase, RunId, StageStatus, Tier, Timestamp,
+    limits,
 };
 use eparch_governor::{
-    Bearer, Ended, Event, Kept, Lineage, Operator, Outcome, Record, RunRequest, SecretAccess, SecretOutcome,
+    ActionAsked, Bearer, Ended, Event, Kept, Lineage, Operator, Outcome, Record, RunRequest, SecretAccess,
+    SecretOutcome,
 };
 use eparch_pipeline::{StageIx, Work};
 use serde_json::Value;
@@ -17,6 +20,7 @@ use crate::actors::{self, Temper};
 use crate::case::{self, Broken, Case, Player, Step, What};
 use crate::dice::Dice;
 use crate::people;
+use crate::policies::Rules;
 use crate::score::Score;
 
 /// After so many steps nothing new is begun.
@@ -84,6 +88,22 @@ enum Act {
         by: Name,
         gate: GateId,
     },
+    /// An agent asks to do something.
+    Ask {
+        agent: AgentId,
+    },
+    /// An agent is about to do what a permit is for.
+    Use {
+        agent: AgentId,
+        permit: PermitId,
+    },
+    /// An agent says what came of it.
+    Tell {
+        agent: AgentId,
+        permit: PermitId,
+    },
+    /// Somebody has other policies put in force.
+    Offer,
     Start,
     Stop,
     Revoke,
@@ -114,6 +134,12 @@ struct World {
     kept: BTreeMap<(RunId, StageIx), Kept>,
     /// Which pipeline a run is of.
     scores_of: BTreeMap<RunId, usize>,
+    /// What each agent asked for, in order.
+    asked: BTreeMap<AgentId, Vec<ActionAsked>>,
+    /// How many keys agents have made for it.
+    keys: u64,
+    /// The policies that are mostly offered here.
+    usual: Rules,
 }
 
 impl World {
@@ -126,6 +152,7 @@ impl World {
                 Score::random(&mut dice, &format!("p{number}"), most)
             })
             .collect();
+        let usual = if dice.chance(10) { Rules::Defaults } else { Rules::Few };
         World {
             player: Player::new(&scores),
             dice,
@@ -144,6 +171,9 @@ impl World {
             left: BTreeMap::new(),
             kept: BTreeMap::new(),
             scores_of: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            keys: 0,
+            usual,
         }
     }
 
@@ -169,6 +199,9 @@ impl World {
         }
         for _ in 0..self.dice.below(3) {
             self.later(20_000, Act::AskForSecret);
+        }
+        for _ in 0..self.dice.below(3) {
+            self.later(30_000, Act::Offer);
         }
         for _ in 0..self.dice.below(6) {
             self.later(30_000, Act::Administer);
@@ -283,6 +316,9 @@ impl World {
             | Act::Killed { .. }
             | Act::Forge { .. }
             | Act::Signal { .. }
+            | Act::Ask { .. }
+            | Act::Use { .. }
+            | Act::Tell { .. }
             | Act::Reaped { .. } => dice.chance(10),
             _ => true,
         });
@@ -298,6 +334,10 @@ impl World {
         }]))?;
         for record in &records {
             self.perform(record);
+        }
+        if self.dice.chance(85) {
+            let offer = self.offer(None);
+            self.event(offer)?;
         }
         Ok(())
     }
@@ -326,6 +366,15 @@ impl World {
             Act::Killed { .. } => return Vec::new(),
             Act::Signal { agent } if self.dice.chance(8) => Event::CallsLimited { agent },
             Act::Signal { agent } => Event::AgentSignalled { agent, signal: actors::signal(&mut self.dice) },
+            // Who is dead mostly asks for nothing any more.
+            Act::Ask { agent } if self.has_ended(agent) && self.dice.chance(80) => return Vec::new(),
+            Act::Ask { agent } => self.ask(agent),
+            Act::Use { agent, permit } => self.use_permit(agent, permit),
+            Act::Tell { agent, permit } => self.tell(agent, permit),
+            Act::Offer => {
+                let by = self.somebody();
+                self.offer(Some(by))
+            }
             Act::Reaped { agent } => Event::TreeProvenDead { agent, killed: self.dice.chance(50) },
             Act::Answer { gate } => {
                 let Some(gate) = self.player.seen().gates.get(&gate) else { return Vec::new() };

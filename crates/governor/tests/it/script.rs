@@ -68,9 +68,7 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
             let key = args.get("key").unwrap_or("k1");
             return match args.read("times") {
                 None => vec![asks(home, &args, key)],
-                Some(times) => {
-                    (1..=times).map(|at: u32| asks(home, &args, &format!("{key}{at}"))).collect()
-                }
+                Some(times) => (1..=times).map(|at: u32| asks(home, &args, &format!("{key}{at}"))).collect(),
             };
         }
         "uses" => {

@@ -7,6 +7,7 @@ use eparch_governor::{AttemptEnd, Ended, Outcome, Signal};
 use eparch_pipeline::{AgentWork, OnInterrupt, StageIx, Work};
 use serde_json::Value;
 
+use super::actions::Actions;
 use super::{Doing, Due, Hints, Model};
 
 #[derive(Debug, Clone)]
@@ -30,6 +31,10 @@ pub(super) struct Agent {
     errors_at: Vec<LedgerTime>,
     /// When its calls were limited.
     limited_at: Vec<LedgerTime>,
+    /// How often it violated procedure.
+    skipped: u32,
+    /// What it asked for.
+    pub(super) actions: Actions,
     outputs: BTreeMap<String, Value>,
     package: Option<Digest>,
 }
@@ -66,6 +71,8 @@ impl Agent {
             errors: BTreeMap::new(),
             errors_at: Vec::new(),
             limited_at: Vec::new(),
+            skipped: 0,
+            actions: Actions::default(),
             outputs: BTreeMap::new(),
             package: None,
         }
@@ -128,8 +135,25 @@ impl Agent {
         self.behind == 7
     }
 
-    /// Eight errors and two of a kind are within the budget (2.C rule 1), five in any sixty seconds are, too (rule 2). No
-    /// agent can violate procedure yet: only the shell reports on its phases.
+    /// What it asks for counts: nothing was decided about its end, and its holder lives (G2).
+    pub(super) fn has_authority(&self) -> bool {
+        self.fate.is_none() && !self.cut_off
+    }
+
+    /// It has left BOOTSTRAP and not come to EXIT (R004).
+    pub(super) fn is_set_up(&self) -> bool {
+        self.behind > 0 && !self.only_lets_go()
+    }
+
+    /// One violation of procedure is within the budget (R199).
+    pub(super) fn skips_procedure(&mut self, now: LedgerTime) {
+        self.skipped += 1;
+        if self.skipped > 1 {
+            self.revoke(now);
+        }
+    }
+
+    /// Eight errors and two of a kind are within the budget (2.C rule 1), five in any sixty seconds are, too (rule 2).
     fn revoke_if_over_budget(&mut self, now: LedgerTime) {
         let total: u32 = self.errors.values().sum();
         let lately = self.errors_at.iter().filter(|at| now.since(**at).millis() < 60_000).count();
@@ -240,7 +264,7 @@ impl Model {
         }
     }
 
-    fn agent(&mut self, id: AgentId) -> Option<&mut Agent> {
+    pub(super) fn agent(&mut self, id: AgentId) -> Option<&mut Agent> {
         self.agents_mut().find(|agent| agent.id == id)
     }
 
@@ -298,6 +322,14 @@ impl Model {
                 agent.errors_at.push(now);
                 agent.revoke_if_over_budget(now);
             }
+        }
+    }
+
+    /// Something came of what it asked for, which is progress of its program.
+    pub(super) fn moved_on(&mut self, id: AgentId) {
+        let (now, Some((_, _, work))) = (self.now, self.place_of(id)) else { return };
+        if let Some(agent) = self.agent(id).filter(|agent| agent.behind == EXECUTE) {
+            agent.moved(&work, now);
         }
     }
 

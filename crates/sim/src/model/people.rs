@@ -125,23 +125,27 @@ impl Model {
                 (None, None) => Some("EP0202"),
             },
         };
-        if refusal.is_none() {
-            let concerned: Vec<(RunId, StageIx)> = self
-                .agents()
-                .filter(|(of, _, found)| match bearer {
-                    Bearer::Agent { agent } => found.id == agent,
-                    Bearer::Run { run } => *of == run,
-                })
-                .map(|(run, ix, _)| (run, ix))
-                .collect();
-            for (run, ix) in concerned {
-                self.revoke_agent_at(run, ix);
+        match bearer {
+            _ if refusal.is_some() => {}
+            Bearer::Agent { agent } => {
+                let place = self.agents().find(|(_, _, found)| found.id == agent);
+                if let Some((run, ix)) = place.map(|(run, ix, _)| (run, ix)) {
+                    self.revoke_agent_at(run, ix);
+                }
             }
-            if let Bearer::Run { run } = bearer {
-                self.end_run(run, RunStatus::Failed);
-            }
+            Bearer::Run { run } => self.revoke_run(run),
         }
         refusal.into_iter().collect()
+    }
+
+    /// Authority is taken from a run with all its agents.
+    pub(super) fn revoke_run(&mut self, run: RunId) {
+        let of_run = self.agents().filter(|(of, ..)| *of == run);
+        let places: Vec<StageIx> = of_run.map(|(_, ix, _)| ix).collect();
+        for ix in places {
+            self.revoke_agent_at(run, ix);
+        }
+        self.end_run(run, RunStatus::Failed);
     }
 
     fn revoke_agent_at(&mut self, run: RunId, ix: StageIx) {

@@ -53,6 +53,8 @@ impl World {
                     self.kept.insert((seen.run, seen.stage), left);
                 }
             }
+            Fact::ActionDecided(ruled) => self.was_ruled(ruled),
+            Fact::PermitSpent { agent, permit } => self.was_spent(*agent, *permit),
             _ => {}
         }
     }
@@ -65,6 +67,9 @@ impl World {
                 if temper == Temper::Dishonest {
                     self.forge(spec.agent);
                 }
+                if self.dice.chance(30) {
+                    self.will_ask(spec.agent, 2, 5_000);
+                }
                 self.work(spec.agent, Phase::Bootstrap, Phase::Plan);
             }
             Effect::Execute { agent, .. } => {
@@ -74,9 +79,24 @@ impl World {
                 for _ in 0..signals {
                     self.later(within, Act::Signal { agent: *agent });
                 }
+                let (asks, within) = match temper {
+                    Temper::Greedy => {
+                        (self.dice.between(60, 140), *self.dice.pick(&[60_000, 300_000, 300_000]))
+                    }
+                    _ => (self.dice.below(12), *self.dice.pick(&[500, 5_000, 20_000])),
+                };
+                self.will_ask(*agent, asks, within);
                 self.work(*agent, Phase::Execute, Phase::Execute);
             }
-            Effect::Conclude { agent, from, .. } => self.work(*agent, *from, Phase::Exit),
+            Effect::Conclude { agent, from, .. } => {
+                if self.dice.chance(50) {
+                    self.will_ask(*agent, 2, 1_000);
+                }
+                if *from == Phase::Exit {
+                    self.use_up(*agent);
+                }
+                self.work(*agent, *from, Phase::Exit);
+            }
             Effect::Kill { agent, .. } => {
                 let order = self.order(*agent);
                 // Now and then nothing is heard of it, or only after it was asked for again.
@@ -99,7 +119,7 @@ impl World {
 
     /// Whether an agent has ended. Silence is a reason to ask again, for as long as it lives. Its end may be told in the very
     /// commit that asks something of its shell: nobody asks that again, and the shell, which finds it dead, is not silent.
-    fn has_ended(&self, agent: AgentId) -> bool {
+    pub(super) fn has_ended(&self, agent: AgentId) -> bool {
         !self.player.seen().agents.get(&agent).is_some_and(|seen| seen.alive)
     }
 
@@ -114,8 +134,14 @@ impl World {
     fn work(&mut self, agent: AgentId, from: Phase, to: Phase) {
         let order = self.order(agent);
         let temper = self.tempers.get(&agent).copied().unwrap_or(Temper::Diligent);
-        let silent = if from <= Phase::Execute { 60 } else { 30 };
-        if temper == Temper::Stuck && self.dice.chance(silent) && !self.has_ended(agent) {
+        let silent = match (temper, from <= Phase::Execute) {
+            (Temper::Greedy, _) => 90,
+            (_, true) => 60,
+            (_, false) => 30,
+        };
+        // What a greedy one does takes its time.
+        let is_silent = temper == Temper::Stuck || (temper == Temper::Greedy && from == Phase::Execute);
+        if is_silent && self.dice.chance(silent) && !self.has_ended(agent) {
             return;
         }
         let mut outcomes = Vec::new();
@@ -136,7 +162,7 @@ impl World {
                 at += self.dice.below(500);
             }
         } else {
-            let cut = if self.dice.chance(20) {
+            let cut = if self.dice.chance(30) {
                 usize::try_from(self.dice.between(1, 4)).expect("a few")
             } else {
                 usize::MAX

@@ -56,7 +56,7 @@ fn g10_one_seed_is_one_history() {
 #[test]
 fn worlds_reach_what_can_happen() {
     let mut reached = std::collections::BTreeSet::new();
-    for seed in 0..600 {
+    for seed in 0..800 {
         let case = run(seed).case;
         let mut player = case::Player::new(&case.scores);
         for step in &case.steps {
@@ -72,9 +72,12 @@ fn worlds_reach_what_can_happen() {
                         word("type"),
                         fact["end"]["end"].as_str().unwrap_or_default()
                     ));
+                    reached.insert(format!("{} {}{}", word("type"), word("decision"), word("violation")));
                 }
-                if let Answer::Refused(refusal) = &record.decision.answer {
-                    reached.insert(refusal.code().to_owned());
+                match &record.decision.answer {
+                    Answer::Refused(refusal) => drop(reached.insert(refusal.code().to_owned())),
+                    Answer::Ruled(_) => drop(reached.insert("ruled".to_owned())),
+                    Answer::Taken | Answer::Already { .. } => {}
                 }
             }
         }
@@ -104,6 +107,17 @@ fn worlds_reach_what_can_happen() {
         "calls_limited",
         "revoked",
         "secret_granted",
+        "policies_in_force",
+        "action_decided allow",
+        "action_decided deny",
+        "ruled",
+        "permit_spent",
+        "permit_refused",
+        "action_ended",
+        "violation_found GOVERNANCE_TAMPERING",
+        "violation_found FORBIDDEN_ACTION",
+        "violation_found IDENTITY_FORGERY",
+        "violation_found APPROVAL_BYPASS",
         "stage_ending CANCELLED",
         "attempt_cut_off",
         "attempt_ended cancelled",
@@ -125,8 +139,9 @@ fn worlds_reach_what_can_happen() {
         "EP0207",
         "EP0208",
         "EP0211",
-        "EP0214",
         "EP0213",
+        "EP0214",
+        "EP0215",
         "EP0302",
         "EP0303",
         "EP0304",
@@ -141,7 +156,18 @@ fn worlds_reach_what_can_happen() {
         "EP0402",
         "EP0403",
         "EP0404",
+        "EP0610",
+        "EP0611",
+        "EP0612",
+        "EP0613",
+        "EP0614",
+        "EP0615",
+        "EP0616",
+        "EP0617",
+        "EP0618",
+        "EP0619",
+        "EP0620",
     ];
     let missing: Vec<_> = expected.into_iter().filter(|word| !reached.contains(*word)).collect();
-    assert!(missing.is_empty(), "600 worlds never reach {missing:?}");
+    assert!(missing.is_empty(), "800 worlds never reach {missing:?}");
 }

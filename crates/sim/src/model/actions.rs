@@ -1,0 +1,276 @@
+//! What agents ask to do: what the policies of these worlds say to it, what may be done once, and what is held against
+//! whoever insists.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use eparch_domain::{Action, AgentId, Digest, LedgerTime, Name, PermitId, ViolationType, limits};
+use eparch_governor::{ActionAsked, Answer, Decision, Fact};
+use eparch_policy::Decision as Says;
+
+use super::Model;
+use crate::policies::Rules;
+
+/// What is found to be so of what agents ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    InForce(Digest),
+    Allowed,
+    /// And whether asking again later may help.
+    Denied(bool),
+    Spent(PermitId),
+    NoGood(PermitId),
+    Done(PermitId),
+    Violated(ViolationType),
+}
+
+/// What a decision found of it, in order.
+pub(super) fn words_of(decision: &Decision) -> impl Iterator<Item = Word> + '_ {
+    decision.facts.iter().filter_map(|fact| match fact {
+        Fact::PoliciesInForce { policies, .. } => Some(Word::InForce(*policies)),
+        Fact::ActionDecided(ruled) if ruled.verdict.decision == Says::Allow => Some(Word::Allowed),
+        Fact::ActionDecided(ruled) => Some(Word::Denied(ruled.verdict.retryable)),
+        Fact::PermitSpent { permit, .. } => Some(Word::Spent(*permit)),
+        Fact::PermitRefused { permit, .. } => Some(Word::NoGood(*permit)),
+        Fact::ActionEnded { permit, .. } => Some(Word::Done(*permit)),
+        Fact::ViolationFound { violation, .. } => Some(Word::Violated(*violation)),
+        _ => None,
+    })
+}
+
+/// What one agent asked for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Actions {
+    /// What is remembered of it, oldest first.
+    asked: Vec<Asked>,
+    /// How often what cannot help to be asked again was denied.
+    denied: BTreeMap<(Action, String), u32>,
+}
+
+#[derive(Debug, Clone)]
+struct Asked {
+    key: String,
+    action: Action,
+    target: String,
+    params: Digest,
+    permit: Option<Permit>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Permit {
+    id: PermitId,
+    until: LedgerTime,
+    under: Option<Rules>,
+    stands: Stands,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    Open,
+    Doing,
+    Over,
+}
+
+impl Asked {
+    /// Whether something may still come of it.
+    fn is_open(&self, now: LedgerTime) -> bool {
+        self.permit.is_some_and(|permit| match permit.stands {
+            Stands::Open => now < permit.until,
+            Stands::Doing => true,
+            Stands::Over => false,
+        })
+    }
+}
+
+impl Actions {
+    fn remember(&mut self, asked: Asked, now: LedgerTime) {
+        self.asked.push(asked);
+        if self.asked.len() > limits::ACTIONS_REMEMBERED
+            && let Some(at) = self.asked.iter().position(|asked| !asked.is_open(now))
+        {
+            self.asked.remove(at);
+        }
+    }
+
+    fn permit(&mut self, id: PermitId) -> Option<(&mut Permit, Action, Digest)> {
+        self.asked.iter_mut().find_map(|asked| {
+            let permit = asked.permit.as_mut().filter(|permit| permit.id == id)?;
+            Some((permit, asked.action, asked.params))
+        })
+    }
+
+    fn has(&self, id: PermitId) -> bool {
+        self.asked.iter().any(|asked| asked.permit.is_some_and(|permit| permit.id == id))
+    }
+}
+
+/// What policies say to the few things that agents of these worlds ask for. None of them is planned but looking.
+fn says(rules: Option<Rules>, action: Action, set_up: bool) -> Word {
+    match (rules, action) {
+        // Nothing is allowed that nobody allows (G4), and what governs is people's (G5).
+        (None, _) | (_, Action::ModifyGovernance | Action::Approve) => Word::Denied(false),
+        // Another phase, or a plan, may bring it.
+        (Some(_), Action::WriteFile) => Word::Denied(true),
+        (Some(_), _) if !set_up => Word::Denied(true),
+        (Some(Rules::Defaults | Rules::Few), _) => Word::Allowed,
+        (Some(Rules::Closed), _) => Word::Denied(false),
+    }
+}
+
+impl Model {
+    pub(super) fn offered(&mut self, by: Option<&Name>, policies: Digest) -> BTreeSet<&'static str> {
+        let mut refusals = BTreeSet::new();
+        match by.map(|by| self.people.get(by)) {
+            None => {}
+            Some(None) => drop(refusals.insert("EP0204")),
+            Some(Some(person)) => refusals.extend((!person.administers()).then_some("EP0205")),
+        }
+        let rules = Rules::of(policies);
+        refusals.extend(rules.is_none().then_some("EP0215"));
+        if refusals.is_empty() && rules != self.rules {
+            self.rules = rules;
+            self.said.push(Word::InForce(policies));
+        }
+        refusals
+    }
+
+    /// Why nothing that an agent asks for counts (G2), if that is so.
+    fn without_authority(&mut self, id: AgentId) -> Option<&'static str> {
+        match self.agent(id) {
+            None => Some("EP0214"),
+            Some(agent) => (!agent.has_authority()).then_some("EP0610"),
+        }
+    }
+
+    pub(super) fn asked(
+        &mut self,
+        asked: &ActionAsked,
+        decision: &Decision,
+    ) -> Result<BTreeSet<&'static str>, String> {
+        if let Some(refusal) = self.without_authority(asked.agent) {
+            return Ok([refusal].into());
+        }
+        let (now, rules) = (self.now, self.rules);
+        let Some(agent) = self.agent(asked.agent) else { return Ok(BTreeSet::new()) };
+        if let Some(before) = agent.actions.asked.iter().find(|before| before.key == asked.key) {
+            let same =
+                (before.action, &before.target, before.params) == (asked.action, &asked.target, asked.params);
+            let permit = before.permit.map(|permit| permit.id);
+            return match &decision.answer {
+                Answer::Ruled(ruled) if ruled.permit.map(|given| given.permit) != permit => {
+                    Err(format!("{} was answered otherwise when it was asked again", asked.key))
+                }
+                _ => Ok([if same { "ruled" } else { "EP0611" }].into()),
+            };
+        }
+        let mut refusals = BTreeSet::new();
+        let open = agent.actions.asked.iter().filter(|asked| asked.is_open(now)).count();
+        refusals.extend((open >= limits::OPEN_PERMITS).then_some("EP0612"));
+        refusals.extend(asked.target.contains("..").then_some("EP0613"));
+        if !refusals.is_empty() {
+            return Ok(refusals);
+        }
+        let word = says(rules, asked.action, agent.is_set_up());
+        let given = decision.facts.iter().find_map(|fact| match fact {
+            Fact::ActionDecided(ruled) => ruled.permit,
+            _ => None,
+        });
+        // Which name a permit has only the decision can tell; that what is denied has none is looked at elsewhere.
+        let permit = given.filter(|_| word == Word::Allowed).map(|given| Permit {
+            id: given.permit,
+            until: now.after(limits::PERMIT_TTL),
+            under: rules,
+            stands: Stands::Open,
+        });
+        let (action, target, params) = (asked.action, asked.target.clone(), asked.params);
+        let denied_before = agent.actions.denied.get(&(action, target.clone())).copied().unwrap_or_default();
+        if word == Word::Denied(false) {
+            agent.actions.denied.insert((action, target.clone()), denied_before + 1);
+        }
+        agent.actions.remember(Asked { key: asked.key.clone(), action, target, params, permit }, now);
+        self.said.push(word);
+        // A denial alone is none; it becomes one at the third repeat (1.4).
+        if word == Word::Denied(false) && denied_before >= 3 {
+            let violation = match action {
+                Action::ModifyGovernance => ViolationType::GovernanceTampering,
+                _ => ViolationType::ForbiddenAction,
+            };
+            self.violates(asked.agent, violation);
+        }
+        Ok(refusals)
+    }
+
+    /// A permit is shown: by whoever is about to do what it is for, with the arguments it has, or who has done it.
+    pub(super) fn permit_used(
+        &mut self,
+        id: AgentId,
+        permit: PermitId,
+        params: Option<Digest>,
+    ) -> BTreeSet<&'static str> {
+        let refusal = self.without_authority(id).or_else(|| self.spend(id, permit, params));
+        refusal.into_iter().collect()
+    }
+
+    fn spend(&mut self, id: AgentId, permit: PermitId, params: Option<Digest>) -> Option<&'static str> {
+        let (now, rules) = (self.now, self.rules);
+        let anothers = self.agents().any(|(_, _, agent)| agent.id != id && agent.actions.has(permit));
+        let agent = self.agent(id)?;
+        let set_up = agent.is_set_up();
+        let (code, violation) = match agent.actions.permit(permit) {
+            None if anothers => ("EP0615", Some(ViolationType::IdentityForgery)),
+            None => ("EP0614", None),
+            Some((given, ..)) if given.stands != Stands::Open => ("EP0616", None),
+            Some((given, ..)) if now >= given.until => ("EP0617", None),
+            Some((_, _, asked)) if params.is_some_and(|params| params != asked) => {
+                ("EP0618", Some(ViolationType::ApprovalBypass))
+            }
+            Some((given, ..)) if given.under != rules => ("EP0619", None),
+            Some((_, action, _)) if says(rules, action, set_up) != Word::Allowed => ("EP0620", None),
+            Some((given, ..)) => {
+                given.stands = Stands::Doing;
+                self.said.push(Word::Spent(permit));
+                return None;
+            }
+        };
+        self.said.push(Word::NoGood(permit));
+        if let Some(violation) = violation {
+            self.violates(id, violation);
+        }
+        Some(code)
+    }
+
+    pub(super) fn action_ended(&mut self, id: AgentId, permit: PermitId) -> BTreeSet<&'static str> {
+        if let Some(refusal) = self.without_authority(id) {
+            return [refusal].into();
+        }
+        let stands = self.agent(id).and_then(|agent| Some(agent.actions.permit(permit)?.0.stands));
+        let refusal = match stands {
+            Some(Stands::Over) => Some("EP0616"),
+            Some(Stands::Doing) => None,
+            // What it did by itself is told afterwards.
+            Some(Stands::Open) | None => self.spend(id, permit, None),
+        };
+        if refusal.is_none() {
+            if let Some((given, ..)) = self.agent(id).and_then(|agent| agent.actions.permit(permit)) {
+                given.stands = Stands::Over;
+            }
+            self.said.push(Word::Done(permit));
+            self.moved_on(id);
+        }
+        refusal.into_iter().collect()
+    }
+
+    /// What is CRITICAL takes the authority of the whole run; of what is HIGH the second takes the agent's (1.4, R199).
+    fn violates(&mut self, id: AgentId, violation: ViolationType) {
+        self.said.push(Word::Violated(violation));
+        let (now, run) = (self.now, self.agents().find(|(_, _, agent)| agent.id == id).map(|(run, ..)| run));
+        let Some(run) = run else { return };
+        match violation {
+            ViolationType::GovernanceTampering | ViolationType::IdentityForgery => self.revoke_run(run),
+            _ => {
+                if let Some(agent) = self.agent(id) {
+                    agent.skips_procedure(now);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What holds of everything that agents ask for: nothing without policies, and what is allowed once, by whom it was allowed
+//! to, while it holds.
+
+use eparch_domain::{AgentId, Moment, PermitId, limits};
+use eparch_governor::{Fact, Ruled};
+use eparch_policy::Decision as Says;
+
+use crate::seen::{Seen, SeenPermit};
+
+/// What a fact about an action may follow on.
+///
+/// # Errors
+///
+/// What does not hold, in words.
+pub(crate) fn before(seen: &Seen, fact: &Fact, now: Moment) -> Result<(), String> {
+    let wrong = match fact {
+        Fact::ActionDecided(ruled) => decided(seen, ruled, now),
+        Fact::PermitSpent { agent, permit } => spent(seen, *agent, *permit, now),
+        Fact::ActionEnded { agent, permit, .. } => match seen.permits.get(permit) {
+            Some(known) if known.agent == *agent && known.spent && !known.told => None,
+            _ => Some("something was done without a permit, or twice"),
+        },
+        Fact::PermitRefused { agent, .. } if !has_authority(seen, *agent) => {
+            Some("a permit was looked at for an agent without authority")
+        }
+        Fact::PoliciesInForce { policies, .. } if seen.policies == Some(*policies) => {
+            Some("policies came into force twice")
+        }
+        _ => None,
+    };
+    wrong.map_or(Ok(()), |why| Err(format!("{why}: {fact:?}")))
+}
+
+fn has_authority(seen: &Seen, agent: AgentId) -> bool {
+    seen.agents.get(&agent).is_some_and(|of| of.has_authority())
+}
+
+fn decided(seen: &Seen, ruled: &Ruled, now: Moment) -> Option<&'static str> {
+    let permitted = matches!(ruled.verdict.decision, Says::Allow | Says::Modify);
+    if !has_authority(seen, ruled.agent) {
+        return Some("an agent without authority was answered");
+    }
+    if ruled.policy != seen.policies {
+        return Some("an action was decided on under policies that are not in force");
+    }
+    if seen.policies.is_none() && ruled.verdict.decision != Says::Deny {
+        return Some("something was not denied although no policies are in force");
+    }
+    match ruled.permit {
+        None if permitted => Some("what is allowed has no permit"),
+        None => None,
+        Some(_) if !permitted => Some("what is not allowed has a permit"),
+        Some(given) if seen.permits.contains_key(&given.permit) => Some("a permit was given twice"),
+        Some(given) if given.expires != now.ledger.after(limits::PERMIT_TTL) => {
+            Some("a permit holds for longer or shorter than it should")
+        }
+        Some(_) => None,
+    }
+}
+
+fn spent(seen: &Seen, agent: AgentId, permit: PermitId, now: Moment) -> Option<&'static str> {
+    match seen.permits.get(&permit) {
+        None => Some("a permit that nobody was given was used"),
+        Some(SeenPermit { agent: owner, .. }) if *owner != agent => Some("another agent's permit was used"),
+        Some(known) if known.spent => Some("a permit was used twice"),
+        Some(known) if now.ledger >= known.expires => Some("a permit was used when its time was over"),
+        Some(known) if known.under.is_none() || known.under != seen.policies => {
+            Some("a permit was used under other policies than it was given under")
+        }
+        Some(_) if !has_authority(seen, agent) => Some("an agent without authority used a permit"),
+        Some(_) => None,
+    }
+}

@@ -1,0 +1,160 @@
+//! What agents of a world ask to do, how they use what they are let, well or badly, and which policies people offer.
+
+use eparch_domain::{Action, AgentId, Digest, Name, PermitId};
+use eparch_governor::{ActionAsked, Event, Ruled};
+
+use super::{Act, World};
+use crate::actors::Temper;
+use crate::people;
+use crate::policies::Rules;
+
+/// What is asked for: reading mostly, which the policies that ship allow; what no plan holds; what governs; what is people's;
+/// and what cannot be.
+const THINGS: [(Action, &str); 8] = [
+    (Action::ReadFile, "docs/guide"),
+    (Action::ReadFile, "docs/guide"),
+    (Action::ReadFile, "docs/guide"),
+    (Action::ReadFile, "docs/guide"),
+    (Action::WriteFile, "src/x"),
+    (Action::ModifyGovernance, "policy"),
+    (Action::Approve, "gate-1"),
+    (Action::ReadFile, "docs/../secret"),
+];
+
+/// What a greedy agent asks for: nothing that is held against it where policies allow anything.
+const GREEDY_THINGS: [(Action, &str); 4] = [
+    (Action::ReadFile, "docs/guide"),
+    (Action::ReadFile, "docs/guide"),
+    (Action::ReadFile, "docs/guide"),
+    (Action::WriteFile, "src/x"),
+];
+
+impl World {
+    /// An agent will ask for something so often.
+    pub(super) fn will_ask(&mut self, agent: AgentId, times: u64, within: u64) {
+        for _ in 0..times {
+            self.later(within, Act::Ask { agent });
+        }
+    }
+
+    /// An agent was answered: mostly it uses what it got, soon or much later, or says afterwards that it did.
+    pub(super) fn was_ruled(&mut self, ruled: &Ruled) {
+        let (agent, Some(given)) = (ruled.agent, ruled.permit) else { return };
+        // Others put other policies in force while it has a permit.
+        if self.dice.chance(8) {
+            self.later(500, Act::Offer);
+        }
+        let greedy = self.is_greedy(agent);
+        if !self.dice.chance(if greedy { 30 } else { 75 }) {
+            return;
+        }
+        let within = if greedy { 90_000 } else { *self.dice.pick(&[500, 500, 5_000, 90_000]) };
+        let permit = given.permit;
+        let act = if self.dice.chance(85) { Act::Use { agent, permit } } else { Act::Tell { agent, permit } };
+        self.later(within, act);
+    }
+
+    /// A permit was used: mostly it is said what came of it.
+    pub(super) fn was_spent(&mut self, agent: AgentId, permit: PermitId) {
+        if self.dice.chance(70) {
+            let within = *self.dice.pick(&[500, 5_000, 30_000]);
+            self.later(within, Act::Tell { agent, permit });
+        }
+    }
+
+    /// Mostly what it is for; now and then an agent has thought of something else.
+    pub(super) fn use_permit(&mut self, agent: AgentId, permit: PermitId) -> Event {
+        let seen = self.player.seen().permits.get(&permit).filter(|_| self.dice.chance(90));
+        let params = seen.map_or_else(|| Digest::of(b"something else"), |seen| seen.params);
+        Event::PermitUsed { agent, permit, params }
+    }
+
+    /// Whoever leaves uses what it has left.
+    pub(super) fn use_up(&mut self, agent: AgentId) {
+        let permits = &self.player.seen().permits;
+        let open = permits.iter().filter(|(_, seen)| seen.agent == agent && !seen.spent);
+        if let Some(permit) = open.map(|(permit, _)| *permit).last() {
+            self.later(500, Act::Use { agent, permit });
+        }
+    }
+
+    pub(super) fn tell(&mut self, agent: AgentId, permit: PermitId) -> Event {
+        Event::ActionEnded { agent, permit, ok: self.dice.chance(80), detail: "as far as it went".to_owned() }
+    }
+
+    /// An agent asks for something, or shows a permit that is hardly good.
+    pub(super) fn ask(&mut self, agent: AgentId) -> Event {
+        let greedy = self.is_greedy(agent);
+        if self.dice.chance(if greedy { 3 } else { 15 }) {
+            return self.show(agent);
+        }
+        let before = self.asked.get(&agent).filter(|asked| !asked.is_empty()).cloned();
+        let mut asked = self.something(agent, if greedy { &GREEDY_THINGS } else { &THINGS });
+        match before {
+            // The same again, in other words or in the same.
+            Some(before) if self.dice.chance(20) => {
+                let earlier =
+                    if self.dice.chance(50) { before.last() } else { Some(self.dice.pick(&before)) };
+                let earlier = earlier.expect("it has asked").clone();
+                if self.dice.chance(75) {
+                    asked = earlier;
+                } else {
+                    asked.key = earlier.key;
+                }
+            }
+            // Whoever is denied may insist.
+            Some(before) if !greedy && self.dice.chance(45) => {
+                let last = before.last().expect("it has asked");
+                (asked.action, asked.target) = (last.action, last.target.clone());
+            }
+            _ => {}
+        }
+        self.asked.entry(agent).or_default().push(asked.clone());
+        Event::ActionAsked(Box::new(asked))
+    }
+
+    fn something(&mut self, agent: AgentId, things: &[(Action, &str)]) -> ActionAsked {
+        let (action, target) = *self.dice.pick(things);
+        self.keys += 1;
+        ActionAsked {
+            agent,
+            tenant: people::name("acme"),
+            project: people::name("web"),
+            action,
+            target: target.to_owned(),
+            params: Digest::of(if self.dice.chance(80) { b"{}" } else { b"[]" }),
+            key: format!("k{}", self.keys),
+        }
+    }
+
+    /// A permit of the agent's own, used or not, now and then for something else; one that nobody has; another agent's.
+    fn show(&mut self, agent: AgentId) -> Event {
+        let permits = self.player.seen().permits.iter();
+        let living = permits.filter(|(_, permit)| !self.has_ended(permit.agent));
+        let (own, others): (Vec<_>, Vec<_>) = living.partition(|(_, permit)| permit.agent == agent);
+        let ids = |permits: Vec<(&PermitId, _)>| permits.into_iter().map(|(id, _)| *id).collect::<Vec<_>>();
+        let (own, others) = (ids(own), ids(others));
+        let permit = match self.dice.below(10) {
+            0..6 if !own.is_empty() => *self.dice.pick(&own),
+            6..8 if !others.is_empty() => *self.dice.pick(&others),
+            _ => PermitId::from_bits(7),
+        };
+        if self.dice.chance(20) {
+            return self.tell(agent, permit);
+        }
+        self.use_permit(agent, permit)
+    }
+
+    fn is_greedy(&self, agent: AgentId) -> bool {
+        self.tempers.get(&agent) == Some(&Temper::Greedy)
+    }
+
+    /// A holder begins with the policies of its home, which mostly are those that ship; somebody offers any.
+    pub(super) fn offer(&mut self, by: Option<Name>) -> Event {
+        let usual = if by.is_some() { 45 } else { 90 };
+        let rules = if self.dice.chance(usual) { self.usual } else { Rules::Closed };
+        let nowhere = by.is_some() && self.dice.chance(8);
+        let policies = if nowhere { Digest::of(b"nowhere") } else { rules.set().digest() };
+        Event::PoliciesOffered { by, policies }
+    }
+}
