@@ -39,7 +39,7 @@ pub(crate) fn write(files: &[PolicyText<'_>]) -> Vec<u8> {
     serde_json::to_vec(&document).expect("texts are plain data")
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 pub(crate) fn read(bytes: &[u8]) -> Result<Vec<(String, String)>, NotASet> {
     let document: Document =
         serde_json::from_slice(bytes).map_err(|problem| NotASet::Unreadable(problem.to_string()))?;

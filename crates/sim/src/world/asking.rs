@@ -73,7 +73,7 @@ impl World {
     pub(super) fn use_up(&mut self, agent: AgentId) {
         let permits = &self.player.seen().permits;
         let open = permits.iter().filter(|(_, seen)| seen.agent == agent && !seen.spent);
-        if let Some(permit) = open.map(|(permit, _)| *permit).last() {
+        if let Some(permit) = open.map(|(permit, _)| *permit).next_back() {
             self.later(500, Act::Use { agent, permit });
         }
     }
