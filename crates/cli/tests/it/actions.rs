@@ -84,7 +84,7 @@ fn r007_g1_a_script_asks_is_let_do_it_once_and_says_what_came_of_it() {
 }
 
 #[test]
-fn g5_another_thing_than_was_asked_for_is_refused_and_the_second_time_revokes() {
+fn insisting_on_what_is_denied_is_a_violation_and_the_second_one_revokes() {
     let place = Place::new();
     let script = r#"
         eparch act execute_command --target prod-1 --key a; eparch act execute_command --target prod-1 --key b
