@@ -152,10 +152,12 @@ pub(crate) fn calls_limited(turn: &mut Turn<'_>, agent: AgentId) {
 /// HIGH is a violation of procedure, of which the budget lets one pass; the others have rules of their own.
 pub(crate) fn violation(turn: &mut Turn<'_>, agent: AgentId, violation: ViolationType, detail: &str) {
     turn.record(Fact::ViolationFound { agent, violation, detail: detail.to_owned() });
-    let Some((run, _, attempt)) = turn.governor.attempt(agent) else { return };
+    let Some((run, ix, attempt)) = turn.governor.attempt(agent) else { return };
     let cause = Cause::Violation { violation };
     match violation.severity() {
         Severity::Critical => revoke_run(turn, run, cause, &format!("{violation}: {detail}")),
+        // In EXIT it only lets go of what it holds.
+        Severity::High if is_done(turn, run, ix, attempt) => {}
         Severity::High if attempt.budget.is_exceeded() => {
             revoke(turn, agent, cause, &format!("{violation}, once too often: {detail}"));
         }

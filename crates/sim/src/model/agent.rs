@@ -148,7 +148,8 @@ impl Agent {
     /// One violation of procedure is within the budget (R199).
     pub(super) fn skips_procedure(&mut self, now: LedgerTime) {
         self.skipped += 1;
-        if self.skipped > 1 {
+        // One that only lets go of what it holds has nothing left to lose.
+        if self.skipped > 1 && !self.only_lets_go() {
             self.revoke(now);
         }
     }
