@@ -6,6 +6,7 @@ mod progress;
 mod ready;
 mod reap;
 mod run;
+mod under_permit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -83,6 +84,7 @@ impl Shell for Performer {
         match effect.clone() {
             Effect::Prepare(spec) => self.aside(move |job| job.prepare(at, *spec)),
             Effect::Execute { agent, plan } => self.aside(move |job| job.execute(at, agent, plan)),
+            Effect::Perform(performance) => self.aside(move |job| job.perform(at, &performance)),
             Effect::Conclude { agent, from, failure } => {
                 self.aside(move |job| job.conclude(at, agent, from, failure))
             }
@@ -92,7 +94,9 @@ impl Shell for Performer {
                     job.release(live);
                 }
             }),
-            Effect::Reap { agent, tree } => self.aside(move |job| job.reap(at, agent, tree)),
+            Effect::Reap { agent, tree, performances } => {
+                self.aside(move |job| job.reap(at, agent, tree, performances))
+            }
             Effect::Seal { .. } => self.aside(|job| {
                 // A checkpoint that cannot be signed now is signed with the next one; health says so meanwhile.
                 let _ = job.tools.ledger.checkpoint_now(&job.tools.tenant);

@@ -289,6 +289,20 @@ pub const DENIED_REPEATS: u32 = 3;
 pub const DENIED_KINDS: usize = 64;
 /// What an agent says came of an action, in bytes.
 pub const ACTION_DETAIL_BYTES: usize = 1 << 10;
+/// Commands that are performed for one agent at once, each in a cage of its own with the memory and processes of an agent's:
+/// one that works and one that looks on.
+pub const PERFORMANCES_AT_ONCE: usize = 2;
+/// How long a command may be performed, if its agent has so long: twice what a check may take ([`VERIFY_TIMEOUT`]), as it
+/// changes what a check only looks at (a value of ours).
+pub const PERFORMANCE_TIMEOUT: Span = Span::from_mins(10);
+/// What is told of the output of a command that was performed, of each of its two streams: the beginning. All of it is in the
+/// agent's log.
+pub const PERFORMANCE_OUTPUT_BYTES: usize = 64 << 10;
+/// Performances of one agent that are over, and of which what came of them can still be asked.
+pub const PERFORMANCES_REMEMBERED: usize = 8;
+/// How long a call waits for the end of a performance before it is answered that it goes on: well within
+/// [`AGENT_REQUEST_TIMEOUT`], and so rarely asked again that calls are not limited for it ([`CALLS_PER_MINUTE`]).
+pub const PERFORMANCE_WAIT: Span = Span::from_secs(5);
 /// Cases of one file of policy tests.
 pub const POLICY_CASES: usize = 10_000;
 

@@ -129,6 +129,20 @@ pub(crate) fn permit_used(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId,
 /// Spends a permit, if it is good. It is looked at again, against the policies and the history of now: another thing may have
 /// happened since. What is about to be done is what was asked for, unless `params` says something else.
 fn spend(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, params: Option<&Digest>) -> bool {
+    let good = is_good(turn, agent, permit, params);
+    if good {
+        turn.record(Fact::PermitSpent { agent, permit });
+    }
+    good
+}
+
+/// Whether a permit is good now, and not spent by looking. One that is not is refused, and what is wrong with it is recorded.
+pub(crate) fn is_good(
+    turn: &mut Turn<'_>,
+    agent: AgentId,
+    permit: PermitId,
+    params: Option<&Digest>,
+) -> bool {
     let Some((run, attempt)) = with_authority(turn, agent) else { return false };
     let fault = match attempt.actions.permitted(permit) {
         None => match holder_of(turn, permit) {
@@ -138,10 +152,7 @@ fn spend(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, params: Option<&
         Some(asked) => {
             let (ruled, stands) = (asked.ruled.clone(), asked.stands);
             match fault_of(turn, run, &ruled, stands, params) {
-                None => {
-                    turn.record(Fact::PermitSpent { agent, permit });
-                    return true;
-                }
+                None => return true,
                 Some(fault) => fault,
             }
         }
@@ -215,7 +226,8 @@ pub(crate) fn ended(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, ok: b
     let Some((_, attempt)) = with_authority(turn, agent) else { return };
     match attempt.actions.permitted(permit).map(|asked| asked.stands) {
         Some(Stands::Doing) => {}
-        Some(Stands::Over | Stands::Answered) => {
+        // What is performed for it the performer tells, and nobody else.
+        Some(Stands::Performing | Stands::Over | Stands::Answered) => {
             return turn.refuse(Refusal::Permit { permit, fault: PermitFault::Spent });
         }
         Some(Stands::Open) | None => {
@@ -230,7 +242,7 @@ pub(crate) fn ended(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, ok: b
 }
 
 /// The agent's attempt, if what it asks for counts; otherwise whoever asks is told.
-fn with_authority<'t>(turn: &'t mut Turn<'_>, agent: AgentId) -> Option<(RunId, &'t Attempt)> {
+pub(crate) fn with_authority<'t>(turn: &'t mut Turn<'_>, agent: AgentId) -> Option<(RunId, &'t Attempt)> {
     let refusal = match turn.governor.attempt(agent) {
         None => Refusal::UnknownAgent { agent },
         Some((_, _, attempt)) if attempt.end.is_some() || attempt.cut_off => Refusal::AuthorityOver { agent },

@@ -11,6 +11,7 @@ use crate::event::{Check, Ended, Outcome, Signal, Usage};
 use crate::fact::Fact;
 use crate::gate;
 use crate::governor::Turn;
+use crate::performance;
 use crate::put_out::put_out;
 use crate::retry;
 use crate::revocation;
@@ -268,10 +269,11 @@ fn give_up(turn: &mut Turn<'_>, run: RunId, ix: StageIx, end: &AttemptEnd) {
 pub(crate) fn lingers(turn: &mut Turn<'_>, agent: AgentId) {
     let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
     let (tree, asked) = (attempt.tree.clone(), attempt.asked_in_vain + 1);
+    let performances = performance::cages(attempt);
     let wait = limits::GONE_AFTER.millis() << asked.min(16);
     let again_at = turn.now.ledger.after(Span::from_millis(wait).min(limits::GONE_AFTER_MAX));
     turn.record(Fact::AgentLingers { agent, asked, again_at });
-    turn.ask(Effect::Reap { agent, tree });
+    turn.ask(Effect::Reap { agent, tree, performances });
 }
 
 /// An attempt has ended: the stage ends with it, or is tried again.
@@ -280,6 +282,7 @@ fn ended(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
     if matches!(end, AttemptEnd::Revoked { .. }) {
         enter(turn, agent, Phase::Revoked);
     }
+    performance::abandon(turn, agent);
     turn.record(Fact::AttemptEnded { agent, end: end.clone() });
     let Some(live) = turn.governor.run(run) else { return };
     let state = live.stage(ix);
@@ -319,6 +322,7 @@ pub(crate) fn proven_dead(turn: &mut Turn<'_>, agent: AgentId) {
     }
     let end = AttemptEnd::Interrupted { ran };
     let reason = end.reason();
+    performance::abandon(turn, agent);
     turn.record(Fact::AttemptEnded { agent, end });
     let Some(live) = turn.governor.run(run) else { return };
     let state = live.stage(ix);

@@ -14,6 +14,7 @@ use crate::action;
 use crate::attempt_end::AttemptEnd;
 use crate::fact::{Fact, RunSpawned};
 use crate::governor::Governor;
+use crate::performance::Performing;
 use crate::permit::{Actions, Stands};
 use crate::revocation::slide;
 use crate::state::{Attempt, Doing, Gate, KeyOrigin, Run, StageState, Vote};
@@ -112,6 +113,25 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             if let (Some(ruled), Some(live)) = (ruled, governor.state.runs.get_mut(&run)) {
                 action::note(&mut Arc::make_mut(live).history, &ruled);
             }
+        }
+        Fact::PerformanceBegan { agent, permit, .. } => {
+            // What is performed has a time of its own: the agent's stands still meanwhile (2.C rule 3).
+            with_attempt(governor, *agent, |attempt| {
+                attempt.actions.set(*permit, Stands::Performing);
+                attempt.performing.insert(*permit, Performing::default());
+                attempt.idle_by = None;
+            });
+            governor.timers.clear(Timer::Idle(*agent));
+        }
+        Fact::PerformanceReleased { agent, permit, tree } => with_attempt(governor, *agent, |attempt| {
+            attempt.performing.insert(*permit, Performing { released: true, tree: tree.clone() });
+        }),
+        Fact::PerformanceEnded { agent, permit, .. } => {
+            with_attempt(governor, *agent, |attempt| {
+                attempt.actions.set(*permit, Stands::Over);
+                attempt.performing.remove(permit);
+            });
+            progress(governor, *agent, now);
         }
         Fact::ActionEnded { agent, permit, .. } => {
             with_attempt(governor, *agent, |attempt| attempt.actions.set(*permit, Stands::Over));
@@ -252,6 +272,7 @@ impl Attempt {
             plan: None,
             may_ask: Vec::new(),
             actions: Actions::default(),
+            performing: BTreeMap::new(),
             clarified: false,
             package: None,
             end: None,
@@ -406,10 +427,11 @@ fn unqueue(governor: &mut Governor, run: RunId, ix: StageIx) {
     }
 }
 
-/// The idle timeout is that of a program that runs: before it is let go and after it has ended nothing is set, whatever moves.
+/// The idle timeout is that of a program that runs: before it is let go, after it has ended, and while something is performed
+/// for it, nothing is set, whatever moves.
 fn progress(governor: &mut Governor, agent: AgentId, now: Moment) {
     let Some((run, ix, attempt)) = governor.attempt(agent) else { return };
-    if attempt.end.is_some() || attempt.phase != Phase::Execute {
+    if attempt.end.is_some() || attempt.phase != Phase::Execute || !attempt.performing.is_empty() {
         return;
     }
     let idle = governor.run(run).and_then(|live| match &live.graph().pipeline.stage(ix).work {

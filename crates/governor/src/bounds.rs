@@ -26,6 +26,9 @@ impl Event {
             }
             Event::ActionAsked(asked) => larger("the target", asked.target.len(), limits::RESOURCE_BYTES)
                 .or_else(|| larger("the key", asked.key.len(), limits::IDEMPOTENCY_KEY_BYTES)),
+            Event::PerformanceAsked { command, .. } => {
+                larger("the command", written::length(command), limits::COMMAND_BYTES)
+            }
             Event::ActionEnded { detail, .. } => {
                 larger("the detail", detail.len(), limits::ACTION_DETAIL_BYTES)
             }
@@ -42,6 +45,8 @@ impl Event {
             | Event::CallsLimited { .. }
             | Event::PoliciesOffered { .. }
             | Event::PermitUsed { .. }
+            | Event::PerformanceReady { .. }
+            | Event::PerformanceEnded { .. }
             | Event::SecretServed { .. }
             | Event::AgentAdvanced { .. }
             | Event::AgentSignalled { .. }
@@ -110,6 +115,11 @@ mod tests {
         Event::SecretAsked { by: name("ada"), path, tier: Tier::T4, access }
     }
 
+    fn performed(word: String) -> Event {
+        let (agent, permit) = (eparch_domain::AgentId::from_bits(1), eparch_domain::PermitId::from_bits(2));
+        Event::PerformanceAsked { agent, permit, command: vec![word] }
+    }
+
     #[test]
     fn every_text_that_people_hand_in_has_a_length_that_is_too_large() {
         let text = |bytes: usize| "x".repeat(bytes);
@@ -120,7 +130,8 @@ mod tests {
             Some(Lineage { run, from, kept, forgiven: BTreeMap::new() })
         };
         // What stands around a text is counted where it is one of several: `{"i":""}`, `"i":"",` and `["abc",…]`.
-        let cases: [(&dyn Fn(usize) -> Event, usize); 9] = [
+        let cases: [(&dyn Fn(usize) -> Event, usize); 10] = [
+            (&|most| performed(text(most)), limits::COMMAND_BYTES - 4),
             (
                 &|most| requested(|asked| asked.idempotency_key = Some(text(most))),
                 limits::IDEMPOTENCY_KEY_BYTES,

@@ -82,6 +82,12 @@ pub enum Refusal {
     BadTarget { action: Action, why: String },
     /// The permit that was shown is no good.
     Permit { permit: PermitId, fault: PermitFault },
+    /// As much is performed for the agent as may be at once.
+    TooManyPerformances { limit: usize },
+    /// No command is performed for such an action.
+    NotPerformed { action: Action },
+    /// The machine cannot be reached from here.
+    HostOutOfReach { host: String },
     /// No such gate waits.
     UnknownGate { gate: GateId },
     /// The gate has closed.
@@ -140,6 +146,9 @@ impl Refusal {
             Refusal::TooManyPermits { .. } => "EP0612",
             Refusal::BadTarget { .. } => "EP0613",
             Refusal::Permit { fault, .. } => fault.code(),
+            Refusal::TooManyPerformances { .. } => "EP0630",
+            Refusal::NotPerformed { .. } => "EP0631",
+            Refusal::HostOutOfReach { .. } => "EP0632",
             Refusal::UnknownGate { .. } => "EP0301",
             Refusal::GateClosed { .. } => "EP0302",
             Refusal::GateTimedOut { .. } => "EP0303",
@@ -193,6 +202,13 @@ impl Refusal {
                 "name the target as it is: a path without `..`, a host, a tool, a secret"
             }
             Refusal::Permit { fault, .. } => fault.hint(),
+            Refusal::TooManyPerformances { .. } => "wait until one of them is over",
+            Refusal::NotPerformed { .. } => {
+                "commands are performed for paths that are read or written, and for work on localhost"
+            }
+            Refusal::HostOutOfReach { .. } => {
+                "only localhost is worked on so far; a person can do it with what the run left"
+            }
             Refusal::UnknownGate { .. } => "`eparch approvals list` shows the gates that wait",
             Refusal::GateClosed { .. } => "an approval is used once; the gate has been decided",
             Refusal::GateTimedOut { .. } => "start the run again, or retry it from the gate's stage",
@@ -261,6 +277,11 @@ impl std::fmt::Display for Refusal {
             }
             Refusal::BadTarget { action, why } => write!(f, "nothing can be asked of {action} there: {why}"),
             Refusal::Permit { permit, fault } => write!(f, "{permit} {fault}"),
+            Refusal::TooManyPerformances { limit } => {
+                write!(f, "{limit} commands are being performed for the agent, which is the limit")
+            }
+            Refusal::NotPerformed { action } => write!(f, "no command is performed for {action}"),
+            Refusal::HostOutOfReach { host } => write!(f, "{host} cannot be worked on from here"),
             Refusal::UnknownGate { gate } => write!(f, "no gate {gate} is known"),
             Refusal::GateClosed { gate } => write!(f, "{gate} has been decided"),
             Refusal::GateTimedOut { gate } => write!(f, "{gate} has timed out"),

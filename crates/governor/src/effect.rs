@@ -7,6 +7,8 @@ use eparch_pipeline::{SandboxMode, StageIx};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::performance::{Performance, PerformanceCage};
+
 /// Something to be done, written down before it is done. Each is performed at most once in the epoch that decided it;
 /// after a crash [`crate::Event::Booted`] decides anew.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +23,9 @@ pub enum Effect {
         /// The digest of the plan that was settled.
         plan: Digest,
     },
+    /// Perform a command for an agent in a second cage: open it, ask whether the command may be let go
+    /// ([`crate::Event::PerformanceReady`]), and say how it ended.
+    Perform(Box<Performance>),
     /// Carry an agent whose program has ended through what is left: VERIFY, PACKAGE, REPORT, EXIT.
     Conclude {
         /// Which agent.
@@ -50,6 +55,9 @@ pub enum Effect {
         /// How to find its tree, as recorded in its BOOTSTRAP.
         #[serde(serialize_with = "eparch_domain::in_order")]
         tree: Option<Value>,
+        /// The cages of what is performed for it: they are proven dead with it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        performances: Vec<PerformanceCage>,
     },
     /// A run has ended: sign a checkpoint.
     Seal {
@@ -62,9 +70,11 @@ impl Effect {
     /// Whether an event will tell what came of it. Such an effect stays due until then.
     pub fn has_result(&self) -> bool {
         match self {
-            Effect::Prepare(_) | Effect::Execute { .. } | Effect::Conclude { .. } | Effect::Reap { .. } => {
-                true
-            }
+            Effect::Prepare(_)
+            | Effect::Execute { .. }
+            | Effect::Perform(_)
+            | Effect::Conclude { .. }
+            | Effect::Reap { .. } => true,
             Effect::Kill { .. } | Effect::Release { .. } | Effect::Seal { .. } => false,
         }
     }
@@ -73,6 +83,7 @@ impl Effect {
     pub fn agent(&self) -> Option<AgentId> {
         match self {
             Effect::Prepare(spec) => Some(spec.agent),
+            Effect::Perform(performance) => Some(performance.agent),
             Effect::Execute { agent, .. }
             | Effect::Conclude { agent, .. }
             | Effect::Kill { agent, .. }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::operator::Operator;
+use crate::performance::PerformanceEnd;
 use crate::revocation::Bearer;
 use crate::secrets::{SecretAccess, SecretOutcome};
 
@@ -137,6 +138,36 @@ pub enum Event {
         permit: PermitId,
         /// The digest of the arguments it is about to use.
         params: Digest,
+    },
+    /// An agent shows a permit, and wants a command to be performed under it, outside its own cage.
+    PerformanceAsked {
+        /// Which agent.
+        agent: AgentId,
+        /// The permit it shows.
+        permit: PermitId,
+        /// The program and its arguments; the digest of these is what the permit has to be for.
+        command: Vec<String>,
+    },
+    /// The cage of a performance is open, and nothing has run in it yet.
+    PerformanceReady {
+        /// For which agent.
+        agent: AgentId,
+        /// Under which permit.
+        permit: PermitId,
+        /// How a later holder finds its process tree; opaque here.
+        #[serde(serialize_with = "eparch_domain::in_order")]
+        tree: Option<Value>,
+        /// What confinement is in force, and what is missing.
+        confinement: Vec<Measure>,
+    },
+    /// A performance is over, and nothing of it lives.
+    PerformanceEnded {
+        /// For which agent it was.
+        agent: AgentId,
+        /// Under which permit.
+        permit: PermitId,
+        /// How it ended.
+        end: PerformanceEnd,
     },
     /// What was done under a permit has ended.
     ActionEnded {

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::attempt_end::AttemptEnd;
 use crate::event::{GateDecision, Kept};
 use crate::operator::{Key, Operator, Separation};
+use crate::performance::PerformanceEnd;
 use crate::revocation::{Bearer, Cause};
 use crate::secrets::SecretAccess;
 
@@ -156,6 +157,34 @@ pub enum Fact {
         agent: AgentId,
         /// Which.
         permit: PermitId,
+    },
+    /// A command is performed for an agent, outside its own cage. It is not let go yet.
+    PerformanceBegan {
+        /// For whom.
+        agent: AgentId,
+        /// Under which permit, which is spent.
+        permit: PermitId,
+        /// When it must be over.
+        until: LedgerTime,
+    },
+    /// The command of a performance was let go.
+    PerformanceReleased {
+        /// For whom.
+        agent: AgentId,
+        /// Under which permit.
+        permit: PermitId,
+        /// How its process tree is found; opaque here.
+        #[serde(serialize_with = "eparch_domain::in_order")]
+        tree: Option<Value>,
+    },
+    /// A performance is over.
+    PerformanceEnded {
+        /// For whom it was.
+        agent: AgentId,
+        /// Under which permit.
+        permit: PermitId,
+        /// How it ended.
+        end: PerformanceEnd,
     },
     /// A permit was shown and is no good.
     PermitRefused {

@@ -15,7 +15,7 @@ use crate::fact::Fact;
 use crate::graph::Graph;
 use crate::state::{Attempt, Doing, Run, StageState, State};
 use crate::timers::{Deadline, Timer, Timers};
-use crate::{action, agent, ending, gate, operators, request, revocation, run, secrets, waking};
+use crate::{action, agent, ending, gate, operators, performance, request, revocation, run, secrets, waking};
 
 /// The state machine of one tenant. Touches nothing: no clock, no dice, no disk, no network.
 #[derive(Debug, Clone, Default)]
@@ -291,6 +291,13 @@ impl Turn<'_> {
             Event::PoliciesOffered { by, policies } => action::policies_offered(self, by.as_ref(), *policies),
             Event::ActionAsked(asked) => action::asked(self, asked),
             Event::PermitUsed { agent, permit, params } => action::permit_used(self, *agent, *permit, params),
+            Event::PerformanceAsked { agent, permit, command } => {
+                performance::asked(self, *agent, *permit, command)
+            }
+            Event::PerformanceReady { agent, permit, tree, .. } => {
+                performance::ready(self, *agent, *permit, tree.as_ref())
+            }
+            Event::PerformanceEnded { agent, permit, end } => performance::ended(self, *agent, *permit, end),
             Event::ActionEnded { agent, permit, ok, detail } => {
                 action::ended(self, *agent, *permit, *ok, detail)
             }

@@ -16,6 +16,7 @@ mod graph;
 mod kept;
 mod operator;
 mod operators;
+mod performance;
 mod permit;
 mod plan;
 mod put_out;
@@ -45,6 +46,7 @@ pub use event::{
 pub use fact::{Fact, GateOpened, GateOutcome, GatePurpose, Permit, Ruled, RunSpawned};
 pub use governor::Governor;
 pub use operator::{Key, Operator, Separation};
+pub use performance::{Performance, PerformanceCage, PerformanceEnd, Reach, command_params};
 pub use permit::PermitFault;
 pub use record::{RECORD_FORMAT, Record, RecordError};
 pub use revocation::{Bearer, Cause};

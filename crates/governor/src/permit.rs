@@ -98,6 +98,8 @@ pub(crate) enum Stands {
     Open,
     /// It is being done.
     Doing,
+    /// It is being performed for the agent, outside its own cage.
+    Performing,
     /// It was done, or can be done no more.
     Over,
 }
@@ -115,7 +117,7 @@ impl Asked {
     /// Whether something may still come of it: a permit that was never used is over with its time.
     fn is_open(&self, now: LedgerTime) -> bool {
         match self.stands {
-            Stands::Doing => true,
+            Stands::Doing | Stands::Performing => true,
             Stands::Open => self.ruled.permit.is_some_and(|given| now < given.expires),
             Stands::Answered | Stands::Over => false,
         }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use eparch_domain::limits::{AGENTS_AT_ONCE, REMEMBERED};
 use eparch_domain::{
-    AgentId, Artifact, Digest, ErrorBudget, GateId, LedgerTime, Name, Phase, RunId, RunStatus, StageStatus,
+    AgentId, Artifact, Digest, ErrorBudget, GateId, LedgerTime, Name, PermitId, Phase, RunId, RunStatus,
+    StageStatus,
 };
 use eparch_pipeline::StageIx;
 use eparch_policy::History;
@@ -18,6 +19,7 @@ use crate::event::GateDecision;
 use crate::fact::{GateOpened, GateOutcome, RunSpawned};
 use crate::graph::Graph;
 use crate::operator::Operator;
+use crate::performance::Performing;
 use crate::permit::Actions;
 use crate::recent::Recent;
 use crate::written;
@@ -241,6 +243,9 @@ pub(crate) struct Attempt {
     /// What it asked for.
     #[serde(default)]
     pub(crate) actions: Actions,
+    /// What is performed for it, by the permit it is performed under.
+    #[serde(default)]
+    pub(crate) performing: BTreeMap<PermitId, Performing>,
     /// Whether its plan was issued again.
     pub(crate) clarified: bool,
     pub(crate) package: Option<Digest>,

@@ -10,6 +10,7 @@ use crate::ending::end_run;
 use crate::fact::Fact;
 use crate::gate;
 use crate::governor::Turn;
+use crate::performance;
 use crate::run::end_stage;
 use crate::state::Doing;
 use crate::timers::Timer;
@@ -20,9 +21,9 @@ pub(crate) fn booted(turn: &mut Turn<'_>, epoch: u64, agents_at_once: u32) {
     let agents: Vec<_> = turn.governor.agents.keys().copied().collect();
     for agent in agents {
         let Some((_, _, attempt)) = turn.governor.attempt(agent) else { continue };
-        let tree = attempt.tree.clone();
+        let (tree, performances) = (attempt.tree.clone(), performance::cages(attempt));
         turn.record(Fact::AttemptCutOff { agent });
-        turn.ask(Effect::Reap { agent, tree });
+        turn.ask(Effect::Reap { agent, tree, performances });
     }
 }
 

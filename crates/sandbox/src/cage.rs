@@ -187,6 +187,15 @@ impl Cage {
         self.port
     }
 
+    /// Closes [`Cage::listener`], for a cage whose programs are to reach nobody: whoever connects is refused.
+    ///
+    /// # Errors
+    /// When the kernel does not do it.
+    pub fn hang_up(&self) -> io::Result<()> {
+        // What listens and is shut down listens no longer, in whatever process it is held.
+        rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both).map_err(io::Error::from)
+    }
+
     /// Says which file inside the cage a program would be, without running anything.
     ///
     /// # Errors

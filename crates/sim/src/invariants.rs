@@ -64,6 +64,9 @@ fn run_of(seen: &Seen, fact: &Fact) -> Option<RunId> {
         | Fact::AttemptEnded { agent, .. }
         | Fact::ProgramReleased { agent, .. }
         | Fact::PermitSpent { agent, .. }
+        | Fact::PerformanceBegan { agent, .. }
+        | Fact::PerformanceReleased { agent, .. }
+        | Fact::PerformanceEnded { agent, .. }
         | Fact::PermitRefused { agent, .. }
         | Fact::ActionEnded { agent, .. } => seen.agents.get(agent).map(|agent| agent.run),
         Fact::ActionDecided(ruled) => seen.agents.get(&ruled.agent).map(|agent| agent.run),

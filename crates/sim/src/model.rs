@@ -227,6 +227,15 @@ impl Model {
             Event::PermitUsed { agent, permit, params } => {
                 return Ok(self.permit_used(*agent, *permit, Some(*params)));
             }
+            Event::PerformanceAsked { agent, permit, command } => {
+                let params =
+                    Digest::of(format!("{{\"command\":{}}}", Value::from(command.clone())).as_bytes());
+                return Ok(self.performance_asked(*agent, *permit, params).into_iter().collect());
+            }
+            Event::PerformanceReady { agent, permit, .. } => {
+                return Ok(self.performance_ready(*agent, *permit).into_iter().collect());
+            }
+            Event::PerformanceEnded { agent, permit, end } => self.performance_ended(*agent, *permit, end),
             Event::ActionEnded { agent, permit, .. } => return Ok(self.action_ended(*agent, *permit)),
             Event::SecretAsked { by, tier, .. } => return Ok(self.secret_asked(by, *tier)),
             Event::SecretServed { .. } => {}
@@ -241,8 +250,13 @@ impl Model {
 
     /// What was found of what agents ask for is what should have been, and nothing else. Violations have other reasons, too.
     fn compare_words(&self, event: &Event, decision: &Decision) -> Result<(), String> {
-        let asks =
-            matches!(event, Event::ActionAsked(_) | Event::PermitUsed { .. } | Event::ActionEnded { .. });
+        let asks = matches!(
+            event,
+            Event::ActionAsked(_)
+                | Event::PermitUsed { .. }
+                | Event::PerformanceAsked { .. }
+                | Event::ActionEnded { .. }
+        );
         let counts = |word: &Word| asks || !matches!(word, Word::Violated(_));
         let found: Vec<Word> = actions::words_of(decision).filter(counts).collect();
         if found == self.said {

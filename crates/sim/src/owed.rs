@@ -1,6 +1,6 @@
 //! Which effects a decision owes for the facts it found: these and no others.
 
-use eparch_domain::{AgentId, Digest, Phase, RunId};
+use eparch_domain::{AgentId, Digest, PermitId, Phase, RunId};
 use eparch_governor::{Effect, Event, Fact, Outcome};
 
 use crate::seen::Seen;
@@ -10,10 +10,12 @@ use crate::seen::Seen;
 enum Due {
     Prepare(AgentId),
     Execute(AgentId, Option<Digest>),
+    Perform(PermitId),
     Conclude(AgentId, Phase),
     Kill(AgentId),
     Release(AgentId),
-    Reap(AgentId),
+    /// With what is performed for it, and whether its tree is known.
+    Reap(AgentId, Vec<(PermitId, bool)>),
     Seal(RunId),
 }
 
@@ -57,6 +59,7 @@ impl Owed {
                 let plan = seen.agents.get(agent).and_then(|of| of.plan);
                 self.due.push(Due::Execute(*agent, plan));
             }
+            Fact::PerformanceBegan { permit, .. } => self.due.push(Due::Perform(*permit)),
             Fact::PhaseEntered { agent, .. } => {
                 if let Some((advanced, moved)) = &mut self.advanced {
                     *moved |= advanced == agent;
@@ -67,9 +70,11 @@ impl Owed {
             }
             Fact::AttemptCutOff { agent } => {
                 self.to_cut_off.retain(|other| other != agent);
-                self.due.push(Due::Reap(*agent));
+                self.due.push(Due::Reap(*agent, performed(seen, *agent)));
             }
-            Fact::AgentLingers { agent, .. } => self.due.push(Due::Reap(*agent)),
+            Fact::AgentLingers { agent, .. } => {
+                self.due.push(Due::Reap(*agent, performed(seen, *agent)));
+            }
             Fact::AttemptEnded { agent, .. } => {
                 let at_exit = seen.agents.get(agent).is_some_and(|of| of.phase == Some(Phase::Exit));
                 // One that was proven dead holds nothing any more.
@@ -119,6 +124,12 @@ impl Owed {
     }
 }
 
+/// What is performed for an agent.
+fn performed(seen: &Seen, agent: AgentId) -> Vec<(PermitId, bool)> {
+    let of_agent = seen.permits.iter().filter(|(_, permit)| permit.agent == agent && permit.is_performed());
+    of_agent.map(|(permit, seen)| (*permit, seen.released)).collect()
+}
+
 fn told(effect: &Effect) -> Due {
     match effect {
         Effect::Prepare(spec) => Due::Prepare(spec.agent),
@@ -126,7 +137,11 @@ fn told(effect: &Effect) -> Due {
         Effect::Conclude { agent, from, .. } => Due::Conclude(*agent, *from),
         Effect::Kill { agent, .. } => Due::Kill(*agent),
         Effect::Release { agent } => Due::Release(*agent),
-        Effect::Reap { agent, .. } => Due::Reap(*agent),
+        Effect::Perform(performance) => Due::Perform(performance.permit),
+        Effect::Reap { agent, performances, .. } => {
+            let cages = performances.iter().map(|cage| (cage.permit, cage.tree.is_some()));
+            Due::Reap(*agent, cages.collect())
+        }
         Effect::Seal { run } => Due::Seal(*run),
     }
 }

@@ -1,8 +1,8 @@
 //! What holds of everything that agents ask for: nothing without policies, and what is allowed once, by whom it was allowed
 //! to, while it holds.
 
-use eparch_domain::{AgentId, Moment, PermitId, limits};
-use eparch_governor::{Fact, Ruled};
+use eparch_domain::{AgentId, Moment, PermitId, Phase, limits};
+use eparch_governor::{Fact, PerformanceEnd, Ruled};
 use eparch_policy::Decision as Says;
 
 use crate::seen::{Seen, SeenPermit};
@@ -16,8 +16,33 @@ pub(crate) fn before(seen: &Seen, fact: &Fact, now: Moment) -> Result<(), String
     let wrong = match fact {
         Fact::ActionDecided(ruled) => decided(seen, ruled, now),
         Fact::PermitSpent { agent, permit } => spent(seen, *agent, *permit, now),
+        Fact::PerformanceBegan { agent, permit, .. } => match seen.permits.get(permit) {
+            Some(known) if known.agent != *agent || !known.spent || known.told || known.begun => {
+                Some("something was performed without a permit that was spent for it")
+            }
+            Some(_) if executes(seen, *agent) => None,
+            _ => Some("something was performed for an agent that may do nothing"),
+        },
+        Fact::PerformanceReleased { agent, permit, .. } => match seen.permits.get(permit) {
+            Some(known) if known.agent != *agent || !known.is_performed() || known.released => {
+                Some("what is not performed was let go, or was twice")
+            }
+            Some(_) if executes(seen, *agent) => None,
+            _ => Some("a command was let go for an agent that may do nothing"),
+        },
+        Fact::PerformanceEnded { agent, permit, end } => match seen.permits.get(permit) {
+            Some(known) if known.agent == *agent && known.is_performed() => {
+                let never_ran = matches!(end, PerformanceEnd::NeverRan { .. });
+                (!known.released && !never_ran).then_some("what was never let go is said to have run")
+            }
+            _ => Some("what is not performed is over"),
+        },
+        Fact::AttemptEnded { agent, .. } => {
+            let left = |known: &SeenPermit| known.agent == *agent && known.is_performed();
+            seen.permits.values().any(left).then_some("something is performed for an agent that has ended")
+        }
         Fact::ActionEnded { agent, permit, .. } => match seen.permits.get(permit) {
-            Some(known) if known.agent == *agent && known.spent && !known.told => None,
+            Some(known) if known.agent == *agent && known.spent && !known.told && !known.begun => None,
             _ => Some("something was done without a permit, or twice"),
         },
         Fact::PermitRefused { agent, .. } if !has_authority(seen, *agent) => {
@@ -33,6 +58,10 @@ pub(crate) fn before(seen: &Seen, fact: &Fact, now: Moment) -> Result<(), String
 
 fn has_authority(seen: &Seen, agent: AgentId) -> bool {
     seen.agents.get(&agent).is_some_and(|of| of.has_authority())
+}
+
+fn executes(seen: &Seen, agent: AgentId) -> bool {
+    seen.agents.get(&agent).is_some_and(|of| of.has_authority() && of.phase == Some(Phase::Execute))
 }
 
 fn decided(seen: &Seen, ruled: &Ruled, now: Moment) -> Option<&'static str> {

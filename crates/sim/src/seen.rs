@@ -74,6 +74,19 @@ pub(crate) struct SeenPermit {
     pub(crate) spent: bool,
     /// Whether it was said what came of it.
     pub(crate) told: bool,
+    /// Whether a command is, or was, performed under it.
+    pub(crate) begun: bool,
+    /// Whether that was let go.
+    pub(crate) released: bool,
+    /// Whether that is over.
+    pub(crate) over: bool,
+}
+
+impl SeenPermit {
+    /// Whether a command is performed under it now.
+    pub(crate) fn is_performed(&self) -> bool {
+        self.begun && !self.over
+    }
 }
 
 /// Everything the facts say that matters here.
@@ -176,11 +189,19 @@ impl Seen {
                         expires: given.expires,
                         spent: false,
                         told: false,
+                        begun: false,
+                        released: false,
+                        over: false,
                     };
                     self.permits.insert(given.permit, seen);
                 }
             }
             Fact::PermitSpent { permit, .. } => self.with_permit(*permit, |seen| seen.spent = true),
+            Fact::PerformanceBegan { permit, .. } => self.with_permit(*permit, |seen| seen.begun = true),
+            Fact::PerformanceReleased { permit, .. } => {
+                self.with_permit(*permit, |seen| seen.released = true)
+            }
+            Fact::PerformanceEnded { permit, .. } => self.with_permit(*permit, |seen| seen.over = true),
             Fact::ActionEnded { permit, .. } => self.with_permit(*permit, |seen| seen.told = true),
             Fact::GateOpened(opened) => {
                 let gate = SeenGate {

@@ -1,6 +1,7 @@
 //! A world from one seed: pipelines, runs, agents, people, crashes and a clock that nobody waits for.
 
 mod asking;
+mod commands;
 mod performing;
 
 use std::collections::BTreeMap;
@@ -94,6 +95,21 @@ enum Act {
     },
     /// An agent is about to do what a permit is for.
     Use {
+        agent: AgentId,
+        permit: PermitId,
+    },
+    /// An agent has what a permit is for performed.
+    Perform {
+        agent: AgentId,
+        permit: PermitId,
+    },
+    /// There is a cage for it.
+    Opened {
+        agent: AgentId,
+        permit: PermitId,
+    },
+    /// It is over.
+    Performed {
         agent: AgentId,
         permit: PermitId,
     },
@@ -318,6 +334,9 @@ impl World {
             | Act::Signal { .. }
             | Act::Ask { .. }
             | Act::Use { .. }
+            | Act::Perform { .. }
+            | Act::Opened { .. }
+            | Act::Performed { .. }
             | Act::Tell { .. }
             | Act::Reaped { .. } => dice.chance(10),
             _ => true,
@@ -370,6 +389,9 @@ impl World {
             Act::Ask { agent } if self.has_ended(agent) && self.dice.chance(80) => return Vec::new(),
             Act::Ask { agent } => self.ask(agent),
             Act::Use { agent, permit } => self.use_permit(agent, permit),
+            Act::Perform { agent, permit } => self.perform_under(agent, permit),
+            Act::Opened { agent, permit } => self.opened(agent, permit),
+            Act::Performed { agent, permit } => self.performed(agent, permit),
             Act::Tell { agent, permit } => self.tell(agent, permit),
             Act::Offer => {
                 let by = self.somebody();

@@ -21,7 +21,8 @@ use crate::artifacts::digest_of;
 pub struct LogLine {
     /// When it was read.
     pub ts: Timestamp,
-    /// `stdout`, `stderr`, `agent` or `message` for what came over its listener, `eparch` for what it is told here.
+    /// `stdout`, `stderr`, `agent` or `message` for what came over its listener, `act-stdout` and `act-stderr` for what was
+    /// performed for it under a permit, `eparch` for what it is told here.
     pub stream: String,
     /// The line, redacted.
     pub line: String,

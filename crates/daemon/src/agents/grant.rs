@@ -68,6 +68,12 @@ pub(crate) fn of_project(root: &Path, path: &str) -> Result<(), String> {
     }
 }
 
+/// Whether a place is one that no agent may see, or lies in one.
+pub(crate) fn is_hidden(host: &Path, hidden: &[PathBuf]) -> bool {
+    let within = |folder: &Path| host.starts_with(folder) || existing(host).starts_with(existing(folder));
+    FORBIDDEN.iter().map(Path::new).chain(hidden.iter().map(PathBuf::as_path)).any(within)
+}
+
 fn allowed(path: &str, host: &Path) -> Result<(), String> {
     match FORBIDDEN.iter().find(|forbidden| host.starts_with(forbidden)) {
         Some(forbidden) => Err(format!("{path} is {forbidden}, which no agent may see")),

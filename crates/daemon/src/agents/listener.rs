@@ -21,10 +21,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::agents::actions;
 use crate::agents::capture::Log;
 use crate::agents::live::Live;
 use crate::agents::outputs;
+use crate::agents::performances::Performances;
+use crate::agents::{actions, performing};
 use crate::api::problem::Problem;
 use crate::driver::{Done, Handle};
 use crate::live_events::Broadcast;
@@ -50,6 +51,7 @@ pub(crate) struct Door {
     pub(super) log: Arc<Log>,
     pub(super) tenant: Name,
     pub(super) project: Name,
+    pub(super) performances: Arc<Performances>,
     doomed: Arc<AtomicBool>,
     token_hash: Digest,
     driver: Handle,
@@ -72,6 +74,7 @@ impl Door {
             spec: live.spec.clone(),
             log: live.log.clone(),
             tenant,
+            performances: live.performances.clone(),
             project: Name::new(PROJECT).expect("a word is a name"),
             doomed: live.doomed.clone(),
             token_hash,
@@ -235,6 +238,8 @@ pub(crate) fn routes(door: Arc<Door>) -> Router {
         .route("/api/agent/log", post(log))
         .route("/api/agent/act", post(actions::act))
         .route("/api/agent/act/{permit}/result", post(actions::result))
+        .route("/api/agent/act/{permit}/perform", post(performing::perform))
+        .route("/api/agent/act/{permit}/performed", get(performing::performed))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "EP0604", "an agent has no such route") })
         .layer(from_fn_with_state(door.clone(), admitted))
         .route("/healthz", get(|| async { "ok" }))

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::task::AbortHandle;
 
 use crate::agents::capture::Log;
+use crate::agents::performances::Performances;
 use crate::agents::roster::Roster;
 
 /// How long a dead cage may take to be gone; the kernel needs milliseconds.
@@ -28,6 +29,8 @@ pub(crate) struct Live {
     pub(crate) plan: Digest,
     pub(crate) confinement: Vec<Measure>,
     pub(crate) listener: Mutex<Option<AbortHandle>>,
+    /// What is performed for it under permits.
+    pub(crate) performances: Arc<Performances>,
     /// Set when it has to end; whatever of it runs or would run next is over.
     pub(crate) doomed: Arc<AtomicBool>,
     /// What EXECUTE came to, for the phases after it.
@@ -61,6 +64,7 @@ impl Live {
     pub(crate) fn doom(&self) {
         self.doomed.store(true, Ordering::SeqCst);
         self.cage.stop(limits::KILL_GRACE);
+        self.performances.doom();
     }
 
     pub(crate) fn is_doomed(&self) -> bool {
@@ -72,12 +76,14 @@ impl Live {
         self.doomed.store(true, Ordering::SeqCst);
         self.hang_up();
         self.cage.kill_now();
+        self.performances.kill();
     }
 
     /// Kills everything of it and proves it dead (R011).
     pub(crate) fn put_away(&self, deadline: Span) -> Result<(), StillAlive> {
         self.kill();
-        prove_dead(self.cage.tree(), deadline)
+        prove_dead(self.cage.tree(), deadline)?;
+        self.performances.put_away(deadline)
     }
 
     /// Closes its listener; nothing it says is heard any more.

@@ -129,7 +129,7 @@ fn add_read(cage: &mut CageSpec, root: &Path, path: &str) -> Result<(), String> 
 }
 
 /// The project itself is `/workspace`, without a slash at its end.
-fn in_workspace(path: &Path) -> PathBuf {
+pub(crate) fn in_workspace(path: &Path) -> PathBuf {
     Path::new(WORKSPACE).join(path).components().collect()
 }
 

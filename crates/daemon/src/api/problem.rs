@@ -109,7 +109,10 @@ impl From<&Refusal> for Problem {
             | Refusal::Permit { .. }
             | Refusal::OperatorExists { .. }
             | Refusal::LastAdmin { .. } => StatusCode::CONFLICT,
-            Refusal::TooManyRuns { .. } | Refusal::TooManyPermits { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::TooManyRuns { .. }
+            | Refusal::TooManyPermits { .. }
+            | Refusal::TooManyPerformances { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::NotPerformed { .. } | Refusal::HostOutOfReach { .. } => StatusCode::NOT_IMPLEMENTED,
             Refusal::AuthorityOver { .. } => StatusCode::GONE,
             Refusal::RuntimeMissing { .. } => StatusCode::NOT_IMPLEMENTED,
             Refusal::RoleForbids { .. }

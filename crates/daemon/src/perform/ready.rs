@@ -121,6 +121,7 @@ impl Job {
             plan: plan_digest,
             confinement,
             listener: Mutex::new(None),
+            performances: Arc::default(),
             doomed: Arc::default(),
             executed: Mutex::new(None),
         });

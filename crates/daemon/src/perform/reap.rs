@@ -1,24 +1,35 @@
 //! Proving agents of earlier epochs dead.
 
-use eparch_domain::AgentId;
-use eparch_governor::Event;
+use eparch_domain::{AgentId, Name};
+use eparch_governor::{Event, PerformanceCage};
 use eparch_ledger::EffectRef;
 use eparch_sandbox::{StillAlive, TreeId, end_named};
 use serde_json::Value;
 
 use super::Job;
 use crate::agents::live::{CLOSE_DEADLINE, prove_dead};
-use crate::agents::spec;
+use crate::agents::{reach, spec};
 
 impl Job {
     /// Proves the tree of an agent of an earlier epoch dead, and says so. May be asked any number of times, also at once;
     /// what is not proven is not said, and what has been asked stays due until it is.
-    pub(super) fn reap(&self, at: Option<EffectRef>, agent: AgentId, tree: Option<Value>) {
+    pub(super) fn reap(
+        &self,
+        at: Option<EffectRef>,
+        agent: AgentId,
+        tree: Option<Value>,
+        performances: Vec<PerformanceCage>,
+    ) {
         let agents = &self.tools.agents;
         if !agents.doubt(agent, at, self.born) {
             return;
         }
-        let Some(killed) = self.is_proven_dead(agent, tree) else { return };
+        let Some(mut killed) = self.is_proven_dead(agent, tree) else { return };
+        for PerformanceCage { permit, tree } in performances {
+            // What is performed for it dies with it (G7).
+            let Some(died) = prove_gone(tree, &reach::cage_name(agent, permit)) else { return };
+            killed |= died;
+        }
         if let Some(waiting) = agents.proven(agent, self.born) {
             self.report(waiting, Event::TreeProvenDead { agent, killed });
         }
@@ -33,19 +44,24 @@ impl Job {
             killed = !live.cage.tree().is_dead().unwrap_or(false);
             self.put_away(&live).ok()?;
         }
-        let known = tree.is_some();
-        if let Some(tree) = tree.and_then(|tree| serde_json::from_value::<TreeId>(tree).ok()) {
-            killed |= !tree.is_dead().unwrap_or(false);
-            prove_dead(&tree, CLOSE_DEADLINE).ok()?;
-            return Some(killed);
-        }
-        // What no holder wrote down, or one that spoke differently, is found by the name every cage has.
-        match end_named(&spec::cage_name(agent), CLOSE_DEADLINE) {
-            Ok(ended) => Some(killed || ended),
-            // Without control groups cages have no names. One that was not written down was not let go either: nothing ran
-            // in it, and it ended with its holder.
-            Err(StillAlive::Denied { .. }) if !known => Some(killed),
-            Err(_) => None,
-        }
+        Some(killed | prove_gone(tree, &spec::cage_name(agent))?)
+    }
+}
+
+/// Whether anything had to be killed, when nothing of a cage is alive any more; `None` when that is not proven.
+fn prove_gone(tree: Option<Value>, name: &Name) -> Option<bool> {
+    let known = tree.is_some();
+    if let Some(tree) = tree.and_then(|tree| serde_json::from_value::<TreeId>(tree).ok()) {
+        let killed = !tree.is_dead().unwrap_or(false);
+        prove_dead(&tree, CLOSE_DEADLINE).ok()?;
+        return Some(killed);
+    }
+    // What no holder wrote down, or one that spoke differently, is found by the name every cage has.
+    match end_named(name, CLOSE_DEADLINE) {
+        Ok(ended) => Some(ended),
+        // Without control groups cages have no names. One that was not written down was not let go either: nothing ran in it,
+        // and it ended with its holder.
+        Err(StillAlive::Denied { .. }) if !known => Some(false),
+        Err(_) => None,
     }
 }

@@ -10,7 +10,7 @@ use eparch_sandbox::{Cause, Exit, Program};
 
 use super::progress::Progress;
 use super::{Job, failed, never_ran};
-use crate::agents::live::{Executed, Live};
+use crate::agents::live::{CLOSE_DEADLINE, Executed, Live};
 use crate::agents::prepare;
 
 /// What came of a program.
@@ -33,7 +33,10 @@ impl Job {
             failed(Phase::Execute, "EP0251", &problem)
         } else {
             let program = prepare::program(&live.spec.command, &live.env);
-            match self.run_program(&live, &program, live.spec.idle_timeout) {
+            let ran = self.run_program(&live, &program, live.spec.idle_timeout);
+            // What is performed for a program ends with it, and is told of before its end is.
+            live.performances.finish(CLOSE_DEADLINE);
+            match ran {
                 Ok(ran) => {
                     let executed = self.collect(&live, ran);
                     *live.executed.lock().unwrap_or_else(PoisonError::into_inner) = Some(executed.clone());

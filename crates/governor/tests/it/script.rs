@@ -6,7 +6,8 @@ use std::sync::Arc;
 use eparch_domain::{AgentId, Artifact, Digest, GateId, Grade, Name, Phase, RunId, StageStatus, Tier};
 use eparch_governor::{
     ActionAsked, Bearer, Check, Ended, Event, GateAnswer, GateDecision, Key, Lineage, Operator, OperatorRole,
-    Outcome, RunRequest, SecretAccess, SecretOutcome, Signal, SignedAnswer, Usage,
+    Outcome, PerformanceEnd, RunRequest, SecretAccess, SecretOutcome, Signal, SignedAnswer, Usage,
+    command_params,
 };
 use eparch_policy::{PolicySet, PolicyText};
 use serde_json::Value;
@@ -75,6 +76,28 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
             let permit = home.permit(&args.plain[1]);
             Event::PermitUsed { agent: agent(home, args.first()), permit, params: params(&args) }
         }
+        "performs" => {
+            let permit = home.permit(&args.plain[1]);
+            Event::PerformanceAsked { agent: agent(home, args.first()), permit, command: command(&args) }
+        }
+        "opens" => Event::PerformanceReady {
+            agent: agent(home, args.first()),
+            permit: home.permit(&args.plain[1]),
+            tree: Some(serde_json::json!({ "pid": 7 })),
+            confinement: Vec::new(),
+        },
+        "performed" => Event::PerformanceEnded {
+            agent: agent(home, args.first()),
+            permit: home.permit(&args.plain[1]),
+            end: match args.plain.get(2).map(String::as_str) {
+                None => PerformanceEnd::Code { code: 0 },
+                Some("never") => {
+                    PerformanceEnd::NeverRan { code: "EP0635".to_owned(), reason: "no sandbox".to_owned() }
+                }
+                Some("stopped") => PerformanceEnd::Stopped,
+                Some(code) => PerformanceEnd::Code { code: code.parse().expect("an exit code") },
+            },
+        },
         "did" => Event::ActionEnded {
             agent: agent(home, args.first()),
             permit: home.permit(&args.plain[1]),
@@ -153,7 +176,14 @@ fn asks(home: &Home, args: &Args, key: &str) -> Event {
 
 /// The digest of what an action is done with; of nothing when the line says nothing.
 fn params(args: &Args) -> Digest {
+    if args.get("command").is_some() {
+        return command_params(&command(args));
+    }
     Digest::of(args.get("with").unwrap_or_default().as_bytes())
+}
+
+fn command(args: &Args) -> Vec<String> {
+    args.get("command").expect("command=WORD,WORD").split(',').map(str::to_owned).collect()
 }
 
 /// The policies that ship, or others under another digest.

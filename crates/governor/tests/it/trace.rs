@@ -111,6 +111,11 @@ fn said(home: &Home, fact: &Fact) -> String {
         }
         Fact::ActionDecided(ruled) => format!("{} {}", ruled.agent, ruling(ruled)),
         Fact::PermitSpent { agent, permit } => format!("{agent} uses {permit}"),
+        Fact::PerformanceBegan { agent, permit, until } => {
+            format!("what {permit} of {agent} is for is performed, must end by {}", at(*until))
+        }
+        Fact::PerformanceReleased { permit, .. } => format!("what {permit} is for is let go"),
+        Fact::PerformanceEnded { permit, end, .. } => format!("what {permit} is for is over: {end}"),
         Fact::PermitRefused { agent, permit, reason } => {
             format!("{agent} shows {permit}, which is no good: {reason}")
         }
@@ -253,11 +258,27 @@ fn asked(home: &Home, effect: &Effect) -> String {
         }
         Effect::Kill { agent, because } => format!("kill {agent} because {}", short(because)),
         Effect::Release { agent } => format!("release what {agent} holds"),
-        Effect::Reap { agent, tree } => {
-            format!("prove {agent} dead{}", if tree.is_some() { ", by its tree" } else { "" })
+        Effect::Perform(performance) => {
+            let (command, reach) = (performance.command.join(" "), &performance.reach);
+            let (what, tier, time) = (&performance.action, performance.tier, performance.timeout);
+            format!(
+                "perform `{command}` for {} at {tier}: {what}, {reach:?}, at most {time}",
+                performance.agent
+            )
+        }
+        Effect::Reap { agent, tree, performances } => {
+            let also: Vec<String> = performances
+                .iter()
+                .map(|cage| format!(", and what {} is for{}", cage.permit, by_its_tree(cage.tree.as_ref())))
+                .collect();
+            format!("prove {agent} dead{}{}", by_its_tree(tree.as_ref()), also.concat())
         }
         Effect::Seal { run } => format!("seal {}", home.names.runs[run]),
     }
+}
+
+fn by_its_tree(tree: Option<&Value>) -> &'static str {
+    if tree.is_some() { ", by its tree" } else { "" }
 }
 
 fn kept(key: &Key) -> &'static str {

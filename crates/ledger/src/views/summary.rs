@@ -2,8 +2,8 @@
 
 use eparch_domain::{AgentId, Name, RunId};
 use eparch_governor::{
-    AgentSpec, Answer, Bearer, Effect, Event, Fact, GateDecision, GateOutcome, Outcome, Record, Ruled,
-    SecretAccess, SecretOutcome, Signal,
+    AgentSpec, Answer, Bearer, Effect, Event, Fact, GateDecision, GateOutcome, Outcome, PerformanceEnd,
+    Record, Ruled, SecretAccess, SecretOutcome, Signal,
 };
 use eparch_pipeline::StageIx;
 
@@ -140,6 +140,14 @@ fn event(names: &Names<'_>, event: &Event) -> String {
             format!("{} asks for {} {}", names.agent(asked.agent), asked.action, asked.target)
         }
         Event::PermitUsed { agent, permit, .. } => format!("{} shows {permit}", names.agent(*agent)),
+        Event::PerformanceAsked { agent, permit, command } => {
+            let program = command.first().map_or("nothing", String::as_str);
+            format!("{} shows {permit}, to have `{program}` performed", names.agent(*agent))
+        }
+        Event::PerformanceReady { permit, .. } => format!("there is a sandbox for what {permit} is for"),
+        Event::PerformanceEnded { permit, end, .. } => {
+            because(&format!("what {permit} is for is over"), &end.to_string())
+        }
         Event::ActionEnded { agent, permit, ok, detail } => {
             let how = if *ok { "has done" } else { "has failed at" };
             because(&format!("{} {how} what {permit} is for", names.agent(*agent)), detail)
@@ -259,6 +267,10 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         Fact::PoliciesInForce { .. } => "they are in force".to_owned(),
         Fact::ActionDecided(ruled) => ruling(ruled),
         Fact::PermitSpent { permit, .. } => format!("{permit} is spent"),
+        Fact::PerformanceReleased { permit, .. } => format!("what {permit} is for is let go"),
+        Fact::PerformanceEnded { permit, end, .. } if *end == PerformanceEnd::Unknown => {
+            because(&format!("what {permit} is for is over"), &end.to_string())
+        }
         Fact::PermitRefused { permit, reason, .. } => because(&format!("{permit} is no good"), reason),
         Fact::CallsLimited { agent } => format!("{} is kept from calling", names.agent(*agent)),
         Fact::Revoked { bearer, reason, .. } => {
@@ -284,6 +296,8 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         | Fact::SecretGranted { .. }
         | Fact::RunSpawned(_)
         | Fact::TreeKnown { .. }
+        | Fact::PerformanceBegan { .. }
+        | Fact::PerformanceEnded { .. }
         | Fact::ActionEnded { .. }
         | Fact::PlanSettled { .. }
         | Fact::ProgressSeen { .. }
@@ -329,6 +343,9 @@ fn agent_of(fact: &Fact) -> Option<AgentId> {
         | Fact::ErrorCounted { agent, .. }
         | Fact::ReportMisplaced { agent, .. }
         | Fact::PermitSpent { agent, .. }
+        | Fact::PerformanceBegan { agent, .. }
+        | Fact::PerformanceReleased { agent, .. }
+        | Fact::PerformanceEnded { agent, .. }
         | Fact::PermitRefused { agent, .. }
         | Fact::ActionEnded { agent, .. }
         | Fact::ViolationFound { agent, .. } => Some(*agent),
@@ -343,6 +360,9 @@ fn actor_of(event: &Event) -> Option<AgentId> {
         Event::AgentAdvanced { agent, .. }
         | Event::AgentSignalled { agent, .. }
         | Event::PermitUsed { agent, .. }
+        | Event::PerformanceAsked { agent, .. }
+        | Event::PerformanceReady { agent, .. }
+        | Event::PerformanceEnded { agent, .. }
         | Event::ActionEnded { agent, .. }
         | Event::TreeProvenDead { agent, .. } => Some(*agent),
         Event::ActionAsked(asked) => Some(asked.agent),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use eparch_domain::{Action, AgentId, Digest, LedgerTime, Name, PermitId, ViolationType, limits};
-use eparch_governor::{ActionAsked, Answer, Decision, Fact};
+use eparch_governor::{ActionAsked, Answer, Decision, Fact, PerformanceEnd};
 use eparch_policy::Decision as Says;
 
 use super::Model;
@@ -18,6 +18,10 @@ pub(super) enum Word {
     /// And whether asking again later may help.
     Denied(bool),
     Spent(PermitId),
+    Performed(PermitId),
+    LetGo(PermitId),
+    /// And whether nobody knows what it did.
+    Over(PermitId, bool),
     NoGood(PermitId),
     Done(PermitId),
     Violated(ViolationType),
@@ -30,6 +34,11 @@ pub(super) fn words_of(decision: &Decision) -> impl Iterator<Item = Word> + '_ {
         Fact::ActionDecided(ruled) if ruled.verdict.decision == Says::Allow => Some(Word::Allowed),
         Fact::ActionDecided(ruled) => Some(Word::Denied(ruled.verdict.retryable)),
         Fact::PermitSpent { permit, .. } => Some(Word::Spent(*permit)),
+        Fact::PerformanceBegan { permit, .. } => Some(Word::Performed(*permit)),
+        Fact::PerformanceReleased { permit, .. } => Some(Word::LetGo(*permit)),
+        Fact::PerformanceEnded { permit, end, .. } => {
+            Some(Word::Over(*permit, *end == PerformanceEnd::Unknown))
+        }
         Fact::PermitRefused { permit, .. } => Some(Word::NoGood(*permit)),
         Fact::ActionEnded { permit, .. } => Some(Word::Done(*permit)),
         Fact::ViolationFound { violation, .. } => Some(Word::Violated(*violation)),
@@ -67,6 +76,7 @@ struct Permit {
 enum Stands {
     Open,
     Doing,
+    Performing,
     Over,
 }
 
@@ -75,7 +85,7 @@ impl Asked {
     fn is_open(&self, now: LedgerTime) -> bool {
         self.permit.is_some_and(|permit| match permit.stands {
             Stands::Open => now < permit.until,
-            Stands::Doing => true,
+            Stands::Doing | Stands::Performing => true,
             Stands::Over => false,
         })
     }
@@ -244,7 +254,8 @@ impl Model {
         }
         let stands = self.agent(id).and_then(|agent| Some(agent.actions.permit(permit)?.0.stands));
         let refusal = match stands {
-            Some(Stands::Over) => Some("EP0616"),
+            // What is performed for it others tell.
+            Some(Stands::Over | Stands::Performing) => Some("EP0616"),
             Some(Stands::Doing) => None,
             // What it did by itself is told afterwards.
             Some(Stands::Open) | None => self.spend(id, permit, None),
@@ -257,6 +268,72 @@ impl Model {
             self.moved_on(id);
         }
         refusal.into_iter().collect()
+    }
+
+    /// A permit is shown for a command: with the command it is for, in EXECUTE, and not for more than two at once.
+    pub(super) fn performance_asked(
+        &mut self,
+        id: AgentId,
+        permit: PermitId,
+        params: Digest,
+    ) -> Option<&'static str> {
+        if let Some(refusal) = self.without_authority(id) {
+            return Some(refusal);
+        }
+        let agent = self.agent(id)?;
+        if !agent.executes() {
+            return Some("EP0610");
+        }
+        if agent.performing.len() >= 2 {
+            return Some("EP0630");
+        }
+        if let Some(refusal) = self.spend(id, permit, Some(params)) {
+            return Some(refusal);
+        }
+        self.said.push(Word::Performed(permit));
+        let agent = self.agent(id)?;
+        if let Some((given, ..)) = agent.actions.permit(permit) {
+            given.stands = Stands::Performing;
+        }
+        agent.performing.insert(permit, false);
+        agent.stand_still();
+        None
+    }
+
+    /// What is to be performed could be let go.
+    pub(super) fn performance_ready(&mut self, id: AgentId, permit: PermitId) -> Option<&'static str> {
+        if let Some(refusal) = self.without_authority(id) {
+            return Some(refusal);
+        }
+        let agent = self.agent(id)?;
+        if !agent.executes() {
+            return Some("EP0610");
+        }
+        match agent.performing.get_mut(&permit) {
+            None => Some("EP0614"),
+            Some(true) => Some("EP0616"),
+            Some(let_go) => {
+                *let_go = true;
+                self.said.push(Word::LetGo(permit));
+                None
+            }
+        }
+    }
+
+    /// What was performed is over. Nobody believes of what was never let go that it ran.
+    pub(super) fn performance_ended(&mut self, id: AgentId, permit: PermitId, end: &PerformanceEnd) {
+        let Some(agent) = self.agent(id).filter(|agent| !agent.cut_off) else { return };
+        let ran = !matches!(end, PerformanceEnd::NeverRan { .. });
+        match agent.performing.get(&permit) {
+            None => return,
+            Some(let_go) if ran && !let_go => return,
+            Some(_) => drop(agent.performing.remove(&permit)),
+        }
+        if let Some((given, ..)) = agent.actions.permit(permit) {
+            given.stands = Stands::Over;
+        }
+        self.said.push(Word::Over(permit, *end == PerformanceEnd::Unknown));
+        self.moved_on(id);
     }
 
     /// What is CRITICAL takes the authority of the whole run; of what is HIGH the second takes the agent's (1.4, R199).

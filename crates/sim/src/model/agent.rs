@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{AgentId, Digest, LedgerTime, Phase, RunId, Span, StageStatus, limits};
+use eparch_domain::{AgentId, Digest, LedgerTime, PermitId, Phase, RunId, Span, StageStatus, limits};
 use eparch_governor::{AttemptEnd, Ended, Outcome, Signal};
 use eparch_pipeline::{AgentWork, OnInterrupt, StageIx, Work};
 use serde_json::Value;
 
-use super::actions::Actions;
+use super::actions::{Actions, Word};
 use super::{Doing, Due, Hints, Model};
 
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub(super) struct Agent {
     skipped: u32,
     /// What it asked for.
     pub(super) actions: Actions,
+    /// What is performed for it, and whether that was let go.
+    pub(super) performing: BTreeMap<PermitId, bool>,
     outputs: BTreeMap<String, Value>,
     package: Option<Digest>,
 }
@@ -73,6 +75,7 @@ impl Agent {
             limited_at: Vec::new(),
             skipped: 0,
             actions: Actions::default(),
+            performing: BTreeMap::new(),
             outputs: BTreeMap::new(),
             package: None,
         }
@@ -249,9 +252,25 @@ impl Agent {
         outputs.keys().all(|name| self.outputs.contains_key(name))
     }
 
-    /// Something moved: the idle timeout begins anew.
+    /// Something moved: the idle timeout begins anew, unless something is performed for it.
     fn moved(&mut self, work: &AgentWork, now: LedgerTime) {
-        self.idle_by = work.idle_timeout.map(|idle| now.after(idle));
+        let idle = work.idle_timeout.filter(|_| self.performing.is_empty());
+        self.idle_by = idle.map(|idle| now.after(idle));
+    }
+
+    /// Its program was let go and has not ended.
+    pub(super) fn executes(&self) -> bool {
+        self.behind == EXECUTE
+    }
+
+    /// Its idle time does not pass.
+    pub(super) fn stand_still(&mut self) {
+        self.idle_by = None;
+    }
+
+    /// Nobody tells of what is performed for it any more: what was let go is unknown.
+    fn words_of_the_end(&self) -> Vec<Word> {
+        self.performing.iter().map(|(permit, let_go)| Word::Over(*permit, *let_go)).collect()
     }
 }
 
@@ -299,9 +318,11 @@ impl Model {
     ) -> Result<(), String> {
         let cell = self.cell(run, ix);
         let Doing::Agent(agent) = std::mem::replace(&mut cell.doing, Doing::Nothing) else { return Ok(()) };
+        let words = agent.words_of_the_end();
         if *end == AttemptEnd::Completed {
             cell.outputs = agent.outputs;
         }
+        self.said.extend(words);
         self.attempt_ended((run, ix), end, now, hints)
     }
 
@@ -351,9 +372,11 @@ impl Model {
             return Ok(());
         };
         let (ran, fate) = (agent.execute_by.is_some(), agent.fate.clone());
+        let words = agent.words_of_the_end();
         if let Some(end) = fate {
             return self.end_agent(run, ix, &end, now, hints);
         }
+        self.said.extend(words);
         let ending = self.runs[&run].ending.map(|_| StageStatus::Cancelled);
         let cell = self.cell(run, ix);
         cell.interruptions += 1;

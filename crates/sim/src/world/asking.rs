@@ -1,9 +1,9 @@
 //! What agents of a world ask to do, how they use what they are let, well or badly, and which policies people offer.
 
 use eparch_domain::{Action, AgentId, Digest, Name, PermitId};
-use eparch_governor::{ActionAsked, Event, Ruled};
+use eparch_governor::{ActionAsked, Event, Ruled, command_params};
 
-use super::{Act, World};
+use super::{Act, World, commands};
 use crate::actors::Temper;
 use crate::people;
 use crate::policies::Rules;
@@ -50,13 +50,17 @@ impl World {
         }
         let within = if greedy { 90_000 } else { *self.dice.pick(&[500, 500, 5_000, 90_000]) };
         let permit = given.permit;
+        if ruled.params == command_params(&commands::usual()) && self.dice.chance(80) {
+            return self.later(within, Act::Perform { agent, permit });
+        }
         let act = if self.dice.chance(85) { Act::Use { agent, permit } } else { Act::Tell { agent, permit } };
         self.later(within, act);
     }
 
     /// A permit was used: mostly it is said what came of it.
     pub(super) fn was_spent(&mut self, agent: AgentId, permit: PermitId) {
-        if self.dice.chance(70) {
+        let is_performed = self.player.seen().permits.get(&permit).is_some_and(|seen| seen.begun);
+        if self.dice.chance(if is_performed { 10 } else { 70 }) {
             let within = *self.dice.pick(&[500, 5_000, 30_000]);
             self.later(within, Act::Tell { agent, permit });
         }
@@ -122,7 +126,11 @@ impl World {
             project: people::name("web"),
             action,
             target: target.to_owned(),
-            params: Digest::of(if self.dice.chance(80) { b"{}" } else { b"[]" }),
+            params: match self.dice.below(10) {
+                0..5 => command_params(&commands::usual()),
+                5..9 => Digest::of(b"{}"),
+                _ => Digest::of(b"[]"),
+            },
             key: format!("k{}", self.keys),
         }
     }

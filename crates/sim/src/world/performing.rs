@@ -55,6 +55,7 @@ impl World {
             }
             Fact::ActionDecided(ruled) => self.was_ruled(ruled),
             Fact::PermitSpent { agent, permit } => self.was_spent(*agent, *permit),
+            Fact::PerformanceReleased { agent, permit, .. } => self.was_let_go(*agent, *permit),
             _ => {}
         }
     }
@@ -88,6 +89,7 @@ impl World {
                 self.will_ask(*agent, asks, within);
                 self.work(*agent, Phase::Execute, Phase::Execute);
             }
+            Effect::Perform(performance) => self.will_perform(performance),
             Effect::Conclude { agent, from, .. } => {
                 if self.dice.chance(50) {
                     self.will_ask(*agent, 2, 1_000);
@@ -198,7 +200,7 @@ mod tests {
             Effect::Execute { agent, plan: eparch_domain::Digest::of(b"plan") },
             Effect::Conclude { agent, from: Phase::Verify, failure: None },
             Effect::Kill { agent, because: "enough".to_owned() },
-            Effect::Reap { agent, tree: None },
+            Effect::Reap { agent, tree: None, performances: Vec::new() },
         ];
         for (effect, seed) in asked.iter().flat_map(|effect| (0..50).map(move |seed| (effect, seed))) {
             let mut world = World::new(seed);

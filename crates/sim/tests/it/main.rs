@@ -73,6 +73,8 @@ fn worlds_reach_what_can_happen() {
                         fact["end"]["end"].as_str().unwrap_or_default()
                     ));
                     reached.insert(format!("{} {}{}", word("type"), word("decision"), word("violation")));
+                    let how = fact["end"]["how"].as_str().unwrap_or_default();
+                    reached.insert(format!("{} {how}", word("type")));
                 }
                 match &record.decision.answer {
                     Answer::Refused(refusal) => drop(reached.insert(refusal.code().to_owned())),
@@ -107,6 +109,12 @@ fn worlds_reach_what_can_happen() {
         "calls_limited",
         "revoked",
         "secret_granted",
+        "performance_began",
+        "performance_released",
+        "performance_ended code",
+        "performance_ended never_ran",
+        "performance_ended unknown",
+        "EP0630",
         "policies_in_force",
         "action_decided allow",
         "action_decided deny",

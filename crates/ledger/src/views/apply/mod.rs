@@ -3,6 +3,7 @@
 mod agent;
 mod gate;
 mod people;
+mod performance;
 mod request;
 mod run;
 mod standing;
@@ -134,6 +135,9 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         | Fact::PoliciesInForce { .. }
         | Fact::ActionDecided(_)
         | Fact::PermitSpent { .. }
+        | Fact::PerformanceBegan { .. }
+        | Fact::PerformanceReleased { .. }
+        | Fact::PerformanceEnded { .. }
         | Fact::PermitRefused { .. }
         | Fact::ActionEnded { .. }
         | Fact::CallsLimited { .. }

@@ -6,7 +6,7 @@ use eparch_governor::{
     Signal,
 };
 
-use super::Writing;
+use super::{Writing, performance};
 use crate::views::action::NewAction;
 use crate::views::audit::{ActionResult, Ruling};
 
@@ -53,6 +53,13 @@ pub(super) fn asked(to: &Writing<'_>) -> Result<(), rusqlite::Error> {
             let (target, params_digest) = (Some(permit.to_string()), Some(params.to_string()));
             answered(to, NewAction { target, params_digest, ..NewAction::by(&row, "use_permit") })?
         }
+        Event::PerformanceAsked { agent, permit, command } => {
+            performance::asked(to, *agent, *permit, command)?
+        }
+        Event::PerformanceReady { agent, permit, confinement, .. } => {
+            performance::ready(to, *agent, *permit, confinement)?
+        }
+        Event::PerformanceEnded { agent, permit, end } => performance::ended(to, *agent, *permit, end)?,
         Event::ActionEnded { agent, permit, ok, detail } => action_ended(to, *agent, *permit, *ok, detail)?,
         Event::SecretAsked { by, path, access, .. } => {
             let action = match access {
@@ -109,7 +116,7 @@ fn secret_served(
 }
 
 /// Writes an action of somebody who was told what was decided.
-fn answered(to: &Writing<'_>, mut action: NewAction<'_>) -> Result<i64, rusqlite::Error> {
+pub(super) fn answered(to: &Writing<'_>, mut action: NewAction<'_>) -> Result<i64, rusqlite::Error> {
     match &to.record.decision.answer {
         Answer::Taken | Answer::Ruled(_) => action.result = Some(ActionResult::Ok),
         Answer::Already { run } => {
@@ -262,7 +269,7 @@ fn late(action: &mut NewAction<'_>) {
 }
 
 /// Something is told of an agent that never was.
-fn unknown(to: &Writing<'_>, name: &'static str, agent: AgentId) -> Result<i64, rusqlite::Error> {
+pub(super) fn unknown(to: &Writing<'_>, name: &'static str, agent: AgentId) -> Result<i64, rusqlite::Error> {
     let mut action = NewAction { action: name, actor: Some(agent.to_string()), ..NewAction::default() };
     late(&mut action);
     action.reason = Some("unknown_agent".to_owned());

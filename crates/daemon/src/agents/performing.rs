@@ -1,0 +1,115 @@
+//! What an agent has performed under a permit: a command in a second cage, whose end it waits for.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, PathRejection};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use eparch_domain::{PermitId, limits};
+use eparch_governor::Event;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::listener::{Door, bad_body};
+use super::performances::Told;
+use crate::api::problem::Problem;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PerformBody {
+    /// The program and its arguments, never a line for a shell.
+    command: Vec<String>,
+}
+
+/// Has a command performed under a permit, and waits a while for its end.
+pub(super) async fn perform(
+    State(door): State<Arc<Door>>,
+    permit: Result<Path<PermitId>, PathRejection>,
+    body: Result<Json<PerformBody>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Path(permit) = permit.map_err(|problem| bad(&problem.body_text()))?;
+    let Json(PerformBody { command }) = body.map_err(bad_body)?;
+    if let Some(why) = fault_of(&command) {
+        return Err(bad(&why));
+    }
+    if command.iter().any(|word| door.log.is_secret(word)) {
+        return Err(bad(
+            "a word of the command holds a secret, and everything that is performed is written down",
+        ));
+    }
+    let is_first = door.performances.expect(permit);
+    let event = Event::PerformanceAsked { agent: door.spec.agent, permit, command };
+    if let Err(problem) = door.decide(event).await {
+        // What was shown before and is being performed goes on.
+        if is_first {
+            door.performances.forget(permit);
+        }
+        return Err(problem);
+    }
+    answer(&door, permit).await
+}
+
+/// Waits a while for the end of what is performed.
+pub(super) async fn performed(
+    State(door): State<Arc<Door>>,
+    permit: Result<Path<PermitId>, PathRejection>,
+) -> Result<Response, Problem> {
+    let Path(permit) = permit.map_err(|problem| bad(&problem.body_text()))?;
+    answer(&door, permit).await
+}
+
+async fn answer(door: &Door, permit: PermitId) -> Result<Response, Problem> {
+    let told = door.performances.wait(permit, limits::PERFORMANCE_WAIT).await.map_err(|_| {
+        Problem::new(StatusCode::NOT_FOUND, "EP0639", &format!("nothing is performed under {permit}"))
+            .hint("what came of a command is told for a while after it is over")
+    })?;
+    let body = match told {
+        None => json!({ "state": "performing" }),
+        Some(Told { end, stdout, stderr, cut }) => {
+            let mut body = json!({
+                "state": "over", "ok": end.is_ok(), "end": end, "detail": end.to_string(),
+                "stdout": stdout, "stderr": stderr, "cut": cut,
+            });
+            if let Some(code) = end.code() {
+                body["code"] = code.into();
+            }
+            body
+        }
+    };
+    Ok(Json(body).into_response())
+}
+
+/// What is wrong with a command, before anything is asked.
+fn fault_of(command: &[String]) -> Option<String> {
+    if command.first().is_none_or(String::is_empty) {
+        return Some("there is no program to run".to_owned());
+    }
+    if command.len() > limits::COMMAND_WORDS {
+        return Some(format!("a command has at most {} words", limits::COMMAND_WORDS));
+    }
+    command
+        .iter()
+        .any(|word| word.contains('\0'))
+        .then(|| "a word of the command holds a zero byte".to_owned())
+}
+
+fn bad(why: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "EP0639", why)
+        .hint("send {\"command\": [\"program\", \"argument\"]}, with the arguments that the permit is for")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_has_a_program_and_words_that_a_program_can_be_given() {
+        let fault =
+            |words: &[&str]| fault_of(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        assert!(fault(&[]).is_some() && fault(&[""]).is_some() && fault(&["a", "b\0"]).is_some());
+        assert!(fault(&["a"; limits::COMMAND_WORDS + 1]).is_some());
+        assert_eq!(fault(&["a"; limits::COMMAND_WORDS]), None);
+    }
+}

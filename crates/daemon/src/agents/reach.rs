@@ -1,0 +1,172 @@
+//! The second cage: what a command that is performed under a permit sees. It is its agent's, and what the permit is for; what
+//! no agent may see stays covered, whatever a permit says (1.3-a).
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use eparch_domain::{AgentId, Name, PermitId};
+use eparch_governor::{AgentSpec, Performance, Reach};
+use eparch_pipeline::Pipeline;
+use eparch_sandbox::{Bind, CageSpec, Desk};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
+
+use crate::agents::grant;
+use crate::agents::spec::{self, OWN_FOLDER};
+
+/// Why there is no such cage.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct OutOfReach {
+    /// A stable code.
+    pub(crate) code: &'static str,
+    /// Why, in words.
+    pub(crate) reason: String,
+}
+
+fn not_there(reason: String) -> OutOfReach {
+    OutOfReach { code: "EP0633", reason }
+}
+
+fn forbidden(reason: String) -> OutOfReach {
+    OutOfReach { code: "EP0634", reason }
+}
+
+/// What the cage of a performance is called, by whatever holder. It begins as the names of its agent's own groups do, so that
+/// whoever looks for what is left of an agent finds it as well.
+pub(crate) fn cage_name(agent: AgentId, permit: PermitId) -> Name {
+    Name::new(&format!("{agent}-{permit}")).expect("two ids are a name")
+}
+
+/// Works out what a performance sees, and makes the file that it is to write, where there is none.
+pub(crate) fn cage(
+    spec: &AgentSpec,
+    pipeline: &Pipeline,
+    performance: &Performance,
+    home: &Path,
+    expose: &[PathBuf],
+) -> Result<CageSpec, OutOfReach> {
+    let view = spec::view(spec, pipeline, home, expose);
+    if !view.inventory.ok {
+        return Err(not_there(view.inventory.detail));
+    }
+    let mut cage = view.cage;
+    cage.name = cage_name(performance.agent, performance.permit);
+    // Nothing is handed to it or taken from it but its words and its output.
+    cage.desk = Some(Desk { at: OWN_FOLDER.into(), given: Vec::new(), files: Vec::new() });
+    let root = Path::new(&performance.root);
+    let real =
+        root.canonicalize().map_err(|problem| not_there(format!("the project's folder: {problem}")))?;
+    let (path, writes) = match &performance.reach {
+        Reach::Read { path } => (path.as_str(), false),
+        Reach::Write { path } => (path.as_str(), true),
+        Reach::Project => ("", true),
+    };
+    let host = itself(&real, path, &cage.mask, writes)?;
+    let inside = match host.strip_prefix(&real) {
+        Ok(below) if !Path::new(path).is_absolute() => spec::in_workspace(below),
+        _ => host.clone(),
+    };
+    // One place is shown once. What the permit says is more than what was there before, or the same; and what is written as a
+    // whole is not read-only in parts.
+    let covered = |bind: &Bind| bind.inside.starts_with(&inside) && bind.host.starts_with(&host);
+    cage.read.retain(|bind| bind.inside != inside && !(writes && covered(bind)));
+    if cage.write.iter().any(|bind| bind.inside == inside) {
+        return Ok(cage);
+    }
+    match (writes, host == real && !Path::new(path).is_absolute()) {
+        (true, _) => cage.write.push(Bind::new(host, inside)),
+        (false, true) => cage.project = Some(host),
+        (false, false) => cage.read.push(Bind::new(host, inside)),
+    }
+    Ok(cage)
+}
+
+/// The file or folder that a permit names. Policy was asked about this name: no link in it is followed, since that would be
+/// another place. One that is to be written and is not there is made, as an empty file in a folder that is there.
+fn itself(root: &Path, path: &str, hidden: &[PathBuf], writes: bool) -> Result<PathBuf, OutOfReach> {
+    let wanted: PathBuf = root.join(path).components().collect();
+    if grant::is_hidden(&wanted, hidden) {
+        return Err(forbidden(format!("no agent may see {path}, whatever it is permitted")));
+    }
+    let look = |at: &Path| at.canonicalize();
+    match look(&wanted) {
+        Ok(found) if found != wanted => {
+            if grant::is_hidden(&found, hidden) {
+                return Err(forbidden(format!("{path} leads to where no agent may look")));
+            }
+            Err(not_there(format!("{path} leads to {}: name that place", found.display())))
+        }
+        Ok(found) if found.is_file() || found.is_dir() => Ok(found),
+        Ok(_) => Err(not_there(format!("{path} is neither a file nor a folder"))),
+        Err(problem) if problem.kind() == std::io::ErrorKind::NotFound && writes => {
+            make_file(&wanted).map_err(|reason| not_there(format!("{path} cannot be made: {reason}")))?;
+            Ok(wanted)
+        }
+        Err(problem) => Err(not_there(format!("{path}: {problem}"))),
+    }
+}
+
+/// Makes an empty file, in a folder that is there and through no link.
+fn make_file(path: &Path) -> Result<(), String> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err("it has no name".to_owned());
+    };
+    let plain = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = openat2(CWD, folder, flags, Mode::empty(), plain).map_err(|errno| match errno {
+        Errno::LOOP => "its folder leads through a link".to_owned(),
+        Errno::NOENT | Errno::NOTDIR => "its folder is not there".to_owned(),
+        errno => errno.to_string(),
+    })?;
+    let beneath = plain | ResolveFlags::BENEATH;
+    let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let name: &OsStr = name;
+    openat2(folder, name, create, Mode::from_raw_mode(0o644), beneath)
+        .map(drop)
+        .map_err(|errno| std::io::Error::from(errno).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_permit_is_for_the_place_it_names_and_for_none_that_this_leads_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().canonicalize().unwrap();
+        let (root, elsewhere) = (real.join("project"), real.join("elsewhere"));
+        let hidden = [elsewhere.join("keys"), PathBuf::from("/etc/shadow")];
+        for made in [root.join("docs"), elsewhere.join("keys")] {
+            fs::create_dir_all(made).unwrap();
+        }
+        fs::write(elsewhere.join("x"), "x").unwrap();
+        symlink(&elsewhere, root.join("out")).unwrap();
+        symlink(elsewhere.join("x"), root.join("docs/x")).unwrap();
+        symlink(elsewhere.join("new"), root.join("docs/dangling")).unwrap();
+        let code = |path: &str, writes| itself(&root, path, &hidden, writes).unwrap_err().code;
+        for writes in [true, false] {
+            for path in ["out", "out/x", "docs/x", "docs/dangling", "nowhere/x", "/dev/null"] {
+                assert_eq!(code(path, writes), "EP0633", "{path}");
+            }
+            for path in ["/etc/shadow", "out/keys", elsewhere.join("keys/id").to_str().unwrap()] {
+                assert_eq!(code(path, writes), "EP0634", "{path}");
+            }
+            assert_eq!(itself(&root, "", &hidden, writes).unwrap(), root);
+            assert_eq!(itself(&root, "docs", &hidden, writes).unwrap(), root.join("docs"));
+        }
+        assert_eq!(code("docs/new", false), "EP0633", "nothing is made to be read");
+        let made = itself(&root, "docs/new", &hidden, true).unwrap();
+        assert!(made.is_file() && fs::read(made).unwrap().is_empty());
+        assert!(!elsewhere.join("new").exists());
+    }
+
+    #[test]
+    fn r011_the_cage_of_a_performance_is_found_by_its_agents_name_too() {
+        let (agent, permit) = (AgentId::from_bits(u128::MAX), PermitId::from_bits(u128::MAX));
+        let (own, agents) = (cage_name(agent, permit), spec::cage_name(agent));
+        assert!(own.as_str().starts_with(&format!("{agents}-")), "{own}");
+    }
+}

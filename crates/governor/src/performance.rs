@@ -1,0 +1,285 @@
+//! What is done for an agent outside its own cage: a command, in a second cage, under a permit. Its permit is spent before
+//! anything of it exists, it is let go by a decision of its own, and it ends with its agent at the latest.
+
+use eparch_domain::{Action, AgentId, Digest, InOrder, PermitId, Phase, RunId, Span, Tier, limits};
+use eparch_pipeline::SandboxMode;
+use eparch_policy::{Owner, Resource, kinds_of};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::action;
+use crate::agent;
+use crate::decision::Refusal;
+use crate::effect::Effect;
+use crate::fact::{Fact, Ruled};
+use crate::governor::Turn;
+use crate::permit::PermitFault;
+use crate::state::Attempt;
+
+/// The only machine that commands are performed on so far.
+const THIS_MACHINE: &str = "localhost";
+
+/// A command to be performed under a permit, with everything resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Performance {
+    /// For which agent.
+    pub agent: AgentId,
+    /// Under which of its permits, which is spent.
+    pub permit: PermitId,
+    /// The agent's run.
+    pub run: RunId,
+    /// What was allowed.
+    pub action: Action,
+    /// To what.
+    pub target: String,
+    /// The program and its arguments: those the permit is for.
+    pub command: Vec<String>,
+    /// The agent's tier.
+    pub tier: Tier,
+    /// The project's folder.
+    pub root: String,
+    /// What it may reach beyond what its agent's tier may.
+    pub reach: Reach,
+    /// Whether missing confinement refuses.
+    pub sandbox: SandboxMode,
+    /// How long it may run.
+    pub timeout: Span,
+}
+
+/// What a performance may reach beyond what its agent's tier may.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reach", rename_all = "snake_case")]
+pub enum Reach {
+    /// A file or folder of the host, to read.
+    Read {
+        /// Relative to the project, or absolute.
+        path: String,
+    },
+    /// A file or folder of the host, to write.
+    Write {
+        /// Relative to the project, or absolute.
+        path: String,
+    },
+    /// The project's folder, to write.
+    Project,
+}
+
+/// How a performance ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "snake_case")]
+pub enum PerformanceEnd {
+    /// By itself; 0 is success.
+    Code {
+        /// Its exit code.
+        code: i32,
+    },
+    /// By a signal nobody here sent.
+    Signal {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// It took longer than it may.
+    TimedOut,
+    /// Its agent ended, and it was ended with it.
+    Stopped,
+    /// Nothing of it ran.
+    NeverRan {
+        /// A stable code.
+        code: String,
+        /// Why.
+        reason: String,
+    },
+    /// It was let go, and nobody was left to see what came of it (G7).
+    Unknown,
+}
+
+impl PerformanceEnd {
+    /// Whether it did what it should, as far as its exit code says.
+    pub fn is_ok(&self) -> bool {
+        matches!(self, PerformanceEnd::Code { code: 0 })
+    }
+
+    /// Whether something of it may have run.
+    fn ran(&self) -> bool {
+        !matches!(self, PerformanceEnd::NeverRan { .. })
+    }
+
+    /// The stable code of an end that was not its program's own.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            PerformanceEnd::Code { .. } | PerformanceEnd::Signal { .. } => None,
+            PerformanceEnd::TimedOut => Some("EP0637"),
+            PerformanceEnd::Stopped | PerformanceEnd::Unknown => Some("EP0638"),
+            PerformanceEnd::NeverRan { code, .. } => Some(code),
+        }
+    }
+}
+
+impl std::fmt::Display for PerformanceEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PerformanceEnd::Code { code } => write!(f, "exited with {code}"),
+            PerformanceEnd::Signal { signal } => write!(f, "ended by signal {signal}"),
+            PerformanceEnd::TimedOut => f.write_str("it took too long and was ended"),
+            PerformanceEnd::Stopped => f.write_str("ended with its agent"),
+            PerformanceEnd::NeverRan { reason, .. } => write!(f, "it did not run: {reason}"),
+            PerformanceEnd::Unknown => f.write_str("cut off; what it did is unknown"),
+        }
+    }
+}
+
+/// The cage of a performance, for whoever has to prove it dead.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PerformanceCage {
+    /// Under which permit it was opened; with its agent's id it names the cage.
+    pub permit: PermitId,
+    /// How to find its tree, as recorded before it was let go. Without it nothing of it ran.
+    #[serde(serialize_with = "eparch_domain::in_order")]
+    pub tree: Option<Value>,
+}
+
+/// A performance that is not over.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Performing {
+    /// Its command was let go.
+    pub(crate) released: bool,
+    #[serde(serialize_with = "eparch_domain::in_order")]
+    pub(crate) tree: Option<Value>,
+}
+
+/// The digest of the arguments of a command that is to be performed: of `{"command":["…","…"]}`, without spaces. Whoever asks
+/// for leave with these arguments gets a permit for this command and no other.
+pub fn command_params(command: &[String]) -> Digest {
+    let params = serde_json::json!({ "command": command });
+    Digest::of(&serde_json::to_vec(&InOrder(&params)).expect("words are plain data"))
+}
+
+/// What a permit opens to a command, or why none is performed under it.
+fn reach_of(ruled: &Ruled) -> Result<Reach, Refusal> {
+    let action = ruled.action;
+    // What policy wants done in another way is not done in this one.
+    let (true, Some(kind)) = (ruled.verdict.changes.is_empty(), kinds_of(action).first()) else {
+        return Err(Refusal::NotPerformed { action });
+    };
+    // The name that policy looked at, and not another one that means the same.
+    let named = Resource::new(*kind, &ruled.target, ruled.tenant.clone(), Owner::Tenant);
+    let named = named.map_err(|bad| Refusal::BadTarget { action, why: bad.to_string() })?;
+    let name = named.name().to_owned();
+    match action {
+        Action::WriteFile => Ok(Reach::Write { path: name }),
+        Action::ReadFile | Action::ListDirectory | Action::SearchCode => Ok(Reach::Read { path: name }),
+        Action::ExecuteCommand
+        | Action::AnsibleCheck
+        | Action::AnsibleRun
+        | Action::TerraformPlan
+        | Action::TerraformApply
+        | Action::DockerRun => match name == THIS_MACHINE {
+            true => Ok(Reach::Project),
+            false => Err(Refusal::HostOutOfReach { host: name }),
+        },
+        _ => Err(Refusal::NotPerformed { action }),
+    }
+}
+
+/// An agent shows a permit and the command that it is for.
+pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, command: &[String]) {
+    let Some((_, attempt)) = action::with_authority(turn, agent) else { return };
+    if attempt.phase != Phase::Execute {
+        return turn.refuse(Refusal::AuthorityOver { agent });
+    }
+    if attempt.performing.len() >= limits::PERFORMANCES_AT_ONCE {
+        return turn.refuse(Refusal::TooManyPerformances { limit: limits::PERFORMANCES_AT_ONCE });
+    }
+    if !action::is_good(turn, agent, permit, Some(&command_params(command))) {
+        return;
+    }
+    let (Some((run, ix, attempt)), Some(work)) = (turn.governor.attempt(agent), agent::work_of(turn, agent))
+    else {
+        return;
+    };
+    let (Some(live), Some(asked)) = (turn.governor.run(run), attempt.actions.permitted(permit)) else {
+        return;
+    };
+    let ruled = &asked.ruled;
+    let reach = match reach_of(ruled) {
+        Ok(reach) => reach,
+        Err(refusal) => return turn.refuse(refusal),
+    };
+    let now = turn.now.ledger;
+    let ends = [attempt.execute_by, live.stage(ix).deadline];
+    let left = ends.into_iter().flatten().map(|by| by.since(now));
+    let timeout = left.fold(limits::PERFORMANCE_TIMEOUT, Span::min);
+    let performance = Performance {
+        agent,
+        permit,
+        run,
+        action: ruled.action,
+        target: ruled.target.clone(),
+        command: command.to_vec(),
+        tier: work.tier.min(live.spawned.grant),
+        root: live.spawned.root.clone(),
+        reach,
+        sandbox: work.sandbox,
+        timeout,
+    };
+    turn.record(Fact::PermitSpent { agent, permit });
+    turn.record(Fact::PerformanceBegan { agent, permit, until: now.after(timeout) });
+    turn.ask(Effect::Perform(Box::new(performance)));
+}
+
+/// The cage of a performance is open and nothing has run in it: its command is let go, unless its agent has lost its
+/// authority, or its program has ended, meanwhile. Whoever is refused puts the cage away.
+pub(crate) fn ready(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, tree: Option<&Value>) {
+    let Some((_, attempt)) = action::with_authority(turn, agent) else { return };
+    if attempt.phase != Phase::Execute {
+        return turn.refuse(Refusal::AuthorityOver { agent });
+    }
+    match attempt.performing.get(&permit) {
+        Some(performing) if !performing.released => {}
+        Some(_) => return turn.refuse(Refusal::Permit { permit, fault: PermitFault::Spent }),
+        None => return turn.refuse(Refusal::Permit { permit, fault: PermitFault::Unknown }),
+    }
+    turn.record(Fact::PerformanceReleased { agent, permit, tree: tree.cloned() });
+}
+
+/// A performance is over, and nothing of it lives. What comes of one that is over already is late and changes nothing; nor
+/// does anything count that is said to have run without having been let go.
+pub(crate) fn ended(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, end: &PerformanceEnd) {
+    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
+    let Some(performing) = attempt.performing.get(&permit) else { return };
+    if attempt.cut_off {
+        return;
+    }
+    if end.ran() && !performing.released {
+        let detail = format!("{permit} was not let go, and is said to have run");
+        return turn.record(Fact::ReportMisplaced { agent, detail });
+    }
+    turn.record(Fact::PerformanceEnded { agent, permit, end: end.clone() });
+}
+
+/// Its agent ends, and everything of it is dead: nobody will report on what is not over. What was let go may have done
+/// anything; what was not did nothing.
+pub(crate) fn abandon(turn: &mut Turn<'_>, agent: AgentId) {
+    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
+    let left: Vec<_> =
+        attempt.performing.iter().map(|(permit, performing)| (*permit, performing.released)).collect();
+    for (permit, released) in left {
+        let end = match released {
+            true => PerformanceEnd::Unknown,
+            false => PerformanceEnd::NeverRan {
+                code: "EP0638".to_owned(),
+                reason: "its agent ended before it was let go".to_owned(),
+            },
+        };
+        turn.record(Fact::PerformanceEnded { agent, permit, end });
+    }
+}
+
+/// The cages that are to be proven dead with an agent.
+pub(crate) fn cages(attempt: &Attempt) -> Vec<PerformanceCage> {
+    let cage = |(permit, performing): (&PermitId, &Performing)| PerformanceCage {
+        permit: *permit,
+        tree: performing.tree.clone(),
+    };
+    attempt.performing.iter().map(cage).collect()
+}
