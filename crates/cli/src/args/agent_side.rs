@@ -7,10 +7,10 @@ use eparch_domain::{Action, Digest, PermitId};
 #[derive(Debug, Args)]
 pub(crate) struct Act {
     /// What to do: read_file, write_file, execute_command, call_tool, read_secret …
-    #[arg(value_name = "ACTION", required_unless_present = "done", conflicts_with = "done")]
+    #[arg(value_name = "ACTION", required_unless_present_any = ["done", "permit"], conflicts_with_all = ["done", "permit"])]
     pub(crate) action: Option<Action>,
     /// To what: a path, a host, a tool, a secret
-    #[arg(long, value_name = "TARGET", required_unless_present = "done", conflicts_with = "done")]
+    #[arg(long, value_name = "TARGET", required_unless_present_any = ["done", "permit"], conflicts_with_all = ["done", "permit"])]
     pub(crate) target: Option<String>,
     /// What it is done with, as JSON; only its digest is kept
     #[arg(long, value_name = "JSON", conflicts_with = "params_digest")]
@@ -21,6 +21,9 @@ pub(crate) struct Act {
     /// Asking again with the same key is the same request [default: a new one each time]
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
+    /// Have the command performed under a permit that was given before, for these very words
+    #[arg(long, value_name = "PERMIT", requires = "command", conflicts_with = "done")]
+    pub(crate) permit: Option<PermitId>,
     /// Say what came of what a permit was for; the permit is spent with it
     #[arg(long, value_name = "PERMIT")]
     pub(crate) done: Option<PermitId>,
@@ -30,6 +33,11 @@ pub(crate) struct Act {
     /// With --done: what came of it, in words
     #[arg(long, value_name = "TEXT", requires = "done", default_value = "")]
     pub(crate) detail: String,
+    /// A program and its words, to be performed under the permit, outside this sandbox: it sees what this stage sees and what
+    /// the permit is for, and no network. Ends as it does; with 123 when people have to be asked first, 124 when it took too
+    /// long, 125 when it was not performed, 126 when it is denied, 127 when there is no such program
+    #[arg(last = true, value_name = "COMMAND", conflicts_with_all = ["done", "params", "params_digest"])]
+    pub(crate) command: Vec<String>,
 }
 
 /// `eparch output`: one output of the stage.

@@ -3,6 +3,7 @@
 use eparch_daemon::{Client, random_bits};
 use serde_json::{Value, json};
 
+use super::performing;
 use crate::args::{Act, Message, PutOut};
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit};
@@ -31,6 +32,9 @@ pub(crate) async fn act(context: &Context, asked: &Act) -> Result<u8, Failure> {
         Some(key) => key.clone(),
         None => format!("{:032x}", random_bits()),
     };
+    if !asked.command.is_empty() {
+        return performing::act(context, &listener, asked, &key).await;
+    }
     let mut body = json!({ "action": asked.action, "target": asked.target, "idempotency_key": key });
     if let Some(params) = &asked.params {
         body["params"] = serde_json::from_str(params).map_err(|problem| {
@@ -47,15 +51,20 @@ pub(crate) async fn act(context: &Context, asked: &Act) -> Result<u8, Failure> {
     if context.is_json() {
         print_json(&verdict)?;
     } else {
-        let word = |key: &str| verdict[key].as_str().unwrap_or_default().to_owned();
-        outln!("{} ({})", word("decision"), word("reason_code"));
-        if may {
-            outln!("permit {}", word("permit"));
-        } else if let Some(unlock) = verdict["unlock"].as_str() {
-            outln!("What would do: {unlock}");
-        }
+        say(&verdict);
     }
     Ok(if may { exit::DONE } else { exit::FAILED })
+}
+
+/// A verdict, for people.
+pub(super) fn say(verdict: &Value) {
+    let word = |key: &str| verdict[key].as_str().unwrap_or_default();
+    outln!("{} ({})", word("decision"), word("reason_code"));
+    if verdict["permit"].is_string() {
+        outln!("permit {}", word("permit"));
+    } else if let Some(unlock) = verdict["unlock"].as_str() {
+        outln!("What would do: {unlock}");
+    }
 }
 
 /// `eparch heartbeat`.

@@ -11,6 +11,7 @@ mod known;
 mod ledger;
 pub(crate) mod links;
 mod operator;
+mod performing;
 mod pipeline;
 mod plans;
 mod policy;

@@ -21,6 +21,7 @@ mod ledger;
 mod logs;
 mod machine;
 mod paths;
+mod performing;
 mod policy;
 mod runs;
 mod secrets;
