@@ -171,6 +171,8 @@ pub const FACT_BYTES: usize = 256;
 /// Everything an attempt is told that is written in its stage, expressions filled in: a sandbox takes messages of 1 MiB,
 /// and the run's inputs need room in it, too.
 pub const ATTEMPT_TEXT_BYTES: usize = 512 << 10;
+/// Actions that a stage names beside its paths, tools and secrets: a person reads and approves them.
+pub const STAGE_ACTIONS: usize = 64;
 /// Words of one command.
 pub const COMMAND_WORDS: usize = 256;
 /// Bytes of one command in all; the kernel's own limit for one word is 128 KiB.

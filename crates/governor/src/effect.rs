@@ -125,6 +125,9 @@ pub struct AgentSpec {
     pub read: Vec<String>,
     /// Paths it may write.
     pub write: Vec<String>,
+    /// What it may ask for beyond what follows from the rest: `ansible_run sandbox-*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<String>,
     /// Commands that check its result.
     pub verify: Vec<Vec<String>>,
     /// Files it must leave.

@@ -137,6 +137,7 @@ pub(crate) fn resolve(
         env,
         read: fill.all(&work.read)?,
         write: fill.all(&work.write)?,
+        actions: fill.all(&work.actions)?,
         verify: work.verify.iter().map(|command| fill.all(command)).collect::<Result<_, _>>()?,
         artifacts: fill.all(&work.artifacts)?,
         inputs_from: given(run, ix),

@@ -1,5 +1,6 @@
 //! Everything that can be known about a pipeline before it runs, all problems at once.
 
+mod actions;
 mod agents;
 mod config;
 mod gates;

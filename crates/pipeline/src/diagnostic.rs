@@ -149,6 +149,9 @@ pub mod codes {
         SECRET_AT_LOW_TIER = "EP0150" sense "A low tier asks for a secret";
         LONG_COMMAND = "EP0151" sense "A command is too long";
         ENV_UNLISTED = "EP0152" sense "A variable is not in the list of the home";
+        UNKNOWN_ACTION = "EP0153" sense "No such action";
+        BAD_TARGET = "EP0154" sense "An action has no target, or one that cannot be";
+        NEVER_ALLOWED = "EP0155" sense "An action is listed that no agent may do";
 
         NO_APPROVERS = "EP0160" sense "Nobody may approve";
         LARGE_QUORUM = "EP0161" sense "More approvals are needed than approvers are listed";

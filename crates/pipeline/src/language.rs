@@ -313,6 +313,11 @@ pub(crate) static AGENT_CONFIG: Object = Object {
         ),
         field("env", Shape::Map(&VARIABLE, &Shape::Text), "Its own environment variables."),
         field("paths", Shape::Object(&PATHS), "What it may read and write."),
+        field(
+            "actions",
+            Shape::List(&Shape::Text, 0),
+            "What else it may ask for, each an action and a target: `ansible_run sandbox-*`.",
+        ),
         field("tools", Shape::List(&Shape::Form(&TOOL), 0), "Tools it may ask for."),
         field("model", Shape::Form(&MODEL), "The model a planner or council uses."),
         field("retries", Shape::Object(&RETRIES), "How a failed attempt is followed by another."),

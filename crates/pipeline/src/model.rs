@@ -150,6 +150,10 @@ pub struct AgentWork {
     /// Folders, and files that are there, that it may write, absolute or relative to the project; from T1 on they are the
     /// project's own.
     pub write: Vec<Text>,
+    /// What it may ask for beyond what follows from its paths, tools, secrets and model, each `ACTION TARGET`; at most
+    /// `limits::STAGE_ACTIONS`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<Text>,
     /// Tools it may ask for.
     pub tools: Vec<String>,
     /// The model a planner uses.
@@ -412,6 +416,7 @@ impl AgentWork {
             .chain(self.env.values())
             .chain(&self.read)
             .chain(&self.write)
+            .chain(&self.actions)
             .chain(self.verify.iter().flatten())
             .chain(&self.artifacts)
     }

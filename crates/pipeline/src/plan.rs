@@ -127,6 +127,9 @@ pub struct AgentStep {
     pub read: Vec<String>,
     /// What it may write besides its own workspace.
     pub write: Vec<String>,
+    /// What else it may ask for, as its objective.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<String>,
     /// What it may ask for.
     pub tools: Vec<String>,
     /// What it may reach.
@@ -319,6 +322,7 @@ impl Planner<'_> {
             files: agent.files.keys().cloned().collect(),
             read: shown(&agent.read),
             write: shown(&agent.write),
+            actions: shown(&agent.actions),
             tools: agent.tools.clone(),
             egress: agent.egress.clone(),
             secrets: agent.secrets.clone(),

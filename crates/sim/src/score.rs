@@ -203,6 +203,7 @@ impl Writer<'_> {
             env: BTreeMap::new(),
             read: Vec::new(),
             write: Vec::new(),
+            actions: Vec::new(),
             tools: Vec::new(),
             model: None,
             retries: Retries { max, backoff: if self.dice.chance(30) { Span::ZERO } else { self.span() } },

@@ -35,6 +35,8 @@ pub(crate) struct Packet<'s> {
 struct Constraints<'s> {
     read: &'s [String],
     write: &'s [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    actions: &'s [String],
     artifacts: &'s [String],
     timeout_ms: u64,
 }
@@ -53,6 +55,7 @@ pub(crate) fn write(spec: &AgentSpec, now: Moment, key: &SigningKey) -> (Vec<u8>
         constraints: Constraints {
             read: &spec.read,
             write: &spec.write,
+            actions: &spec.actions,
             artifacts: &spec.artifacts,
             timeout_ms: spec.timeout.millis(),
         },

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use eparch_domain::{Digest, InOrder, Tier, in_full, limits};
 use eparch_governor::{AgentSpec, Check, Measure, Outcome};
-use eparch_pipeline::{Pipeline, Work};
+use eparch_pipeline::{Pipeline, Text, Work};
 use eparch_sandbox::{Cage, OpenError, PATH, Program, StartError, Status, WORKSPACE};
 
 use crate::agents::grant;
@@ -212,6 +212,7 @@ pub(crate) fn plan_document(spec: &AgentSpec) -> Vec<u8> {
         "command": spec.command,
         "read": spec.read,
         "write": spec.write,
+        "actions": spec.actions,
         "verify": spec.verify,
         "artifacts": spec.artifacts,
         "env": spec.env.keys().collect::<Vec<_>>(),
@@ -231,13 +232,38 @@ pub(crate) fn plan(
     let mut actions = vec![format!("execute_command {}", spec.command.first().map_or("", String::as_str))];
     actions.extend(spec.read.iter().map(|path| format!("read_file {path}")));
     actions.extend(spec.write.iter().map(|path| format!("write_file {path}")));
+    actions.extend(spec.actions.iter().cloned());
+    let mut problem = problem_of(spec);
     if let Work::Agent(work) = &pipeline.stage(spec.stage).work {
+        problem = problem.or_else(|| wider_than_written(&work.actions, &spec.actions));
         actions.extend(work.tools.iter().map(|tool| format!("call_tool {tool}")));
         actions.extend(work.secrets.iter().map(|secret| format!("read_secret {secret}")));
         actions.extend(work.model.iter().map(|model| format!("llm_chat {model}")));
     }
-    let outcome = Outcome::Plan { plan: kept.digest, actions, problem: problem_of(spec) };
+    let outcome = Outcome::Plan { plan: kept.digest, actions, problem };
     Ok((kept.digest, outcome))
+}
+
+/// What is wrong with actions whose targets expressions have filled in: each names one thing, or what is written in the file
+/// to be more. An earlier agent's word, or an input, widens nothing.
+fn wider_than_written(written: &[Text], resolved: &[String]) -> Option<String> {
+    let wide = |(text, entry): (&Text, &String)| {
+        let target = entry.split_once(' ').map_or("", |(_, target)| target);
+        let (more, written) = (target.strip_suffix('*').unwrap_or(target), text.source());
+        let is_one = !target.trim().is_empty()
+            && target.trim() == target
+            && target.len() <= limits::RESOURCE_BYTES
+            && !more.contains('*')
+            && !target.contains(char::is_control)
+            && !target.split('/').any(|part| part == "..")
+            && (!target.ends_with('*') || written.ends_with('*'))
+            && (!matches!(target.trim_end_matches('/'), "." | "")
+                || written.trim_end_matches('/').ends_with(" ."));
+        (!is_one).then(|| {
+            format!("the action {entry:?} is not what `{written}` may become: one thing, named in full")
+        })
+    };
+    written.iter().zip(resolved).find_map(wide)
 }
 
 /// What is wrong with a resolved plan. Literal values were checked with the pipeline; expressions yield theirs only now.

@@ -156,6 +156,7 @@ mod tests {
             env: BTreeMap::new(),
             read: vec!["src".to_owned()],
             write: Vec::new(),
+            actions: Vec::new(),
             verify: vec![vec!["make".to_owned(), "check".to_owned()]],
             artifacts: Vec::new(),
             inputs_from: BTreeMap::new(),
@@ -171,12 +172,13 @@ mod tests {
     fn r007_what_was_not_planned_is_not_let_go() {
         let settled = Digest::of(&prepare::plan_document(&spec()));
         assert_eq!(departure(&spec(), settled), None);
-        let others: [fn(&mut AgentSpec); 6] = [
+        let others: [fn(&mut AgentSpec); 7] = [
             |spec| spec.command.push("install".to_owned()),
             |spec| spec.command[0] = "rm".to_owned(),
             |spec| spec.verify.clear(),
             |spec| spec.write.push("/etc".to_owned()),
             |spec| spec.read.push("/".to_owned()),
+            |spec| spec.actions.push("ansible_run prod-*".to_owned()),
             |spec| spec.tier = Tier::T3,
         ];
         for (at, change) in others.into_iter().enumerate() {

@@ -148,6 +148,7 @@ fn agent(args: &Args) -> AgentWork {
         env: args.under("env").iter().map(|(key, value)| (key.clone(), text(value))).collect(),
         read: Vec::new(),
         write: Vec::new(),
+        actions: Vec::new(),
         tools: Vec::new(),
         model: None,
         retries: Retries {

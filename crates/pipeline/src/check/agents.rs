@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use eparch_domain::{Name, Span, Tier, limits};
 
+use super::actions;
 use super::config::{self, Config, Set};
 use super::names::Surroundings;
 use super::shell;
@@ -77,6 +78,7 @@ pub(super) fn agent(
         env: agent.env(problems),
         read: agent.paths("read", problems),
         write: agent.paths("write", problems),
+        actions: actions::actions(draft, around, config, problems),
         tools: agent.tools(problems),
         model: config.get("model").and_then(|set| set.node.text()).map(str::to_owned),
         retries: Retries {

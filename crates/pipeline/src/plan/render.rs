@@ -127,6 +127,7 @@ impl Page<'_, '_> {
         let grants = [
             ("reads", &agent.read),
             ("writes", &agent.write),
+            ("may ask to", &agent.actions),
             ("tools", &agent.tools),
             ("reaches", &agent.egress),
             ("secrets", &agent.secrets),

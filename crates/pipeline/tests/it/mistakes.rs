@@ -108,6 +108,10 @@ const MISTAKES: &[(&str, &str)] = &[
         "name: a\nstages:\n  - {name: b, type: agent, config: {command: [c], tools: [read_files]}}\n",
     ),
     (
+        "actions that cannot be asked for",
+        "name: a\ninputs: {what: {default: x}}\nstages:\n  - name: b\n    type: agent\n    config:\n      command: [c]\n      actions:\n        - ansible_rum sandbox-*\n        - \"${{ inputs.what }} sandbox-1\"\n        - ansible_run\n        - ansible_run a*b\n        - ansible_run .\n        - write_file ../out\n        - promote agent-1\n        - ansible_run ${{ inputs.host }}\n",
+    ),
+    (
         "a name with a dash in an expression",
         "name: a\nstages:\n  - {name: b-c, type: agent, config: {command: [c]}}\n  - {name: r, type: condition, requires: [b-c], if: stages.b-c.status == \"FAILED\", then: []}\n",
     ),

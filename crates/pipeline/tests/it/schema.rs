@@ -115,6 +115,7 @@ fn config(dice: &mut Dice) -> Value {
         ("command", &texts),
         ("env", &env),
         ("paths", &|dice| fields(dice, &[("read", &texts), ("write", &texts)])),
+        ("actions", &texts),
         ("tools", &|dice| words(dice, &[json!("read_file"), json!("terraform_*"), json!("a/b:c")])),
         ("model", &|dice| scalar(dice, &[json!("a/b-c"), json!("m:1@x")])),
         ("retries", &|dice| fields(dice, &[("max", &count), ("backoff", &backoff)])),

@@ -164,6 +164,7 @@ fn pipeline() -> Pipeline {
             env: BTreeMap::new(),
             read: Vec::new(),
             write: Vec::new(),
+            actions: Vec::new(),
             tools: Vec::new(),
             model: None,
             retries: Retries { max: 1, backoff: Span::from_secs(1) },

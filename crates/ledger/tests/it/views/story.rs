@@ -322,6 +322,7 @@ fn agent_work(tier: Tier, retries: u32) -> Work {
         env: BTreeMap::new(),
         read: Vec::new(),
         write: Vec::new(),
+        actions: Vec::new(),
         tools: Vec::new(),
         model: None,
         retries: Retries { max: retries, backoff: Span::from_secs(5) },
