@@ -280,3 +280,42 @@ fn problem_of(spec: &AgentSpec) -> Option<String> {
         .any(|word| word.contains('\0'))
         .then(|| "a word of a command holds a zero byte".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r007_what_an_expression_yields_names_one_thing_and_widens_nothing() {
+        let is_wider = |written: &str, resolved: &str| {
+            let written = [Text::parse(written).unwrap()];
+            wider_than_written(&written, &[resolved.to_owned()]).is_some()
+        };
+        for (written, resolved) in [
+            ("ansible_run sandbox-*", "ansible_run sandbox-*"),
+            ("ansible_run ${{ inputs.host }}", "ansible_run staging-1"),
+            ("ansible_run ${{ inputs.kind }}-*", "ansible_run staging-*"),
+            ("write_file .", "write_file ."),
+            ("write_file ${{ inputs.folder }}/", "write_file out/"),
+        ] {
+            assert!(!is_wider(written, resolved), "{written}: {resolved}");
+        }
+        let long = format!("ansible_run {}", "x".repeat(limits::RESOURCE_BYTES + 1));
+        for resolved in [
+            "ansible_run *",
+            "ansible_run staging-*",
+            "ansible_run a*b",
+            "ansible_run ",
+            "ansible_run .",
+            "ansible_run ./",
+            "ansible_run ../x",
+            "ansible_run a\nb",
+            "ansible_run  x",
+            &long,
+        ] {
+            assert!(is_wider("ansible_run ${{ inputs.host }}", resolved), "{resolved}");
+        }
+        // Only the end may stand for more, wherever the expression stands.
+        assert!(is_wider("ansible_run ${{ inputs.kind }}-*", "ansible_run *-*"));
+    }
+}
