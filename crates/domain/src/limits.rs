@@ -282,6 +282,12 @@ pub const PERMIT_TTL: Span = Span::from_secs(60);
 /// Permits of one agent that are not used, or whose result is not known: nobody does more at once, and each is one thing
 /// that may still happen.
 pub const OPEN_PERMITS: usize = 16;
+/// Questions of one agent that wait for people, or whose approval it has not come back for: people have other things to read.
+pub const OPEN_QUESTIONS: usize = 4;
+/// Policy is tried with so many approvals, from one on, to find how many an action takes; what ships asks for two at most.
+pub const ACTION_APPROVALS: u16 = 4;
+/// How long an agent is kept waiting for people in one call: half of what a call may take, so that it is never cut off.
+pub const QUESTION_WAIT: Span = Span::from_secs(5);
 /// Actions of one agent whose answer is remembered by its key; the oldest that is over is forgotten first.
 pub const ACTIONS_REMEMBERED: usize = 64;
 /// Asking for the same again so often after it was denied is a violation (1.4: "at the third repeat of the same denied

@@ -7,7 +7,8 @@ use eparch_policy::{
     ResourceKind, Subject, Verdict, kinds_of,
 };
 
-use crate::decision::{Answer, Refusal};
+use crate::asking;
+use crate::decision::Refusal;
 use crate::event::ActionAsked;
 use crate::fact::{Fact, Permit, Ruled};
 use crate::governor::Turn;
@@ -35,6 +36,7 @@ pub(crate) fn policies_offered(turn: &mut Turn<'_>, by: Option<&Name>, policies:
     }
     if turn.governor.state.policy != Some(policies) {
         turn.record(Fact::PoliciesInForce { policies, by: by.cloned() });
+        asking::policies_changed(turn);
     }
 }
 
@@ -43,37 +45,30 @@ pub(crate) fn asked(turn: &mut Turn<'_>, asked: &ActionAsked) {
     let (agent, now) = (asked.agent, turn.now.ledger);
     let Some((run, attempt)) = with_authority(turn, agent) else { return };
     if let Some(before) = attempt.actions.asked(&asked.key) {
-        let ruled = &before.ruled;
+        let ruled = before.ruled.clone();
         let same =
             ruled.action == asked.action && ruled.target == asked.target && ruled.params == asked.params;
-        match same {
-            true => turn.decision.answer = Answer::Ruled(Box::new(ruled.clone())),
+        return match same {
+            true => asking::asked_again(turn, run, &ruled),
             false => turn.refuse(Refusal::ActionKeyReused { key: asked.key.clone() }),
-        }
-        return;
+        };
     }
     if attempt.actions.open(now) >= limits::OPEN_PERMITS {
         return turn.refuse(Refusal::TooManyPermits { limit: limits::OPEN_PERMITS });
     }
-    let asked_before = attempt.actions.count();
     let question = Question {
         agent,
         tenant: &asked.tenant,
         project: &asked.project,
         action: asked.action,
         target: &asked.target,
+        approvals: 0,
     };
     let verdict = match answer(turn, run, &question) {
         Ok(verdict) => verdict,
         Err(bad) => return turn.refuse(Refusal::BadTarget { action: asked.action, why: bad.to_string() }),
     };
-    let permitted = matches!(verdict.decision, Says::Allow | Says::Modify);
-    let permit = permitted.then(|| Permit {
-        permit: permit_id(agent, asked_before),
-        expires: turn.now.ledger.after(limits::PERMIT_TTL),
-    });
-    let reason = verdict.reason.clone();
-    let counts = counts_against_it(&verdict);
+    let asks = verdict.decision == Says::Ask;
     let ruled = Ruled {
         agent,
         key: asked.key.clone(),
@@ -84,11 +79,25 @@ pub(crate) fn asked(turn: &mut Turn<'_>, asked: &ActionAsked) {
         params: asked.params,
         verdict,
         policy: turn.governor.state.policy,
-        permit,
+        permit: None,
+        gate: None,
+        approvals: 0,
+        decided_by: Vec::new(),
     };
-    turn.record(Fact::ActionDecided(Box::new(ruled)));
-    if counts {
-        look_at_repeats(turn, agent, asked, &reason);
+    if asks { asking::ask(turn, run, ruled) } else { settle(turn, ruled) }
+}
+
+/// Records an answer: with a permit, when it lets the agent do what it asked for.
+pub(crate) fn settle(turn: &mut Turn<'_>, mut ruled: Ruled) {
+    let Some((_, _, attempt)) = turn.governor.attempt(ruled.agent) else { return };
+    let permitted = matches!(ruled.verdict.decision, Says::Allow | Says::Modify);
+    ruled.permit = permitted.then(|| Permit {
+        permit: permit_id(ruled.agent, attempt.actions.count()),
+        expires: turn.now.ledger.after(limits::PERMIT_TTL),
+    });
+    turn.record(Fact::ActionDecided(Box::new(ruled.clone())));
+    if counts_against_it(&ruled.verdict) {
+        look_at_repeats(turn, &ruled);
     }
 }
 
@@ -98,15 +107,15 @@ pub(crate) fn counts_against_it(verdict: &Verdict) -> bool {
 }
 
 /// Asking is how an agent finds its limits; asking for the same again and again is trying to get past them (1.4).
-fn look_at_repeats(turn: &mut Turn<'_>, agent: AgentId, asked: &ActionAsked, reason: &str) {
+fn look_at_repeats(turn: &mut Turn<'_>, ruled: &Ruled) {
+    let (agent, action, reason) = (ruled.agent, ruled.action, &*ruled.verdict.reason);
     let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
-    let repeats = attempt.actions.denied(asked.action, &asked.target).saturating_sub(1);
+    let repeats = attempt.actions.denied(action, &ruled.target).saturating_sub(1);
     if repeats < limits::DENIED_REPEATS {
         return;
     }
-    let detail =
-        format!("{} was asked for again {repeats} times after it was denied: {reason}", asked.action);
-    revocation::violation(turn, agent, violation_of(asked.action, reason), &detail);
+    let detail = format!("{action} was asked for again {repeats} times after it was denied: {reason}");
+    revocation::violation(turn, agent, violation_of(action, reason), &detail);
 }
 
 /// Which violation it is to insist on what is denied.
@@ -193,15 +202,8 @@ fn fault_of(
     if ruled.policy != turn.governor.state.policy {
         return Some(PermitFault::OtherPolicies);
     }
-    let question = Question {
-        agent: ruled.agent,
-        tenant: &ruled.tenant,
-        project: &ruled.project,
-        action: ruled.action,
-        target: &ruled.target,
-    };
     let void = |reason: &str| Some(PermitFault::Void { reason: reason.to_owned() });
-    match answer(turn, run, &question) {
+    match answer(turn, run, &Question::of(ruled, ruled.approvals)) {
         Ok(verdict)
             if verdict.decision == ruled.verdict.decision && verdict.changes == ruled.verdict.changes =>
         {
@@ -227,7 +229,7 @@ pub(crate) fn ended(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, ok: b
     match attempt.actions.permitted(permit).map(|asked| asked.stands) {
         Some(Stands::Doing) => {}
         // What is performed for it the performer tells, and nobody else.
-        Some(Stands::Performing | Stands::Over | Stands::Answered) => {
+        Some(Stands::Performing | Stands::Over | Stands::Answered | Stands::Waiting) => {
             return turn.refuse(Refusal::Permit { permit, fault: PermitFault::Spent });
         }
         Some(Stands::Open) | None => {
@@ -253,16 +255,26 @@ pub(crate) fn with_authority<'t>(turn: &'t mut Turn<'_>, agent: AgentId) -> Opti
 }
 
 /// What policy is asked.
-struct Question<'q> {
+pub(crate) struct Question<'q> {
     agent: AgentId,
     tenant: &'q Name,
     project: &'q Name,
     action: Action,
     target: &'q str,
+    /// How many people approved exactly this.
+    approvals: u32,
+}
+
+impl Question<'_> {
+    /// What was asked before, with so many approvals.
+    pub(crate) fn of(ruled: &Ruled, approvals: u32) -> Question<'_> {
+        let Ruled { agent, tenant, project, action, target, .. } = ruled;
+        Question { agent: *agent, tenant, project, action: *action, target, approvals }
+    }
 }
 
 /// What policy says now.
-fn answer(turn: &Turn<'_>, run: RunId, question: &Question<'_>) -> Result<Verdict, BadResource> {
+pub(crate) fn answer(turn: &Turn<'_>, run: RunId, question: &Question<'_>) -> Result<Verdict, BadResource> {
     let governor = &*turn.governor;
     let (Some(live), Some((_, _, attempt))) = (governor.run(run), governor.attempt(question.agent)) else {
         return Ok(no_policies());
@@ -288,6 +300,7 @@ fn answer(turn: &Turn<'_>, run: RunId, question: &Question<'_>) -> Result<Verdic
             phase: attempt.phase,
             planned: is_planned(&attempt.may_ask, question.action, resource.name()),
             outside: leaves(question.action, resource.name()),
+            approvals: question.approvals,
             history: live.history.clone(),
             ..Circumstances::default()
         },

@@ -5,6 +5,7 @@ use eparch_domain::{
 };
 use eparch_pipeline::{AgentWork, Fuel, OnInterrupt, StageIx, Text, Work};
 
+use crate::asking;
 use crate::attempt_end::AttemptEnd;
 use crate::effect::Effect;
 use crate::event::{Check, Ended, Outcome, Signal, Usage};
@@ -169,6 +170,7 @@ fn step(turn: &mut Turn<'_>, agent: AgentId, outcome: &Outcome) {
 fn spoil(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
     if turn.governor.attempt(agent).is_some_and(|(_, _, attempt)| attempt.end.is_none()) {
         turn.record(Fact::AttemptSpoiled { agent, end });
+        asking::withdraw(turn, agent);
     }
 }
 
@@ -209,6 +211,10 @@ const _: () = assert!(limits::AGENT_MEMORY_BYTES == 4 << 30, "the text names it"
 
 fn enter(turn: &mut Turn<'_>, agent: AgentId, phase: Phase) {
     turn.record(Fact::PhaseEntered { agent, phase });
+    if phase > Phase::Execute {
+        // Its program has ended: nobody comes back for an answer.
+        asking::withdraw(turn, agent);
+    }
 }
 
 /// The plan is settled: EXECUTE, unless the agent is being ended already.
@@ -254,6 +260,7 @@ pub(crate) fn end(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
     }
     let because = end.reason();
     turn.record(Fact::AgentEnding { agent, end });
+    asking::withdraw(turn, agent);
     turn.ask(Effect::Kill { agent, because });
 }
 
@@ -283,6 +290,7 @@ fn ended(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
         enter(turn, agent, Phase::Revoked);
     }
     performance::abandon(turn, agent);
+    asking::withdraw(turn, agent);
     turn.record(Fact::AttemptEnded { agent, end: end.clone() });
     let Some(live) = turn.governor.run(run) else { return };
     let state = live.stage(ix);

@@ -7,12 +7,13 @@ use eparch_domain::{
     AgentId, Artifact, Moment, Name, Phase, RunId, RunStatus, Severity, Span, StageStatus, limits,
 };
 use eparch_pipeline::{StageIx, Work};
-use eparch_policy::History;
+use eparch_policy::{Decision as Says, History};
 use serde_json::Value;
 
 use crate::action;
+use crate::asking::Questions;
 use crate::attempt_end::AttemptEnd;
-use crate::fact::{Fact, RunSpawned};
+use crate::fact::{Fact, GateOpened, GatePurpose, RunSpawned};
 use crate::governor::Governor;
 use crate::performance::Performing;
 use crate::permit::{Actions, Stands};
@@ -104,6 +105,9 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             let counts = action::counts_against_it(&ruled.verdict);
             with_attempt(governor, ruled.agent, |attempt| {
                 attempt.actions.remember(ruled, counts, now.ledger);
+                if let (Some(gate), true) = (ruled.gate, ruled.verdict.decision != Says::Ask) {
+                    attempt.questions.approved.remove(&gate);
+                }
             });
         }
         Fact::PermitSpent { agent, permit } => {
@@ -223,6 +227,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             governor.timers.clear(Timer::Retry(*run, *stage));
             enqueue(governor, *run, *stage);
         }
+        Fact::GateOpened(opened) if opened.purpose == GatePurpose::Action => ask(governor, opened, now),
         Fact::GateOpened(opened) => {
             unqueue(governor, opened.run, opened.stage);
             if let Some(state) = governor.stage_mut(opened.run, opened.stage) {
@@ -233,17 +238,21 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             }
         }
         Fact::VoteCast { gate, by, decision, public_key, .. } => {
-            if let Some((run, ix)) = governor.gates.get(gate).copied()
-                && let Some(Doing::Gate(open)) = governor.stage_mut(run, ix).map(|state| &mut state.doing)
-            {
+            if let Some(open) = governor.open_gate_mut(*gate) {
                 let vote = Vote { decision: *decision, public_key: public_key.clone() };
                 open.votes.insert(by.clone(), vote);
             }
         }
         Fact::GateClosed { gate, outcome } => {
             if let Some((run, ix)) = governor.gates.remove(gate) {
-                if let Some(state) = governor.stage_mut(run, ix) {
-                    state.doing = Doing::Nothing;
+                match governor.stage_mut(run, ix).map(|state| &mut state.doing) {
+                    Some(Doing::Attempt(attempt)) => {
+                        let agent = attempt.agent;
+                        attempt.questions.close(*gate, *outcome);
+                        idle_goes_on(governor, agent, now);
+                    }
+                    Some(doing) => *doing = Doing::Nothing,
+                    None => {}
                 }
                 governor.timers.clear(Timer::Gate(*gate));
                 governor.state.closed_gates.put(*gate, *outcome);
@@ -273,6 +282,7 @@ impl Attempt {
             may_ask: Vec::new(),
             actions: Actions::default(),
             performing: BTreeMap::new(),
+            questions: Questions::default(),
             clarified: false,
             package: None,
             end: None,
@@ -438,11 +448,41 @@ fn progress(governor: &mut Governor, agent: AgentId, now: Moment) {
         Work::Agent(work) => work.idle_timeout,
         _ => None,
     });
-    if let Some(idle) = idle {
-        let at = now.ledger.after(idle);
-        with_attempt(governor, agent, |attempt| attempt.idle_by = Some(at));
-        governor.timers.set(Timer::Idle(agent), at);
+    let Some(idle) = idle else { return };
+    with_attempt(governor, agent, |attempt| attempt.questions.idle_left = Some(idle));
+    idle_goes_on(governor, agent, now);
+}
+
+/// The idle timeout runs, from what is left of it, unless people are asked for something or something is performed for it:
+/// waiting for either is not standing still (2.C rule 3).
+fn idle_goes_on(governor: &mut Governor, agent: AgentId, now: Moment) {
+    let Some((_, _, attempt)) = governor.attempt(agent) else { return };
+    let runs = attempt.end.is_none() && !attempt.cut_off && attempt.phase == Phase::Execute;
+    if !runs || !attempt.questions.open.is_empty() || !attempt.performing.is_empty() {
+        return;
     }
+    let Some(left) = attempt.questions.idle_left else { return };
+    let at = now.ledger.after(left);
+    with_attempt(governor, agent, |attempt| {
+        attempt.questions.idle_left = None;
+        attempt.idle_by = Some(at);
+    });
+    governor.timers.set(Timer::Idle(agent), at);
+}
+
+/// People are asked for something that an agent seeks to do. Its stage stays as it is; its idle timeout stands still.
+fn ask(governor: &mut Governor, opened: &GateOpened, now: Moment) {
+    let Some(agent) = opened.sought.as_ref().map(|sought| sought.agent) else { return };
+    with_attempt(governor, agent, |attempt| {
+        if let Some(at) = attempt.idle_by.take() {
+            attempt.questions.idle_left = Some(at.since(now.ledger));
+        }
+        let gate = Gate { opened: opened.clone(), votes: BTreeMap::new() };
+        attempt.questions.open.insert(opened.gate, gate);
+    });
+    governor.timers.clear(Timer::Idle(agent));
+    governor.gates.insert(opened.gate, (opened.run, opened.stage));
+    governor.timers.set(Timer::Gate(opened.gate), opened.deadline);
 }
 
 fn end_attempt(governor: &mut Governor, agent: AgentId, end: &AttemptEnd) {

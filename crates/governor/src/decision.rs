@@ -78,6 +78,8 @@ pub enum Refusal {
     ActionKeyReused { key: String },
     /// The agent has as many permits as it may, and has not said what became of them.
     TooManyPermits { limit: usize },
+    /// The agent has as many questions put to people as it may.
+    TooManyQuestions { limit: usize },
     /// There can be no such thing to do something to.
     BadTarget { action: Action, why: String },
     /// The permit that was shown is no good.
@@ -144,6 +146,7 @@ impl Refusal {
             Refusal::AuthorityOver { .. } => "EP0610",
             Refusal::ActionKeyReused { .. } => "EP0611",
             Refusal::TooManyPermits { .. } => "EP0612",
+            Refusal::TooManyQuestions { .. } => "EP0621",
             Refusal::BadTarget { .. } => "EP0613",
             Refusal::Permit { fault, .. } => fault.code(),
             Refusal::TooManyPerformances { .. } => "EP0630",
@@ -197,6 +200,9 @@ impl Refusal {
             Refusal::ActionKeyReused { .. } => "use a new key for each action, and the same one to ask again",
             Refusal::TooManyPermits { .. } => {
                 "use a permit, or say what came of it, before asking for the next one"
+            }
+            Refusal::TooManyQuestions { .. } => {
+                "wait until somebody has answered, and come back for the answer with the same key"
             }
             Refusal::BadTarget { .. } => {
                 "name the target as it is: a path without `..`, a host, a tool, a secret"
@@ -274,6 +280,9 @@ impl std::fmt::Display for Refusal {
             }
             Refusal::TooManyPermits { limit } => {
                 write!(f, "{limit} permits are open, which is the limit")
+            }
+            Refusal::TooManyQuestions { limit } => {
+                write!(f, "people are asked for {limit} things of this agent already, which is the limit")
             }
             Refusal::BadTarget { action, why } => write!(f, "nothing can be asked of {action} there: {why}"),
             Refusal::Permit { permit, fault } => write!(f, "{permit} {fault}"),

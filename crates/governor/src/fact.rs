@@ -18,6 +18,7 @@ use crate::operator::{Key, Operator, Separation};
 use crate::performance::PerformanceEnd;
 use crate::revocation::{Bearer, Cause};
 use crate::secrets::SecretAccess;
+use crate::sought::Sought;
 
 /// One thing found to be so.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -448,6 +449,21 @@ pub struct Ruled {
     pub policy: Option<Digest>,
     /// Leave to do it once, when the answer is allow or modify.
     pub permit: Option<Permit>,
+    /// The gate at which people are asked for it, or were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateId>,
+    /// With how many people's approvals it was found.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub approvals: u32,
+    /// Who said yes or no at the gate, when that decided it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decided_by: Vec<Name>,
+}
+
+/// What nobody approved is the rule, and not written down: earlier records of it stay as they are.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_zero(approvals: &u32) -> bool {
+    *approvals == 0
 }
 
 /// Leave to do one thing, once.
@@ -514,6 +530,9 @@ pub struct GateOpened {
     pub separation: Separation,
     /// When it has waited long enough.
     pub deadline: LedgerTime,
+    /// What an agent seeks to do, when it is for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sought: Option<Box<Sought>>,
 }
 
 /// What a gate is for.
@@ -524,6 +543,8 @@ pub enum GatePurpose {
     Stage,
     /// Whether an attempt that was cut off is made again (`on_interrupt: ask`).
     Interrupted,
+    /// Whether an agent may do what policy asks people about. Its attempt goes on meanwhile.
+    Action,
 }
 
 /// How a gate closed.

@@ -4,6 +4,7 @@ use eparch_domain::{Digest, GateId, Name, OperatorRole, Profile, RunId, StageSta
 use eparch_pipeline::{GateWork, OnTimeout, StageIx, Work};
 
 use crate::agent;
+use crate::asking;
 use crate::decision::Refusal;
 use crate::event::{GateAnswer, GateDecision};
 use crate::fact::{Fact, GateOpened, GateOutcome, GatePurpose};
@@ -11,7 +12,7 @@ use crate::governor::Turn;
 use crate::operator::{Key, Operator, Separation};
 use crate::run;
 use crate::scope;
-use crate::state::{Doing, Gate, Run, Vote};
+use crate::state::{Gate, Run, Vote};
 
 /// Opens the gate of a gate stage.
 pub(crate) fn open_stage(turn: &mut Turn<'_>, run: RunId, ix: StageIx, work: &GateWork) {
@@ -28,6 +29,7 @@ pub(crate) fn open_stage(turn: &mut Turn<'_>, run: RunId, ix: StageIx, work: &Ga
         requester: live.spawned.requester.clone(),
         separation: least_separation(live),
         deadline: turn.now.ledger.after(work.timeout),
+        sought: None,
     };
     turn.spend(cost);
     open(turn, opened);
@@ -53,6 +55,7 @@ pub(crate) fn open_interrupted(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
         requester: live.spawned.requester.clone(),
         separation: Separation::SameHome,
         deadline: turn.now.ledger.after(limits::GATE_TIMEOUT),
+        sought: None,
     };
     turn.spend(cost);
     open(turn, opened);
@@ -76,7 +79,7 @@ fn gate_id(run: RunId, ix: StageIx, round: u32) -> GateId {
 }
 
 /// Strict profiles, and T3 and up, take only answers signed by a key this home never held (architecture, Gates).
-fn least_separation(run: &Run) -> Separation {
+pub(crate) fn least_separation(run: &Run) -> Separation {
     let graph = run.graph();
     if graph.pipeline.profile != Profile::Startup || graph.highest_tier >= Tier::T3 {
         Separation::RemoteKey
@@ -106,16 +109,15 @@ pub(crate) fn answered(turn: &mut Turn<'_>, answer: &GateAnswer) {
 /// Whether the answer may count, at which gate, and how far apart whoever gave it is.
 fn examine(turn: &Turn<'_>, answer: &GateAnswer) -> Result<(GateOpened, Separation), Refusal> {
     let (gate, by) = (answer.gate, &answer.by);
-    let Some((run, ix)) = turn.governor.gates.get(&gate).copied() else {
+    let Some(open) = turn.governor.open_gate(gate) else {
         return Err(match turn.governor.state.closed_gates.get(&gate) {
             Some(GateOutcome::TimedOut) => Refusal::GateTimedOut { gate },
             Some(_) => Refusal::GateClosed { gate },
             None => Refusal::UnknownGate { gate },
         });
     };
-    let Some(live) = turn.governor.run(run) else { return Err(Refusal::UnknownGate { gate }) };
-    let Doing::Gate(open) = &live.stage(ix).doing else { return Err(Refusal::UnknownGate { gate }) };
     let opened = &open.opened;
+    let Some(live) = turn.governor.run(opened.run) else { return Err(Refusal::UnknownGate { gate }) };
     if turn.now.ledger >= opened.deadline {
         return Err(Refusal::GateTimedOut { gate });
     }
@@ -126,7 +128,7 @@ fn examine(turn: &Turn<'_>, answer: &GateAnswer) -> Result<(GateOpened, Separati
         let role = operator.role.as_str().to_owned();
         return Err(Refusal::RoleForbids { name: by.clone(), role, what: "answer gates".to_owned() });
     }
-    if opened.purpose == GatePurpose::Stage && *by == opened.requester {
+    if opened.purpose != GatePurpose::Interrupted && *by == opened.requester {
         return Err(Refusal::OwnRequest { name: by.clone() });
     }
     if !opened.approvers.iter().any(|entry| operator.is_meant_by(entry)) {
@@ -179,10 +181,7 @@ fn answered_with(open: &Gate, answer: &GateAnswer) -> Option<Name> {
 
 /// Closes the gate when its votes decide it: one denial, or enough approvals.
 fn count(turn: &mut Turn<'_>, opened: &GateOpened) {
-    let Some(Doing::Gate(open)) = turn.governor.run(opened.run).map(|live| &live.stage(opened.stage).doing)
-    else {
-        return;
-    };
+    let Some(open) = turn.governor.open_gate(opened.gate) else { return };
     let denied = open.votes.values().any(|vote| vote.decision == GateDecision::Deny);
     let approvals = open.votes.values().filter(|vote| vote.decision == GateDecision::Approve).count();
     if denied {
@@ -197,9 +196,13 @@ pub(crate) fn timed_out(turn: &mut Turn<'_>, gate: GateId) {
     close(turn, gate, GateOutcome::TimedOut, "nobody answered in time");
 }
 
-/// Closes a gate, whatever closes it, and ends its stage; an attempt that was cut off is made again when people say so.
+/// Closes a gate, whatever closes it, and ends its stage; an attempt that was cut off is made again when people say so, and
+/// one whose agent has people asked goes on.
 pub(crate) fn close(turn: &mut Turn<'_>, gate: GateId, outcome: GateOutcome, reason: &str) {
     let Some(opened) = turn.governor.gate(gate).cloned() else { return };
+    if opened.purpose == GatePurpose::Action {
+        return asking::close(turn, gate, outcome);
+    }
     let (run, ix) = (opened.run, opened.stage);
     turn.record(Fact::GateClosed { gate, outcome });
     match (opened.purpose, outcome) {
@@ -224,6 +227,8 @@ pub(crate) fn close(turn: &mut Turn<'_>, gate: GateId, outcome: GateOutcome, rea
             };
             run::end_stage(turn, run, ix, status, reason);
         }
+        // Closed above.
+        (GatePurpose::Action, _) => {}
         (_, GateOutcome::Cancelled) => run::end_stage(turn, run, ix, StageStatus::Cancelled, reason),
     }
 }

@@ -13,7 +13,7 @@ use crate::effect::Effect;
 use crate::event::Event;
 use crate::fact::Fact;
 use crate::graph::Graph;
-use crate::state::{Attempt, Doing, Run, StageState, State};
+use crate::state::{Attempt, Doing, Gate, Run, StageState, State};
 use crate::timers::{Deadline, Timer, Timers};
 use crate::{action, agent, ending, gate, operators, performance, request, revocation, run, secrets, waking};
 
@@ -156,9 +156,24 @@ impl Governor {
 
     /// A gate that waits.
     pub fn gate(&self, gate: GateId) -> Option<&crate::fact::GateOpened> {
-        let (run, ix) = self.gates.get(&gate)?;
-        match &self.state.runs.get(run)?.stage(*ix).doing {
-            Doing::Gate(gate) => Some(&gate.opened),
+        self.open_gate(gate).map(|open| &open.opened)
+    }
+
+    /// A gate that waits, with the answers so far: that of a stage, or one at which its agent has people asked.
+    pub(crate) fn open_gate(&self, gate: GateId) -> Option<&Gate> {
+        let (run, ix) = *self.gates.get(&gate)?;
+        match &self.run(run)?.stage(ix).doing {
+            Doing::Gate(open) => Some(open),
+            Doing::Attempt(attempt) => attempt.questions.open.get(&gate),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn open_gate_mut(&mut self, gate: GateId) -> Option<&mut Gate> {
+        let (run, ix) = *self.gates.get(&gate)?;
+        match &mut self.stage_mut(run, ix)?.doing {
+            Doing::Gate(open) => Some(open),
+            Doing::Attempt(attempt) => attempt.questions.open.get_mut(&gate),
             _ => None,
         }
     }

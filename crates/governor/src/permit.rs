@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{Action, AgentId, Digest, LedgerTime, PermitId, limits};
+use eparch_domain::{Action, AgentId, Digest, GateId, LedgerTime, PermitId, limits};
+use eparch_policy::Decision as Says;
 use serde::{Deserialize, Serialize};
 
 use crate::fact::Ruled;
@@ -102,6 +103,8 @@ pub(crate) enum Stands {
     Performing,
     /// It was done, or can be done no more.
     Over,
+    /// People are asked, or have approved it and the agent has not come back for it.
+    Waiting,
 }
 
 /// One request of an agent.
@@ -114,13 +117,18 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Whether something may still come of it: a permit that was never used is over with its time.
+    /// Whether something may still be done under it: a permit that was never used is over with its time.
     fn is_open(&self, now: LedgerTime) -> bool {
         match self.stands {
             Stands::Doing | Stands::Performing => true,
             Stands::Open => self.ruled.permit.is_some_and(|given| now < given.expires),
-            Stands::Answered | Stands::Over => false,
+            Stands::Answered | Stands::Over | Stands::Waiting => false,
         }
+    }
+
+    /// Whether its answer may be forgotten: nothing comes of it any more.
+    fn is_over(&self, now: LedgerTime) -> bool {
+        !self.is_open(now) && self.stands != Stands::Waiting
     }
 }
 
@@ -149,6 +157,28 @@ impl Actions {
         self.by_key.values().find(|asked| asked.ruled.permit.is_some_and(|given| given.permit == permit))
     }
 
+    /// How many requests wait for people, or for the agent to come back.
+    pub(crate) fn waiting(&self) -> usize {
+        self.by_key.values().filter(|asked| asked.stands == Stands::Waiting).count()
+    }
+
+    /// The request that waits at a gate, or whose approval waits for the agent.
+    pub(crate) fn asked_at(&self, gate: GateId) -> Option<&Ruled> {
+        let waits = |asked: &&Asked| asked.stands == Stands::Waiting && asked.ruled.gate == Some(gate);
+        self.by_key.values().find(waits).map(|asked| &asked.ruled)
+    }
+
+    /// The earlier request for the very same thing that a person said no to, under the same policies.
+    pub(crate) fn denied_by_people(&self, ruled: &Ruled) -> Option<&Ruled> {
+        let same = |before: &&Ruled| {
+            !before.decided_by.is_empty()
+                && &*before.verdict.reason == crate::asking::DENIED
+                && (before.action, &before.target, before.params, before.policy)
+                    == (ruled.action, &ruled.target, ruled.params, ruled.policy)
+        };
+        self.by_key.values().map(|asked| &asked.ruled).find(same)
+    }
+
     /// How many permits may be used or are being used.
     pub(crate) fn open(&self, now: LedgerTime) -> usize {
         self.by_key.values().filter(|asked| asked.is_open(now)).count()
@@ -174,17 +204,21 @@ impl Actions {
             let times = self.denied.entry(counted_as).or_default();
             *times = times.saturating_add(1);
         }
-        let stands = if ruled.permit.is_some() { Stands::Open } else { Stands::Answered };
+        let stands = match (ruled.permit, ruled.gate) {
+            (Some(_), _) => Stands::Open,
+            (None, Some(_)) if ruled.verdict.decision == Says::Ask => Stands::Waiting,
+            _ => Stands::Answered,
+        };
         self.count += 1;
         let asked = Asked { place: self.count, ruled: ruled.clone(), stands };
         self.by_key.insert(ruled.key.clone(), asked);
         if self.by_key.len() > limits::ACTIONS_REMEMBERED {
             // Fewer are open than are remembered, so it is never the last that was answered.
             const _: () = assert!(
-                limits::OPEN_PERMITS < limits::ACTIONS_REMEMBERED,
+                limits::OPEN_PERMITS + limits::OPEN_QUESTIONS < limits::ACTIONS_REMEMBERED,
                 "some of what is remembered is over"
             );
-            let over = self.by_key.values().filter(|asked| !asked.is_open(now));
+            let over = self.by_key.values().filter(|asked| asked.is_over(now));
             let oldest = over.min_by_key(|asked| asked.place);
             if let Some(key) = oldest.map(|asked| asked.ruled.key.clone()) {
                 self.by_key.remove(&key);

@@ -162,6 +162,10 @@ impl Governor {
                     Doing::Backoff(at) => timers.set(Timer::Retry(*id, ix), *at),
                     Doing::Attempt(attempt) => {
                         self.agents.insert(attempt.agent, (*id, ix));
+                        for (gate, open) in &attempt.questions.open {
+                            self.gates.insert(*gate, (*id, ix));
+                            timers.set(Timer::Gate(*gate), open.opened.deadline);
+                        }
                         if let Some(at) = attempt.gone_by {
                             timers.set(Timer::Gone(attempt.agent), at);
                         }

@@ -14,6 +14,7 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::asking::Questions;
 use crate::attempt_end::AttemptEnd;
 use crate::event::GateDecision;
 use crate::fact::{GateOpened, GateOutcome, RunSpawned};
@@ -246,6 +247,9 @@ pub(crate) struct Attempt {
     /// What is performed for it, by the permit it is performed under.
     #[serde(default)]
     pub(crate) performing: BTreeMap<PermitId, Performing>,
+    /// What it has people asked.
+    #[serde(default)]
+    pub(crate) questions: Questions,
     /// Whether its plan was issued again.
     pub(crate) clarified: bool,
     pub(crate) package: Option<Digest>,

@@ -4,6 +4,7 @@ use eparch_domain::{RunId, RunStatus, Span, StageStatus, limits};
 use eparch_pipeline::{StageIx, Work};
 
 use crate::agent;
+use crate::asking;
 use crate::attempt_end::AttemptEnd;
 use crate::effect::Effect;
 use crate::ending::end_run;
@@ -23,6 +24,7 @@ pub(crate) fn booted(turn: &mut Turn<'_>, epoch: u64, agents_at_once: u32) {
         let Some((_, _, attempt)) = turn.governor.attempt(agent) else { continue };
         let (tree, performances) = (attempt.tree.clone(), performance::cages(attempt));
         turn.record(Fact::AttemptCutOff { agent });
+        asking::withdraw(turn, agent);
         turn.ask(Effect::Reap { agent, tree, performances });
     }
 }

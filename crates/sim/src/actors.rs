@@ -87,7 +87,10 @@ pub(crate) fn outcome(dice: &mut Dice, phase: Phase, well: bool) -> Outcome {
         Phase::Plan => {
             let problem = (!well && dice.chance(60)).then(|| "it is not valid".to_owned());
             let named = if dice.chance(30) { "read_file docs" } else { "execute_command" };
-            let actions = if well || problem.is_some() { vec![named.to_owned()] } else { Vec::new() };
+            let mut actions = if well || problem.is_some() { vec![named.to_owned()] } else { Vec::new() };
+            if !actions.is_empty() && dice.chance(60) {
+                actions.push("ansible_run staging-*".to_owned());
+            }
             Outcome::Plan { plan: Digest::of(b"plan"), actions, problem }
         }
         Phase::Execute => {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use eparch_domain::{AgentId, Moment, Phase, RunId, RunStatus, StageStatus, limits};
-use eparch_governor::{AttemptEnd, Decision, Event, Fact, GatePurpose, Governor};
+use eparch_governor::{AttemptEnd, Decision, Event, Fact, GateOpened, GatePurpose, Governor};
 use serde_json::Value;
 
 use crate::owed::Owed;
@@ -170,7 +170,7 @@ fn before(seen: &Seen, fact: &Fact) -> Result<(), String> {
         },
         Fact::GateOpened(opened) if seen.gates.contains_key(&opened.gate) => no("a gate opened twice"),
         Fact::VoteCast { gate, by, .. } => match seen.gates.get(gate) {
-            Some(open) if open.opened.purpose == GatePurpose::Stage && *by == open.opened.requester => {
+            Some(open) if open.opened.purpose != GatePurpose::Interrupted && *by == open.opened.requester => {
                 no("somebody approved their own request")
             }
             Some(open) if !open.closed && !open.votes.contains(by) => Ok(()),
@@ -236,6 +236,15 @@ fn standing(seen: &Seen, governor: &Governor, now: Moment) -> Result<(), String>
     }
     if let Some((agent, _)) = agents.iter().find(|(agent, _)| governor.agent_deadline(*agent).is_none()) {
         return Err(format!("nothing will ever be decided about {agent}"));
+    }
+    let asker = |opened: &GateOpened| opened.sought.as_ref().map(|sought| sought.agent);
+    let may_come_back = |agent: AgentId| {
+        let of = seen.agents.get(&agent).filter(|of| of.has_authority());
+        of.is_some_and(|of| of.phase.is_some_and(|phase| phase <= Phase::Execute))
+    };
+    let for_nobody = |opened: &&GateOpened| asker(opened).is_some_and(|agent| !may_come_back(agent));
+    if let Some(opened) = seen.open_gates().find(for_nobody) {
+        return Err(format!("people are asked at {} for an agent that cannot come back", opened.gate));
     }
     let waiting = seen.open_gates().find(|opened| governor.gate(opened.gate) != Some(*opened));
     if let Some(opened) = waiting {

@@ -10,6 +10,7 @@ mod agent;
 mod gates;
 mod operators;
 mod people;
+mod questions;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -137,7 +138,7 @@ impl Hints {
         for fact in &decision.facts {
             match fact {
                 Fact::AttemptBegan { run, stage, agent, .. } => hints.begun.push_back((*run, *stage, *agent)),
-                Fact::GateOpened(opened) => {
+                Fact::GateOpened(opened) if opened.sought.is_none() => {
                     hints.gates.insert((opened.run, opened.stage), opened.as_ref().clone());
                 }
                 Fact::RetryScheduled { run, stage, at } => {
@@ -184,15 +185,19 @@ impl Model {
         if let Event::Booted { agents_at_once, .. } = event {
             self.at_once = usize::try_from(*agents_at_once).unwrap_or(usize::MAX);
             self.cut_off();
+            self.withdraw();
         }
         // What was due comes before the event, and nothing begins before both.
         for _ in 0..limits::TIMERS_PER_TURN {
             let Some((_, due)) = self.due().filter(|(at, _)| *at <= now) else { break };
             self.time_came(due, now, &mut hints)?;
             self.change(now, &mut hints)?;
+            self.withdraw();
         }
         let refusals = self.happened(event, now, decision, &mut hints)?;
+        self.withdraw();
         self.settle(now, &mut hints)?;
+        self.withdraw();
         if let Some(begun) = hints.begun.front() {
             return Err(format!("{begun:?} began and should not have"));
         }
@@ -343,10 +348,11 @@ impl Model {
     }
 
     fn gates(&self) -> impl Iterator<Item = (RunId, StageIx, &OpenGate)> {
-        self.cells().filter_map(|(run, ix, cell)| match &cell.doing {
+        let of_stages = self.cells().filter_map(|(run, ix, cell)| match &cell.doing {
             Doing::Gate(gate) => Some((run, ix, gate.as_ref())),
             _ => None,
-        })
+        });
+        of_stages.chain(self.questions())
     }
 
     fn cells(&self) -> impl Iterator<Item = (RunId, StageIx, &Cell)> {
@@ -380,7 +386,9 @@ impl Model {
             };
             [stage, other].into_iter().flatten()
         });
-        runs.chain(stages).min()
+        let questions = self.questions();
+        let questions = questions.map(|(_, _, open)| (open.opened.deadline, Due::Gate(open.opened.gate)));
+        runs.chain(stages).chain(questions).min()
     }
 
     /// Whether answers need a key kept apart from the home.

@@ -1,7 +1,7 @@
 //! What holds of everything that agents ask for: nothing without policies, and what is allowed once, by whom it was allowed
 //! to, while it holds.
 
-use eparch_domain::{AgentId, Moment, PermitId, Phase, limits};
+use eparch_domain::{Action, AgentId, Moment, PermitId, Phase, limits};
 use eparch_governor::{Fact, PerformanceEnd, Ruled};
 use eparch_policy::Decision as Says;
 
@@ -75,6 +75,9 @@ fn decided(seen: &Seen, ruled: &Ruled, now: Moment) -> Option<&'static str> {
     if seen.policies.is_none() && ruled.verdict.decision != Says::Deny {
         return Some("something was not denied although no policies are in force");
     }
+    if permitted && ruled.action == Action::AnsibleRun && !is_approved(seen, ruled) {
+        return Some("what takes people's approval was let be done without it, or with one that was used");
+    }
     match ruled.permit {
         None if permitted => Some("what is allowed has no permit"),
         None => None,
@@ -85,6 +88,19 @@ fn decided(seen: &Seen, ruled: &Ruled, now: Moment) -> Option<&'static str> {
         }
         Some(_) => None,
     }
+}
+
+/// Whether people approved exactly this, for this agent, under these policies, and nothing was let be done for it yet.
+fn is_approved(seen: &Seen, ruled: &Ruled) -> bool {
+    let gate = ruled.gate.filter(|gate| !seen.used_approvals.contains(gate));
+    let gate = gate.and_then(|gate| seen.gates.get(&gate)).filter(|gate| gate.approved);
+    let (asker, yes) =
+        (gate.and_then(|gate| gate.opened.sought.as_deref()), gate.map_or(0, |gate| gate.votes.len()));
+    asker.is_some_and(|sought| {
+        yes > 0
+            && (sought.agent, sought.action, &sought.target, sought.params, Some(sought.policy))
+                == (ruled.agent, ruled.action, &ruled.target, ruled.params, ruled.policy)
+    })
 }
 
 fn spent(seen: &Seen, agent: AgentId, permit: PermitId, now: Moment) -> Option<&'static str> {

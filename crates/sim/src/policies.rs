@@ -13,18 +13,23 @@ pub(crate) enum Rules {
     /// Of those that ship what speaks of the things that agents of these worlds ask for. It decides on them as all of them do,
     /// and a holder that recovers reads it ten times as fast, which is most of what such a world costs.
     Few,
-    /// The few without the one that permits something.
+    /// The few without those that permit something.
     Closed,
 }
 
 /// The few that are enough.
-const FEW: [&str; 5] = [
+const FEW: [&str; 8] = [
     "never-04-modify-governance",
     "never-05-people-only",
     "phase-1-inside-life",
+    "phase-2-effects-in-execute",
     "phase-3-plan-first",
     "t0-look-in-docs",
+    "t2-staging-approved",
+    "t2-staging-ask",
 ];
+/// So many of them permit nothing.
+const FEW_THAT_FORBID: usize = 5;
 
 impl Rules {
     const ALL: [Rules; 3] = [Rules::Defaults, Rules::Few, Rules::Closed];
@@ -39,7 +44,7 @@ impl Rules {
         let load = || match self {
             Rules::Defaults => Ok(PolicySet::defaults()),
             Rules::Few => few(&FEW),
-            Rules::Closed => few(&FEW[..4]),
+            Rules::Closed => few(&FEW[..FEW_THAT_FORBID]),
         };
         let set = SETS[self as usize]
             .get_or_init(|| Arc::new(load().expect("the policies that ship are without fault")));

@@ -106,6 +106,8 @@ pub(crate) struct Seen {
     pub(crate) gates: BTreeMap<GateId, SeenGate>,
     /// Every permit ever.
     pub(crate) permits: BTreeMap<PermitId, SeenPermit>,
+    /// The gates whose approval has become a permit.
+    pub(crate) used_approvals: BTreeSet<GateId>,
     /// The policies in force.
     pub(crate) policies: Option<Digest>,
     /// The last epoch.
@@ -194,6 +196,7 @@ impl Seen {
                         over: false,
                     };
                     self.permits.insert(given.permit, seen);
+                    self.used_approvals.extend(ruled.gate);
                 }
             }
             Fact::PermitSpent { permit, .. } => self.with_permit(*permit, |seen| seen.spent = true),

@@ -93,6 +93,11 @@ enum Act {
     Ask {
         agent: AgentId,
     },
+    /// An agent comes back for what it had people asked.
+    Collect {
+        agent: AgentId,
+        key: String,
+    },
     /// An agent is about to do what a permit is for.
     Use {
         agent: AgentId,
@@ -152,6 +157,8 @@ struct World {
     scores_of: BTreeMap<RunId, usize>,
     /// What each agent asked for, in order.
     asked: BTreeMap<AgentId, Vec<ActionAsked>>,
+    /// Who had people asked at a gate, and with which key.
+    questions: BTreeMap<GateId, (AgentId, String)>,
     /// How many keys agents have made for it.
     keys: u64,
     /// The policies that are mostly offered here.
@@ -188,6 +195,7 @@ impl World {
             kept: BTreeMap::new(),
             scores_of: BTreeMap::new(),
             asked: BTreeMap::new(),
+            questions: BTreeMap::new(),
             keys: 0,
             usual,
         }
@@ -333,6 +341,7 @@ impl World {
             | Act::Forge { .. }
             | Act::Signal { .. }
             | Act::Ask { .. }
+            | Act::Collect { .. }
             | Act::Use { .. }
             | Act::Perform { .. }
             | Act::Opened { .. }
@@ -388,6 +397,7 @@ impl World {
             // Who is dead mostly asks for nothing any more.
             Act::Ask { agent } if self.has_ended(agent) && self.dice.chance(80) => return Vec::new(),
             Act::Ask { agent } => self.ask(agent),
+            Act::Collect { agent, key } => return self.collect(agent, &key),
             Act::Use { agent, permit } => self.use_permit(agent, permit),
             Act::Perform { agent, permit } => self.perform_under(agent, permit),
             Act::Opened { agent, permit } => self.opened(agent, permit),

@@ -1,7 +1,7 @@
 //! The words an agent says of itself: what a script needs instead of an SDK.
 
 use clap::Args;
-use eparch_domain::{Action, Digest, PermitId};
+use eparch_domain::{Action, Digest, PermitId, Span};
 
 /// `eparch act`: what is asked, or what came of it.
 #[derive(Debug, Args)]
@@ -24,6 +24,9 @@ pub(crate) struct Act {
     /// Have the command performed under a permit that was given before, for these very words
     #[arg(long, value_name = "PERMIT", requires = "command", conflicts_with = "done")]
     pub(crate) permit: Option<PermitId>,
+    /// When people are asked: wait until they have answered, or for so long (30s, 10m)
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, conflicts_with = "done")]
+    pub(crate) wait: Option<Option<Span>>,
     /// Say what came of what a permit was for; the permit is spent with it
     #[arg(long, value_name = "PERMIT")]
     pub(crate) done: Option<PermitId>,

@@ -1,7 +1,9 @@
 //! What an agent asks and says from inside its cage, with nothing but its environment.
 
 use eparch_daemon::{Client, random_bits};
+use eparch_domain::Span;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::performing;
 use crate::args::{Act, Message, PutOut};
@@ -20,7 +22,7 @@ fn listener() -> Result<Client, Failure> {
     })
 }
 
-/// `eparch act`: ends with 0 when it may be done, with 1 when it may not.
+/// `eparch act`: ends with 0 when it may be done, with 1 when it may not, or not yet.
 pub(crate) async fn act(context: &Context, asked: &Act) -> Result<u8, Failure> {
     let listener = listener()?;
     if let Some(permit) = asked.done {
@@ -46,7 +48,10 @@ pub(crate) async fn act(context: &Context, asked: &Act) -> Result<u8, Failure> {
     if let Some(digest) = &asked.params_digest {
         body["params_digest"] = digest.to_string().into();
     }
-    let verdict: Value = listener.post("/api/agent/act", &body).await?;
+    let mut verdict: Value = listener.post("/api/agent/act", &body).await?;
+    if let Some(within) = asked.wait {
+        verdict = wait_for_people(&listener, &body, verdict, within).await?;
+    }
     let may = verdict["permit"].is_string();
     if context.is_json() {
         print_json(&verdict)?;
@@ -59,12 +64,55 @@ pub(crate) async fn act(context: &Context, asked: &Act) -> Result<u8, Failure> {
 /// A verdict, for people.
 pub(super) fn say(verdict: &Value) {
     let word = |key: &str| verdict[key].as_str().unwrap_or_default();
-    outln!("{} ({})", word("decision"), word("reason_code"));
-    if verdict["permit"].is_string() {
+    let by = names(&verdict["decided_by"]);
+    let by = if by.is_empty() { by } else { format!(", by {by}") };
+    outln!("{} ({}){by}", word("decision"), word("reason_code"));
+    let may = verdict["permit"].is_string();
+    if may {
         outln!("permit {}", word("permit"));
-    } else if let Some(unlock) = verdict["unlock"].as_str() {
+    } else if is_asked(verdict) {
+        outln!("gate {}", word("gate"));
+    }
+    if !may && let Some(unlock) = verdict["unlock"].as_str() {
         outln!("What would do: {unlock}");
     }
+}
+
+/// Whether people are asked, or were when this was answered.
+fn is_asked(verdict: &Value) -> bool {
+    verdict["decision"] == "ask" && verdict["gate"].is_string()
+}
+
+/// The names in a list, as people say them.
+fn names(list: &Value) -> String {
+    let names: Vec<&str> = list.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    names.join(" and ")
+}
+
+/// Waits until people have answered and asks again with the same key, which brings what they let it do. After `within` it is
+/// as before: they are asked.
+pub(super) async fn wait_for_people(
+    listener: &Client,
+    body: &Value,
+    mut verdict: Value,
+    within: Option<Span>,
+) -> Result<Value, Failure> {
+    let until = within.map(|within| Instant::now() + within.as_duration());
+    while is_asked(&verdict) {
+        let path = format!("/api/agent/questions/{}", verdict["gate"].as_str().unwrap_or_default());
+        let answer = listener.get::<Value>(&path);
+        let still = match until {
+            None => answer.await?,
+            Some(until) => match tokio::time::timeout_at(until, answer).await {
+                Ok(still) => still?,
+                Err(_) => return Ok(verdict),
+            },
+        };
+        if still["waits"] != true {
+            verdict = listener.post("/api/agent/act", body).await?;
+        }
+    }
+    Ok(verdict)
 }
 
 /// `eparch heartbeat`.

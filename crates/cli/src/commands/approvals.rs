@@ -48,7 +48,10 @@ async fn list(context: &Context, desk: &Desk<'_>, all: bool) -> Result<u8, Failu
         let cells = [
             gate.gate.to_string(),
             gate.pipeline.to_string(),
-            gate.stage.to_string(),
+            match &gate.sought {
+                Some(sought) => format!("{}: {}", gate.stage, watch::in_words(sought)),
+                None => gate.stage.to_string(),
+            },
             names.join(","),
             gate.requester.to_string(),
         ];

@@ -3,7 +3,7 @@
 use eparch_daemon::{CallError, Client};
 use serde_json::{Value, json};
 
-use super::agent_side::say;
+use super::agent_side::{say, wait_for_people};
 use crate::args::Act;
 use crate::context::{Context, print_json};
 use crate::failure::Failure;
@@ -38,6 +38,10 @@ pub(super) async fn act(context: &Context, listener: &Client, asked: &Act, key: 
                 "action": asked.action, "target": asked.target, "params": params, "idempotency_key": key,
             });
             told = listener.post("/api/agent/act", &body).await.map_err(not_performed)?;
+            if let Some(within) = asked.wait {
+                let answered = wait_for_people(listener, &body, told, within).await;
+                told = answered.map_err(|failure| failure.exit(exit::NOT_PERFORMED))?;
+            }
             match told["permit"].as_str() {
                 Some(permit) => permit.to_owned(),
                 None => return not_allowed(context, &told),

@@ -8,7 +8,7 @@ use eparch_governor::{GateDecision, GateOutcome, GatePurpose, Separation};
 use eparch_ledger::views::{ApprovalView, RunDetail};
 use tokio::sync::mpsc;
 
-use super::model::Gate;
+use super::model::{Gate, in_words};
 use crate::failure::Failure;
 use crate::holder::Desk;
 use crate::paint::{self, Paint};
@@ -17,16 +17,17 @@ use crate::when;
 /// What a gate asks, in one line.
 pub(crate) fn asks(gate: &Gate) -> String {
     let names: Vec<&str> = gate.approvers.iter().map(Name::as_str).collect();
-    match gate.purpose {
-        GatePurpose::Stage if gate.quorum > 1 => {
-            format!(
-                "waits for {} of {} to approve ({} so far)",
-                gate.quorum,
-                names.join(", "),
-                gate.approvals
-            )
+    let waits = match gate.quorum {
+        0 | 1 => format!("waits for {} to approve", names.join(" or ")),
+        quorum => {
+            format!("waits for {quorum} of {} to approve ({} so far)", names.join(", "), gate.approvals)
         }
-        GatePurpose::Stage => format!("waits for {} to approve", names.join(" or ")),
+    };
+    match gate.purpose {
+        GatePurpose::Stage => waits,
+        GatePurpose::Action => {
+            format!("seeks to {}: {waits}", gate.sought.as_deref().unwrap_or("do something"))
+        }
         GatePurpose::Interrupted => "was cut off with its holder; should it be made again?".to_owned(),
     }
 }
@@ -34,7 +35,7 @@ pub(crate) fn asks(gate: &Gate) -> String {
 /// The commands that answer it. The one who asked for the run may not approve it, so they name somebody else.
 pub(crate) fn commands(gate: GateId, open: &Gate) -> Vec<String> {
     let by = match open.purpose {
-        GatePurpose::Stage => " --as NAME",
+        GatePurpose::Stage | GatePurpose::Action => " --as NAME",
         GatePurpose::Interrupted => "",
     };
     vec![
@@ -192,6 +193,16 @@ pub(crate) fn describe(view: &ApprovalView, run: &RunDetail, desk: &Desk<'_>, pa
     };
     if view.purpose == GatePurpose::Interrupted {
         line("asks", "this attempt was cut off; what it did outside is unknown. Should it be made again?");
+    }
+    if let Some(sought) = &view.sought {
+        line("agent", &sought.agent.to_string());
+        line("seeks to", &in_words(sought));
+        line("with", &sought.params.to_string());
+        line("because", &paint::harmless(&sought.reason));
+        if let Some(unlock) = &sought.unlock {
+            line("takes", &paint::harmless(unlock));
+        }
+        line("policies", &sought.policy.to_string());
     }
     line("asked by", view.requester.as_str());
     line("plan", &view.plan_id.to_string());

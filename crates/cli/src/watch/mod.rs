@@ -29,6 +29,7 @@ pub(crate) use confinement::print as print_confinement;
 use gate::{Conversation, Step};
 pub(crate) use gate::{describe as describe_gate, give as give_answer};
 pub(crate) use interrupts::Interrupts;
+pub(crate) use model::in_words;
 use model::{Model, News};
 pub(crate) use summary::{size as file_size, stages as stages_table};
 use tree::Tree;
@@ -356,7 +357,7 @@ impl Watcher<'_> {
         }
         while let Some(gate) = self.asking.pop_front() {
             let open = self.model.gates.get(&gate);
-            if open.is_some_and(|open| open.purpose == GatePurpose::Stage) {
+            if open.is_some_and(|open| open.purpose != GatePurpose::Interrupted) {
                 self.screen.erase();
                 let typed = self.typed.get_or_insert_with(gate::typed_lines);
                 self.conversation = Some(Conversation::begin(self.desk, gate, by, typed).await?);

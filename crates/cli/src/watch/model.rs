@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use eparch_daemon::LiveEvent;
 use eparch_domain::{GateId, Name, Phase, RunId, RunStatus, StageKind, StageStatus, Tier, Timestamp};
-use eparch_governor::{Fact, GateDecision, GateOutcome, GatePurpose};
+use eparch_governor::{Fact, GateDecision, GateOutcome, GatePurpose, Sought};
 use eparch_ledger::views::{RunDetail, StageView};
 use serde_json::Value;
+
+use crate::paint;
 
 /// Lines kept of each stage, to show the end of what a failed one said.
 const LAST_LINES: usize = 8;
@@ -53,6 +55,13 @@ pub(crate) struct Gate {
     pub(crate) approvers: Vec<Name>,
     pub(crate) quorum: u16,
     pub(crate) approvals: u16,
+    /// What an agent seeks to do, when it is asked about that.
+    pub(crate) sought: Option<String>,
+}
+
+/// What an agent seeks to do, in a line that does nothing to a terminal.
+pub(crate) fn in_words(sought: &Sought) -> String {
+    paint::harmless(&format!("{} {}", sought.action, sought.target)).to_string()
 }
 
 /// What an event changed.
@@ -131,6 +140,7 @@ impl Model {
                     approvers: view.approvers.clone(),
                     quorum: view.quorum,
                     approvals: u16::try_from(yes).unwrap_or(u16::MAX),
+                    sought: view.sought.as_ref().map(in_words),
                 };
                 gates.insert(view.gate, gate);
             }
@@ -233,6 +243,7 @@ impl Model {
                     approvers: opened.approvers,
                     quorum: opened.quorum,
                     approvals: 0,
+                    sought: opened.sought.as_deref().map(in_words),
                 };
                 if gate.stage >= self.stages.len() {
                     return News::None;

@@ -217,6 +217,10 @@ fn stage_line(stage: &Stage, asks: &str, widest: usize, frame: usize, now: eparc
         line.add(format!("attempt {}  ", stage.attempts), Ink::Plain);
     }
     match status {
+        // It goes on meanwhile, but what it needs is somebody.
+        StageStatus::Running if !asks.is_empty() => {
+            line.add(asks, Ink::Status(StageStatus::AwaitingApproval));
+        }
         StageStatus::Running if stage.kind == StageKind::Agent => {
             if let Some(phase) = stage.phase {
                 line.add(format!("{phase}  "), Ink::Status(status));

@@ -5,6 +5,7 @@
 mod actions;
 mod agents;
 mod approvals;
+mod asking;
 mod authority;
 #[path = "../../../vault/tests/it/bao.rs"]
 #[expect(dead_code, reason = "the vault's own tests do more with a server")]

@@ -2,16 +2,18 @@
 //! permit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use eparch_domain::{Action, Digest, InOrder, PermitId};
-use eparch_governor::{ActionAsked, Answer, Event, Fact, Ruled};
+use eparch_domain::{Action, Digest, GateId, InOrder, PermitId, limits};
+use eparch_governor::{ActionAsked, Answer, Event, Fact, Governor, Ruled};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::listener::{Door, bad_body};
 use crate::api::problem::Problem;
@@ -78,20 +80,22 @@ pub(super) async fn act(
         params,
         key: body.idempotency_key,
     };
-    let done = door.decide(Event::ActionAsked(Box::new(asked))).await?;
-    let ruled = ruled(&done).ok_or_else(|| {
+    let done = door.decide(Event::ActionAsked(Box::new(asked.clone()))).await?;
+    let ruled = ruled(&done, &asked).ok_or_else(|| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0609", "the question was not answered")
     })?;
     Ok(Json(told(ruled)).into_response())
 }
 
-/// What was answered, now or before.
-fn ruled(done: &Done) -> Option<&Ruled> {
+/// What was answered, now or before. A deadline that came in the same moment may have answered other questions.
+fn ruled<'d>(done: &'d Done, asked: &ActionAsked) -> Option<&'d Ruled> {
     let decision = &done.record.decision;
     match &decision.answer {
         Answer::Ruled(ruled) => Some(ruled),
         _ => decision.facts.iter().find_map(|fact| match fact {
-            Fact::ActionDecided(ruled) => Some(ruled.as_ref()),
+            Fact::ActionDecided(ruled) if (ruled.agent, &ruled.key) == (asked.agent, &asked.key) => {
+                Some(ruled.as_ref())
+            }
             _ => None,
         }),
     }
@@ -111,11 +115,42 @@ fn told(ruled: &Ruled) -> Value {
     if !verdict.changes.is_empty() {
         told["changes"] = json!(verdict.changes);
     }
+    if let Some(gate) = ruled.gate {
+        told["gate"] = gate.to_string().into();
+    }
+    if !ruled.decided_by.is_empty() {
+        told["decided_by"] = json!(ruled.decided_by);
+    }
     if let Some(given) = ruled.permit {
         told["permit"] = given.permit.to_string().into();
         told["params_digest"] = ruled.params.to_string().into();
     }
     told
+}
+
+/// How often it is looked whether a gate still waits.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Whether people are still being asked at a gate of this agent: answered as soon as they are not, or after
+/// `limits::QUESTION_WAIT`. Nothing is decided by it, so that waiting leaves nothing in the record; whoever learns that nobody is
+/// asked any more asks again with the same key.
+pub(super) async fn waits(
+    State(door): State<Arc<Door>>,
+    gate: Result<Path<GateId>, PathRejection>,
+) -> Result<Response, Problem> {
+    let Path(gate) = gate.map_err(|problem| bad(&problem.body_text()))?;
+    let (agent, until) = (door.spec.agent, Instant::now() + limits::QUESTION_WAIT.as_duration());
+    loop {
+        let is_its_own = move |governor: &Governor| {
+            let sought = governor.gate(gate).and_then(|opened| opened.sought.as_ref());
+            sought.is_some_and(|sought| sought.agent == agent)
+        };
+        let waits = door.driver.glance(is_its_own).await.map_err(Problem::from)?;
+        if !waits || Instant::now() >= until {
+            return Ok(Json(json!({ "waits": waits })).into_response());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 #[derive(Deserialize)]

@@ -54,7 +54,7 @@ pub(crate) struct Door {
     pub(super) performances: Arc<Performances>,
     doomed: Arc<AtomicBool>,
     token_hash: Digest,
-    driver: Handle,
+    pub(super) driver: Handle,
     clock: Arc<dyn Clock>,
     broadcast: Broadcast,
     calls: Mutex<Calls>,
@@ -237,6 +237,7 @@ pub(crate) fn routes(door: Arc<Door>) -> Router {
         .route("/api/agent/message", post(message))
         .route("/api/agent/log", post(log))
         .route("/api/agent/act", post(actions::act))
+        .route("/api/agent/questions/{gate}", get(actions::waits))
         .route("/api/agent/act/{permit}/result", post(actions::result))
         .route("/api/agent/act/{permit}/perform", post(performing::perform))
         .route("/api/agent/act/{permit}/performed", get(performing::performed))

@@ -111,6 +111,7 @@ impl From<&Refusal> for Problem {
             | Refusal::LastAdmin { .. } => StatusCode::CONFLICT,
             Refusal::TooManyRuns { .. }
             | Refusal::TooManyPermits { .. }
+            | Refusal::TooManyQuestions { .. }
             | Refusal::TooManyPerformances { .. } => StatusCode::TOO_MANY_REQUESTS,
             Refusal::NotPerformed { .. } | Refusal::HostOutOfReach { .. } => StatusCode::NOT_IMPLEMENTED,
             Refusal::AuthorityOver { .. } => StatusCode::GONE,

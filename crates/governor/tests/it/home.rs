@@ -220,6 +220,10 @@ impl Home {
                             .filter(|name| name.starts_with(&format!("ask:{stage}#")));
                         format!("ask:{stage}#{}", asked.count() + 1)
                     }
+                    GatePurpose::Action => {
+                        let asked = self.names.gates.values().filter(|name| name.starts_with("question-"));
+                        format!("question-{}", asked.count() + 1)
+                    }
                 };
                 self.names.gates.insert(opened.gate, name);
                 self.subjects.insert(opened.gate, opened.subject);

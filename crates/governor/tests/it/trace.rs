@@ -192,10 +192,15 @@ fn said(home: &Home, fact: &Fact) -> String {
         }
         Fact::GateOpened(opened) => {
             let who: Vec<&str> = opened.approvers.iter().map(|entry| entry.as_str()).collect();
-            let why = if opened.purpose == GatePurpose::Interrupted {
-                "asks whether to do it again"
-            } else {
-                "waits"
+            let why = match &opened.sought {
+                Some(sought) => format!(
+                    "asks whether {} may {} {}, and waits",
+                    sought.agent, sought.action, sought.target
+                ),
+                None if opened.purpose == GatePurpose::Interrupted => {
+                    "asks whether to do it again".to_owned()
+                }
+                None => "waits".to_owned(),
             };
             let (quorum, who, until) = (opened.quorum, who.join(", "), at(opened.deadline));
             let far = far(opened.separation);
@@ -221,6 +226,13 @@ fn ruling(ruled: &Ruled) -> String {
     text.push(')');
     if let Some(given) = ruled.permit {
         text.push_str(&format!(", {} until {}", given.permit, clock(given.expires.millis())));
+    }
+    if let Some(gate) = ruled.gate {
+        text.push_str(&format!(", {gate}"));
+    }
+    if !ruled.decided_by.is_empty() {
+        let names: Vec<&str> = ruled.decided_by.iter().map(|name| name.as_str()).collect();
+        text.push_str(&format!(", by {}", names.join(" and ")));
     }
     text
 }

@@ -171,6 +171,8 @@ CREATE TABLE approvals (
     purpose TEXT NOT NULL,
     -- SHA-256 of exactly what is to be approved.
     subject TEXT NOT NULL,
+    -- What an agent seeks to do, as JSON; nothing at a gate of the pipeline.
+    sought TEXT,
     plan_id TEXT NOT NULL,
     -- A JSON list of names.
     approvers TEXT NOT NULL,

@@ -194,6 +194,7 @@ fn approval(columns: &Columns<'_>) -> Result<ApprovalView, ViewsError> {
         stage: columns.parsed("stage")?,
         purpose: columns.word("purpose")?,
         subject: columns.parsed("subject")?,
+        sought: columns.json_or_default("sought")?,
         plan_id: columns.parsed("plan_id")?,
         approvers: columns.json("approvers")?,
         quorum: columns.number("quorum")?,

@@ -6,7 +6,7 @@ use eparch_domain::{
     AgentId, Artifact, Digest, GateId, Name, Phase, RunId, RunStatus, Span, StageKind, StageResult,
     StageStatus, Tier, Timestamp,
 };
-use eparch_governor::{GateDecision, GateOutcome, GatePurpose, Measure, Separation};
+use eparch_governor::{GateDecision, GateOutcome, GatePurpose, Measure, Separation, Sought};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -131,6 +131,9 @@ pub struct ApprovalView {
     pub purpose: GatePurpose,
     /// The digest of what is approved.
     pub subject: Digest,
+    /// What an agent seeks to do, at a gate that is for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sought: Option<Sought>,
     /// Definition and inputs.
     pub plan_id: Digest,
     /// Who may answer.

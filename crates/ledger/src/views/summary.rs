@@ -276,9 +276,13 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         Fact::Revoked { bearer, reason, .. } => {
             because(&format!("the authority of {} is gone", names.bearer(bearer)), reason)
         }
-        Fact::GateOpened(opened) => {
-            format!("gate {} waits at stage {}", opened.gate, names.stage(opened.run, opened.stage))
-        }
+        Fact::GateOpened(opened) => match &opened.sought {
+            Some(sought) => {
+                let who = names.agent(sought.agent);
+                format!("gate {} waits: {who} seeks to {} {}", opened.gate, sought.action, sought.target)
+            }
+            None => format!("gate {} waits at stage {}", opened.gate, names.stage(opened.run, opened.stage)),
+        },
         Fact::GateClosed { gate, outcome } => {
             let how = match outcome {
                 GateOutcome::Approved => "was approved",

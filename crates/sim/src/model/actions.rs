@@ -3,11 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::{Action, AgentId, Digest, LedgerTime, Name, PermitId, ViolationType, limits};
+use eparch_domain::{
+    Action, AgentId, Digest, GateId, LedgerTime, Name, PermitId, Tier, ViolationType, limits,
+};
 use eparch_governor::{ActionAsked, Answer, Decision, Fact, PerformanceEnd};
 use eparch_policy::Decision as Says;
 
 use super::Model;
+use super::agent::Agent;
+use super::questions::Waits;
 use crate::policies::Rules;
 
 /// What is found to be so of what agents ask for.
@@ -15,6 +19,8 @@ use crate::policies::Rules;
 pub(super) enum Word {
     InForce(Digest),
     Allowed,
+    /// People are asked.
+    Asked,
     /// And whether asking again later may help.
     Denied(bool),
     Spent(PermitId),
@@ -32,6 +38,7 @@ pub(super) fn words_of(decision: &Decision) -> impl Iterator<Item = Word> + '_ {
     decision.facts.iter().filter_map(|fact| match fact {
         Fact::PoliciesInForce { policies, .. } => Some(Word::InForce(*policies)),
         Fact::ActionDecided(ruled) if ruled.verdict.decision == Says::Allow => Some(Word::Allowed),
+        Fact::ActionDecided(ruled) if ruled.verdict.decision == Says::Ask => Some(Word::Asked),
         Fact::ActionDecided(ruled) => Some(Word::Denied(ruled.verdict.retryable)),
         Fact::PermitSpent { permit, .. } => Some(Word::Spent(*permit)),
         Fact::PerformanceBegan { permit, .. } => Some(Word::Performed(*permit)),
@@ -62,6 +69,10 @@ struct Asked {
     target: String,
     params: Digest,
     permit: Option<Permit>,
+    /// Where it stands with people.
+    waits: Waits,
+    /// Under which policies a person said no to it.
+    refused: Option<Rules>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +80,8 @@ struct Permit {
     id: PermitId,
     until: LedgerTime,
     under: Option<Rules>,
+    /// How many people said yes to it.
+    approvals: u32,
     stands: Stands,
 }
 
@@ -81,6 +94,11 @@ enum Stands {
 }
 
 impl Asked {
+    /// Whether it was for the very same thing.
+    fn is(&self, asked: &ActionAsked) -> bool {
+        (self.action, &self.target, self.params) == (asked.action, &asked.target, asked.params)
+    }
+
     /// Whether something may still come of it.
     fn is_open(&self, now: LedgerTime) -> bool {
         self.permit.is_some_and(|permit| match permit.stands {
@@ -93,12 +111,50 @@ impl Asked {
 
 impl Actions {
     fn remember(&mut self, asked: Asked, now: LedgerTime) {
+        self.asked.retain(|before| before.key != asked.key);
         self.asked.push(asked);
+        let over = |asked: &Asked| !asked.is_open(now) && asked.waits == Waits::No;
         if self.asked.len() > limits::ACTIONS_REMEMBERED
-            && let Some(at) = self.asked.iter().position(|asked| !asked.is_open(now))
+            && let Some(at) = self.asked.iter().position(over)
         {
             self.asked.remove(at);
         }
+    }
+
+    fn at(&mut self, gate: GateId) -> Option<&mut Asked> {
+        self.asked.iter_mut().find(|asked| asked.waits == Waits::ForPeople(gate))
+    }
+
+    /// What became of a question. Its answer is the last thing that was answered.
+    pub(super) fn stands(&mut self, gate: GateId, waits: Waits) {
+        let Some(asked) = self.at(gate) else { return };
+        asked.waits = waits;
+        if waits == Waits::No {
+            let asked = asked.clone();
+            self.asked.retain(|other| other.key != asked.key);
+            self.asked.push(asked);
+        }
+    }
+
+    /// A person said no.
+    pub(super) fn refuse(&mut self, gate: GateId, rules: Option<Rules>) {
+        let Some(asked) = self.at(gate) else { return };
+        asked.refused = rules;
+        let thing = (asked.action, asked.target.clone());
+        self.stands(gate, Waits::No);
+        *self.denied.entry(thing).or_default() += 1;
+    }
+
+    /// Whatever waits, for people or for its agent, is answered with no; how much that was.
+    pub(super) fn give_up_waiting(&mut self) -> usize {
+        let (mut waiting, others): (Vec<Asked>, _) =
+            std::mem::take(&mut self.asked).into_iter().partition(|asked| asked.waits != Waits::No);
+        // Those for people first: in this order they are answered, and forgotten.
+        waiting.sort_by_key(|asked| asked.waits);
+        waiting.iter_mut().for_each(|asked| asked.waits = Waits::No);
+        let count = waiting.len();
+        self.asked = others.into_iter().chain(waiting).collect();
+        count
     }
 
     fn permit(&mut self, id: PermitId) -> Option<(&mut Permit, Action, Digest)> {
@@ -113,16 +169,20 @@ impl Actions {
     }
 }
 
-/// What policies say to the few things that agents of these worlds ask for. None of them is planned but looking.
-fn says(rules: Option<Rules>, action: Action, set_up: bool) -> Word {
+/// What policies say to the few things that agents of these worlds ask for. Of what changes something only work on staging is
+/// planned, and not by everybody.
+fn says(rules: Option<Rules>, action: Action, agent: &Agent, approvals: u32) -> Word {
     match (rules, action) {
         // Nothing is allowed that nobody allows (G4), and what governs is people's (G5).
         (None, _) | (_, Action::ModifyGovernance | Action::Approve) => Word::Denied(false),
         // Another phase, or a plan, may bring it.
         (Some(_), Action::WriteFile) => Word::Denied(true),
-        (Some(_), _) if !set_up => Word::Denied(true),
-        (Some(Rules::Defaults | Rules::Few), _) => Word::Allowed,
+        (Some(_), Action::AnsibleRun) if !agent.works() || !agent.plans_staging => Word::Denied(true),
+        (Some(_), _) if !agent.is_set_up() => Word::Denied(true),
         (Some(Rules::Closed), _) => Word::Denied(false),
+        (Some(_), Action::AnsibleRun) if agent.tier < Tier::T2 => Word::Denied(false),
+        (Some(_), Action::AnsibleRun) if approvals == 0 => Word::Asked,
+        (Some(Rules::Defaults | Rules::Few), _) => Word::Allowed,
     }
 }
 
@@ -139,6 +199,7 @@ impl Model {
         if refusals.is_empty() && rules != self.rules {
             self.rules = rules;
             self.said.push(Word::InForce(policies));
+            self.questions_are_void();
         }
         refusals
     }
@@ -161,27 +222,55 @@ impl Model {
         }
         let (now, rules) = (self.now, self.rules);
         let Some(agent) = self.agent(asked.agent) else { return Ok(BTreeSet::new()) };
-        if let Some(before) = agent.actions.asked.iter().find(|before| before.key == asked.key) {
-            let same =
-                (before.action, &before.target, before.params) == (asked.action, &asked.target, asked.params);
-            let permit = before.permit.map(|permit| permit.id);
-            return match &decision.answer {
-                Answer::Ruled(ruled) if ruled.permit.map(|given| given.permit) != permit => {
-                    Err(format!("{} was answered otherwise when it was asked again", asked.key))
-                }
-                _ => Ok([if same { "ruled" } else { "EP0611" }].into()),
-            };
-        }
-        let mut refusals = BTreeSet::new();
         let open = agent.actions.asked.iter().filter(|asked| asked.is_open(now)).count();
-        refusals.extend((open >= limits::OPEN_PERMITS).then_some("EP0612"));
-        refusals.extend(asked.target.contains("..").then_some("EP0613"));
-        if !refusals.is_empty() {
-            return Ok(refusals);
+        let waiting = agent.actions.asked.iter().filter(|asked| asked.waits != Waits::No).count();
+        let before = agent.actions.asked.iter().find(|before| before.key == asked.key).cloned();
+        let (mut word, mut approvals, mut refused) = (says(rules, asked.action, agent, 0), 0, None);
+        match before.as_ref().map(|before| (before, before.waits)) {
+            Some((before, _)) if !before.is(asked) => return Ok(["EP0611"].into()),
+            // What people approved is decided on once more, and that is the end of their approval.
+            Some((_, Waits::ForAgent(_, yes, until))) => {
+                if open >= limits::OPEN_PERMITS {
+                    return Ok(["EP0612"].into());
+                }
+                approvals = yes;
+                word = match says(rules, asked.action, agent, yes) {
+                    _ if now >= until => Word::Denied(true),
+                    Word::Asked => Word::Denied(true),
+                    word => word,
+                };
+            }
+            Some((before, _)) => {
+                let permit = before.permit.map(|permit| permit.id);
+                return match &decision.answer {
+                    Answer::Ruled(ruled) if ruled.permit.map(|given| given.permit) != permit => {
+                        Err(format!("{} was answered otherwise when it was asked again", asked.key))
+                    }
+                    _ => Ok(["ruled"].into()),
+                };
+            }
+            None => {
+                let mut refusals = BTreeSet::new();
+                refusals.extend((open >= limits::OPEN_PERMITS).then_some("EP0612"));
+                refusals.extend(asked.target.contains("..").then_some("EP0613"));
+                if !refusals.is_empty() {
+                    return Ok(refusals);
+                }
+                let no_before =
+                    |before: &Asked| before.is(asked) && before.refused.is_some() && before.refused == rules;
+                if word == Word::Asked && agent.actions.asked.iter().any(no_before) {
+                    (word, refused) = (Word::Denied(false), rules);
+                } else if word == Word::Asked && waiting >= limits::OPEN_QUESTIONS {
+                    return Ok(["EP0621"].into());
+                }
+            }
         }
-        let word = says(rules, asked.action, agent.is_set_up());
+        let waits =
+            if word == Word::Asked { Waits::ForPeople(self.question(asked, decision)?) } else { Waits::No };
         let given = decision.facts.iter().find_map(|fact| match fact {
-            Fact::ActionDecided(ruled) => ruled.permit,
+            Fact::ActionDecided(ruled) if (ruled.agent, &ruled.key) == (asked.agent, &asked.key) => {
+                ruled.permit
+            }
             _ => None,
         });
         // Which name a permit has only the decision can tell; that what is denied has none is looked at elsewhere.
@@ -189,14 +278,17 @@ impl Model {
             id: given.permit,
             until: now.after(limits::PERMIT_TTL),
             under: rules,
+            approvals,
             stands: Stands::Open,
         });
-        let (action, target, params) = (asked.action, asked.target.clone(), asked.params);
+        let (key, action, target, params) =
+            (asked.key.clone(), asked.action, asked.target.clone(), asked.params);
+        let Some(agent) = self.agent(asked.agent) else { return Ok(BTreeSet::new()) };
         let denied_before = agent.actions.denied.get(&(action, target.clone())).copied().unwrap_or_default();
         if word == Word::Denied(false) {
             agent.actions.denied.insert((action, target.clone()), denied_before + 1);
         }
-        agent.actions.remember(Asked { key: asked.key.clone(), action, target, params, permit }, now);
+        agent.actions.remember(Asked { key, action, target, params, permit, waits, refused }, now);
         self.said.push(word);
         // A denial alone is none; it becomes one at the third repeat (1.4).
         if word == Word::Denied(false) && denied_before >= 3 {
@@ -206,7 +298,7 @@ impl Model {
             };
             self.violates(asked.agent, violation);
         }
-        Ok(refusals)
+        Ok(BTreeSet::new())
     }
 
     /// A permit is shown: by whoever is about to do what it is for, with the arguments it has, or who has done it.
@@ -224,7 +316,7 @@ impl Model {
         let (now, rules) = (self.now, self.rules);
         let anothers = self.agents().any(|(_, _, agent)| agent.id != id && agent.actions.has(permit));
         let agent = self.agent(id)?;
-        let set_up = agent.is_set_up();
+        let as_it_is = agent.clone();
         let (code, violation) = match agent.actions.permit(permit) {
             None if anothers => ("EP0615", Some(ViolationType::IdentityForgery)),
             None => ("EP0614", None),
@@ -234,7 +326,9 @@ impl Model {
                 ("EP0618", Some(ViolationType::ApprovalBypass))
             }
             Some((given, ..)) if given.under != rules => ("EP0619", None),
-            Some((_, action, _)) if says(rules, action, set_up) != Word::Allowed => ("EP0620", None),
+            Some((given, action, _)) if says(rules, action, &as_it_is, given.approvals) != Word::Allowed => {
+                ("EP0620", None)
+            }
             Some((given, ..)) => {
                 given.stands = Stands::Doing;
                 self.said.push(Word::Spent(permit));

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{AgentId, Digest, LedgerTime, PermitId, Phase, RunId, Span, StageStatus, limits};
+use eparch_domain::{
+    AgentId, Digest, GateId, LedgerTime, PermitId, Phase, RunId, Span, StageStatus, Tier, limits,
+};
 use eparch_governor::{AttemptEnd, Ended, Outcome, Signal};
 use eparch_pipeline::{AgentWork, OnInterrupt, StageIx, Work};
 use serde_json::Value;
 
 use super::actions::{Actions, Word};
-use super::{Doing, Due, Hints, Model};
+use super::{Doing, Due, Hints, Model, OpenGate};
 
 #[derive(Debug, Clone)]
 pub(super) struct Agent {
@@ -17,8 +19,10 @@ pub(super) struct Agent {
     /// How many phases it has behind it: 3 is in EXECUTE.
     behind: usize,
     start_by: LedgerTime,
-    execute_by: Option<LedgerTime>,
-    idle_by: Option<LedgerTime>,
+    pub(super) execute_by: Option<LedgerTime>,
+    pub(super) idle_by: Option<LedgerTime>,
+    /// What was left of it when people were asked.
+    pub(super) idle_left: Option<Span>,
     /// When it is asked for again, while it is to be dead.
     gone_by: Option<LedgerTime>,
     /// How often it was asked for in vain.
@@ -37,6 +41,12 @@ pub(super) struct Agent {
     pub(super) actions: Actions,
     /// What is performed for it, and whether that was let go.
     pub(super) performing: BTreeMap<PermitId, bool>,
+    /// What it has people asked.
+    pub(super) questions: BTreeMap<GateId, OpenGate>,
+    /// At which tier it works: nobody starts a run whose stages need more than it is granted.
+    pub(super) tier: Tier,
+    /// Its plan holds work on staging.
+    pub(super) plans_staging: bool,
     outputs: BTreeMap<String, Value>,
     package: Option<Digest>,
 }
@@ -58,7 +68,7 @@ fn all_looked_at(checks: &[eparch_governor::Check]) -> bool {
 }
 
 impl Agent {
-    pub(super) fn begun(id: AgentId, start_by: LedgerTime) -> Agent {
+    pub(super) fn begun(id: AgentId, tier: Tier, start_by: LedgerTime) -> Agent {
         Agent {
             id,
             cut_off: false,
@@ -66,6 +76,7 @@ impl Agent {
             start_by,
             execute_by: None,
             idle_by: None,
+            idle_left: None,
             gone_by: None,
             in_vain: 0,
             fate: None,
@@ -76,6 +87,9 @@ impl Agent {
             skipped: 0,
             actions: Actions::default(),
             performing: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            tier,
+            plans_staging: false,
             outputs: BTreeMap::new(),
             package: None,
         }
@@ -143,6 +157,16 @@ impl Agent {
         self.fate.is_none() && !self.cut_off
     }
 
+    /// It is in EXECUTE, and what it asks for counts.
+    pub(super) fn works(&self) -> bool {
+        self.has_authority() && self.behind == EXECUTE
+    }
+
+    /// Its program has not ended, and what it asks for counts: it may come back for an answer.
+    pub(super) fn may_come_back(&self) -> bool {
+        self.has_authority() && self.behind <= EXECUTE
+    }
+
     /// It has left BOOTSTRAP and not come to EXIT (R004).
     pub(super) fn is_set_up(&self) -> bool {
         self.behind > 0 && !self.only_lets_go()
@@ -199,10 +223,11 @@ impl Agent {
             }
             Outcome::Plan { problem: Some(_), .. } => return settled(self, failed()),
             Outcome::Plan { actions, .. } if actions.is_empty() => return settled(self, failed()),
-            Outcome::Plan { .. } => {
+            Outcome::Plan { actions, .. } => {
                 if self.fate.is_some() {
                     return self.fate.clone();
                 }
+                self.plans_staging = actions.iter().any(|entry| entry == "ansible_run staging-*");
                 self.execute_by = Some(now.after(work.attempt_timeout.unwrap_or(work.timeout)));
                 self.moved(work, now);
             }
@@ -254,8 +279,14 @@ impl Agent {
 
     /// Something moved: the idle timeout begins anew, unless something is performed for it.
     fn moved(&mut self, work: &AgentWork, now: LedgerTime) {
-        let idle = work.idle_timeout.filter(|_| self.performing.is_empty());
-        self.idle_by = idle.map(|idle| now.after(idle));
+        if !self.performing.is_empty() {
+            return;
+        }
+        if self.questions.is_empty() {
+            self.idle_by = work.idle_timeout.map(|idle| now.after(idle));
+        } else {
+            self.idle_left = work.idle_timeout;
+        }
     }
 
     /// Its program was let go and has not ended.
@@ -323,6 +354,7 @@ impl Model {
             cell.outputs = agent.outputs;
         }
         self.said.extend(words);
+        self.closed.extend(agent.questions.into_keys().map(|gate| (gate, false)));
         self.attempt_ended((run, ix), end, now, hints)
     }
 

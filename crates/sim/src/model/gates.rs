@@ -81,6 +81,7 @@ impl Model {
             requester: self.runs[&run].requester.clone(),
             separation,
             deadline,
+            sought: None,
         };
         if opened != expected {
             return Err(format!("a gate was opened as it should not be: {opened:?}, expected {expected:?}"));

@@ -204,7 +204,8 @@ impl Model {
             refusals.insert("EP0204");
             return refusals;
         };
-        let strict = opened.purpose == GatePurpose::Stage && Model::strictness(&self.runs[&run].pipeline);
+        let asks_leave = opened.purpose != GatePurpose::Interrupted;
+        let strict = asks_leave && Model::strictness(&self.runs[&run].pipeline);
         let young = person.may_act_for(&opened.requester, self.runs[&run].asked);
         let person = &person.operator;
         let signed_with = answer.signed.as_ref().map(|signed| &signed.public_key);
@@ -214,7 +215,7 @@ impl Model {
         };
         let reasons = [
             (matches!(person.role, OperatorRole::Viewer | OperatorRole::Auditor), "EP0205"),
-            (opened.purpose == GatePurpose::Stage && answer.by == opened.requester, "EP0305"),
+            (asks_leave && answer.by == opened.requester, "EP0305"),
             (!opened.approvers.iter().any(|entry| is_meant(person, entry)), "EP0304"),
             (gate.approvals.contains(&answer.by), "EP0307"),
             (answer.subject != opened.subject, "EP0306"),
@@ -228,8 +229,10 @@ impl Model {
             (strict && young, "EP0311"),
         ];
         refusals.extend(reasons.iter().filter(|(holds, _)| *holds).map(|(_, code)| *code));
-        if refusals.is_empty() {
-            self.vote(run, ix, answer);
+        match self.asker(answer.gate) {
+            _ if !refusals.is_empty() => {}
+            Some(agent) => self.say(agent, answer),
+            None => self.vote(run, ix, answer),
         }
         let _ = now;
         refusals
@@ -249,6 +252,7 @@ impl Model {
         match (approved, purpose) {
             (true, GatePurpose::Interrupted) => self.ready_anew(run, ix),
             (true, GatePurpose::Stage) => self.end_stage(run, ix, StageStatus::Completed),
+            (true, GatePurpose::Action) => {}
             (false, _) => self.end_stage(run, ix, StageStatus::Failed),
         }
         self.closed.insert(answer.gate, false);

@@ -330,7 +330,7 @@ impl Model {
         let Work::Agent(work) = &self.runs[&run].pipeline.stage(ix).work else {
             return Err(format!("stage s{} of {run} is no agent's", ix.0));
         };
-        let agent = Agent::begun(id, now.after(work.start_timeout));
+        let agent = Agent::begun(id, work.tier, now.after(work.start_timeout));
         let cell = self.cell(run, ix);
         cell.attempts += 1;
         (cell.status, cell.doing) = (StageStatus::Running, Doing::Agent(Box::new(agent)));
@@ -367,12 +367,17 @@ impl Model {
                 }
             }
             Due::Gate(id) => {
+                if let Some(agent) = self.asker(id) {
+                    self.nobody_answered(agent, id);
+                    return Ok(());
+                }
                 let Some((run, ix, gate)) = self.gates().find(|(_, _, gate)| gate.opened.gate == id) else {
                     return Ok(());
                 };
                 let (purpose, skips) = (gate.opened.purpose, self.skips_on_timeout(run, ix));
                 self.closed.insert(id, true);
                 let status = match purpose {
+                    GatePurpose::Action => return Err(format!("{id} is a question of nobody")),
                     GatePurpose::Interrupted => StageStatus::Failed,
                     GatePurpose::Stage if skips => StageStatus::Skipped,
                     GatePurpose::Stage => StageStatus::TimedOut,

@@ -1,7 +1,8 @@
 //! What agents of a world ask to do, how they use what they are let, well or badly, and which policies people offer.
 
-use eparch_domain::{Action, AgentId, Digest, Name, PermitId};
+use eparch_domain::{Action, AgentId, Digest, GateId, Name, PermitId};
 use eparch_governor::{ActionAsked, Event, Ruled, command_params};
+use eparch_policy::Decision as Says;
 
 use super::{Act, World, commands};
 use crate::actors::Temper;
@@ -10,11 +11,14 @@ use crate::policies::Rules;
 
 /// What is asked for: reading mostly, which the policies that ship allow; what no plan holds; what governs; what is people's;
 /// and what cannot be.
-const THINGS: [(Action, &str); 8] = [
+const THINGS: [(Action, &str); 11] = [
     (Action::ReadFile, "docs/guide"),
     (Action::ReadFile, "docs/guide"),
     (Action::ReadFile, "docs/guide"),
     (Action::ReadFile, "docs/guide"),
+    (Action::AnsibleRun, "staging-1"),
+    (Action::AnsibleRun, "staging-1"),
+    (Action::AnsibleRun, "staging-2"),
     (Action::WriteFile, "src/x"),
     (Action::ModifyGovernance, "policy"),
     (Action::Approve, "gate-1"),
@@ -39,6 +43,9 @@ impl World {
 
     /// An agent was answered: mostly it uses what it got, soon or much later, or says afterwards that it did.
     pub(super) fn was_ruled(&mut self, ruled: &Ruled) {
+        if let (Some(gate), Says::Ask) = (ruled.gate, ruled.verdict.decision) {
+            self.questions.insert(gate, (ruled.agent, ruled.key.clone()));
+        }
         let (agent, Some(given)) = (ruled.agent, ruled.permit) else { return };
         // Others put other policies in force while it has a permit.
         if self.dice.chance(8) {
@@ -55,6 +62,25 @@ impl World {
         }
         let act = if self.dice.chance(85) { Act::Use { agent, permit } } else { Act::Tell { agent, permit } };
         self.later(within, act);
+    }
+
+    /// People have answered, or will not: mostly the agent comes back for it, now and then much later or twice.
+    pub(super) fn was_answered(&mut self, gate: GateId) {
+        let Some((agent, key)) = self.questions.get(&gate).cloned() else { return };
+        for _ in 0..self.dice.below(3) {
+            let within = *self.dice.pick(&[500, 500, 5_000, 90_000]);
+            self.later(within, Act::Collect { agent, key: key.clone() });
+        }
+    }
+
+    /// An agent comes back for an answer, mostly for what it asked.
+    pub(super) fn collect(&mut self, agent: AgentId, key: &str) -> Vec<Event> {
+        let asked = self.asked.get(&agent).and_then(|asked| asked.iter().find(|asked| asked.key == key));
+        let Some(mut asked) = asked.cloned() else { return Vec::new() };
+        if self.dice.chance(5) {
+            asked.params = Digest::of(b"something else");
+        }
+        vec![Event::ActionAsked(Box::new(asked))]
     }
 
     /// A permit was used: mostly it is said what came of it.

@@ -37,8 +37,11 @@ impl World {
                     self.later(500, Act::Replace { by: opened.requester.clone(), gate: opened.gate });
                 }
             }
-            Fact::GateClosed { gate, .. } if self.dice.chance(20) => {
-                self.later(500, Act::Answer { gate: *gate })
+            Fact::GateClosed { gate, .. } => {
+                if self.dice.chance(20) {
+                    self.later(500, Act::Answer { gate: *gate });
+                }
+                self.was_answered(*gate);
             }
             Fact::OutputSeen { agent, outputs, artifacts } => {
                 let nothing = || Kept { outputs: BTreeMap::new(), artifacts: Vec::new() };

@@ -75,6 +75,8 @@ fn worlds_reach_what_can_happen() {
                     reached.insert(format!("{} {}{}", word("type"), word("decision"), word("violation")));
                     let how = fact["end"]["how"].as_str().unwrap_or_default();
                     reached.insert(format!("{} {how}", word("type")));
+                    reached.insert(format!("{} {}{}", word("type"), word("reason_code"), word("purpose")));
+                    reached.insert(format!("{} {} {}", word("type"), word("action"), word("decision")));
                 }
                 match &record.decision.answer {
                     Answer::Refused(refusal) => drop(reached.insert(refusal.code().to_owned())),
@@ -118,6 +120,13 @@ fn worlds_reach_what_can_happen() {
         "policies_in_force",
         "action_decided allow",
         "action_decided deny",
+        "action_decided ask",
+        "action_decided ansible_run allow",
+        "action_decided approval_denied",
+        "action_decided approval_timed_out",
+        "action_decided approval_void",
+        "gate_opened action",
+        "EP0621",
         "ruled",
         "permit_spent",
         "permit_refused",

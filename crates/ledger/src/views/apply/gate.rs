@@ -16,8 +16,8 @@ pub(super) fn opened(to: &Writing<'_>, no: i64, opened: &GateOpened) -> Result<(
     let run = opened.run.to_string();
     to.run(
         "INSERT INTO approvals (tenant_id, gate_id, run_id, ix, stage, pipeline, purpose, subject, plan_id, approvers, \
-         quorum, requester, separation, opened_at, expires_at, opened_seq, opened_no, journal_seq, ts) \
-         SELECT ?1, ?4, ?5, ?6, s.name, r.name, ?7, ?8, r.plan_id, ?9, ?10, ?11, ?12, ?3, ?13, ?2, ?14, ?2, ?3 \
+         quorum, requester, separation, opened_at, expires_at, opened_seq, opened_no, sought, journal_seq, ts) \
+         SELECT ?1, ?4, ?5, ?6, s.name, r.name, ?7, ?8, r.plan_id, ?9, ?10, ?11, ?12, ?3, ?13, ?2, ?14, ?15, ?2, ?3 \
          FROM stages s JOIN runs r USING (tenant_id, run_id) WHERE s.tenant_id = ?1 AND s.run_id = ?5 AND s.ix = ?6",
         &[
             &opened.gate.to_string(),
@@ -31,6 +31,7 @@ pub(super) fn opened(to: &Writing<'_>, no: i64, opened: &GateOpened) -> Result<(
             &word(&opened.separation),
             &expires.to_string(),
             &no,
+            &opened.sought.as_ref().map(json),
         ],
     )?;
     waiting(to, &run, 1)

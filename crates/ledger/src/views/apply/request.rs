@@ -165,7 +165,9 @@ fn action_asked(to: &Writing<'_>, asked: &ActionAsked) -> Result<i64, rusqlite::
         ..NewAction::by(&row, asked.action.as_str())
     };
     let decided = to.record.decision.facts.iter().find_map(|fact| match fact {
-        Fact::ActionDecided(ruled) => Some(ruled.as_ref()),
+        Fact::ActionDecided(ruled) if (ruled.agent, &ruled.key) == (asked.agent, &asked.key) => {
+            Some(ruled.as_ref())
+        }
         _ => None,
     });
     let before = match &to.record.decision.answer {

@@ -1,0 +1,41 @@
+//! What an agent seeks people's approval for.
+
+use eparch_domain::{Action, AgentId, Digest};
+use serde::{Deserialize, Serialize};
+
+/// What an agent seeks people's approval for: everything that an approval is bound to, and why it takes one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sought {
+    /// Which agent.
+    pub agent: AgentId,
+    /// What it wants to do.
+    pub action: Action,
+    /// To what; at most `limits::RESOURCE_BYTES`.
+    pub target: String,
+    /// The digest of the arguments.
+    pub params: Digest,
+    /// The policies that ask for it.
+    pub policy: Digest,
+    /// Their reason, as a code that stays the same.
+    pub reason: String,
+    /// What they say would do, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlock: Option<String>,
+}
+
+impl Sought {
+    /// The digest of what is approved: who does what to what with which arguments, under which policies. Another agent, other
+    /// arguments or other policies are another thing.
+    pub fn subject(&self) -> Digest {
+        let agent = self.agent.bits().to_be_bytes();
+        let parts: [&[u8]; 6] = [
+            b"action",
+            &agent,
+            self.action.as_str().as_bytes(),
+            self.target.as_bytes(),
+            self.params.as_bytes(),
+            self.policy.as_bytes(),
+        ];
+        Digest::of_parts(&parts)
+    }
+}
