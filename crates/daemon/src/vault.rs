@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use eparch_domain::{Clock, Name, Span};
+use eparch_domain::{BreakerState, Clock, Name, Span};
 use eparch_vault::{
-    ConnectError, Embedded, Fields, Hashicorp, Health, KeyFrom, OpenError, Reader, SealKey, SealKeyError,
-    SecretPath, SecretVersion, Settings, StoreError, Vault, VaultError,
+    ConnectError, Embedded, Fields, Guarded, Hashicorp, Health, KeyFrom, OpenError, Reader, SealKey,
+    SealKeyError, SecretPath, SecretVersion, Settings, StoreError, Vault, VaultError,
 };
 use tokio::sync::Mutex;
 
@@ -29,7 +29,7 @@ pub(crate) struct HomeVault {
 #[derive(Clone)]
 enum Opened {
     Embedded(Arc<Embedded>),
-    Server(Arc<Hashicorp>),
+    Server(Arc<Guarded<Hashicorp>>),
 }
 
 /// Why a vault gives nothing.
@@ -96,7 +96,8 @@ impl HomeVault {
             return Ok(found.clone());
         }
         let found = if self.settings.address.is_some() {
-            Opened::Server(Arc::new(Hashicorp::new(&self.settings, self.name.clone())?))
+            let server = Hashicorp::new(&self.settings, self.name.clone())?;
+            Opened::Server(Arc::new(Guarded::new(server, self.clock.clone())))
         } else {
             let key = self.settings.seal_key()?;
             let (root, file, clock) = (self.root.clone(), self.key_file.clone(), self.clock.clone());
@@ -121,6 +122,14 @@ impl HomeVault {
             return Ok(None);
         }
         Ok(Some(self.vault().await?.health().await?))
+    }
+
+    /// How the breaker before its server stands; nothing where there is no server, or it was never asked.
+    pub(crate) async fn breaker(&self) -> Option<BreakerState> {
+        match &*self.opened.lock().await {
+            Some(Opened::Server(server)) => Some(server.breaker()),
+            Some(Opened::Embedded(_)) | None => None,
+        }
     }
 
     /// How far the clock is behind what the sealed file recorded, when it is: no token gives authority until it is not.

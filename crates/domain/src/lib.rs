@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod agent;
+pub mod breaker;
 pub mod causes;
 pub mod chaos;
 pub mod clock;
@@ -27,6 +28,7 @@ mod wire;
 
 pub use action::Action;
 pub use agent::{Profile, Role};
+pub use breaker::{Breaker, BreakerState};
 pub use causes::in_full;
 pub use chaos::ChaosCondition;
 pub use clock::{Clock, LedgerTime, ManualClock, Moment, Timestamp};

@@ -27,6 +27,14 @@ pub const VAULT_WRAP_TTL: Span = Span::from_mins(5);
 pub const VAULT_CONNECT_TIMEOUT: Span = Span::from_secs(2);
 /// How long a request to a vault's server may take in all, unless set otherwise.
 pub const VAULT_TIMEOUT: Span = Span::from_secs(4);
+/// How long a dependency that failed too often is left alone at first (R268). A restart takes seconds; whoever needs it is told
+/// meanwhile, at once.
+pub const BREAKER_OPEN: Span = Span::from_secs(1);
+/// The longest it is left alone: what is well again after an hour away is noticed within half a minute. (The origin's longest is
+/// an hour, for agents that misbehave, 1.3-l.)
+pub const BREAKER_OPEN_MAX: Span = Span::from_secs(30);
+/// How often dependencies are looked at: one that is down shows within 5 s, two looks and what the slower takes (R267).
+pub const HEALTH_EVERY: Span = Span::from_secs(2);
 /// Without progress for so long, a council calls a mediator (R164, X01).
 pub const MEDIATE_AFTER: Span = Span::from_secs(30);
 /// Without progress for so long, an agent loses its own token (R081, X01).
@@ -103,6 +111,8 @@ pub const CONFLICTING_PROPOSALS: u32 = 3;
 pub const COMPLEXITY: f64 = 0.8;
 /// Automatic recoveries of a run (R196).
 pub const MAX_RECOVERIES: u32 = 3;
+/// So many failures in a row open a dependency's breaker (R268).
+pub const BREAKER_FAILURES: u32 = 5;
 /// Retries of one stage that may be asked for: past twenty a pipeline hides a fault instead of riding one out.
 pub const MAX_RETRIES: u32 = 20;
 
@@ -252,6 +262,8 @@ pub const VAULT_ACCESSORS: usize = 100_000;
 pub const VAULT_CONNECTIONS: usize = 8;
 /// Agents working at once in one home, when nothing else is configured; each has a process tree and a workspace.
 pub const AGENTS_AT_ONCE: usize = 64;
+/// Connections to the API over TCP at once; others wait to be taken. Each costs a task and some tens of kilobytes.
+pub const API_CONNECTIONS: usize = 1_024;
 /// Events waiting for the driver; a sender past this waits.
 pub const DRIVER_QUEUE: usize = 4_096;
 /// Entries in one commit: a batch that takes longer than a commit itself helps nobody (engines.md 7.1).

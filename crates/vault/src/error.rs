@@ -128,6 +128,15 @@ pub enum VaultError {
         /// What was asked.
         doing: &'static str,
     },
+    /// It failed so often in a row that it is left alone for a while.
+    #[error("the vault failed too often in a row, and is left alone {}", match left.millis() {
+        0 => "until one call has shown that it answers again".to_owned(),
+        _ => format!("for another {left}"),
+    })]
+    LeftAlone {
+        /// For how long still; nothing while one call is trying it.
+        left: Span,
+    },
     /// An answer that is none.
     #[error("cannot make sense of the answer to {doing}: {why}")]
     Malformed {
@@ -164,7 +173,8 @@ impl VaultError {
             VaultError::Sealed
             | VaultError::Unreachable { .. }
             | VaultError::TimedOut { .. }
-            | VaultError::CutOff { .. } => true,
+            | VaultError::CutOff { .. }
+            | VaultError::LeftAlone { .. } => true,
             // 429 asks for patience; 5xx is the server's own trouble.
             VaultError::Refused { status, .. } => *status == 429 || *status >= 500,
             VaultError::Store(error) => error.is_retryable(),

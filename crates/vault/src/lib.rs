@@ -2,6 +2,7 @@
 
 mod embedded;
 mod error;
+mod guarded;
 mod hashicorp;
 mod path;
 mod policy;
@@ -12,6 +13,7 @@ mod wiped;
 
 pub use embedded::{BadSeal, Embedded, KeyFrom, OpenError, SealKey, SealKeyError, StoreError};
 pub use error::{Ending, VaultError};
+pub use guarded::Guarded;
 pub use hashicorp::{ConnectError, Hashicorp};
 pub use path::{BadPath, SecretPath};
 pub use policy::{

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use eparch_domain::{AgentId, ManualClock, Moment, RunId, Span, Tier, Timestamp};
 use eparch_vault::{
-    ChildGrant, Embedded, Fields, Issued, KeyFrom, RunGrant, SealKey, Secret, SecretPath, Token, Vault,
-    VaultError,
+    ChildGrant, Embedded, Fields, Guarded, Issued, KeyFrom, RunGrant, SealKey, Secret, SecretPath, Token,
+    Vault, VaultError,
 };
 
 use crate::bao::Bao;
@@ -63,9 +63,10 @@ pub(crate) const SECOND: Span = Span::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Home {
-    /// A server as a home that keeps promises.
+    /// A server as a home that keeps promises, behind the breaker that the daemon puts before it.
     pub(crate) fn on(server: Bao) -> Home {
-        Home::new(Arc::new(server.hashicorp()), None, server)
+        let behind_breaker = Guarded::new(server.hashicorp(), clock());
+        Home::new(Arc::new(behind_breaker), None, server)
     }
 
     pub(crate) fn new(

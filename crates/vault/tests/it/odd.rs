@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use eparch_domain::{Name, Span, Tier, limits};
+use eparch_domain::{BreakerState, Name, Span, Tier, limits};
 use eparch_vault::{
-    Accessor, ChildGrant, Hashicorp, Reader, RunGrant, Secret, SecretPath, Settings, Token, Vault, VaultError,
+    Accessor, ChildGrant, Guarded, Hashicorp, Reader, RunGrant, Secret, SecretPath, Settings, Token, Vault,
+    VaultError,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::home::{HOUR, MINUTE, agent, fields, run};
+use crate::home::{HOUR, MINUTE, agent, clock, fields, run};
 
 /// What a server does with a request, once it has read it.
 #[derive(Clone)]
@@ -190,6 +191,61 @@ async fn what_may_be_done_once_is_asked_for_once() {
         1,
         "whether it was done is not known, so it is not done again"
     );
+}
+
+/// R268, through the vault: the fifth failure in a row is the last that is waited for; then one call a time looks whether it is
+/// back.
+#[tokio::test]
+async fn r268_a_server_that_fails_is_left_alone_and_tried_by_one_call() {
+    let odd = odd(Does::Closes).await;
+    let (requests, clock) = (odd.requests.clone(), clock());
+    let asked = || requests.load(Ordering::SeqCst);
+    let vault = Guarded::new(odd.vault, clock.clone());
+    for _ in 0..limits::BREAKER_FAILURES {
+        assert_eq!(vault.breaker(), BreakerState::Closed);
+        let told = vault.revoke(&Accessor::new("a").unwrap()).await.unwrap_err();
+        assert!(matches!(told, VaultError::CutOff { .. }), "{told:?}");
+    }
+    let before = asked();
+    let told = vault.read(Reader::Daemon, &path(), None).await.unwrap_err();
+    assert!(matches!(told, VaultError::LeftAlone { left } if left == limits::BREAKER_OPEN), "{told:?}");
+    assert!(told.is_retryable());
+    assert_eq!((vault.breaker(), asked()), (BreakerState::Open, before), "nobody was asked");
+    let _ = vault.health().await;
+    assert!(asked() > before, "how it is can always be asked");
+    clock.advance(limits::BREAKER_OPEN);
+    assert_eq!(vault.breaker(), BreakerState::HalfOpen);
+    let told = vault.read(Reader::Daemon, &path(), None).await.unwrap_err();
+    assert!(matches!(told, VaultError::CutOff { .. }), "the probe: {told:?}");
+    assert_eq!(vault.breaker(), BreakerState::Open);
+}
+
+/// A refusal is an answer: whoever is refused learns so each time, however often.
+#[tokio::test]
+async fn r268_whoever_refuses_is_well() {
+    let odd = odd(Does::Sends(Arc::new(answer(403, "{\"errors\":[\"permission denied\"]}")))).await;
+    let vault = Guarded::new(odd.vault, clock());
+    for _ in 0..3 * limits::BREAKER_FAILURES {
+        let told = vault.read(Reader::Daemon, &path(), None).await.unwrap_err();
+        assert!(!matches!(told, VaultError::LeftAlone { .. }), "{told:?}");
+    }
+    assert_eq!(vault.breaker(), BreakerState::Closed);
+}
+
+/// A call that nobody waits for any more while it is the probe does not keep the others out for good.
+#[tokio::test]
+async fn r268_a_probe_that_is_dropped_leaves_room_for_another() {
+    let odd = odd(Does::Closes).await;
+    let clock = clock();
+    let vault = Guarded::new(odd.vault, clock.clone());
+    for _ in 0..limits::BREAKER_FAILURES {
+        vault.read(Reader::Daemon, &path(), None).await.unwrap_err();
+    }
+    clock.advance(limits::BREAKER_OPEN);
+    let probe = tokio::time::timeout(Duration::ZERO, vault.read(Reader::Daemon, &path(), None)).await;
+    assert!(probe.is_err(), "it is dropped before anything came of it");
+    let told = vault.read(Reader::Daemon, &path(), None).await.unwrap_err();
+    assert!(matches!(told, VaultError::CutOff { .. }), "the next one tries: {told:?}");
 }
 
 /// F18: whatever was sent and whatever comes back, an error shows none of it.
