@@ -7,6 +7,7 @@ mod policy;
 mod runs;
 mod secrets;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -133,6 +134,8 @@ pub(crate) enum Command {
     /// Policies: check, explain, test, show
     #[command(subcommand)]
     Policy(Policy),
+    /// Hold the home until it is told to end, and serve its API over TCP
+    Serve(Serve),
     /// Settings
     #[command(subcommand)]
     Config(Config),
@@ -168,6 +171,13 @@ pub(crate) struct Init {
     /// Make it here, in ./.eparch
     #[arg(long)]
     pub(crate) local: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where; an address of this machine only, and port 0 is a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
+    pub(crate) listen: SocketAddr,
 }
 
 #[derive(Debug, Args)]

@@ -12,8 +12,9 @@ use eparch_ledger::views::{Views, ViewsError};
 use eparch_ledger::{Ledger, OpenError, ReadError, Settings as LedgerSettings};
 use eparch_policy::PolicySet;
 use eparch_sandbox::Launcher;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use crate::agents::live::Agents;
 use crate::api::{self, App, ReadModels};
@@ -26,6 +27,7 @@ use crate::journal::LedgerJournal;
 use crate::live_events::Broadcast;
 use crate::perform::{Performer, Tools};
 use crate::policies::{NoPolicies, PolicyFiles};
+use crate::public_door;
 use crate::socket::ShortPath;
 use crate::vault::HomeVault;
 
@@ -102,6 +104,27 @@ pub struct HoldOptions {
 
 /// Holds a home until it is idle, or told to end by SIGTERM or SIGINT. Blocks.
 pub fn hold(home: &Home, options: &HoldOptions) -> Result<(), HoldError> {
+    hold_with(home, options, None)
+}
+
+/// Holds a home like [`hold`], and serves the same routes at a TCP listener besides, which nobody but this machine should
+/// reach: there is no TLS. `ready` is called once, when both doors are open. Blocks.
+pub fn serve(
+    home: &Home,
+    options: &HoldOptions,
+    listener: std::net::TcpListener,
+    ready: impl FnOnce() + Send + 'static,
+) -> Result<(), HoldError> {
+    hold_with(home, options, Some(PublicDoor { listener, ready: Box::new(ready) }))
+}
+
+/// The door over TCP.
+struct PublicDoor {
+    listener: std::net::TcpListener,
+    ready: Box<dyn FnOnce() + Send>,
+}
+
+fn hold_with(home: &Home, options: &HoldOptions, public: Option<PublicDoor>) -> Result<(), HoldError> {
     crate::descriptors::allow_many();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -110,15 +133,16 @@ pub fn hold(home: &Home, options: &HoldOptions) -> Result<(), HoldError> {
         .enable_all()
         .build()
         .map_err(|source| HoldError::Io { what: "start the runtime", source })?;
-    let result = runtime.block_on(serve(home, options, runtime.handle()));
+    let result = runtime.block_on(work(home, options, public, runtime.handle()));
     // Agents are dead and the driver has ended by now; whatever still blocks has nothing to say.
     runtime.shutdown_timeout(Duration::from_millis(500));
     result
 }
 
-async fn serve(
+async fn work(
     home: &Home,
     options: &HoldOptions,
+    public: Option<PublicDoor>,
     runtime: &tokio::runtime::Handle,
 ) -> Result<(), HoldError> {
     // Beside the ledger, which takes about as long.
@@ -175,7 +199,7 @@ async fn serve(
         .map_err(|source| HoldError::Io { what: "start the driver", source })?;
 
     let result = tokio::select! {
-        result = open_doors(home, options, &tools, &handle, models, policies) => result,
+        result = open_doors(home, options, public, &tools, &handle, models, policies) => result,
         ended = driver_ended => Err(why_ended(ended)),
     };
 
@@ -195,6 +219,7 @@ fn why_ended(said: Result<(), oneshot::error::RecvError>) -> HoldError {
 async fn open_doors(
     home: &Home,
     options: &HoldOptions,
+    public: Option<PublicDoor>,
     tools: &Arc<Tools>,
     handle: &Handle,
     models: ReadModels,
@@ -203,13 +228,68 @@ async fn open_doors(
     know_owner(home, handle).await?;
     put_in_force(policies, handle).await?;
     settle_keys(home, handle).await?;
-    let app = App::new(tools.clone(), handle.clone(), models);
+    let url = public.as_ref().and_then(|public| public.listener.local_addr().ok());
+    let url = url.map(|address| format!("http://{address}"));
+    let app = App::new(tools.clone(), handle.clone(), models, url);
+    let Some(PublicDoor { listener, ready }) = public else {
+        return serve_socket(home, options, &app, None).await;
+    };
+    let serving = Serving::begin(listener, &app)?;
+    let result = serve_socket(home, options, &app, Some(ready)).await;
+    serving.end().await;
+    result
+}
+
+/// What runs beside the control socket while a home is served over TCP.
+struct Serving {
+    closes: watch::Sender<bool>,
+    door: JoinHandle<()>,
+    looks: JoinHandle<()>,
+}
+
+impl Serving {
+    fn begin(listener: std::net::TcpListener, app: &Arc<App>) -> Result<Serving, HoldError> {
+        let cannot = |source| HoldError::Io { what: "listen over TCP", source };
+        listener.set_nonblocking(true).map_err(cannot)?;
+        let listener = TcpListener::from_std(listener).map_err(cannot)?;
+        let (closes, closing) = watch::channel(false);
+        let door = tokio::spawn(public_door::serve(listener, api::routes(app.clone()), closing, LAST_CALL));
+        let app = app.clone();
+        let looks = tokio::spawn(async move {
+            let trying = app.clone();
+            let tried = move || trying.dependencies.try_confinement(&trying.tools.launcher);
+            let confinement = tokio::task::spawn_blocking(tried);
+            let vault = app.dependencies.look_after(&app.tools.vault);
+            // Whichever is first, the other goes on.
+            let _ = tokio::join!(confinement, vault);
+        });
+        Ok(Serving { closes, door, looks })
+    }
+
+    /// Takes no caller any more, and answers those that are there.
+    async fn end(self) {
+        self.looks.abort();
+        self.closes.send_replace(true);
+        let _ = self.door.await;
+    }
+}
+
+/// Serves the control socket until the holder is told to end, or is idle and may leave then.
+async fn serve_socket(
+    home: &Home,
+    options: &HoldOptions,
+    app: &Arc<App>,
+    mut ready: Option<Box<dyn FnOnce() + Send>>,
+) -> Result<(), HoldError> {
     // Listened for all the time: once it has been, nothing else ends a process that is told to.
     let told = told_to_end();
     tokio::pin!(told);
     loop {
         let listener =
             bind(home).map_err(|source| HoldError::Io { what: "listen on the control socket", source })?;
+        if let Some(ready) = ready.take() {
+            ready();
+        }
         let socket = home.socket();
         let leaving = Arc::new(Notify::new());
         let leave = leaving.clone();
@@ -222,7 +302,7 @@ async fn open_doors(
                 return served.map_err(|source| HoldError::Io { what: "serve the control socket", source });
             }
             () = &mut told => true,
-            () = idle(&app, options.leave_when_idle) => false,
+            () = idle(app, options.leave_when_idle) => false,
         };
         // A caller that comes now finds nobody and holds the home itself.
         let _ = std::fs::remove_file(socket);
@@ -237,7 +317,7 @@ async fn open_doors(
             () = tokio::time::sleep(LAST_CALL) => {}
             () = &mut told => return Ok(()),
         }
-        if !app.is_busy() && !is_needed(&app).await {
+        if !app.is_busy() && !is_needed(app).await {
             return Ok(());
         }
     }

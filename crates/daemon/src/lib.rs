@@ -8,12 +8,14 @@ mod clock;
 mod config;
 mod descriptors;
 pub mod driver;
+mod health;
 mod holder;
 mod home;
 pub mod journal;
 mod live_events;
 mod perform;
 mod policies;
+mod public_door;
 mod socket;
 mod vault;
 
@@ -29,7 +31,7 @@ pub use config::{
 };
 /// The vault's section of the settings, and the variable that may hold its key: `cli` says how it is.
 pub use eparch_vault::{KEY_VARIABLE, Settings as VaultSettings};
-pub use holder::{HoldError, HoldOptions, TENANT, hold};
+pub use holder::{HoldError, HoldOptions, TENANT, hold, serve};
 pub use home::{DraftKey, Home, HomeError, LOCAL_HOME, random_bits};
 pub use live_events::{Broadcast, END, LiveEvent};
 pub use policies::{NoPolicies, PolicyFiles, Unreadable};

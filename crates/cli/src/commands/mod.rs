@@ -18,6 +18,7 @@ mod policy;
 mod run;
 mod runs;
 mod secrets;
+mod serve;
 mod verify;
 mod version;
 
@@ -49,6 +50,7 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<u8, Failu
         Command::Secrets(command) => secrets::carry_out(context, command),
         Command::Policy(command) => policy::carry_out(context, command),
         Command::Config(command) => config::carry_out(context, &command),
+        Command::Serve(asked) => serve::serve(context, &asked),
         Command::Doctor => block_on(doctor::doctor(context)),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -27,4 +27,5 @@ mod policy;
 mod runs;
 mod secrets;
 mod secrets_server;
+mod serve;
 mod terminal;

@@ -9,12 +9,13 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::problem::Problem;
-use super::wire::Ready;
+use super::wire::{Component, Confinement, Enforced, Ready};
 use super::{App, Caller};
 use crate::driver::ENGINE;
 use eparch_domain::{Name, in_full};
 use eparch_governor::OperatorRole;
 use eparch_ledger::{AnchorHealth, Health, WriteError};
+use eparch_policy::PolicySet;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -26,26 +27,61 @@ pub(super) fn routes() -> Router<Arc<App>> {
 
 async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Ready>) {
     // Whoever asks here asks again and again, and needs no key: a stopped tenant is not tried again for it.
-    let live_runs = app.driver.glance(|governor| governor.live_runs()).await;
+    let seen = app.driver.glance(|governor| (governor.live_runs(), governor.policies_in_force())).await;
     let health = app.tools.ledger.health();
-    let ok = live_runs.is_ok() && health.failure.is_none();
+    let ledger_failure = health
+        .failure
+        .as_ref()
+        .map(|failure| in_full(failure))
+        .or_else(|| seen.as_ref().err().map(ToString::to_string));
+    let (live_runs, policies) = seen.unwrap_or_default();
     let ready = Ready {
-        ok,
+        ok: ledger_failure.is_none(),
         pid: std::process::id(),
         version: ENGINE.to_owned(),
         epoch: health.epoch,
         seq: *app.tools.head.borrow(),
-        ledger_failure: health
-            .failure
-            .as_ref()
-            .map(|failure| in_full(failure))
-            .or_else(|| live_runs.as_ref().err().map(ToString::to_string)),
-        live_runs: live_runs.unwrap_or_default(),
+        components: components(&app, ledger_failure.as_deref(), policies.is_some()),
+        ledger_failure,
+        live_runs,
         anchors_behind: health.anchors.iter().filter_map(behind).collect(),
         notices: notices(&app, &health),
         settings: Some(app.tools.settings),
+        url: app.url.clone(),
+        enforced: enforced(policies.as_deref(), app.dependencies.confinement()),
     };
-    (if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(ready))
+    (if ready.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(ready))
+}
+
+/// What decisions need, each for itself. The vault is among them once somebody looks after it.
+fn components(app: &App, ledger_failure: Option<&str>, has_policies: bool) -> Vec<Component> {
+    let component = |name: &str, healthy: bool, detail: &str| {
+        let (name, detail) = (name.to_owned(), detail.to_owned());
+        Component { name, healthy, detail, breaker: None }
+    };
+    let ledger = ledger_failure.unwrap_or("every decision is durable before it is told");
+    // A stopped tenant knows nothing of its policies; that is the ledger's trouble, not theirs.
+    let policies = match (has_policies, ledger_failure) {
+        (true, _) => "in force",
+        (false, None) => "none are in force: nothing is allowed",
+        (false, Some(_)) => "not known while the ledger fails: nothing is allowed",
+    };
+    let mut found = vec![
+        component("ledger", ledger_failure.is_none(), ledger),
+        component("policy", has_policies, policies),
+    ];
+    found.extend(app.dependencies.vault());
+    found
+}
+
+fn enforced(policies: Option<&PolicySet>, confinement: Option<Vec<Confinement>>) -> Enforced {
+    let rules = || policies.into_iter().flat_map(PolicySet::rules);
+    Enforced {
+        policies: policies.map(PolicySet::digest),
+        deciding: rules().filter(|rule| !rule.shadow).count(),
+        shadowed: rules().filter(|rule| rule.shadow).map(|rule| rule.id.to_string()).collect(),
+        confinement,
+    }
 }
 
 /// What is worth knowing and stops nothing, in sentences.

@@ -14,6 +14,7 @@ use eparch_ledger::Reader;
 use eparch_ledger::views::Views;
 
 use crate::driver::{Done, Handle, Input};
+use crate::health::Dependencies;
 use crate::perform::Tools;
 use problem::Problem;
 use wire::Decided;
@@ -39,6 +40,10 @@ pub(crate) struct App {
     pub(crate) tools: Arc<Tools>,
     pub(crate) driver: Handle,
     /// Requests and streams under way, and when the last one ended, so that an idle holder can leave.
+    /// How what decisions need was seen last.
+    pub(crate) dependencies: Dependencies,
+    /// Where it is reached over TCP, if it is.
+    pub(crate) url: Option<String>,
     busy: AtomicUsize,
     last_used: Mutex<LedgerTime>,
 }
@@ -60,9 +65,15 @@ impl Drop for Use {
 }
 
 impl App {
-    pub(crate) fn new(tools: Arc<Tools>, driver: Handle, models: ReadModels) -> Arc<App> {
+    pub(crate) fn new(
+        tools: Arc<Tools>,
+        driver: Handle,
+        models: ReadModels,
+        url: Option<String>,
+    ) -> Arc<App> {
         let last_used = Mutex::new(tools.clock.now().ledger);
-        Arc::new(App { tools, driver, models: Mutex::new(models), busy: AtomicUsize::new(0), last_used })
+        let (models, dependencies) = (Mutex::new(models), Dependencies::default());
+        Arc::new(App { models, tools, driver, dependencies, url, busy: AtomicUsize::new(0), last_used })
     }
 
     /// Notes that the holder is in use until the answer is dropped.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{AgentId, Digest, Name, RunId, RunStatus, Span, Tier};
+use eparch_domain::{AgentId, BreakerState, Digest, Name, RunId, RunStatus, Span, Tier};
 use eparch_governor::{GateDecision, OperatorRole};
 pub use eparch_vault::{Fields, Secret};
 use serde::{Deserialize, Serialize};
@@ -326,4 +326,51 @@ pub struct Ready {
     /// The digest of the settings it works with: those there were when it began.
     #[serde(default)]
     pub settings: Option<Digest>,
+    /// Where it serves over TCP, if it does.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// What decisions and agents need, each for itself. One that is not well stops what needs it, and nothing else.
+    #[serde(default)]
+    pub components: Vec<Component>,
+    /// What is enforced, rather than loaded.
+    #[serde(default)]
+    pub enforced: Enforced,
+}
+
+/// Something that decisions or agents need.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Component {
+    /// What it is.
+    pub name: String,
+    /// Whether it can be relied on.
+    pub healthy: bool,
+    /// What was seen.
+    pub detail: String,
+    /// How the breaker before it stands, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerState>,
+}
+
+/// What is enforced.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Enforced {
+    /// The policies in force, by their digest; without any nothing is allowed.
+    pub policies: Option<Digest>,
+    /// How many of them decide.
+    pub deciding: usize,
+    /// Those that only record what they would have decided, by name.
+    pub shadowed: Vec<String>,
+    /// What confines agents here; nothing where it was not tried yet.
+    pub confinement: Option<Vec<Confinement>>,
+}
+
+/// A measure that confines agents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    /// Which.
+    pub measure: String,
+    /// Whether it holds.
+    pub in_force: bool,
+    /// By what, or why not.
+    pub detail: String,
 }

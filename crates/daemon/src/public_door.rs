@@ -1,0 +1,164 @@
+//! The holder's second door: the same routes over TCP, for as long as `eparch serve` runs.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use eparch_domain::limits;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::api::problem::Problem;
+
+/// When no connection could be taken, it is tried again after so long: descriptors come back as others end.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Serves routes at a listener until `closing` says so; then whoever is being answered is answered, for at most `last_call`.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    mut closing: watch::Receiver<bool>,
+    last_call: Duration,
+) {
+    let own = listener.local_addr().ok();
+    let routes = routes.layer(from_fn_with_state(own, only_for_this_host));
+    let places = Arc::new(Semaphore::new(limits::API_CONNECTIONS));
+    let mut open = JoinSet::new();
+    loop {
+        while open.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            () = closes(&mut closing) => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        match accepted {
+            Some((stream, place)) => {
+                let (routes, closing) = (routes.clone(), closing.clone());
+                open.spawn(async move {
+                    converse(stream, routes, closing).await;
+                    drop(place);
+                });
+            }
+            None => tokio::time::sleep(ACCEPT_AGAIN).await,
+        }
+    }
+    drop(listener);
+    let all_ended = async { while open.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(last_call, all_ended).await;
+}
+
+/// The next connection, when there is a place for it.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.ok()?;
+    let (stream, _) = listener.accept().await.ok()?;
+    // Answers are small and waited for.
+    let _ = stream.set_nodelay(true);
+    Some((stream, place))
+}
+
+/// Waits until the door closes, or whoever would say so has gone.
+async fn closes(closing: &mut watch::Receiver<bool>) {
+    let _ = closing.wait_for(|closes| *closes).await;
+}
+
+async fn converse(stream: TcpStream, routes: Router, mut closing: watch::Receiver<bool>) {
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits::AGENT_REQUEST_TIMEOUT.as_duration());
+    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    tokio::pin!(connection);
+    // However it ends, it has ended.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = closes(&mut closing) => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+/// Lets in only who means this machine. A page of elsewhere that a browser here shows can have its own name lead to this
+/// address: what it then sends names a host, or an origin, that is not ours.
+async fn only_for_this_host(State(own): State<Option<SocketAddr>>, request: Request, next: Next) -> Response {
+    if is_meant(request.headers(), own) {
+        return next.run(request).await;
+    }
+    Problem::new(StatusCode::FORBIDDEN, "EP0525", "the request is for another host, or from another site")
+        .hint("call it by the address it listens at, such as http://127.0.0.1:3000")
+        .into_response()
+}
+
+fn is_meant(headers: &HeaderMap, own: Option<SocketAddr>) -> bool {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let is_ours =
+        |authority: &str| authority.parse::<Authority>().is_ok_and(|host| is_this_host(host.host(), own));
+    let host = text(header::HOST).is_some_and(is_ours);
+    let origin = text(header::ORIGIN).is_none_or(|origin| {
+        let site = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        site.is_some_and(is_ours)
+    });
+    host && origin
+}
+
+fn is_this_host(host: &str, own: Option<SocketAddr>) -> bool {
+    let plain = host.trim_start_matches('[').trim_end_matches(']');
+    let address = plain.parse::<IpAddr>();
+    let is_own = |ip: IpAddr| ip.is_loopback() || own.is_some_and(|own| own.ip() == ip);
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(is_own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meant(host: &str, origin: Option<&str>) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, host.parse().unwrap());
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, origin.parse().unwrap());
+        }
+        is_meant(&headers, Some("127.0.0.1:3000".parse().unwrap()))
+    }
+
+    #[test]
+    fn only_who_names_this_machine_is_let_in() {
+        for host in ["127.0.0.1:3000", "localhost:3000", "LOCALHOST", "[::1]:3000", "127.0.0.1"] {
+            assert!(meant(host, None), "{host}");
+        }
+        for host in [
+            "evil.example:3000",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1:3000",
+            "user@evil.example",
+            "",
+            "[::1",
+            "0.0.0.0:3000",
+        ] {
+            assert!(!meant(host, None), "{host}");
+        }
+        assert!(!is_meant(&HeaderMap::new(), None), "whoever names nobody means nobody");
+    }
+
+    #[test]
+    fn no_other_site_is_let_in_by_a_browser_here() {
+        for origin in ["http://localhost:3000", "http://127.0.0.1:3000", "https://localhost"] {
+            assert!(meant("localhost:3000", Some(origin)), "{origin}");
+        }
+        for origin in
+            ["http://evil.example", "null", "file://", "http://localhost.evil.example:3000", "localhost"]
+        {
+            assert!(!meant("localhost:3000", Some(origin)), "{origin}");
+        }
+    }
+}
