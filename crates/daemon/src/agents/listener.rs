@@ -373,6 +373,10 @@ pub(super) fn bad_body(rejection: axum::extract::rejection::JsonRejection) -> Pr
 }
 
 #[cfg(test)]
+#[path = "races.rs"]
+mod races;
+
+#[cfg(test)]
 mod tests {
     use eparch_domain::ClarifiedPlan;
 
