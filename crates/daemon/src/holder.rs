@@ -25,6 +25,7 @@ use crate::driver::{Core, Driver, ENGINE, Handle, Input, RecoverError, SubmitErr
 use crate::home::{Home, HomeError};
 use crate::journal::LedgerJournal;
 use crate::live_events::Broadcast;
+use crate::perform::credentials::end_what_was_left;
 use crate::perform::{Performer, Tools};
 use crate::policies::{NoPolicies, PolicyFiles};
 use crate::public_door;
@@ -165,7 +166,7 @@ async fn work(
     let artifacts = Artifacts::at(home.artifacts());
     artifacts.remove_drafts();
     let tools = Arc::new(Tools {
-        vault: HomeVault::new(home, &options.settings.vault, clock.clone(), &vault_name),
+        vault: Arc::new(HomeVault::new(home, &options.settings.vault, clock.clone(), &vault_name)),
         home: home.clone(),
         tenant,
         signing: SigningKey::from_bytes(Digest::of_parts(&[&secret, b"packets"]).as_bytes()),
@@ -198,11 +199,15 @@ async fn work(
         })
         .map_err(|source| HoldError::Io { what: "start the driver", source })?;
 
+    // Nobody waits for it: what a crash left in the vault has no authority here any more.
+    let (vault, driver) = (tools.vault.clone(), handle.clone());
+    let looking = runtime.spawn(async move { end_what_was_left(&vault, &driver).await });
     let result = tokio::select! {
         result = open_doors(home, options, public, &tools, &handle, models, policies) => result,
         ended = driver_ended => Err(why_ended(ended)),
     };
 
+    looking.abort();
     // First the driver, then the agents: what becomes of an agent that its holder left is not a failure of its own. The
     // next holder finds it cut off.
     handle.stop();

@@ -2,6 +2,7 @@
 
 mod collect;
 mod conclude;
+pub(crate) mod credentials;
 mod progress;
 mod ready;
 mod reap;
@@ -31,7 +32,7 @@ use crate::vault::HomeVault;
 /// What performing needs of the world.
 pub(crate) struct Tools {
     /// Where secrets are. Before the ledger: whoever holds the home next finds the sealed file let go of.
-    pub(crate) vault: HomeVault,
+    pub(crate) vault: Arc<HomeVault>,
     pub(crate) home: Home,
     pub(crate) tenant: Name,
     pub(crate) secret: Vec<u8>,
@@ -96,6 +97,12 @@ impl Shell for Performer {
             }),
             Effect::Reap { agent, tree, performances } => {
                 self.aside(move |job| job.reap(at, agent, tree, performances))
+            }
+            Effect::RenewCredential { accessor, ttl } => {
+                self.aside(move |job| job.renew_credential(at, accessor, ttl))
+            }
+            Effect::EndCredential { run, accessor } => {
+                self.aside(move |job| job.end_credential(at, run, accessor))
             }
             Effect::Seal { .. } => self.aside(|job| {
                 // A checkpoint that cannot be signed now is signed with the next one; health says so meanwhile.

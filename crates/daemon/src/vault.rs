@@ -1,6 +1,8 @@
 //! The vault of a home: which of the two it is, opened when it is first needed. One that cannot be opened keeps nobody from
 //! anything but secrets, and is tried again whenever somebody asks for one.
 
+pub(crate) mod credentials;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +25,7 @@ pub(crate) struct HomeVault {
     name: Name,
     clock: Arc<dyn Clock>,
     opened: Mutex<Option<Opened>>,
+    issuing: credentials::Issuing,
 }
 
 /// The one place that knows which of the two it is.
@@ -67,6 +70,7 @@ impl HomeVault {
             name: Name::new(&name).expect("letters, digits and - are a name"),
             clock,
             opened: Mutex::new(None),
+            issuing: credentials::Issuing::default(),
         }
     }
 
@@ -137,6 +141,17 @@ impl HomeVault {
         match self.open().await? {
             Opened::Embedded(vault) => Ok(vault.clock_behind().await?),
             Opened::Server(_) => Ok(None),
+        }
+    }
+
+    /// Takes the clock as right, where it is behind what the sealed file recorded.
+    pub(crate) async fn accept_clock(&self) -> Result<(), VaultFailure> {
+        if !self.is_made().await? {
+            return Ok(());
+        }
+        match self.open().await? {
+            Opened::Embedded(vault) => Ok(vault.accept_clock().await?),
+            Opened::Server(_) => Ok(()),
         }
     }
 

@@ -22,6 +22,10 @@ pub const CHILD_TTL: Span = Span::from_mins(30);
 pub const VAULT_TTL_MIN: Span = Span::from_secs(1);
 /// The longest that something stays wrapped: handing a secret on takes seconds, and what lies about is found.
 pub const VAULT_WRAP_TTL: Span = Span::from_mins(5);
+/// What was asked of a vault and not done is asked again after so long, and after twice as long each time…
+pub const VAULT_RETRY: Span = Span::from_secs(1);
+/// … but at least so often.
+pub const VAULT_RETRY_MAX: Span = Span::from_secs(60);
 /// How long connecting to a vault's server may take, TLS included, unless set otherwise. A dead backend is to show within
 /// 5 s.
 pub const VAULT_CONNECT_TIMEOUT: Span = Span::from_secs(2);
@@ -258,6 +262,8 @@ pub const VAULT_POLICY_PATHS: usize = 1_000;
 pub const VAULT_ANSWER_BYTES: usize = 4 << 20;
 /// Tokens of a vault's server that are looked at for those of Eparch's runs.
 pub const VAULT_ACCESSORS: usize = 100_000;
+/// Tokens found in a vault that one entry tells: what a crash leaves is a few, and an entry stays a few hundred KiB.
+pub const CREDENTIALS_FOUND: usize = 1_000;
 /// Idle connections to a vault's server that are kept.
 pub const VAULT_CONNECTIONS: usize = 8;
 /// Agents working at once in one home, when nothing else is configured; each has a process tree and a workspace.

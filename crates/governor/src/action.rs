@@ -248,6 +248,9 @@ pub(crate) fn with_authority<'t>(turn: &'t mut Turn<'_>, agent: AgentId) -> Opti
     let refusal = match turn.governor.attempt(agent) {
         None => Refusal::UnknownAgent { agent },
         Some((_, _, attempt)) if attempt.end.is_some() || attempt.cut_off => Refusal::AuthorityOver { agent },
+        Some((_, _, attempt)) if crate::lease::has_expired(attempt, turn.now) => {
+            Refusal::TokenExpired { agent }
+        }
         Some(_) => return turn.governor.attempt(agent).map(|(run, _, attempt)| (run, attempt)),
     };
     turn.refuse(refusal);

@@ -7,11 +7,13 @@ use eparch_pipeline::{AgentWork, Fuel, OnInterrupt, StageIx, Text, Work};
 
 use crate::asking;
 use crate::attempt_end::AttemptEnd;
+use crate::decision::Refusal;
 use crate::effect::Effect;
 use crate::event::{Check, Ended, Outcome, Signal, Usage};
 use crate::fact::Fact;
 use crate::gate;
 use crate::governor::Turn;
+use crate::lease;
 use crate::performance;
 use crate::put_out::put_out;
 use crate::retry;
@@ -62,6 +64,7 @@ pub(crate) fn begin(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
                 reason: String::new(),
             });
             turn.record(Fact::PhaseEntered { agent: spec.agent, phase: Phase::Bootstrap });
+            lease::ensure(turn, run);
             turn.ask(Effect::Prepare(Box::new(spec)));
         }
     }
@@ -106,7 +109,8 @@ pub(crate) fn advanced(turn: &mut Turn<'_>, agent: AgentId, outcomes: &[Outcome]
 
 fn step(turn: &mut Turn<'_>, agent: AgentId, outcome: &Outcome) {
     match outcome {
-        Outcome::Bootstrap { tree, .. } => {
+        Outcome::Bootstrap { token, tree, .. } => {
+            lease::issue(turn, agent, *token);
             if let Some(tree) = tree {
                 turn.record(Fact::TreeKnown { agent, tree: tree.clone() });
             }
@@ -372,6 +376,10 @@ pub(crate) fn signalled(turn: &mut Turn<'_>, agent: AgentId, signal: &Signal) {
     let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
     if attempt.end.is_some() || attempt.cut_off || attempt.phase != Phase::Execute {
         return;
+    }
+    // Checked when it is used, not only when it was issued. That something moved is seen, and nobody says it.
+    if *signal != Signal::Progress && lease::has_expired(attempt, turn.now) {
+        return turn.refuse(Refusal::TokenExpired { agent });
     }
     match signal {
         // The entry itself is the record; a heartbeat is not progress (2.C rule 3).

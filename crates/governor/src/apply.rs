@@ -1,5 +1,7 @@
 //! Making a fact so. Nothing here decides; nothing elsewhere changes state.
 
+mod leases;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -158,6 +160,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
                 attempt.idle_by = None;
             });
             governor.timers.clear_agent(*agent);
+            leases::take_token(governor, *agent);
             if !known {
                 await_death(governor, *agent, now);
             }
@@ -165,6 +168,18 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         Fact::OutputSeen { agent, outputs, artifacts } => {
             with_attempt(governor, *agent, |attempt| attempt.take(outputs, artifacts));
         }
+        Fact::LeaseBegan { .. }
+        | Fact::LeaseRenewed { .. }
+        | Fact::LeaseEnded { .. }
+        | Fact::TokenIssued { .. }
+        | Fact::TokenRenewed { .. }
+        | Fact::CredentialKnown { .. }
+        | Fact::CredentialEnding(_)
+        | Fact::CredentialEnded { .. }
+        | Fact::CredentialLost { .. }
+        | Fact::ClockSetBack { .. }
+        | Fact::ClockDoubted { .. }
+        | Fact::ClockTrusted { .. } => leases::apply(governor, fact, now),
         Fact::ErrorCounted { agent, code } => with_attempt(governor, *agent, |attempt| {
             attempt.budget.count_error(code);
             slide(&mut attempt.errors_at, now.ledger, MINUTE);
@@ -183,6 +198,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
                 attempt.idle_by = None;
             });
             governor.timers.clear_agent(*agent);
+            leases::take_token(governor, *agent);
         }
         Fact::Packaged { agent, manifest } => {
             with_attempt(governor, *agent, |attempt| attempt.package = Some(*manifest))
@@ -283,6 +299,7 @@ impl Attempt {
             actions: Actions::default(),
             performing: BTreeMap::new(),
             questions: Questions::default(),
+            token: None,
             clarified: false,
             package: None,
             end: None,
@@ -333,6 +350,7 @@ fn cut_off(governor: &mut Governor, agent: AgentId, now: Moment) {
         attempt.asked_in_vain = 0;
     });
     governor.timers.clear_agent(agent);
+    leases::take_token(governor, agent);
     await_death(governor, agent, now);
     if let Some((run, ix)) = governor.agents.get(&agent).copied() {
         governor.timers.clear(Timer::Stage(run, ix));
@@ -358,6 +376,7 @@ fn spawn(governor: &mut Governor, spawned: &RunSpawned) {
         ending: None,
         stages,
         history: History::default(),
+        leases_begun: 0,
         graph: Some(graph),
     };
     governor.state.runs.insert(spawned.run, Arc::new(run));
@@ -486,6 +505,7 @@ fn ask(governor: &mut Governor, opened: &GateOpened, now: Moment) {
 }
 
 fn end_attempt(governor: &mut Governor, agent: AgentId, end: &AttemptEnd) {
+    leases::take_token(governor, agent);
     let Some((run, ix)) = governor.agents.remove(&agent) else { return };
     governor.timers.clear_agent(agent);
     governor.timers.clear(Timer::Gone(agent));

@@ -48,6 +48,10 @@ impl Event {
             | Event::PerformanceReady { .. }
             | Event::PerformanceEnded { .. }
             | Event::SecretServed { .. }
+            | Event::CredentialIssued { .. }
+            | Event::CredentialTold { .. }
+            | Event::CredentialsFound { .. }
+            | Event::ClockVouched { .. }
             | Event::AgentAdvanced { .. }
             | Event::AgentSignalled { .. }
             | Event::TreeProvenDead { .. } => None,

@@ -74,6 +74,10 @@ pub enum Refusal {
     UnknownAgent { agent: AgentId },
     /// The agent is being ended, or was never let go: nothing it asks for counts (G2).
     AuthorityOver { agent: AgentId },
+    /// What stands for what the agent has is over, and was not renewed yet.
+    TokenExpired { agent: AgentId },
+    /// What a token of the vault was issued for is over.
+    LeaseOver { run: RunId },
     /// The same key was used for another action.
     ActionKeyReused { key: String },
     /// The agent has as many permits as it may, and has not said what became of them.
@@ -144,6 +148,8 @@ impl Refusal {
             Refusal::UnknownAgent { .. } => "EP0214",
             Refusal::UnknownPolicies { .. } => "EP0215",
             Refusal::AuthorityOver { .. } => "EP0610",
+            Refusal::TokenExpired { .. } => "EP0660",
+            Refusal::LeaseOver { .. } => "EP0661",
             Refusal::ActionKeyReused { .. } => "EP0611",
             Refusal::TooManyPermits { .. } => "EP0612",
             Refusal::TooManyQuestions { .. } => "EP0621",
@@ -197,6 +203,8 @@ impl Refusal {
                 "one that has ended can do nothing any more; `eparch agent list` shows those that live"
             }
             Refusal::AuthorityOver { .. } => "nothing: a person can start a new run",
+            Refusal::TokenExpired { .. } => "try again in a moment: it is renewed while the agent works",
+            Refusal::LeaseOver { .. } => "nothing: the run is over, or somebody took its authority away",
             Refusal::ActionKeyReused { .. } => "use a new key for each action, and the same one to ask again",
             Refusal::TooManyPermits { .. } => {
                 "use a permit, or say what came of it, before asking for the next one"
@@ -275,6 +283,8 @@ impl std::fmt::Display for Refusal {
             }
             Refusal::UnknownAgent { agent } => write!(f, "no agent {agent} lives"),
             Refusal::AuthorityOver { agent } => write!(f, "{agent} may do nothing any more"),
+            Refusal::TokenExpired { agent } => write!(f, "the token of {agent} has expired"),
+            Refusal::LeaseOver { run } => write!(f, "{run} has no lease any more that this could be for"),
             Refusal::ActionKeyReused { key } => {
                 write!(f, "the key {key:?} was used for another action")
             }

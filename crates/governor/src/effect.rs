@@ -59,6 +59,20 @@ pub enum Effect {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         performances: Vec<PerformanceCage>,
     },
+    /// Make a token of the vault go on.
+    RenewCredential {
+        /// What it is called.
+        accessor: String,
+        /// For how long from now.
+        ttl: Span,
+    },
+    /// End a token of the vault, and those that come from it; as often as it takes.
+    EndCredential {
+        /// Of which run.
+        run: RunId,
+        /// What it is called.
+        accessor: String,
+    },
     /// A run has ended: sign a checkpoint.
     Seal {
         /// Which run.
@@ -74,7 +88,9 @@ impl Effect {
             | Effect::Execute { .. }
             | Effect::Perform(_)
             | Effect::Conclude { .. }
-            | Effect::Reap { .. } => true,
+            | Effect::Reap { .. }
+            | Effect::RenewCredential { .. }
+            | Effect::EndCredential { .. } => true,
             Effect::Kill { .. } | Effect::Release { .. } | Effect::Seal { .. } => false,
         }
     }
@@ -89,7 +105,7 @@ impl Effect {
             | Effect::Kill { agent, .. }
             | Effect::Release { agent }
             | Effect::Reap { agent, .. } => Some(*agent),
-            Effect::Seal { .. } => None,
+            Effect::RenewCredential { .. } | Effect::EndCredential { .. } | Effect::Seal { .. } => None,
         }
     }
 }

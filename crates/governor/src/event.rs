@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use eparch_domain::{
-    Action, AgentId, Artifact, Digest, GateId, Name, PermitId, Phase, RunId, StageStatus, Tier,
+    Action, AgentId, Artifact, Digest, GateId, LeaseId, Name, PermitId, Phase, RunId, StageStatus, Tier,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::credential::{Credential, CredentialOutcome};
 use crate::operator::Operator;
 use crate::performance::PerformanceEnd;
 use crate::revocation::Bearer;
@@ -106,6 +107,32 @@ pub enum Event {
         /// What came of it.
         #[serde(flatten)]
         outcome: SecretOutcome,
+    },
+    /// A vault issued a token for a lease, or for an agent's token of it. Told before the token is used for anything.
+    CredentialIssued {
+        /// The lease it was issued for.
+        lease: LeaseId,
+        /// What it is called, and whose it is.
+        #[serde(flatten)]
+        credential: Credential,
+    },
+    /// What came of renewing or ending a token of a vault.
+    CredentialTold {
+        /// What it is called.
+        accessor: String,
+        /// What came of it.
+        #[serde(flatten)]
+        outcome: CredentialOutcome,
+    },
+    /// Tokens of this home that a search of the vault found, at most `limits::CREDENTIALS_FOUND` at once.
+    CredentialsFound {
+        /// Which.
+        found: Vec<Credential>,
+    },
+    /// Somebody says that the wall clock is right, although it is behind what was recorded.
+    ClockVouched {
+        /// Who.
+        by: Name,
     },
     /// The shell carried an agent through one or more phases.
     AgentAdvanced {

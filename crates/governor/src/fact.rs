@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use eparch_domain::{
-    Action, AgentId, AgentStatus, Artifact, ClarifiedPlan, Digest, GateId, LedgerTime, Name, PermitId, Phase,
-    RunId, RunStatus, StageStatus, Tier, ViolationType,
+    Action, AgentId, AgentStatus, Artifact, ClarifiedPlan, Digest, GateId, LeaseId, LedgerTime, Moment, Name,
+    PermitId, Phase, RunId, RunStatus, StageStatus, Tier, Timestamp, ViolationType,
 };
 use eparch_pipeline::StageIx;
 use eparch_policy::Verdict;
@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::attempt_end::AttemptEnd;
+use crate::credential::Credential;
 use crate::event::{GateDecision, Kept};
+use crate::lease::LeaseEnd;
 use crate::operator::{Key, Operator, Separation};
 use crate::performance::PerformanceEnd;
 use crate::revocation::{Bearer, Cause};
@@ -270,6 +272,107 @@ pub enum Fact {
         agent: AgentId,
         /// What was reported, and when.
         detail: String,
+    },
+    /// A run has a lease: somebody of it works from now on.
+    LeaseBegan {
+        /// Which run.
+        run: RunId,
+        /// The lease.
+        lease: LeaseId,
+        /// Which of the run's, from 1.
+        round: u32,
+        /// When it is over, unless it is renewed.
+        expires: Moment,
+        /// When it is renewed.
+        renew_at: LedgerTime,
+    },
+    /// A lease goes on.
+    LeaseRenewed {
+        /// Of which run.
+        run: RunId,
+        /// The lease.
+        lease: LeaseId,
+        /// When it is over, unless it is renewed again.
+        expires: Moment,
+        /// When it is.
+        renew_at: LedgerTime,
+    },
+    /// A run has no lease any more.
+    LeaseEnded {
+        /// Which run.
+        run: RunId,
+        /// The lease it had.
+        lease: LeaseId,
+        /// Why.
+        because: LeaseEnd,
+    },
+    /// A token of the lease stands for what an agent has, in the place of the one before.
+    TokenIssued {
+        /// Which agent.
+        agent: AgentId,
+        /// The lease.
+        lease: LeaseId,
+        /// Which of the agent's, from 1.
+        round: u32,
+        /// The hash of what the agent has.
+        token: Digest,
+        /// When it is over, unless it is renewed.
+        expires: Moment,
+        /// When it is renewed.
+        renew_at: LedgerTime,
+    },
+    /// An agent's token goes on.
+    TokenRenewed {
+        /// Which agent.
+        agent: AgentId,
+        /// Which of the agent's.
+        round: u32,
+        /// When it is over, unless it is renewed again.
+        expires: Moment,
+        /// When it is.
+        renew_at: LedgerTime,
+    },
+    /// A token of the vault stands behind a lease, or behind an agent's token.
+    CredentialKnown {
+        /// What it is called.
+        accessor: String,
+        /// Of which run.
+        run: RunId,
+        /// Behind which lease.
+        lease: LeaseId,
+        /// The agent, unless it is the run's own.
+        agent: Option<AgentId>,
+        /// Behind which of the agent's tokens; 0 for the run's own.
+        round: u32,
+    },
+    /// A token of the vault is good for nothing any more: it is to be ended there, too.
+    CredentialEnding(Credential),
+    /// A token of the vault that was to end has ended.
+    CredentialEnded {
+        /// What it is called.
+        accessor: String,
+    },
+    /// A token of the vault is over before its time. Another one is issued when somebody needs it.
+    CredentialLost {
+        /// What it is called.
+        accessor: String,
+    },
+    /// The wall clock was set back.
+    ClockSetBack {
+        /// What it would say if it had not been.
+        seen: Timestamp,
+    },
+    /// A holder began with the wall clock before what was recorded: nothing that needs authority begins.
+    ClockDoubted {
+        /// Until the clock says so much, or somebody vouches for it.
+        until: Timestamp,
+        /// When it is looked at again.
+        look_at: LedgerTime,
+    },
+    /// The wall clock is believed again.
+    ClockTrusted {
+        /// Who says so; nobody when it has caught up.
+        by: Option<Name>,
     },
     /// A violation was found.
     ViolationFound {

@@ -15,7 +15,10 @@ use crate::fact::Fact;
 use crate::graph::Graph;
 use crate::state::{Attempt, Doing, Gate, Run, StageState, State};
 use crate::timers::{Deadline, Timer, Timers};
-use crate::{action, agent, ending, gate, operators, performance, request, revocation, run, secrets, waking};
+use crate::{
+    action, agent, clock_doubt, credential, ending, gate, lease, operators, performance, request, revocation,
+    run, secrets, waking,
+};
 
 /// The state machine of one tenant. Touches nothing: no clock, no dice, no disk, no network.
 #[derive(Debug, Clone, Default)]
@@ -184,7 +187,8 @@ impl Governor {
             return Some(*waits);
         }
         let limit = usize::try_from(self.state.agents_at_once).unwrap_or(usize::MAX);
-        let free = self.agents.len() < limit;
+        // Whoever began would have authority, and nobody could say how long.
+        let free = self.agents.len() < limit && self.state.leases.doubt.is_none();
         self.queue.first_key_value().filter(|_| free).map(|(_, waits)| *waits)
     }
 
@@ -273,6 +277,7 @@ impl Turn<'_> {
     }
 
     fn decide(&mut self, event: &Event) {
+        clock_doubt::caught_up(self);
         // Whatever was in flight ended with its holder, before any deadline that passed since: nothing may begin under a
         // due timer only to be cut off by the boot that follows.
         if let Event::Booted { epoch, agents_at_once, .. } = event {
@@ -295,8 +300,8 @@ impl Turn<'_> {
         }
         match event {
             Event::Booted { .. } | Event::ClockTurned => {}
-            // Durations are measured in ledger time, which did not jump; the entry itself is the record.
-            Event::ClockJumped { .. } => {}
+            // Durations are measured in ledger time, which did not jump; authority ends by both times.
+            Event::ClockJumped { by_ms } => clock_doubt::jumped(self, *by_ms),
             Event::OperatorAdded { by, operator } => operators::add(self, by.as_ref(), operator),
             Event::OperatorRotated { by, name, key } => operators::rotate(self, by, name, key),
             Event::OperatorRemoved { by, name } => operators::remove(self, by, name),
@@ -319,6 +324,10 @@ impl Turn<'_> {
             Event::CallsLimited { agent } => revocation::calls_limited(self, *agent),
             Event::SecretAsked { by, path, tier, access } => secrets::asked(self, by, path, *tier, *access),
             Event::SecretServed { .. } => {}
+            Event::CredentialIssued { lease, credential } => credential::issued(self, *lease, credential),
+            Event::CredentialTold { accessor, outcome } => credential::told(self, accessor, outcome),
+            Event::CredentialsFound { found } => credential::found(self, found),
+            Event::ClockVouched { by } => clock_doubt::vouched(self, by),
             Event::AgentAdvanced { agent, outcomes } => agent::advanced(self, *agent, outcomes),
             Event::AgentSignalled { agent, signal } => agent::signalled(self, *agent, signal),
             Event::TreeProvenDead { agent, .. } => agent::proven_dead(self, *agent),
@@ -330,6 +339,7 @@ impl Turn<'_> {
         while run::begin_next(self) {
             self.tell_neighbours();
         }
+        lease::settle(self);
     }
 
     /// Tells the neighbours of every stage that ended, and then those in other branches, until nothing more ends.

@@ -6,6 +6,8 @@ mod apply;
 mod asking;
 mod attempt_end;
 mod bounds;
+mod clock_doubt;
+mod credential;
 mod decision;
 mod effect;
 mod ending;
@@ -15,6 +17,7 @@ mod gate;
 mod governor;
 mod graph;
 mod kept;
+mod lease;
 mod operator;
 mod operators;
 mod performance;
@@ -37,6 +40,7 @@ mod waking;
 mod written;
 
 pub use attempt_end::AttemptEnd;
+pub use credential::{Credential, CredentialOutcome};
 pub use decision::{Answer, Decision, Refusal};
 pub use effect::{AgentSpec, Effect, GivenFile};
 /// A word of the vocabulary, named here too because operators are told of here.
@@ -47,6 +51,7 @@ pub use event::{
 };
 pub use fact::{Fact, GateOpened, GateOutcome, GatePurpose, Permit, Ruled, RunSpawned};
 pub use governor::Governor;
+pub use lease::{AgentToken, Lease, LeaseEnd};
 pub use operator::{Key, Operator, Separation};
 pub use performance::{Performance, PerformanceCage, PerformanceEnd, Reach, command_params};
 pub use permit::PermitFault;

@@ -140,6 +140,12 @@ impl Governor {
     /// Works out every index from the state alone.
     fn build_indexes(&mut self) {
         let mut timers = Timers::default();
+        for (run, held) in &self.state.leases.held {
+            timers.set(Timer::Lease(*run), held.renew_at);
+        }
+        if let Some((_, look_at)) = self.state.leases.doubt {
+            timers.set(Timer::Clock, look_at);
+        }
         for (id, run) in &self.state.runs {
             if run.ending.is_none() {
                 timers.set(Timer::Run(*id), run.spawned.deadline);
@@ -168,6 +174,9 @@ impl Governor {
                         }
                         if let Some(at) = attempt.gone_by {
                             timers.set(Timer::Gone(attempt.agent), at);
+                        }
+                        if let Some(token) = &attempt.token {
+                            timers.set(Timer::Token(attempt.agent), token.renew_at);
                         }
                         if attempt.end.is_none() && !attempt.cut_off && attempt.phase <= Phase::Execute {
                             match attempt.execute_by {

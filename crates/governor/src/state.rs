@@ -6,7 +6,7 @@ use std::sync::Arc;
 use eparch_domain::limits::{AGENTS_AT_ONCE, REMEMBERED};
 use eparch_domain::{
     AgentId, Artifact, Digest, ErrorBudget, GateId, LedgerTime, Name, PermitId, Phase, RunId, RunStatus,
-    StageStatus,
+    StageStatus, Timestamp,
 };
 use eparch_pipeline::StageIx;
 use eparch_policy::History;
@@ -16,9 +16,11 @@ use serde_json::Value;
 
 use crate::asking::Questions;
 use crate::attempt_end::AttemptEnd;
+use crate::credential::{Credential, Known};
 use crate::event::GateDecision;
 use crate::fact::{GateOpened, GateOutcome, RunSpawned};
 use crate::graph::Graph;
+use crate::lease::{AgentToken, Lease};
 use crate::operator::Operator;
 use crate::performance::Performing;
 use crate::permit::Actions;
@@ -39,6 +41,8 @@ pub(crate) struct State {
     pub(crate) runs: OrdMap<RunId, Arc<Run>>,
     pub(crate) ended_runs: Recent<RunId, RunStatus, REMEMBERED>,
     pub(crate) closed_gates: Recent<GateId, GateOutcome, REMEMBERED>,
+    #[serde(default)]
+    pub(crate) leases: Leases,
     /// Idempotency keys of runs that live: the run and the digest of what was asked. None is forgotten before its run
     /// has ended.
     pub(crate) live_requests: OrdMap<String, (RunId, Digest)>,
@@ -62,12 +66,28 @@ impl Default for State {
             runs: OrdMap::new(),
             ended_runs: Recent::default(),
             closed_gates: Recent::default(),
+            leases: Leases::default(),
             live_requests: OrdMap::new(),
             ended_requests: Recent::default(),
             queue_next: 0,
             policy: None,
         }
     }
+}
+
+/// Whose authority lasts how long, and what stands behind it in a vault.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Leases {
+    /// The lease of each run of which somebody works.
+    pub(crate) held: OrdMap<RunId, Lease>,
+    /// Credentials that are good for something, by what a vault calls them.
+    pub(crate) credentials: OrdMap<String, Known>,
+    /// Credentials that are to end and are not known to have.
+    pub(crate) to_end: OrdMap<String, Credential>,
+    /// The latest wall time that was recorded, while the wall clock is behind it.
+    pub(crate) wall_seen: Option<Timestamp>,
+    /// Until the wall clock says so much it is not believed, and when it is looked at again.
+    pub(crate) doubt: Option<(Timestamp, LedgerTime)>,
 }
 
 impl State {
@@ -108,6 +128,9 @@ pub(crate) struct Run {
     /// What its agents have done under permits.
     #[serde(default)]
     pub(crate) history: History,
+    /// How many leases it has had.
+    #[serde(default)]
+    pub(crate) leases_begun: u32,
     /// Found again by its digest when a snapshot is restored.
     #[serde(skip)]
     pub(crate) graph: Option<Arc<Graph>>,
@@ -121,6 +144,7 @@ impl PartialEq for Run {
             && self.ending == other.ending
             && self.stages == other.stages
             && self.history == other.history
+            && self.leases_begun == other.leases_begun
     }
 }
 
@@ -250,6 +274,9 @@ pub(crate) struct Attempt {
     /// What it has people asked.
     #[serde(default)]
     pub(crate) questions: Questions,
+    /// What stands for what it has, while what it asks for counts.
+    #[serde(default)]
+    pub(crate) token: Option<AgentToken>,
     /// Whether its plan was issued again.
     pub(crate) clarified: bool,
     pub(crate) package: Option<Digest>,

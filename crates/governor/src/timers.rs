@@ -31,6 +31,12 @@ pub(crate) enum Timer {
     Idle(AgentId),
     /// An agent that is to be dead must have been reported on.
     Gone(AgentId),
+    /// A run's lease is renewed.
+    Lease(RunId),
+    /// An agent's token is renewed.
+    Token(AgentId),
+    /// The wall clock may have caught up.
+    Clock,
     /// A gate has waited long enough.
     Gate(GateId),
 }
@@ -45,6 +51,9 @@ impl Timer {
             Timer::Execute(_) => "attempt timeout",
             Timer::Idle(_) => "idle timeout",
             Timer::Gone(_) => "an agent must be gone",
+            Timer::Lease(_) => "a lease is renewed",
+            Timer::Token(_) => "a token is renewed",
+            Timer::Clock => "the clock may be right again",
             Timer::Gate(_) => "gate timeout",
         }
     }

@@ -6,11 +6,14 @@ use eparch_pipeline::{StageIx, Work};
 use crate::agent;
 use crate::asking;
 use crate::attempt_end::AttemptEnd;
+use crate::clock_doubt;
+use crate::credential;
 use crate::effect::Effect;
 use crate::ending::end_run;
 use crate::fact::Fact;
 use crate::gate;
 use crate::governor::Turn;
+use crate::lease;
 use crate::performance;
 use crate::run::end_stage;
 use crate::state::Doing;
@@ -27,6 +30,9 @@ pub(crate) fn booted(turn: &mut Turn<'_>, epoch: u64, agents_at_once: u32) {
         asking::withdraw(turn, agent);
         turn.ask(Effect::Reap { agent, tree, performances });
     }
+    lease::restarted(turn);
+    credential::restarted(turn);
+    clock_doubt::booted(turn);
 }
 
 /// Time brought something.
@@ -66,6 +72,9 @@ pub(crate) fn timer_fired(turn: &mut Turn<'_>, timer: Timer) {
             agent::end(turn, agent, AttemptEnd::TimedOut { limit: "idle".to_owned(), allowed });
         }
         Timer::Gone(agent) => agent::lingers(turn, agent),
+        Timer::Lease(run) => lease::renew(turn, run),
+        Timer::Token(agent) => lease::renew_token(turn, agent),
+        Timer::Clock => clock_doubt::look(turn),
         Timer::Gate(gate) => gate::timed_out(turn, gate),
     }
     // One that still stands belongs to nothing. It would fire for ever, and nothing would begin any more: it is let go.

@@ -6,6 +6,7 @@ use eparch_domain::{AgentId, Moment, Phase, RunId, RunStatus, StageStatus, limit
 use eparch_governor::{AttemptEnd, Decision, Event, Fact, GateOpened, GatePurpose, Governor};
 use serde_json::Value;
 
+use crate::leases;
 use crate::owed::Owed;
 use crate::permits;
 use crate::seen::{Seen, SeenAgent};
@@ -22,11 +23,13 @@ pub(crate) fn check(
     governor: &Governor,
     now: Moment,
 ) -> Result<(), String> {
+    seen.now = now.ledger;
     let mut owed = Owed::of(seen, event);
     let mut ended: BTreeSet<RunId> = BTreeSet::new();
     for fact in &decision.facts {
         before(seen, fact)?;
         permits::before(seen, fact, now)?;
+        leases::before(seen, fact, now)?;
         if let Some(run) = run_of(seen, fact)
             && (ended.contains(&run) || seen.runs.get(&run).is_some_and(|status| status.is_terminal()))
         {
@@ -41,6 +44,10 @@ pub(crate) fn check(
         }
     }
     owed.settled(seen, &decision.effects)?;
+    // After a long sleep more is due than one turn takes.
+    if governor.next_deadline().is_none_or(|deadline| deadline.at > now.ledger) {
+        leases::standing(seen, decision, now)?;
+    }
     standing(seen, governor, now)
 }
 

@@ -5,6 +5,7 @@ pub mod case;
 mod dice;
 mod invariants;
 mod journal;
+mod leases;
 mod model;
 mod owed;
 mod people;

@@ -8,6 +8,7 @@
 mod actions;
 mod agent;
 mod gates;
+mod leases;
 mod operators;
 mod people;
 mod questions;
@@ -28,6 +29,7 @@ use crate::score::Score;
 use crate::seen::Seen;
 use actions::Word;
 use agent::Agent;
+use leases::{Behind, Lease};
 
 /// What the model believes.
 #[derive(Debug, Clone)]
@@ -43,6 +45,14 @@ pub(crate) struct Model {
     /// How many events there were: two stages that became ready in one of them may be served in either order.
     turn: u64,
     now: LedgerTime,
+    /// What the wall clock says, in milliseconds.
+    wall: i64,
+    /// The lease of each run that has one.
+    leases: BTreeMap<RunId, Lease>,
+    /// How many leases each run has had.
+    lease_numbers: BTreeMap<RunId, u32>,
+    /// The wall clock, when it is behind what it once said.
+    behind: Option<Behind>,
     /// Runs that ended in this turn, with how their stages stood.
     just_ended: Vec<(RunId, Vec<StageStatus>)>,
     /// The policies in force.
@@ -129,6 +139,9 @@ enum Due {
     Execute(AgentId),
     Idle(AgentId),
     Gone(AgentId),
+    Lease(RunId),
+    Token(AgentId),
+    Clock,
     Gate(GateId),
 }
 
@@ -164,6 +177,10 @@ impl Model {
             asked: BTreeMap::new(),
             turn: 0,
             now: LedgerTime::default(),
+            wall: 0,
+            leases: BTreeMap::new(),
+            lease_numbers: BTreeMap::new(),
+            behind: None,
             just_ended: Vec::new(),
             rules: None,
             said: Vec::new(),
@@ -180,12 +197,15 @@ impl Model {
         self.turn += 1;
         self.just_ended.clear();
         self.said.clear();
+        self.wall = now.wall.millis();
         let now = now.ledger;
         self.now = now;
+        self.look_at_clock();
         if let Event::Booted { agents_at_once, .. } = event {
             self.at_once = usize::try_from(*agents_at_once).unwrap_or(usize::MAX);
             self.cut_off();
             self.withdraw();
+            self.leases_end();
         }
         // What was due comes before the event, and nothing begins before both.
         for _ in 0..limits::TIMERS_PER_TURN {
@@ -198,6 +218,7 @@ impl Model {
         self.withdraw();
         self.settle(now, &mut hints)?;
         self.withdraw();
+        self.end_leases();
         if let Some(begun) = hints.begun.front() {
             return Err(format!("{begun:?} began and should not have"));
         }
@@ -220,7 +241,13 @@ impl Model {
         hints: &mut Hints,
     ) -> Result<BTreeSet<&'static str>, String> {
         match event {
-            Event::Booted { .. } | Event::ClockTurned | Event::ClockJumped { .. } => {}
+            Event::Booted { .. } | Event::ClockTurned => {}
+            Event::ClockJumped { by_ms } => self.clock_jumped(*by_ms),
+            Event::ClockVouched { by } => return Ok(self.vouched(by)),
+            // Worlds have no vault.
+            Event::CredentialIssued { .. }
+            | Event::CredentialTold { .. }
+            | Event::CredentialsFound { .. } => {}
             Event::OperatorAdded { by, operator } => return Ok(self.added(by.as_ref(), operator)),
             Event::OperatorRotated { by, name, key } => return Ok(self.rotated(by, name, key)),
             Event::OperatorRemoved { by, name } => return Ok(self.removed(by, name)),
@@ -246,7 +273,7 @@ impl Model {
             Event::SecretServed { .. } => {}
             Event::CallsLimited { agent } => self.calls_limited(*agent, now),
             Event::AgentAdvanced { agent, outcomes } => self.advanced(*agent, outcomes, now, hints)?,
-            Event::AgentSignalled { agent, signal } => self.signalled(*agent, signal, now),
+            Event::AgentSignalled { agent, signal } => return Ok(self.signalled(*agent, signal, now)),
             Event::TreeProvenDead { agent, .. } => self.proven_dead(*agent, now, hints)?,
             Event::GateAnswered(answer) => return Ok(self.answered(answer, now)),
         }
@@ -305,7 +332,7 @@ impl Model {
         if open != expected {
             return Err(format!("{open:?} wait, expected {expected:?}"));
         }
-        Ok(())
+        self.compare_leases(seen)
     }
 
     fn agents(&self) -> impl Iterator<Item = (RunId, StageIx, &Agent)> {
@@ -388,7 +415,11 @@ impl Model {
         });
         let questions = self.questions();
         let questions = questions.map(|(_, _, open)| (open.opened.deadline, Due::Gate(open.opened.gate)));
-        runs.chain(stages).chain(questions).min()
+        let leases = self.leases.iter().filter_map(|(run, lease)| Some((lease.renew?, Due::Lease(*run))));
+        let tokens =
+            self.agents().filter_map(|(_, _, agent)| Some((agent.live_token()?.renew, Due::Token(agent.id))));
+        let clock = self.behind.and_then(|behind| Some((behind.look?, Due::Clock)));
+        runs.chain(stages).chain(questions).chain(leases).chain(tokens).chain(clock).min()
     }
 
     /// Whether answers need a key kept apart from the home.

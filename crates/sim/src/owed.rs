@@ -104,7 +104,7 @@ impl Owed {
         {
             self.due.push(Due::Conclude(agent, phase));
         }
-        let mut asked: Vec<Due> = effects.iter().map(told).collect();
+        let mut asked: Vec<Due> = effects.iter().filter_map(told).collect();
         asked.sort();
         self.due.sort();
         if asked == self.due {
@@ -130,8 +130,9 @@ fn performed(seen: &Seen, agent: AgentId) -> Vec<(PermitId, bool)> {
     of_agent.map(|(permit, seen)| (*permit, seen.released)).collect()
 }
 
-fn told(effect: &Effect) -> Due {
-    match effect {
+/// Worlds have no vault.
+fn told(effect: &Effect) -> Option<Due> {
+    Some(match effect {
         Effect::Prepare(spec) => Due::Prepare(spec.agent),
         Effect::Execute { agent, plan } => Due::Execute(*agent, Some(*plan)),
         Effect::Conclude { agent, from, .. } => Due::Conclude(*agent, *from),
@@ -142,6 +143,7 @@ fn told(effect: &Effect) -> Due {
             let cages = performances.iter().map(|cage| (cage.permit, cage.tree.is_some()));
             Due::Reap(*agent, cages.collect())
         }
+        Effect::RenewCredential { .. } | Effect::EndCredential { .. } => return None,
         Effect::Seal { run } => Due::Seal(*run),
-    }
+    })
 }

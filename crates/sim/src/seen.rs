@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use eparch_domain::{
-    AgentId, Digest, GateId, LedgerTime, Name, PermitId, Phase, RunId, RunStatus, StageStatus,
+    AgentId, Digest, GateId, LeaseId, LedgerTime, Moment, Name, PermitId, Phase, RunId, RunStatus,
+    StageStatus,
 };
 use eparch_governor::{AttemptEnd, Bearer, Fact, GateOpened, GateOutcome};
 use eparch_pipeline::StageIx;
@@ -35,6 +36,8 @@ pub(crate) struct SeenAgent {
     pub(crate) clarified: bool,
     /// Whether its authority was taken away.
     pub(crate) revoked: bool,
+    /// Its token, for as long as what it asks for counts.
+    pub(crate) token: Option<SeenToken>,
     /// Whether it has not ended.
     pub(crate) alive: bool,
 }
@@ -44,6 +47,34 @@ impl SeenAgent {
     pub(crate) fn has_authority(&self) -> bool {
         self.alive && !self.revoked && !self.cut_off && self.decided.is_none()
     }
+}
+
+/// A run's lease, as the facts show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SeenLease {
+    /// Which.
+    pub(crate) lease: LeaseId,
+    /// Which of the run's.
+    pub(crate) round: u32,
+    /// When it is over.
+    pub(crate) expires: Moment,
+    /// When it is renewed.
+    pub(crate) renew_at: LedgerTime,
+}
+
+/// An agent's token, as the facts show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SeenToken {
+    /// Of which lease.
+    pub(crate) lease: LeaseId,
+    /// Which of the agent's.
+    pub(crate) round: u32,
+    /// When it was issued.
+    pub(crate) issued: LedgerTime,
+    /// When it is over.
+    pub(crate) expires: Moment,
+    /// When it is renewed.
+    pub(crate) renew_at: LedgerTime,
 }
 
 /// One gate, as the facts show it.
@@ -104,12 +135,18 @@ pub(crate) struct Seen {
     pub(crate) agents: BTreeMap<AgentId, SeenAgent>,
     /// Every gate ever.
     pub(crate) gates: BTreeMap<GateId, SeenGate>,
+    /// The lease of each run that has one.
+    pub(crate) leases: BTreeMap<RunId, SeenLease>,
+    /// Whether nobody believes the clock.
+    pub(crate) doubted: bool,
     /// Every permit ever.
     pub(crate) permits: BTreeMap<PermitId, SeenPermit>,
     /// The gates whose approval has become a permit.
     pub(crate) used_approvals: BTreeSet<GateId>,
     /// The policies in force.
     pub(crate) policies: Option<Digest>,
+    /// When the facts that are being taken were found.
+    pub(crate) now: LedgerTime,
     /// The last epoch.
     pub(crate) epoch: u64,
     /// How many agents may work at once.
@@ -154,6 +191,7 @@ impl Seen {
                     outputs: BTreeSet::new(),
                     clarified: false,
                     revoked: false,
+                    token: None,
                     alive: true,
                 };
                 self.agents.insert(*agent, begun);
@@ -181,6 +219,29 @@ impl Seen {
                 }
             }
             Fact::AttemptEnded { agent, .. } => self.with_agent(*agent, |seen| seen.alive = false),
+            Fact::LeaseBegan { run, lease, round, expires, renew_at } => {
+                let held = SeenLease { lease: *lease, round: *round, expires: *expires, renew_at: *renew_at };
+                self.leases.insert(*run, held);
+            }
+            Fact::LeaseRenewed { run, expires, renew_at, .. } => {
+                if let Some(held) = self.leases.get_mut(run) {
+                    (held.expires, held.renew_at) = (*expires, *renew_at);
+                }
+            }
+            Fact::LeaseEnded { run, .. } => drop(self.leases.remove(run)),
+            Fact::TokenIssued { agent, lease, round, expires, renew_at, .. } => {
+                let issued = self.now;
+                let (lease, round, expires, renew_at) = (*lease, *round, *expires, *renew_at);
+                let token = SeenToken { lease, round, issued, expires, renew_at };
+                self.with_agent(*agent, |seen| seen.token = Some(token));
+            }
+            Fact::TokenRenewed { agent, expires, renew_at, .. } => self.with_agent(*agent, |seen| {
+                if let Some(token) = &mut seen.token {
+                    (token.expires, token.renew_at) = (*expires, *renew_at);
+                }
+            }),
+            Fact::ClockDoubted { .. } => self.doubted = true,
+            Fact::ClockTrusted { .. } => self.doubted = false,
             Fact::PoliciesInForce { policies, .. } => self.policies = Some(*policies),
             Fact::ActionDecided(ruled) => {
                 if let Some(given) = ruled.permit {
@@ -239,6 +300,11 @@ impl Seen {
         if let Some(seen) = self.permits.get_mut(&permit) {
             change(seen);
         }
+    }
+
+    /// An agent's token, while what it asks for counts.
+    pub(crate) fn token(&self, agent: AgentId) -> Option<&SeenToken> {
+        self.agents.get(&agent).filter(|of| of.has_authority())?.token.as_ref()
     }
 
     /// How a stage stands.

@@ -88,7 +88,7 @@ pub(super) async fn act(
 }
 
 /// What was answered, now or before. A deadline that came in the same moment may have answered other questions.
-fn ruled<'d>(done: &'d Done, asked: &ActionAsked) -> Option<&'d Ruled> {
+pub(super) fn ruled<'d>(done: &'d Done, asked: &ActionAsked) -> Option<&'d Ruled> {
     let decision = &done.record.decision;
     match &decision.answer {
         Answer::Ruled(ruled) => Some(ruled),

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use eparch_domain::redact::{PrivateKeyLines, REDACTED, is_secret_number};
 use eparch_domain::{Digest, Timestamp, limits};
+use eparch_vault::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -34,8 +35,10 @@ pub(crate) struct Log {
     file: Mutex<Kept>,
     lines: AtomicU64,
     dropped: AtomicU64,
-    /// What must not appear in it: the agent's own token.
+    /// What must not appear in it: the agent's own token…
     secret: String,
+    /// … and the secrets it was given.
+    given: Mutex<Vec<Secret>>,
 }
 
 struct Kept {
@@ -49,7 +52,14 @@ const TEXT_LINES: usize = 100;
 impl Log {
     pub(crate) fn create(path: PathBuf, secret: String) -> io::Result<Log> {
         let file = Mutex::new(Kept { to: BufWriter::new(File::create(&path)?), bytes: 0 });
-        Ok(Log { path, file, lines: AtomicU64::new(0), dropped: AtomicU64::new(0), secret })
+        Ok(Log {
+            path,
+            file,
+            lines: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            secret,
+            given: Mutex::default(),
+        })
     }
 
     /// Reads a stream to its end. Every line is redacted, written, and shown to `watch`; `moved` is told of those, too,
@@ -67,7 +77,7 @@ impl Log {
         let mut buffer = Vec::new();
         while let Ok(Some(whole)) = next_line(&mut from, &mut buffer) {
             let text = String::from_utf8_lossy(&buffer);
-            let line = shortened(keys.line(&text, &[&self.secret]), whole);
+            let line = self.knowing(|known| shortened(keys.line(&text, known), whole));
             moved();
             self.write(LogLine { ts: now(), stream: stream.to_owned(), line }, watch);
         }
@@ -78,7 +88,7 @@ impl Log {
         let mut keys = PrivateKeyLines::default();
         let mut lines = text.lines();
         for line in lines.by_ref().take(TEXT_LINES) {
-            let hidden = keys.line(line, &[&self.secret]);
+            let hidden = self.knowing(|known| keys.line(line, known).into_owned());
             let line = hidden.chars().take(limits::LOG_LINE_BYTES / 4).collect();
             self.write(LogLine { ts, stream: stream.to_owned(), line }, watch);
         }
@@ -108,9 +118,30 @@ impl Log {
         }
     }
 
+    /// Keeps texts that the agent was given out of everything it says from now on, and each of their lines. What is shorter
+    /// than eight characters is not looked for: it would be found everywhere.
+    pub(crate) fn keep_out<'t>(&self, texts: impl Iterator<Item = &'t str>) {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        for text in texts.flat_map(|text| std::iter::once(text.trim()).chain(text.lines().map(str::trim))) {
+            if text.len() >= 8 && !given.iter().any(|known| known.expose() == text) {
+                given.push(Secret::from(text));
+            }
+        }
+        // A longer one may hold a shorter one, which would leave its rest.
+        given.sort_by_key(|known| std::cmp::Reverse(known.expose().len()));
+    }
+
+    /// Does something with everything that must not appear.
+    fn knowing<T>(&self, act: impl FnOnce(&[&str]) -> T) -> T {
+        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let known: Vec<&str> =
+            std::iter::once(self.secret.as_str()).chain(given.iter().map(Secret::expose)).collect();
+        act(&known)
+    }
+
     /// A text of the agent's without secrets: whatever it says becomes part of the ledger (G8).
     pub(crate) fn hide_text(&self, text: &str) -> String {
-        eparch_domain::redact::redact(text, &[&self.secret]).into_owned()
+        self.knowing(|known| eparch_domain::redact::redact(text, known).into_owned())
     }
 
     /// Whether something that is a name, and useless when it is changed, holds a secret.
@@ -126,7 +157,9 @@ impl Log {
             Value::Object(fields) => {
                 fields.into_iter().map(|(key, value)| (self.hide_text(&key), self.hide(value))).collect()
             }
-            Value::Number(number) if is_secret_number(&number) => REDACTED.into(),
+            Value::Number(number) if is_secret_number(&number) || self.is_secret(&number.to_string()) => {
+                REDACTED.into()
+            }
             plain => plain,
         }
     }
@@ -291,6 +324,28 @@ mod tests {
         log.add("message", &text, Timestamp::default(), &|_| {});
         let lines: Vec<_> = read(&path, 0).unwrap().into_iter().map(|line| line.line).collect();
         assert_eq!(lines, ["see", "[redacted]", "[redacted]", "[redacted]", "after"]);
+    }
+
+    #[test]
+    fn g8_r142_what_an_agent_was_given_is_taken_out_of_what_it_says_from_then_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = Log::create(path.clone(), token()).unwrap();
+        log.keep_out(
+            ["hunter-2-hunter", "hunter-2-hunter-and-more\nits second line", "short", "1234567890"]
+                .into_iter(),
+        );
+        log.add(
+            "agent",
+            "a hunter-2-hunter-and-more b hunter-2-hunter\nits second line\nshort",
+            Timestamp::default(),
+            &|_| {},
+        );
+        let lines: Vec<_> = read(&path, 0).unwrap().into_iter().map(|line| line.line).collect();
+        assert_eq!(lines, ["a [redacted] b [redacted]", "[redacted]", "short"]);
+        let value = log.hide(serde_json::json!({ "n": 1_234_567_890, "m": 12 }));
+        assert_eq!(value, serde_json::json!({ "n": "[redacted]", "m": 12 }));
+        assert!(!format!("{:?}", log.given).contains("hunter"));
     }
 
     #[test]

@@ -25,10 +25,13 @@ use crate::agents::capture::Log;
 use crate::agents::live::Live;
 use crate::agents::outputs;
 use crate::agents::performances::Performances;
-use crate::agents::{actions, performing};
+use crate::agents::{actions, performing, secrets};
 use crate::api::problem::Problem;
 use crate::driver::{Done, Handle};
 use crate::live_events::Broadcast;
+use crate::perform::Tools;
+use crate::vault::HomeVault;
+use crate::vault::credentials::Held;
 
 /// Heartbeats are recorded at most so often; more would fill the ledger without saying more.
 const HEARTBEAT_RECORDED_EVERY_MS: u64 = 10_000;
@@ -55,6 +58,9 @@ pub(crate) struct Door {
     doomed: Arc<AtomicBool>,
     token_hash: Digest,
     pub(super) driver: Handle,
+    pub(super) vault: Arc<HomeVault>,
+    /// What the agent reads secrets with; one that no longer stands for it is replaced when it is needed.
+    pub(super) held: tokio::sync::Mutex<Option<Held>>,
     clock: Arc<dyn Clock>,
     broadcast: Broadcast,
     calls: Mutex<Calls>,
@@ -64,23 +70,24 @@ pub(crate) struct Door {
 impl Door {
     pub(crate) fn new(
         live: &Live,
-        tenant: Name,
         token_hash: Digest,
+        held: Option<Held>,
         driver: Handle,
-        clock: Arc<dyn Clock>,
-        broadcast: Broadcast,
+        tools: &Tools,
     ) -> Door {
         Door {
             spec: live.spec.clone(),
             log: live.log.clone(),
-            tenant,
+            tenant: tools.tenant.clone(),
             performances: live.performances.clone(),
             project: Name::new(PROJECT).expect("a word is a name"),
             doomed: live.doomed.clone(),
             token_hash,
             driver,
-            clock,
-            broadcast,
+            vault: tools.vault.clone(),
+            held: tokio::sync::Mutex::new(held),
+            clock: tools.clock.clone(),
+            broadcast: tools.broadcast.clone(),
             calls: Mutex::default(),
             heartbeat_at: AtomicU64::new(0),
         }
@@ -238,6 +245,7 @@ pub(crate) fn routes(door: Arc<Door>) -> Router {
         .route("/api/agent/log", post(log))
         .route("/api/agent/act", post(actions::act))
         .route("/api/agent/questions/{gate}", get(actions::waits))
+        .route("/api/agent/secret/{*path}", get(secrets::read))
         .route("/api/agent/act/{permit}/result", post(actions::result))
         .route("/api/agent/act/{permit}/perform", post(performing::perform))
         .route("/api/agent/act/{permit}/performed", get(performing::performed))

@@ -13,4 +13,5 @@ pub(crate) mod performing;
 pub(crate) mod prepare;
 pub(crate) mod reach;
 pub(crate) mod roster;
+pub(crate) mod secrets;
 pub(crate) mod spec;

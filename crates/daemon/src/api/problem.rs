@@ -106,9 +106,11 @@ impl From<&Refusal> for Problem {
             | Refusal::KeyAnsweredBefore { .. }
             | Refusal::KeyTaken { .. }
             | Refusal::ActionKeyReused { .. }
+            | Refusal::LeaseOver { .. }
             | Refusal::Permit { .. }
             | Refusal::OperatorExists { .. }
             | Refusal::LastAdmin { .. } => StatusCode::CONFLICT,
+            Refusal::TokenExpired { .. } => StatusCode::UNAUTHORIZED,
             Refusal::TooManyRuns { .. }
             | Refusal::TooManyPermits { .. }
             | Refusal::TooManyQuestions { .. }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{AgentId, BreakerState, Digest, Name, RunId, RunStatus, Span, Tier};
+use eparch_domain::{AgentId, BreakerState, Digest, LeaseId, Name, RunId, RunStatus, Span, Tier, Timestamp};
 use eparch_governor::{GateDecision, OperatorRole};
 pub use eparch_vault::{Fields, Secret};
 use serde::{Deserialize, Serialize};
@@ -119,6 +119,54 @@ pub struct RevokeRun {
     /// Why.
     #[serde(default)]
     pub reason: String,
+}
+
+/// What a run bears; never a secret.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TokenShown {
+    /// Which run.
+    pub pipeline_id: RunId,
+    /// Its lease; none while nobody of it works.
+    #[serde(flatten)]
+    pub lease: Option<LeaseShown>,
+}
+
+/// A run's lease.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LeaseShown {
+    /// What it is called.
+    pub accessor: LeaseId,
+    /// What it has left, unless it is renewed.
+    pub ttl: Span,
+    /// When it is over, unless it is renewed.
+    pub expires_at: Timestamp,
+    /// How often it was.
+    pub renewals: u32,
+    /// Its policies.
+    pub policies: Vec<String>,
+    /// What its token is called in the vault, where it has one there.
+    pub vault_accessor: Option<String>,
+    /// Its agents' tokens.
+    pub agents: Vec<AgentTokenShown>,
+}
+
+/// An agent's token of its run's lease.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AgentTokenShown {
+    /// Whose.
+    pub agent_id: AgentId,
+    /// Which of the agent's, from 1.
+    pub round: u32,
+    /// What it has left, unless it is renewed.
+    pub ttl: Span,
+    /// When it is over, unless it is renewed.
+    pub expires_at: Timestamp,
+    /// How often it was.
+    pub renewals: u32,
+    /// Its policies.
+    pub policies: Vec<String>,
+    /// What it is called in the vault, where it has one there.
+    pub vault_accessor: Option<String>,
 }
 
 /// An agent has no authority any more.

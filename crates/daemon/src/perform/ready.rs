@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use eparch_domain::{AgentId, Digest, Phase};
 use eparch_governor::{AgentSpec, Check, Outcome};
 use eparch_ledger::EffectRef;
+use eparch_pipeline::{Pipeline, Work};
 use eparch_sandbox::Cage;
 
 use super::{Job, failed, log_name, until_done};
@@ -15,6 +16,7 @@ use crate::agents::live::{CLOSE_DEADLINE, Live, prove_dead};
 use crate::agents::roster::Go;
 use crate::agents::{packet, prepare, spec};
 use crate::home::make_folder;
+use crate::vault::credentials::Held;
 
 impl Job {
     pub(super) fn prepare(&self, at: Option<EffectRef>, spec: AgentSpec) {
@@ -73,6 +75,8 @@ impl Job {
         let identity = |tree| Outcome::Bootstrap { token: token_hash, packet: packet_digest, tree };
         let pipeline = self.definition(&spec.pipeline).map_err(|reason| cannot("EP0241", reason))?;
 
+        // Before anything is opened for it: without what its stage names it need not begin (G4).
+        let credential = self.credential(&spec, &pipeline)?;
         let view = spec::view(&spec, &pipeline, tools.home.root(), &tools.expose);
         if !view.inventory.ok {
             let preflight = Outcome::Preflight { checks: vec![view.inventory], confinement: Vec::new() };
@@ -125,11 +129,24 @@ impl Job {
             doomed: Arc::default(),
             executed: Mutex::new(None),
         });
-        if let Err(problem) = self.listen(&live, token_hash) {
+        if let Err(problem) = self.listen(&live, token_hash, credential) {
             *opened = Arc::into_inner(live).map(|live| live.cage);
             return Err(cannot("EP0245", format!("its listener cannot be served: {problem}")));
         }
         Ok((live, outcomes))
+    }
+
+    /// The agent's token of the vault, if it is to have one.
+    fn credential(&self, spec: &AgentSpec, pipeline: &Pipeline) -> Result<Option<Held>, Vec<Outcome>> {
+        let tools = &self.tools;
+        let names_secrets =
+            matches!(&pipeline.stage(spec.stage).work, Work::Agent(work) if !work.secrets.is_empty());
+        if !tools.vault.is_for(names_secrets) {
+            return Ok(None);
+        }
+        let issued = tools.vault.credential_for(&self.driver, spec.run, spec.agent, spec.tier);
+        let held = tools.runtime.block_on(issued);
+        held.map(Some).map_err(|failure| vec![failed(Phase::Bootstrap, failure.code(), &failure.reason())])
     }
 
     fn open_log(&self, spec: &AgentSpec, token: &str) -> io::Result<Log> {
@@ -138,14 +155,13 @@ impl Job {
         Log::create(folder.join(log_name(&spec.name, spec.attempt)), token.to_owned())
     }
 
-    fn listen(&self, live: &Arc<Live>, token_hash: Digest) -> io::Result<()> {
+    fn listen(&self, live: &Arc<Live>, token_hash: Digest, held: Option<Held>) -> io::Result<()> {
         let tools = &self.tools;
         let listener = live.cage.listener().try_clone()?;
         listener.set_nonblocking(true)?;
         let _inside = tools.runtime.enter();
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let (tenant, driver) = (tools.tenant.clone(), self.driver.clone());
-        let door = Door::new(live, tenant, token_hash, driver, tools.clock.clone(), tools.broadcast.clone());
+        let door = Door::new(live, token_hash, held, self.driver.clone(), tools);
         let routes = listener::routes(Arc::new(door));
         // It ends with its agent, by being aborted.
         let task = tools.runtime.spawn(listener::serve(listener, routes));

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use eparch_domain::{
-    AgentId, Digest, GateId, LedgerTime, Moment, Name, PermitId, RunId, StageStatus, Timestamp,
+    AgentId, Digest, GateId, LeaseId, LedgerTime, Moment, Name, PermitId, RunId, StageStatus, Timestamp,
 };
 use eparch_governor::{Answer, Decision, Event, Fact, GatePurpose, Governor, Operator, Record, Snapshot};
 use eparch_pipeline::{Pipeline, StageIx, Work};
+
+/// The wall time at which every scenario begins.
+pub(crate) const BEGINS: i64 = 1_767_225_600_000;
 
 /// Names for ids, as a reader says them.
 #[derive(Default)]
@@ -16,6 +19,7 @@ pub(crate) struct Names {
     pub(crate) agents: BTreeMap<AgentId, String>,
     pub(crate) gates: BTreeMap<GateId, String>,
     pub(crate) permits: BTreeMap<PermitId, String>,
+    pub(crate) leases: BTreeMap<LeaseId, String>,
     digests: Vec<Digest>,
 }
 
@@ -40,6 +44,9 @@ impl Names {
             text = text.replace(&id.to_string(), name);
         }
         for (id, name) in &self.gates {
+            text = text.replace(&id.to_string(), name);
+        }
+        for (id, name) in &self.leases {
             text = text.replace(&id.to_string(), name);
         }
         for (id, name) in &self.permits {
@@ -67,6 +74,8 @@ pub(crate) struct Home {
     pub(crate) packages: BTreeMap<AgentId, Digest>,
     pub(crate) epoch: u64,
     pub(crate) wall_ahead: i64,
+    /// Whether leases and tokens are told.
+    pub(crate) tells_leases: bool,
     pub(crate) statuses: BTreeMap<(RunId, StageIx), StageStatus>,
     pub(crate) outputs: BTreeMap<AgentId, eparch_governor::Kept>,
     stage_of: BTreeMap<AgentId, (RunId, StageIx)>,
@@ -92,10 +101,17 @@ impl Home {
             packages: BTreeMap::new(),
             epoch: 0,
             wall_ahead: 0,
+            tells_leases: false,
             statuses: BTreeMap::new(),
             outputs: BTreeMap::new(),
             stage_of: BTreeMap::new(),
         }
+    }
+
+    /// The lease that a scenario calls so.
+    pub(crate) fn lease_named(&self, wanted: &str) -> LeaseId {
+        let known = self.names.leases.iter().find(|(_, name)| *name == wanted);
+        *known.unwrap_or_else(|| panic!("no lease {wanted} has begun")).0
     }
 
     pub(crate) fn stage_name(&self, run: RunId, ix: StageIx) -> String {
@@ -112,7 +128,7 @@ impl Home {
     }
 
     fn moment(&self, millis: u64) -> Moment {
-        let wall = 1_767_225_600_000 + i64::try_from(millis).expect("a scenario is short") + self.wall_ahead;
+        let wall = BEGINS + i64::try_from(millis).expect("a scenario is short") + self.wall_ahead;
         Moment { ledger: LedgerTime::from_millis(millis), wall: Timestamp::from_millis(wall) }
     }
 
@@ -190,6 +206,10 @@ impl Home {
             }
             Fact::StageKept { run, stage, .. } => {
                 self.statuses.insert((*run, *stage), StageStatus::Completed);
+            }
+            Fact::LeaseBegan { lease, .. } => {
+                let named = format!("lease-{}", self.names.leases.len() + 1);
+                self.names.leases.entry(*lease).or_insert(named);
             }
             Fact::AttemptBegan { run, stage, agent, attempt, .. } => {
                 let name = format!("{}#{attempt}", self.stage_name(*run, *stage));

@@ -63,6 +63,7 @@ pub(crate) fn play(text: &str) -> String {
 /// A home with the pipelines of a header, and with everybody known unless it is `bare`.
 pub(crate) fn set_up(header: &[&str]) -> Home {
     let mut home = Home::new(pipelines(header));
+    home.tells_leases = header.iter().any(|line| line.trim() == "leases");
     if !header.iter().any(|line| line.trim() == "bare") {
         let boot = header.iter().find(|line| line.starts_with("boot")).copied().unwrap_or("boot");
         for line in [boot].iter().chain(&PEOPLE) {

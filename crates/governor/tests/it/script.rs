@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use eparch_domain::{AgentId, Artifact, Digest, GateId, Grade, Name, Phase, RunId, StageStatus, Tier};
+use eparch_domain::{AgentId, Artifact, Digest, GateId, Grade, Name, Phase, RunId, Span, StageStatus, Tier};
 use eparch_governor::{
-    ActionAsked, Bearer, Check, Ended, Event, GateAnswer, GateDecision, Key, Lineage, Operator, OperatorRole,
-    Outcome, PerformanceEnd, RunRequest, SecretAccess, SecretOutcome, Signal, SignedAnswer, Usage,
-    command_params,
+    ActionAsked, Bearer, Check, Credential, CredentialOutcome, Ended, Event, GateAnswer, GateDecision, Key,
+    Lineage, Operator, OperatorRole, Outcome, PerformanceEnd, RunRequest, SecretAccess, SecretOutcome,
+    Signal, SignedAnswer, Usage, command_params,
 };
 use eparch_policy::{PolicySet, PolicyText};
 use serde_json::Value;
@@ -117,6 +117,40 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
             by: by(&args),
             path: args.first().to_owned(),
             outcome: SecretOutcome::Read { version: 1 },
+        },
+        // The wall clock moves and nobody says so: by less than what counts as a jump, or while nothing was written.
+        "drifts" => {
+            let by_ms: i64 = args.first().parse().expect("a drift is a number of milliseconds");
+            home.wall_ahead += by_ms;
+            return Vec::new();
+        }
+        "vouches" => Event::ClockVouched { by: by(&args) },
+        "issued" => {
+            let (run, agent) = match args.plain[1].contains('#') {
+                true => (run_id(args.get("run").unwrap_or("r1")), Some(agent(home, &args.plain[1]))),
+                false => (run_id(&args.plain[1]), None),
+            };
+            let lease = match args.get("lease") {
+                Some(named) => home.lease_named(named),
+                None => home.governor.lease(run).expect("the run has a lease").lease,
+            };
+            let credential = Credential { accessor: args.first().to_owned(), run, agent };
+            Event::CredentialIssued { lease, credential }
+        }
+        "renewed" | "gone" | "lost" => Event::CredentialTold {
+            accessor: args.first().to_owned(),
+            outcome: match words[0].as_str() {
+                "renewed" => CredentialOutcome::Renewed { ttl: Span::from_mins(30) },
+                "gone" => CredentialOutcome::Ended,
+                _ => CredentialOutcome::Over { code: "EP0914".to_owned() },
+            },
+        },
+        "found" => Event::CredentialsFound {
+            found: args
+                .plain
+                .iter()
+                .map(|accessor| Credential { accessor: accessor.clone(), run: run_id("r1"), agent: None })
+                .collect(),
         },
         "limited" => Event::CallsLimited { agent: agent(home, args.first()) },
         "ready" => advanced(home, &args, &["bootstrap", "preflight", "plan"]),

@@ -15,8 +15,12 @@ use crate::words::clock;
 
 /// The lines of a decision.
 pub(crate) fn lines(home: &mut Home, decision: &Decision) -> Vec<String> {
-    let mut lines: Vec<String> =
-        decision.facts.iter().map(|fact| format!("→ {}", said(home, fact))).collect();
+    let mut lines: Vec<String> = decision
+        .facts
+        .iter()
+        .filter(|fact| home.tells_leases || !is_of_leases(fact))
+        .map(|fact| format!("→ {}", said(home, fact)))
+        .collect();
     lines.extend(decision.effects.iter().map(|effect| format!("⇒ {}", asked(home, effect))));
     match &decision.answer {
         Answer::Taken => {}
@@ -49,7 +53,7 @@ pub(crate) fn outline(home: &mut Home, decision: &Decision) -> Vec<String> {
                 | Fact::VoteCast { .. }
                 | Fact::ReportMisplaced { .. }
                 | Fact::ViolationFound { .. }
-        )
+        ) || is_of_leases(fact)
     };
     let facts = decision.facts.iter().filter(|fact| matters(fact)).cloned().collect();
     let kept = |effect: &&Effect| {
@@ -59,7 +63,25 @@ pub(crate) fn outline(home: &mut Home, decision: &Decision) -> Vec<String> {
     lines(home, &Decision { facts, effects, answer: decision.answer.clone() })
 }
 
+/// Every run has a lease and every agent a token, as every agent has phases: only scenarios about them tell of it.
+fn is_of_leases(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::LeaseBegan { .. }
+            | Fact::LeaseRenewed { .. }
+            | Fact::LeaseEnded { .. }
+            | Fact::TokenIssued { .. }
+            | Fact::TokenRenewed { .. }
+    )
+}
+
 fn said(home: &Home, fact: &Fact) -> String {
+    // The wall clock of a scenario begins with its ledger time.
+    let until = |end: &eparch_domain::Moment| {
+        let wall = clock((end.wall.millis() - crate::home::BEGINS).max(0).unsigned_abs());
+        let ledger = clock(end.ledger.millis());
+        if wall == ledger { ledger } else { format!("{ledger}, or {wall} by the wall clock") }
+    };
     let at = |time: eparch_domain::LedgerTime| clock(time.millis());
     match fact {
         Fact::EpochBegan { epoch, agents_at_once } => {
@@ -150,6 +172,47 @@ fn said(home: &Home, fact: &Fact) -> String {
             format!("{agent} violates {violation} ({}): {detail}", violation.severity())
         }
         Fact::CallsLimited { agent } => format!("{agent} called too often"),
+        Fact::LeaseBegan { run, lease, expires, renew_at, .. } => {
+            format!("{run} has {lease} until {}, renewed at {}", until(expires), at(*renew_at))
+        }
+        Fact::LeaseRenewed { lease, expires, renew_at, .. } => {
+            format!("{lease} goes on until {}, renewed at {}", until(expires), at(*renew_at))
+        }
+        Fact::LeaseEnded { lease, because: why, .. } => format!("{lease} ends: {}", spelled(why)),
+        Fact::TokenIssued { agent, lease, round, expires, renew_at, .. } => {
+            format!(
+                "{agent} has token {round} of {lease} until {}, renewed at {}",
+                until(expires),
+                at(*renew_at)
+            )
+        }
+        Fact::TokenRenewed { agent, round, expires, renew_at } => {
+            format!("{agent}'s token {round} goes on until {}, renewed at {}", until(expires), at(*renew_at))
+        }
+        Fact::CredentialKnown { accessor, lease, agent, round, .. } => match agent {
+            Some(agent) => format!("{accessor} stands behind token {round} of {agent}"),
+            None => format!("{accessor} stands behind {lease}"),
+        },
+        Fact::CredentialEnding(credential) => format!("{} is good for nothing any more", credential.accessor),
+        Fact::CredentialEnded { accessor } => format!("{accessor} is over in the vault, too"),
+        Fact::CredentialLost { accessor } => format!("{accessor} is over before its time"),
+        Fact::ClockSetBack { seen } => {
+            format!(
+                "the clock was set back from {}",
+                clock((seen.millis() - crate::home::BEGINS).max(0).unsigned_abs())
+            )
+        }
+        Fact::ClockDoubted { until, look_at } => format!(
+            "nothing begins until the clock says {}, looked at again at {}",
+            clock((until.millis() - crate::home::BEGINS).max(0).unsigned_abs()),
+            at(*look_at)
+        ),
+        Fact::ClockTrusted { by } => {
+            format!(
+                "the clock is believed again{}",
+                by.as_ref().map_or(String::new(), |by| format!(", {by} says"))
+            )
+        }
         Fact::SecretGranted { by, path, access } => {
             let what = match access {
                 SecretAccess::Read { version: None } => "read".to_owned(),
@@ -285,6 +348,8 @@ fn asked(home: &Home, effect: &Effect) -> String {
                 .collect();
             format!("prove {agent} dead{}{}", by_its_tree(tree.as_ref()), also.concat())
         }
+        Effect::RenewCredential { accessor, ttl } => format!("renew {accessor} for {ttl}"),
+        Effect::EndCredential { accessor, .. } => format!("end {accessor}"),
         Effect::Seal { run } => format!("seal {}", home.names.runs[run]),
     }
 }

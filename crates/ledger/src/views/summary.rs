@@ -2,8 +2,8 @@
 
 use eparch_domain::{AgentId, Name, RunId};
 use eparch_governor::{
-    AgentSpec, Answer, Bearer, Effect, Event, Fact, GateDecision, GateOutcome, Outcome, PerformanceEnd,
-    Record, Ruled, SecretAccess, SecretOutcome, Signal,
+    AgentSpec, Answer, Bearer, CredentialOutcome, Effect, Event, Fact, GateDecision, GateOutcome, LeaseEnd,
+    Outcome, PerformanceEnd, Record, Ruled, SecretAccess, SecretOutcome, Signal,
 };
 use eparch_pipeline::StageIx;
 
@@ -163,6 +163,17 @@ fn event(names: &Names<'_>, event: &Event) -> String {
             };
             format!("{by} asks {what} the secret {path}")
         }
+        Event::CredentialIssued { credential, .. } => {
+            let of = credential.agent.map_or_else(|| "a run".to_owned(), |agent| names.agent(agent));
+            format!("the vault issued {} for {of}", credential.accessor)
+        }
+        Event::CredentialTold { accessor, outcome } => match outcome {
+            CredentialOutcome::Renewed { ttl } => format!("the vault renewed {accessor} for {ttl}"),
+            CredentialOutcome::Ended => format!("the vault has ended {accessor}"),
+            CredentialOutcome::Over { code } => format!("the vault did not renew {accessor} ({code})"),
+        },
+        Event::CredentialsFound { found } => format!("{} tokens were found in the vault", found.len()),
+        Event::ClockVouched { by } => format!("{by} says that the clock is right"),
         Event::SecretServed { asked, by, path, outcome } => {
             let what = match outcome {
                 SecretOutcome::Read { version } => format!("{by} read version {version} of"),
@@ -292,6 +303,24 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
             };
             format!("gate {gate} {how}")
         }
+        Fact::LeaseEnded { lease, because: LeaseEnd::Expired, .. } => {
+            format!("{lease} was over before it was renewed, and another one began")
+        }
+        Fact::CredentialEnding(credential) => format!("{} is to end", credential.accessor),
+        Fact::CredentialLost { accessor } => format!("{accessor} is over before its time"),
+        Fact::ClockSetBack { seen } => format!("the clock was set back, from {seen}"),
+        Fact::ClockDoubted { until, .. } => {
+            format!("the clock is behind what was recorded: nothing begins until it says {until}")
+        }
+        Fact::ClockTrusted { .. } => "the clock is believed again".to_owned(),
+        // A lease comes and goes with those who work.
+        Fact::LeaseBegan { .. }
+        | Fact::LeaseRenewed { .. }
+        | Fact::LeaseEnded { .. }
+        | Fact::TokenIssued { .. }
+        | Fact::TokenRenewed { .. }
+        | Fact::CredentialKnown { .. }
+        | Fact::CredentialEnded { .. } => return None,
         // The event or another fact has said it.
         Fact::EpochBegan { .. }
         | Fact::OperatorKnown { .. }

@@ -208,7 +208,8 @@ impl Model {
     fn without_authority(&mut self, id: AgentId) -> Option<&'static str> {
         match self.agent(id) {
             None => Some("EP0214"),
-            Some(agent) => (!agent.has_authority()).then_some("EP0610"),
+            Some(agent) if !agent.has_authority() => Some("EP0610"),
+            Some(_) => self.has_expired(id).then_some("EP0660"),
         }
     }
 

@@ -1,6 +1,6 @@
 //! One agent: eight phases in order, and the ways out of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use eparch_domain::{
     AgentId, Digest, GateId, LedgerTime, PermitId, Phase, RunId, Span, StageStatus, Tier, limits,
@@ -10,6 +10,7 @@ use eparch_pipeline::{AgentWork, OnInterrupt, StageIx, Work};
 use serde_json::Value;
 
 use super::actions::{Actions, Word};
+use super::leases::Token;
 use super::{Doing, Due, Hints, Model, OpenGate};
 
 #[derive(Debug, Clone)]
@@ -49,6 +50,8 @@ pub(super) struct Agent {
     pub(super) plans_staging: bool,
     outputs: BTreeMap<String, Value>,
     package: Option<Digest>,
+    /// The last it was given.
+    pub(super) token: Option<Token>,
 }
 
 const EXECUTE: usize = 3;
@@ -92,6 +95,7 @@ impl Agent {
             plans_staging: false,
             outputs: BTreeMap::new(),
             package: None,
+            token: None,
         }
     }
 
@@ -165,6 +169,11 @@ impl Agent {
     /// Its program has not ended, and what it asks for counts: it may come back for an answer.
     pub(super) fn may_come_back(&self) -> bool {
         self.has_authority() && self.behind <= EXECUTE
+    }
+
+    /// What stands for what it has, while what it asks for counts.
+    pub(super) fn live_token(&self) -> Option<&Token> {
+        self.token.as_ref().filter(|_| self.has_authority())
     }
 
     /// It has left BOOTSTRAP and not come to EXIT (R004).
@@ -335,6 +344,9 @@ impl Model {
             if let Some(end) = agent.outcome(outcome, &work, now) {
                 return self.end_agent(run, ix, &end, now, hints);
             }
+            if matches!(outcome, Outcome::Bootstrap { .. }) {
+                self.give_token(run, id);
+            }
         }
         Ok(())
     }
@@ -358,11 +370,21 @@ impl Model {
         self.attempt_ended((run, ix), end, now, hints)
     }
 
-    pub(super) fn signalled(&mut self, id: AgentId, signal: &Signal, now: LedgerTime) {
-        let Some((_, _, work)) = self.place_of(id) else { return };
-        let Some(agent) = self.agent(id) else { return };
+    pub(super) fn signalled(
+        &mut self,
+        id: AgentId,
+        signal: &Signal,
+        now: LedgerTime,
+    ) -> BTreeSet<&'static str> {
+        let nothing = BTreeSet::new();
+        let Some((_, _, work)) = self.place_of(id) else { return nothing };
+        let expired = self.has_expired(id);
+        let Some(agent) = self.agent(id) else { return nothing };
         if agent.fate.is_some() || agent.cut_off || agent.behind != EXECUTE {
-            return;
+            return nothing;
+        }
+        if expired && *signal != Signal::Progress {
+            return ["EP0660"].into();
         }
         match signal {
             Signal::Heartbeat => {}
@@ -377,6 +399,7 @@ impl Model {
                 agent.revoke_if_over_budget(now);
             }
         }
+        nothing
     }
 
     /// Something came of what it asked for, which is progress of its program.

@@ -315,7 +315,7 @@ impl Model {
                 _ => None,
             })
             .collect();
-        if self.agents().count() >= self.at_once || waiting.is_empty() {
+        if self.agents().count() >= self.at_once || waiting.is_empty() || self.is_doubted() {
             return Ok(false);
         }
         let Some((run, ix, id)) = hints.begun.pop_front() else {
@@ -334,6 +334,7 @@ impl Model {
         let cell = self.cell(run, ix);
         cell.attempts += 1;
         (cell.status, cell.doing) = (StageStatus::Running, Doing::Agent(Box::new(agent)));
+        self.lease_for(run);
         Ok(true)
     }
 
@@ -366,6 +367,9 @@ impl Model {
                     agent.ask_again(now);
                 }
             }
+            Due::Lease(run) => self.renew_lease(run),
+            Due::Token(id) => self.renew_token(id),
+            Due::Clock => self.clock_looked_at(),
             Due::Gate(id) => {
                 if let Some(agent) = self.asker(id) {
                     self.nobody_answered(agent, id);

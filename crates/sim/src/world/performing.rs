@@ -118,7 +118,10 @@ impl World {
                     }
                 }
             }
-            Effect::Release { .. } | Effect::Seal { .. } => {}
+            Effect::RenewCredential { .. }
+            | Effect::EndCredential { .. }
+            | Effect::Release { .. }
+            | Effect::Seal { .. } => {}
         }
     }
 

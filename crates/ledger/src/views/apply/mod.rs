@@ -143,6 +143,18 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         | Fact::CallsLimited { .. }
         | Fact::Revoked { .. }
         | Fact::SecretGranted { .. }
+        | Fact::LeaseBegan { .. }
+        | Fact::LeaseRenewed { .. }
+        | Fact::LeaseEnded { .. }
+        | Fact::TokenIssued { .. }
+        | Fact::TokenRenewed { .. }
+        | Fact::CredentialKnown { .. }
+        | Fact::CredentialEnding(_)
+        | Fact::CredentialEnded { .. }
+        | Fact::CredentialLost { .. }
+        | Fact::ClockSetBack { .. }
+        | Fact::ClockDoubted { .. }
+        | Fact::ClockTrusted { .. }
         | Fact::RunEnding { .. }
         | Fact::ConditionDecided { .. }
         | Fact::TreeKnown { .. }

@@ -2,8 +2,8 @@
 
 use eparch_domain::{AgentId, Name, PermitId, RunId, limits};
 use eparch_governor::{
-    ActionAsked, Answer, Bearer, Event, Fact, GateAnswer, GateDecision, Outcome, SecretAccess, SecretOutcome,
-    Signal,
+    ActionAsked, Answer, Bearer, CredentialOutcome, Event, Fact, GateAnswer, GateDecision, Outcome,
+    SecretAccess, SecretOutcome, Signal,
 };
 
 use super::{Writing, performance};
@@ -69,6 +69,19 @@ pub(super) fn asked(to: &Writing<'_>) -> Result<(), rusqlite::Error> {
             answered(to, of_secret(action, by, path))?
         }
         Event::SecretServed { by, path, outcome, .. } => secret_served(to, by, path, outcome)?,
+        Event::CredentialIssued { credential, .. } => {
+            let (run, target) = (Some(credential.run.to_string()), Some(credential.accessor.clone()));
+            answered(to, NewAction { action: "credential_issued", run, target, ..NewAction::default() })?
+        }
+        Event::CredentialTold { accessor, outcome } => credential_told(to, accessor, outcome)?,
+        Event::CredentialsFound { found } => {
+            let target = Some(format!("{} tokens", found.len()));
+            answered(to, NewAction { action: "credentials_found", target, ..NewAction::default() })?
+        }
+        Event::ClockVouched { by } => {
+            let actor = Some(by.to_string());
+            answered(to, NewAction { action: "vouch_for_clock", actor, ..NewAction::default() })?
+        }
         Event::CallsLimited { agent } => limited(to, *agent)?,
         Event::GateAnswered(answer) => gate_answered(to, answer)?,
         Event::AgentAdvanced { agent, outcomes } => advanced(to, *agent, outcomes)?,
@@ -92,6 +105,24 @@ fn of_run(action: &'static str, by: &Name, run: RunId) -> NewAction<'static> {
 
 fn of_secret(action: &'static str, by: &Name, path: &str) -> NewAction<'static> {
     NewAction { action, actor: Some(by.to_string()), target: Some(path.to_owned()), ..NewAction::default() }
+}
+
+/// What came of what was asked of a vault.
+fn credential_told(
+    to: &Writing<'_>,
+    accessor: &str,
+    outcome: &CredentialOutcome,
+) -> Result<i64, rusqlite::Error> {
+    let name = match outcome {
+        CredentialOutcome::Renewed { .. } => "credential_renewed",
+        CredentialOutcome::Ended => "credential_ended",
+        CredentialOutcome::Over { .. } => "credential_not_renewed",
+    };
+    let mut action = by_the_home(name, Some(accessor.to_owned()));
+    if let CredentialOutcome::Over { code } = outcome {
+        action.failed(code, "the vault has ended it, or forgotten it".to_owned());
+    }
+    action.write(to)
 }
 
 /// What came of a wish for a secret: which version was read or written, or why none was.

@@ -1,0 +1,409 @@
+//! Tokens of the vault for runs and their agents. A run's own is sealed as soon as it is issued and opened when another one is
+//! to come from it; nobody else ever has it. What it is called is durable in the ledger before it is used.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use eparch_domain::{AgentId, LeaseId, RunId, Span, Tier, in_full, keys, limits};
+use eparch_governor::{Answer, Credential, Event, Lease};
+use eparch_vault::{
+    Accessor, BadSeal, ChildGrant, RunGrant, SealKey, SealKeyError, Secret, Token, TokenStatus, Vault,
+    VaultError,
+};
+
+use super::{HomeVault, VaultFailure};
+use crate::driver::{Handle, SubmitError};
+
+/// Runs whose tokens are issued at once; another one waits.
+const AT_ONCE: usize = 32;
+
+/// What issuing needs to know.
+#[derive(Debug)]
+pub(super) struct Issuing {
+    /// One agent of a run at a time: the first brings the run's own token.
+    runs: [tokio::sync::Mutex<()>; AT_ONCE],
+    /// What was issued in this process, until what others left has been looked for.
+    fresh: Mutex<Option<BTreeSet<Accessor>>>,
+}
+
+impl Default for Issuing {
+    fn default() -> Issuing {
+        Issuing { runs: Default::default(), fresh: Mutex::new(Some(BTreeSet::new())) }
+    }
+}
+
+/// An agent's token of the vault.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    /// What it is called.
+    pub(crate) accessor: Accessor,
+    /// The token.
+    pub(crate) token: Token,
+}
+
+/// Why an agent has no token of the vault.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CredentialFailure {
+    /// The vault did not issue it, or cannot be asked.
+    #[error("the vault gives its agent no token")]
+    Vault(#[from] VaultFailure),
+    /// The run's token cannot be sealed, or what was sealed cannot be kept.
+    #[error("the run's token cannot be sealed")]
+    Seal(#[from] SealFailure),
+    /// What it would be for is over.
+    #[error("what it would be for is over")]
+    LeaseOver,
+    /// The ledger does not say what was issued, so it is not used (G1).
+    #[error("what was issued cannot be written down")]
+    Ledger(#[from] SubmitError),
+}
+
+impl From<VaultError> for CredentialFailure {
+    fn from(error: VaultError) -> CredentialFailure {
+        CredentialFailure::Vault(error.into())
+    }
+}
+
+/// Why a run's token could not be sealed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SealFailure {
+    /// There is no key, or it is not to be trusted.
+    #[error(transparent)]
+    Key(#[from] SealKeyError),
+    /// Sealing failed.
+    #[error(transparent)]
+    Seal(#[from] BadSeal),
+    /// The file cannot be written.
+    #[error("cannot write {}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl CredentialFailure {
+    /// The stable code.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            CredentialFailure::Vault(VaultFailure::Asked(error)) => code_of(error),
+            CredentialFailure::Vault(_) => "EP0912",
+            CredentialFailure::Seal(_) => "EP0916",
+            CredentialFailure::LeaseOver => "EP0661",
+            CredentialFailure::Ledger(_) => "EP0917",
+        }
+    }
+
+    /// The whole reason; nothing in it repeats what a vault was told or said.
+    pub(crate) fn reason(&self) -> String {
+        in_full(self)
+    }
+
+    /// Whether trying again may help.
+    pub(crate) fn is_retryable(&self) -> bool {
+        match self {
+            CredentialFailure::Vault(VaultFailure::Asked(error)) => error.is_retryable(),
+            CredentialFailure::Ledger(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// The stable code of what a vault says when it is asked for a token, or to renew one.
+pub(crate) fn code_of(error: &VaultError) -> &'static str {
+    match error {
+        VaultError::Wider { .. } => "EP0913",
+        VaultError::OutlivesParent { .. } => "EP0914",
+        VaultError::Ended { .. } => "EP0915",
+        VaultError::ClockBehind { .. } | VaultError::Store(_) => "EP0912",
+        error if error.is_retryable() => "EP0910",
+        _ => "EP0911",
+    }
+}
+
+/// How a run's lease stands when a token is issued for it.
+struct Standing {
+    held: Lease,
+    tier: Tier,
+    credential: Option<String>,
+}
+
+impl HomeVault {
+    /// Whether an agent is to have a token of the vault: where a server is the home's vault, each, so that nobody works whom it
+    /// does not know; where it is the sealed file, those that read secrets, so that nobody else waits for the disk.
+    pub(crate) fn is_for(&self, names_secrets: bool) -> bool {
+        names_secrets || self.address().is_some()
+    }
+
+    /// Obtains a token of the vault for an agent: one that comes from its run's, which is issued first where there is none.
+    pub(crate) async fn credential_for(
+        &self,
+        driver: &Handle,
+        run: RunId,
+        agent: AgentId,
+        tier: Tier,
+    ) -> Result<Held, CredentialFailure> {
+        let place = usize::try_from(run.bits() % AT_ONCE as u128).unwrap_or_default();
+        let _alone = self.issuing.runs[place].lock().await;
+        let standing = driver.look(move |governor| {
+            let held = governor.lease(run)?;
+            let credential = governor.credential(run, None).map(str::to_owned);
+            let tier = governor.granted(run)?;
+            Some(Standing { held: held.clone(), tier, credential })
+        });
+        let standing = standing.await?.ok_or(CredentialFailure::LeaseOver)?;
+        let vault = self.vault().await?;
+        let kept = standing.credential.as_deref().and_then(|accessor| self.unsealed(run, accessor));
+        if let Some(parent) = kept {
+            match self.child(driver, &*vault, &parent, &standing, (run, agent, tier)).await {
+                // It is over in the vault alone: another one takes its place.
+                Err(CredentialFailure::Vault(VaultFailure::Asked(VaultError::Ended { .. }))) => {}
+                done => return done,
+            }
+        }
+        let parent = self.parent(driver, &*vault, &standing, run).await?;
+        self.child(driver, &*vault, &parent, &standing, (run, agent, tier)).await
+    }
+
+    async fn parent(
+        &self,
+        driver: &Handle,
+        vault: &dyn Vault,
+        standing: &Standing,
+        run: RunId,
+    ) -> Result<Token, CredentialFailure> {
+        let ttl = whole_seconds(standing.held.left(self.clock.now()));
+        let issued = vault.issue_run(RunGrant { run, tier: standing.tier, ttl }).await?;
+        let accessor = &issued.status.accessor;
+        self.note(accessor);
+        let sealed = self.seal(run, accessor, &issued.token);
+        let credential = Credential { accessor: accessor.to_string(), run, agent: None };
+        // Also when it could not be sealed: then it is known to be ended.
+        let told = self.tell(driver, standing.held.lease, credential).await;
+        if let Err(problem) = sealed {
+            self.undo(vault, accessor).await;
+            return Err(problem.into());
+        }
+        if let Err(problem) = told {
+            self.undo(vault, accessor).await;
+            return Err(problem);
+        }
+        Ok(issued.token)
+    }
+
+    async fn child(
+        &self,
+        driver: &Handle,
+        vault: &dyn Vault,
+        parent: &Token,
+        standing: &Standing,
+        (run, agent, tier): (RunId, AgentId, Tier),
+    ) -> Result<Held, CredentialFailure> {
+        let ttl = limits::CHILD_TTL.min(whole_seconds(standing.held.left(self.clock.now())));
+        let issued = match vault.issue_child(parent, ChildGrant { agent, tier, ttl }).await {
+            // Its parent has less left there than here.
+            Err(VaultError::OutlivesParent { left, .. }) if left >= limits::VAULT_TTL_MIN => {
+                let ttl = whole_seconds(left);
+                vault.issue_child(parent, ChildGrant { agent, tier, ttl }).await?
+            }
+            done => done?,
+        };
+        let accessor = issued.status.accessor;
+        self.note(&accessor);
+        let credential = Credential { accessor: accessor.to_string(), run, agent: Some(agent) };
+        if let Err(problem) = self.tell(driver, standing.held.lease, credential).await {
+            self.undo(vault, &accessor).await;
+            return Err(problem);
+        }
+        Ok(Held { accessor, token: issued.token })
+    }
+
+    /// Has it written down that a token was issued. One for what is over is not used.
+    async fn tell(
+        &self,
+        driver: &Handle,
+        lease: LeaseId,
+        credential: Credential,
+    ) -> Result<(), CredentialFailure> {
+        let done = driver.ask(Event::CredentialIssued { lease, credential }.into()).await?;
+        match done.record.decision.answer {
+            Answer::Refused(_) => Err(CredentialFailure::LeaseOver),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends a token that is not used. Where that fails, too, its time is over soon, and the next holder looks for it.
+    async fn undo(&self, vault: &dyn Vault, accessor: &Accessor) {
+        let _ = vault.revoke(accessor).await;
+    }
+
+    /// Makes a token go on; a child as long as its parent, at most.
+    pub(crate) async fn renew(&self, accessor: &Accessor, ttl: Span) -> Result<TokenStatus, VaultFailure> {
+        let vault = self.vault().await?;
+        let ttl = whole_seconds(ttl);
+        match vault.renew(accessor, ttl).await {
+            Err(VaultError::OutlivesParent { left, .. }) if left >= limits::VAULT_TTL_MIN => {
+                Ok(vault.renew(accessor, whole_seconds(left)).await?)
+            }
+            done => Ok(done?),
+        }
+    }
+
+    /// Ends a token, and those that come from it. Where there is no vault at all, there is no token.
+    pub(crate) async fn revoke(&self, run: RunId, accessor: &Accessor) -> Result<(), VaultFailure> {
+        if self.is_made().await? {
+            self.vault().await?.revoke(accessor).await?;
+        }
+        let path = self.sealed_token(run);
+        let is_its =
+            fs::read(&path).is_ok_and(|bytes| split(&bytes).is_some_and(|(of, _)| of == accessor.as_str()));
+        if is_its {
+            // What is left of it opens nothing.
+            let _ = fs::remove_file(&path);
+        }
+        Ok(())
+    }
+
+    /// The tokens of this home in the vault that nobody in this process asked for. Looked for once.
+    pub(crate) async fn left_by_others(&self) -> Result<Vec<Credential>, VaultFailure> {
+        let found = if self.is_made().await? { self.vault().await?.find(None).await? } else { Vec::new() };
+        let fresh = self.issuing.fresh.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let fresh = fresh.unwrap_or_default();
+        let left = found.into_iter().filter(|status| !fresh.contains(&status.accessor));
+        let credential = |status: TokenStatus| Credential {
+            accessor: status.accessor.to_string(),
+            run: status.run,
+            agent: status.agent,
+        };
+        Ok(left.map(credential).collect())
+    }
+
+    fn note(&self, accessor: &Accessor) {
+        let mut fresh = self.issuing.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fresh) = fresh.as_mut() {
+            fresh.insert(accessor.clone());
+        }
+    }
+
+    /// Reads a secret with an agent's token: wrapped, and unwrapped once, so that what was read on the way is found out.
+    pub(crate) async fn read_as(
+        &self,
+        held: &Held,
+        path: &eparch_vault::SecretPath,
+    ) -> Result<eparch_vault::SecretVersion, VaultFailure> {
+        let vault: Arc<dyn Vault> = self.vault().await?;
+        let wrapped = vault.wrap(&held.token, path, WRAPPED_FOR).await?;
+        Ok(vault.unwrap(&wrapped).await?)
+    }
+
+    /// Where a run's token lies, sealed: what it is called, and after a line break what only the key of the home opens (X16).
+    fn sealed_token(&self, run: RunId) -> PathBuf {
+        self.folder().join(FOLDER).join(keys::pipeline_vault_token(&run.name()))
+    }
+
+    fn seal_key(&self) -> Result<SealKey, SealKeyError> {
+        if let Some(key) = self.settings.seal_key()? {
+            return Ok(key);
+        }
+        match SealKey::load(&self.key_file) {
+            Err(SealKeyError::Missing { .. }) => match SealKey::create(&self.key_file) {
+                Err(SealKeyError::Exists { .. }) => SealKey::load(&self.key_file),
+                made => made,
+            },
+            found => found,
+        }
+    }
+
+    fn seal(&self, run: RunId, accessor: &Accessor, token: &Token) -> Result<(), SealFailure> {
+        let path = self.sealed_token(run);
+        let place = keys::pipeline_vault_token(&run.name());
+        let sealed = self.seal_key()?.seal(&place, &Secret::from(token.expose()))?;
+        let bytes = [accessor.as_str().as_bytes(), b"\n", &sealed].concat();
+        write_whole(&path, &bytes).map_err(|source| SealFailure::Io { path, source })
+    }
+
+    /// A run's token, if what is sealed is the one that is called so. One that cannot be opened is as good as none: another
+    /// one is issued, and it is ended.
+    fn unsealed(&self, run: RunId, accessor: &str) -> Option<Token> {
+        let bytes = fs::read(self.sealed_token(run)).ok()?;
+        let (of, sealed) = split(&bytes)?;
+        let place = keys::pipeline_vault_token(&run.name());
+        let secret = (of == accessor).then(|| self.seal_key().ok()?.unseal(&place, sealed).ok())??;
+        Some(Token::new(secret))
+    }
+}
+
+/// The folder of sealed tokens in a home.
+const FOLDER: &str = "vault-tokens";
+
+/// How long a secret on its way to an agent may stay wrapped: it is unwrapped with the next request, which takes
+/// `limits::VAULT_TIMEOUT` at most.
+const WRAPPED_FOR: Span = Span::from_secs(10);
+
+/// What a token is called, and what is sealed of it.
+fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    Some((std::str::from_utf8(&bytes[..end]).ok()?, &bytes[end + 1..]))
+}
+
+/// Writes a file that only its owner reads, wholly or not at all.
+fn write_whole(path: &std::path::Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    crate::home::make_folder(folder).map_err(io::Error::other)?;
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)
+}
+
+/// Servers count in whole seconds; never more than was asked for, and never nothing.
+fn whole_seconds(span: Span) -> Span {
+    Span::from_secs(span.millis() / 1_000).max(limits::VAULT_TTL_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_has_whole_seconds_and_at_least_one() {
+        for (millis, secs) in [(0, 1), (999, 1), (1_000, 1), (1_999, 1), (1_800_000, 1_800)] {
+            assert_eq!(whole_seconds(Span::from_millis(millis)), Span::from_secs(secs), "{millis}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_token_says_what_it_is_called_and_nothing_else() {
+        assert_eq!(split(b"epa_1\nsealed\n\xff"), Some(("epa_1", &b"sealed\n\xff"[..])));
+        for bad in [&b""[..], b"epa_1", b"\xff\nsealed"] {
+            assert_eq!(split(bad), None);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens/one");
+        write_whole(&path, b"first").unwrap();
+        write_whole(&path, b"second").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"second");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path().join("tokens")).unwrap().count(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn g5_a_token_that_would_be_wider_or_longer_has_a_reason_of_its_own() {
+        let wider = VaultError::Wider { asked: Tier::T3, most: Tier::T2 };
+        let longer = VaultError::OutlivesParent { asked: Span::from_mins(30), left: Span::from_mins(4) };
+        let sealed = CredentialFailure::from(VaultError::Sealed);
+        assert_eq!((code_of(&wider), code_of(&longer), sealed.code()), ("EP0913", "EP0914", "EP0910"));
+        assert!(sealed.is_retryable() && !CredentialFailure::from(wider).is_retryable());
+        assert_eq!(sealed.reason(), "the vault gives its agent no token: the vault is sealed");
+    }
+}

@@ -1,0 +1,173 @@
+//! The tokens of a vault that stand behind leases: the run's own and its agents'. The governor knows what they are called,
+//! never the tokens; who asks for them and hands them on is the shell. What is to end is asked for until it is known to have
+//! ended, over restarts, too; here its authority is over at once.
+
+use eparch_domain::{AgentId, LeaseId, RunId, Span};
+use serde::{Deserialize, Serialize};
+
+use crate::decision::Refusal;
+use crate::effect::Effect;
+use crate::fact::Fact;
+use crate::governor::{Governor, Turn};
+use crate::lease::is_over;
+
+/// A token of a vault, by what it is called there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    /// What it is called.
+    pub accessor: String,
+    /// The run it was issued for.
+    pub run: RunId,
+    /// The agent, unless it is the run's own.
+    pub agent: Option<AgentId>,
+}
+
+/// What came of what was asked of a vault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum CredentialOutcome {
+    /// It was renewed, and has so long.
+    Renewed {
+        /// What it has left.
+        ttl: Span,
+    },
+    /// It is over, as was asked for.
+    Ended,
+    /// It was to be renewed, and is over: the vault has ended it, or forgotten it.
+    Over {
+        /// The stable code of the reason.
+        code: String,
+    },
+}
+
+/// A credential that is good for something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Known {
+    pub(crate) run: RunId,
+    pub(crate) lease: LeaseId,
+    /// The agent, and which of its tokens this stands behind.
+    pub(crate) agent: Option<(AgentId, u32)>,
+}
+
+impl Governor {
+    /// What the credential of a run's lease is called, or that of an agent's token.
+    pub fn credential(&self, run: RunId, agent: Option<AgentId>) -> Option<&str> {
+        let known = self.state.leases.credentials.iter();
+        let mut wanted = known.filter(|(_, known)| known.run == run && known.agent.map(|of| of.0) == agent);
+        wanted.next().map(|(accessor, _)| accessor.as_str())
+    }
+
+    /// How many credentials are to end and are not known to have.
+    pub fn credentials_to_end(&self) -> usize {
+        self.state.leases.to_end.len()
+    }
+
+    /// Whether a credential still stands for what it was issued for.
+    fn is_good(&self, known: &Known) -> bool {
+        let of_lease = self.lease(known.run).is_some_and(|held| held.lease == known.lease);
+        of_lease && known.agent.is_none_or(|(agent, round)| self.round(agent) == Some(round))
+    }
+
+    /// Which token an agent has, or will have as soon as it has one; nothing when nothing it asks for counts.
+    fn round(&self, agent: AgentId) -> Option<u32> {
+        let (_, _, attempt) = self.attempt(agent)?;
+        let works = attempt.end.is_none() && !attempt.cut_off;
+        works.then(|| attempt.token.as_ref().map_or(1, |token| token.round))
+    }
+}
+
+/// The vault has issued a token. When what it was for is over meanwhile, it is ended.
+pub(crate) fn issued(turn: &mut Turn<'_>, lease: LeaseId, issued: &Credential) {
+    let Credential { accessor, run, agent } = issued.clone();
+    let leases = &turn.governor.state.leases;
+    if leases.to_end.contains_key(&accessor) {
+        return turn.refuse(Refusal::LeaseOver { run });
+    }
+    if leases.credentials.contains_key(&accessor) {
+        return;
+    }
+    let governor = &*turn.governor;
+    let is_held =
+        governor.lease(run).is_some_and(|held| held.lease == lease && !is_over(held.expires, turn.now));
+    let is_of_run = |agent: AgentId| governor.agents.get(&agent).is_some_and(|(of, _)| *of == run);
+    let round = agent.map(|agent| governor.round(agent).filter(|_| is_of_run(agent)));
+    let before = governor.credential(run, agent).map(str::to_owned);
+    let (true, None | Some(Some(_))) = (is_held, round) else {
+        end(turn, issued.clone());
+        return turn.refuse(Refusal::LeaseOver { run });
+    };
+    if let Some(accessor) = before {
+        end(turn, Credential { accessor, run, agent });
+    }
+    turn.record(Fact::CredentialKnown { accessor, run, lease, agent, round: round.flatten().unwrap_or(0) });
+}
+
+/// The vault did what it was asked, or cannot.
+pub(crate) fn told(turn: &mut Turn<'_>, accessor: &str, outcome: &CredentialOutcome) {
+    let leases = &turn.governor.state.leases;
+    match outcome {
+        // The entry itself is the record.
+        CredentialOutcome::Renewed { .. } => {}
+        CredentialOutcome::Ended if leases.to_end.contains_key(accessor) => {
+            turn.record(Fact::CredentialEnded { accessor: accessor.to_owned() });
+        }
+        // Another one is issued when somebody needs it.
+        CredentialOutcome::Over { .. } if leases.credentials.contains_key(accessor) => {
+            turn.record(Fact::CredentialLost { accessor: accessor.to_owned() });
+        }
+        CredentialOutcome::Ended | CredentialOutcome::Over { .. } => {}
+    }
+}
+
+/// A search of the vault found tokens of this home. Those that nothing here knows were left by a crash.
+pub(crate) fn found(turn: &mut Turn<'_>, found: &[Credential]) {
+    for credential in found {
+        let leases = &turn.governor.state.leases;
+        let accessor = &credential.accessor;
+        if !leases.credentials.contains_key(accessor) && !leases.to_end.contains_key(accessor) {
+            end(turn, credential.clone());
+        }
+    }
+}
+
+/// A new epoch: what was to end and is not known to have is asked for again.
+pub(crate) fn restarted(turn: &mut Turn<'_>) {
+    let to_end: Vec<Credential> = turn.governor.state.leases.to_end.values().cloned().collect();
+    for Credential { run, accessor, .. } in to_end {
+        turn.ask(Effect::EndCredential { run, accessor });
+    }
+}
+
+/// Ends every credential that is good for nothing any more. What comes from one that ends goes with it.
+pub(crate) fn settle(turn: &mut Turn<'_>) {
+    for of_runs in [true, false] {
+        let governor = &*turn.governor;
+        let known = governor.state.leases.credentials.iter();
+        let over = known.filter(|(_, known)| known.agent.is_none() == of_runs && !governor.is_good(known));
+        let over: Vec<Credential> = over
+            .map(|(accessor, known)| Credential {
+                accessor: accessor.clone(),
+                run: known.run,
+                agent: known.agent.map(|of| of.0),
+            })
+            .collect();
+        over.into_iter().for_each(|credential| end(turn, credential));
+    }
+}
+
+fn end(turn: &mut Turn<'_>, credential: Credential) {
+    let (run, accessor) = (credential.run, credential.accessor.clone());
+    turn.record(Fact::CredentialEnding(credential));
+    turn.ask(Effect::EndCredential { run, accessor });
+}
+
+impl crate::state::Leases {
+    /// Lets go of a credential, and of those that come from it.
+    pub(crate) fn let_go(&mut self, accessor: &str) {
+        let Some(gone) = self.credentials.remove(accessor) else { return };
+        if gone.agent.is_none() {
+            let stays = self.credentials.iter().filter(|(_, known)| known.lease != gone.lease);
+            self.credentials = stays.map(|(accessor, known)| (accessor.clone(), known.clone())).collect();
+        }
+    }
+}

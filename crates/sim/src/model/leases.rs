@@ -1,0 +1,256 @@
+//! Who has authority, and until when: a run while somebody of it works, an agent from when it has an identity until something
+//! is decided about its end.
+
+use std::collections::BTreeSet;
+
+use eparch_domain::{AgentId, LedgerTime, Name, RunId};
+
+use super::Model;
+use crate::seen::Seen;
+
+const MINUTE: u64 = 60_000;
+
+/// A moment of ledger time and one of the wall clock, in milliseconds; what ends then has ended when either has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ends {
+    ledger: u64,
+    wall: i64,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Lease {
+    number: u32,
+    ends: Ends,
+    /// Nothing when it is about to end.
+    pub(super) renew: Option<LedgerTime>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Token {
+    lease: u32,
+    number: u32,
+    issued: u64,
+    ends: Ends,
+    pub(super) renew: LedgerTime,
+}
+
+/// A wall clock that was set back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Behind {
+    /// Of what it said before.
+    of: i64,
+    /// When it is looked at again, while nobody believes it.
+    pub(super) look: Option<LedgerTime>,
+}
+
+impl Model {
+    fn is_over(&self, ends: Ends) -> bool {
+        self.now.millis() >= ends.ledger || self.wall >= ends.wall
+    }
+
+    fn in_minutes(&self, minutes: u64) -> Ends {
+        let more = minutes * MINUTE;
+        Ends { ledger: self.now.millis() + more, wall: self.wall + more.cast_signed() }
+    }
+
+    /// Before anything else: a clock that has caught up is believed.
+    pub(super) fn look_at_clock(&mut self) {
+        if self.behind.is_some_and(|behind| self.wall >= behind.of) {
+            self.behind = None;
+        }
+    }
+
+    pub(super) fn clock_looked_at(&mut self) {
+        let (now, wall) = (self.now.millis(), self.wall);
+        if let Some(behind) = &mut self.behind {
+            behind.look = Some(LedgerTime::from_millis(now + (behind.of - wall).unsigned_abs()));
+        }
+    }
+
+    /// A holder begins: nobody of an earlier one has a lease, and a clock that is behind is not believed.
+    pub(super) fn leases_end(&mut self) {
+        self.leases.clear();
+        if self.behind.is_some_and(|behind| behind.of - self.wall > 2_000) {
+            self.clock_looked_at();
+        }
+    }
+
+    pub(super) fn is_doubted(&self) -> bool {
+        self.behind.is_some_and(|behind| behind.look.is_some())
+    }
+
+    pub(super) fn vouched(&mut self, by: &Name) -> BTreeSet<&'static str> {
+        match self.people.get(by) {
+            None => ["EP0204"].into(),
+            Some(person) if !person.administers() => ["EP0205"].into(),
+            Some(_) => {
+                self.behind = None;
+                BTreeSet::new()
+            }
+        }
+    }
+
+    pub(super) fn clock_jumped(&mut self, by_ms: i64) {
+        if by_ms < 0 {
+            let before = self.wall - by_ms;
+            let of = self.behind.map_or(before, |behind| behind.of.max(before));
+            self.behind = Some(Behind { of, look: self.behind.and_then(|behind| behind.look) });
+        }
+        for run in self.leases.keys().copied().collect::<Vec<_>>() {
+            self.renew_lease(run);
+            for agent in self.holders(run) {
+                let fresh = self.child_ends(run);
+                if self.token(agent).is_some_and(|token| token.ends != fresh) {
+                    self.renew_token(agent);
+                }
+            }
+        }
+    }
+
+    fn new_lease(&mut self, run: RunId) {
+        let number = self.lease_numbers.entry(run).or_default();
+        *number += 1;
+        let number = *number;
+        let renew = Some(LedgerTime::from_millis(self.now.millis() + 30 * MINUTE));
+        self.leases.insert(run, Lease { number, ends: self.in_minutes(120), renew });
+    }
+
+    /// Somebody of the run begins.
+    pub(super) fn lease_for(&mut self, run: RunId) {
+        if !self.leases.contains_key(&run) {
+            self.new_lease(run);
+        }
+    }
+
+    pub(super) fn renew_lease(&mut self, run: RunId) {
+        let needed = self.is_needed(run);
+        let (now, until) = (self.now.millis(), self.in_minutes(120));
+        let Some(ends) = self.leases.get(&run).map(|lease| lease.ends) else { return };
+        let over = self.is_over(ends);
+        let Some(lease) = self.leases.get_mut(&run) else { return };
+        if !needed {
+            lease.renew = None;
+        } else if over {
+            self.new_lease(run);
+            self.holders(run).into_iter().for_each(|agent| self.renew_token(agent));
+        } else {
+            (lease.ends, lease.renew) = (until, Some(LedgerTime::from_millis(now + 30 * MINUTE)));
+        }
+    }
+
+    fn is_needed(&self, run: RunId) -> bool {
+        let goes_on = self.runs.get(&run).is_some_and(|live| live.ending.is_none());
+        goes_on && self.agents().any(|(of, _, agent)| of == run && !agent.cut_off)
+    }
+
+    /// The agents of a run that have a token.
+    fn holders(&self, run: RunId) -> Vec<AgentId> {
+        let have = self.agents().filter(|(of, _, agent)| *of == run && agent.live_token().is_some());
+        have.map(|(_, _, agent)| agent.id).collect()
+    }
+
+    fn token(&self, id: AgentId) -> Option<&Token> {
+        self.agents().find(|(_, _, agent)| agent.id == id)?.2.live_token()
+    }
+
+    fn child_ends(&self, run: RunId) -> Ends {
+        let (own, lease) = (self.in_minutes(30), self.leases[&run].ends);
+        Ends { ledger: own.ledger.min(lease.ledger), wall: own.wall.min(lease.wall) }
+    }
+
+    fn two_thirds_of(&self, ends: Ends) -> LedgerTime {
+        let (now, wall) = (self.now.millis(), self.wall);
+        let left = (ends.ledger - now).min((ends.wall - wall).unsigned_abs());
+        LedgerTime::from_millis(now + left * 2 / 3)
+    }
+
+    /// An agent has an identity.
+    pub(super) fn give_token(&mut self, run: RunId, id: AgentId) {
+        self.next_token(run, id, 1);
+    }
+
+    fn next_token(&mut self, run: RunId, id: AgentId, number: u32) {
+        let Some(lease) = self.leases.get(&run).map(|lease| lease.number) else { return };
+        let ends = self.child_ends(run);
+        let (issued, renew) = (self.now.millis(), self.two_thirds_of(ends));
+        if let Some(agent) = self.agent(id).filter(|agent| agent.has_authority()) {
+            agent.token = Some(Token { lease, number, issued, ends, renew });
+        }
+    }
+
+    pub(super) fn renew_token(&mut self, id: AgentId) {
+        let Some(run) = self.agents().find(|(_, _, agent)| agent.id == id).map(|(run, ..)| run) else {
+            return;
+        };
+        let (Some(token), Some(lease)) = (self.token(id).cloned(), self.leases.get(&run).cloned()) else {
+            return;
+        };
+        if self.is_over(lease.ends) {
+            return self.renew_lease(run);
+        }
+        let too_old = self.now.millis() + 30 * MINUTE > token.issued + 120 * MINUTE;
+        if token.lease != lease.number || self.is_over(token.ends) || too_old {
+            return self.next_token(run, id, token.number + 1);
+        }
+        let ends = self.child_ends(run);
+        let renew = self.two_thirds_of(ends);
+        if let Some(token) = self.agent(id).and_then(|agent| agent.token.as_mut()) {
+            (token.ends, token.renew) = (ends, renew);
+        }
+    }
+
+    /// Whether what stands for what an agent has is over.
+    pub(super) fn has_expired(&self, id: AgentId) -> bool {
+        self.token(id).is_some_and(|token| self.is_over(token.ends))
+    }
+
+    /// After everything else: no lease is held for nobody.
+    pub(super) fn end_leases(&mut self) {
+        let over: Vec<RunId> = self.leases.keys().copied().filter(|run| !self.is_needed(*run)).collect();
+        for run in over {
+            self.leases.remove(&run);
+        }
+    }
+
+    /// Holds leases and tokens against what the facts say.
+    ///
+    /// # Errors
+    ///
+    /// The first difference.
+    pub(super) fn compare_leases(&self, seen: &Seen) -> Result<(), String> {
+        type Row = (u32, u64, i64, Option<u64>);
+        let expected: Vec<(RunId, Row)> = self
+            .leases
+            .iter()
+            .map(|(run, lease)| {
+                let renew = lease.renew.map(LedgerTime::millis);
+                (*run, (lease.number, lease.ends.ledger, lease.ends.wall, renew))
+            })
+            .collect();
+        let found: Vec<(RunId, Row)> = seen
+            .leases
+            .iter()
+            .map(|(run, lease)| {
+                let ends = lease.expires;
+                let renew = Some(lease.renew_at.millis());
+                (*run, (lease.round, ends.ledger.millis(), ends.wall.millis(), renew))
+            })
+            .collect();
+        if found != expected {
+            return Err(format!("leases are {found:?}, expected {expected:?}"));
+        }
+        for (_, _, agent) in self.agents() {
+            let expected = agent
+                .live_token()
+                .map(|token| (token.number, token.ends.ledger, token.ends.wall, token.renew.millis()));
+            let found = seen.token(agent.id).map(|token| {
+                let ends = token.expires;
+                (token.round, ends.ledger.millis(), ends.wall.millis(), token.renew_at.millis())
+            });
+            if found != expected {
+                return Err(format!("the token of {} is {found:?}, expected {expected:?}", agent.id));
+            }
+        }
+        Ok(())
+    }
+}
