@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use eparch_domain::{Digest, Name, Span, Tier};
 use eparch_governor::OperatorRole;
 
-pub(crate) use agent_side::{Act, Message, PutOut};
+pub(crate) use agent_side::{Act, AgentSecret, Message, PutOut};
 pub(crate) use authority::{Agent, Token};
 pub(crate) use ledger::{Ledger, Query};
 pub(crate) use policy::{Explain, Policy, Scope, Which, Whom};
@@ -111,7 +111,7 @@ pub(crate) enum Command {
     /// Agents: list those that live, take one's authority away
     #[command(subcommand)]
     Agent(Agent),
-    /// What runs bear: take a run's authority away
+    /// What runs bear: show it, take a run's authority away
     #[command(subcommand)]
     Token(Token),
     /// Inside an agent: ask whether something may be done, and say what came of it
@@ -122,6 +122,9 @@ pub(crate) enum Command {
     Output(PutOut),
     /// Inside an agent: say something to the others of its run
     Message(Message),
+    /// Inside an agent: read a secret that its stage names
+    #[command(subcommand)]
+    Secret(AgentSecret),
     /// People and programs that may act on this home
     #[command(subcommand)]
     Operator(Operator),

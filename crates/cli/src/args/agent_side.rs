@@ -1,6 +1,6 @@
 //! The words an agent says of itself: what a script needs instead of an SDK.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use eparch_domain::{Action, Digest, PermitId, Span};
 
 /// `eparch act`: what is asked, or what came of it.
@@ -49,6 +49,20 @@ pub(crate) struct PutOut {
     /// NAME=VALUE; a value that is JSON is that value, anything else is text
     #[arg(value_name = "NAME=VALUE")]
     pub(crate) output: String,
+}
+
+/// `eparch secret`: what the stage names in `secrets`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentSecret {
+    /// Read a secret that the stage names in `secrets`; who read which version is written down
+    Get {
+        /// Where it lies, as in inventory/hosts
+        #[arg(value_name = "PATH")]
+        path: String,
+        /// Print this field alone, as it is
+        #[arg(short = 'f', long, value_name = "NAME")]
+        field: Option<String>,
+    },
 }
 
 /// `eparch message`: to another agent of the run, or to everybody.

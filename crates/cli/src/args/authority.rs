@@ -24,6 +24,15 @@ pub(crate) enum Agent {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Token {
+    /// Show what a run bears: what its lease is called, how long it lasts, and its agents' tokens; never a secret
+    Status {
+        /// Which run
+        #[arg(value_name = "RUN")]
+        run: RunId,
+    },
+    /// Say that the clock of this machine is right, although it is behind what was recorded; until somebody does, or it has
+    /// caught up, no agent begins
+    TrustClock,
     /// Take a run's authority away, and with it that of every agent it has; the run fails
     Revoke {
         /// Which run

@@ -1,12 +1,13 @@
 //! What an agent asks and says from inside its cage, with nothing but its environment.
 
+use eparch_daemon::wire::SecretShown;
 use eparch_daemon::{Client, random_bits};
 use eparch_domain::Span;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::performing;
-use crate::args::{Act, Message, PutOut};
+use super::{performing, secrets};
+use crate::args::{Act, AgentSecret, Message, PutOut};
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit};
 use crate::output::outln;
@@ -113,6 +114,14 @@ pub(super) async fn wait_for_people(
         }
     }
     Ok(verdict)
+}
+
+/// `eparch secret`.
+pub(crate) async fn secret(context: &Context, asked: &AgentSecret) -> Result<u8, Failure> {
+    let AgentSecret::Get { path, field } = asked;
+    let path = secrets::checked(path)?;
+    let shown: SecretShown = listener()?.get(&format!("/api/agent/secret/{path}")).await?;
+    secrets::show_secret(context, &shown, field.as_deref())
 }
 
 /// `eparch heartbeat`.

@@ -1,6 +1,6 @@
 //! Who has authority, and taking it away from an agent, or from a run.
 
-use eparch_daemon::wire::{Decided, Revoke, RevokeRun, Revoked};
+use eparch_daemon::wire::{Decided, Revoke, RevokeRun, Revoked, TokenShown};
 use eparch_domain::{AgentId, Name, Phase, RunId, StageStatus, Tier, Timestamp};
 use eparch_ledger::views::RunDetail;
 use serde::Serialize;
@@ -90,11 +90,59 @@ async fn list(context: &Context, desk: &Desk<'_>, limit: u32) -> Result<(), Fail
     Ok(())
 }
 
+async fn status(context: &Context, desk: &Desk<'_>, run: RunId) -> Result<u8, Failure> {
+    let shown: TokenShown = desk.get(&format!("/api/pipeline/token?pipeline_id={run}")).await?;
+    if context.is_json() {
+        print_json(&shown)?;
+        return Ok(exit::DONE);
+    }
+    let Some(lease) = shown.lease else {
+        outln!("{run} has no lease: nobody of it works.");
+        return Ok(exit::DONE);
+    };
+    outln!("{}", lease.accessor);
+    outln!("  ends in    {} ({}), unless it is renewed", lease.ttl, lease.expires_at);
+    outln!("  renewed    {} times", lease.renewals);
+    outln!("  policies   {}", lease.policies.join(", "));
+    if let Some(accessor) = &lease.vault_accessor {
+        outln!("  in vault   {accessor}");
+    }
+    if lease.agents.is_empty() {
+        return Ok(exit::DONE);
+    }
+    let mut table = Table::new(&["AGENT", "TOKEN", "ENDS IN", "RENEWED", "POLICIES", "IN VAULT"]);
+    for agent in &lease.agents {
+        table.row([
+            plain(agent.agent_id.to_string()),
+            plain(agent.round.to_string()),
+            plain(agent.ttl.to_string()),
+            plain(agent.renewals.to_string()),
+            plain(agent.policies.join(", ")),
+            plain(agent.vault_accessor.clone().unwrap_or_default()),
+        ]);
+    }
+    table.print();
+    Ok(exit::DONE)
+}
+
 /// `eparch token …`.
 pub(crate) fn token(context: &Context, command: Token) -> Result<u8, Failure> {
-    let Token::Revoke { run, reason } = command;
     block_on(async {
         let desk = Desk::open(context)?;
+        let (run, reason) = match command {
+            Token::Status { run } => return status(context, &desk, run).await,
+            Token::TrustClock => {
+                let decided: serde_json::Value =
+                    desk.post_again("/api/clock/trust", &serde_json::json!({})).await?;
+                if context.is_json() {
+                    print_json(&decided)?;
+                } else {
+                    outln!("The clock is taken as right.");
+                }
+                return Ok(exit::DONE);
+            }
+            Token::Revoke { run, reason } => (run, reason),
+        };
         let asked = RevokeRun { pipeline_id: run, reason };
         let revoked: Decided<RunDetail> = desk.post_again("/api/pipeline/revoke", &asked).await?;
         if context.is_json() {

@@ -44,6 +44,7 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<u8, Failu
         Command::Act(asked) => block_on(agent_side::act(context, &asked)),
         Command::Heartbeat => block_on(agent_side::heartbeat()),
         Command::Output(asked) => block_on(agent_side::put_out(&asked)),
+        Command::Secret(asked) => block_on(agent_side::secret(context, &asked)),
         Command::Message(asked) => block_on(agent_side::message(&asked)),
         Command::Operator(command) => operator::carry_out(context, command),
         Command::Ledger(command) => ledger::carry_out(context, command),

@@ -51,10 +51,19 @@ async fn get(context: &Context, asked: &GetSecret) -> Result<u8, Failure> {
     let desk = Desk::open(context)?;
     let version = asked.version.map_or(String::new(), |version| format!("?version={version}"));
     let shown: SecretShown = desk.get(&format!("{}{version}", route(&asked.path)?)).await?;
-    let SecretShown { path, version, fields } = &shown;
-    let Some(wanted) = &asked.field else {
+    show_secret(context, &shown, asked.field.as_deref())
+}
+
+/// Prints a secret, or one field of it as it is; by whatever way it was had.
+pub(super) fn show_secret(
+    context: &Context,
+    shown: &SecretShown,
+    field: Option<&str>,
+) -> Result<u8, Failure> {
+    let SecretShown { path, version, fields } = shown;
+    let Some(wanted) = field else {
         if context.is_json() {
-            print_json(&shown)?;
+            print_json(shown)?;
             return Ok(exit::DONE);
         }
         outln!("{path}, version {version}");
@@ -71,7 +80,7 @@ async fn get(context: &Context, asked: &GetSecret) -> Result<u8, Failure> {
             .hint(format!("it has {}", names.join(", "))));
     };
     if context.is_json() {
-        let fields = OpenFields([(wanted.clone(), secret.clone())].into());
+        let fields = OpenFields([(wanted.to_owned(), secret.clone())].into());
         print_json(&SecretShown { path: path.clone(), version: *version, fields })?;
     } else if stdout().is_terminal() {
         outln!("{}", harmless_lines(secret.expose()));
@@ -150,7 +159,7 @@ pub(super) fn stands(status: &VaultStatus) -> String {
 }
 
 /// A path, as far as it can be part of a request; the holder knows what a path of secrets is.
-fn checked(path: &str) -> Result<&str, Failure> {
+pub(super) fn checked(path: &str) -> Result<&str, Failure> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'_' | b'-');
     if !path.is_empty() && path.len() <= limits::VAULT_PATH_BYTES && path.bytes().all(fits) {
         return Ok(path);

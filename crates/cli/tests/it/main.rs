@@ -18,6 +18,8 @@ mod environment;
 mod examples;
 mod files;
 mod holder;
+mod leases;
+mod leases_server;
 mod ledger;
 mod logs;
 mod machine;
