@@ -324,6 +324,9 @@ pub const PERFORMANCE_TIMEOUT: Span = Span::from_mins(10);
 /// What is told of the output of a command that was performed, of each of its two streams: the beginning. All of it is in the
 /// agent's log.
 pub const PERFORMANCE_OUTPUT_BYTES: usize = 64 << 10;
+/// Places in a folder that policies name, and that are asked about before the folder is opened to a command: at some ten
+/// microseconds each, a few milliseconds.
+pub const PLACES_ASKED_ABOUT: usize = 256;
 /// Performances of one agent that are over, and of which what came of them can still be asked.
 pub const PERFORMANCES_REMEMBERED: usize = 8;
 /// How long a call waits for the end of a performance before it is answered that it goes on: well within

@@ -214,6 +214,16 @@ fn fault_of(
     }
 }
 
+/// Whether policy lets an agent do to another place what it was let do to one.
+pub(crate) fn allows_as_well(turn: &Turn<'_>, run: RunId, ruled: &Ruled, target: &str) -> bool {
+    let (tenant, project) = (&ruled.tenant, &ruled.project);
+    // People approved that one thing, and nothing beside it.
+    let question =
+        Question { agent: ruled.agent, tenant, project, action: ruled.action, target, approvals: 0 };
+    let verdict = answer(turn, run, &question);
+    verdict.is_ok_and(|verdict| verdict.decision == Says::Allow && verdict.changes.is_empty())
+}
+
 /// The agent that lives and has a permit.
 fn holder_of(turn: &Turn<'_>, permit: PermitId) -> Option<AgentId> {
     let has = |agent: &AgentId| {

@@ -3,7 +3,7 @@
 
 use eparch_domain::{Action, AgentId, Digest, InOrder, PermitId, Phase, RunId, Span, Tier, limits};
 use eparch_pipeline::SandboxMode;
-use eparch_policy::{Owner, Resource, kinds_of};
+use eparch_policy::{Owner, Resource, ResourceKind, kinds_of};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -40,6 +40,9 @@ pub struct Performance {
     pub root: String,
     /// What it may reach beyond what its agent's tier may.
     pub reach: Reach,
+    /// What stays covered of that: places in it that policy names and does not let the agent do this to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub covered: Vec<String>,
     /// Whether missing confinement refuses.
     pub sandbox: SandboxMode,
     /// How long it may run.
@@ -181,6 +184,25 @@ fn reach_of(ruled: &Ruled) -> Result<Reach, Refusal> {
     }
 }
 
+/// What of a folder that is opened policy says no to. It was asked about the folder, and a policy may be about something in it:
+/// every place in it that some policy names is asked about, too.
+fn covered(turn: &Turn<'_>, run: RunId, ruled: &Ruled, reach: &Reach) -> Result<Vec<String>, Refusal> {
+    let (Reach::Read { path } | Reach::Write { path }) = reach else { return Ok(Vec::new()) };
+    let Some(policies) = turn.governor.policies_in_force() else { return Ok(Vec::new()) };
+    let below = |name: &&str| match path.as_str() {
+        "." => *name != "." && !name.starts_with('/'),
+        "/" => *name != "/" && name.starts_with('/'),
+        path => name.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')),
+    };
+    let mut named: Vec<&str> = policies.names_of(ResourceKind::Path).into_iter().filter(below).collect();
+    if named.len() > limits::PLACES_ASKED_ABOUT {
+        let why = format!("policies name more than {} places in it", limits::PLACES_ASKED_ABOUT);
+        return Err(Refusal::BadTarget { action: ruled.action, why });
+    }
+    named.retain(|name| !action::allows_as_well(turn, run, ruled, name));
+    Ok(named.into_iter().map(str::to_owned).collect())
+}
+
 /// An agent shows a permit and the command that it is for.
 pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, command: &[String]) {
     let Some((_, attempt)) = action::with_authority(turn, agent) else { return };
@@ -201,8 +223,9 @@ pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, comma
         return;
     };
     let ruled = &asked.ruled;
-    let reach = match reach_of(ruled) {
-        Ok(reach) => reach,
+    let opens = reach_of(ruled).and_then(|reach| Ok((covered(turn, run, ruled, &reach)?, reach)));
+    let (covered, reach) = match opens {
+        Ok(opens) => opens,
         Err(refusal) => return turn.refuse(refusal),
     };
     let now = turn.now.ledger;
@@ -219,6 +242,7 @@ pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, comma
         tier: work.tier.min(live.spawned.grant),
         root: live.spawned.root.clone(),
         reach,
+        covered,
         sandbox: work.sandbox,
         timeout,
     };

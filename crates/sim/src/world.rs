@@ -4,7 +4,7 @@ mod asking;
 mod commands;
 mod performing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use eparch_domain::{
     AgentId, Digest, GateId, LedgerTime, Moment, Name, PermitId, Phase, RunId, StageStatus, Tier, Timestamp,
@@ -161,6 +161,8 @@ struct World {
     scores_of: BTreeMap<RunId, usize>,
     /// What each agent asked for, in order.
     asked: BTreeMap<AgentId, Vec<ActionAsked>>,
+    /// The agents that work at T2 or above.
+    builders: BTreeSet<AgentId>,
     /// Who had people asked at a gate, and with which key.
     questions: BTreeMap<GateId, (AgentId, String)>,
     /// How many keys agents have made for it.
@@ -199,6 +201,7 @@ impl World {
             kept: BTreeMap::new(),
             scores_of: BTreeMap::new(),
             asked: BTreeMap::new(),
+            builders: BTreeSet::new(),
             questions: BTreeMap::new(),
             keys: 0,
             usual,

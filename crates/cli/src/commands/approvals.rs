@@ -49,7 +49,7 @@ async fn list(context: &Context, desk: &Desk<'_>, all: bool) -> Result<u8, Failu
             gate.gate.to_string(),
             gate.pipeline.to_string(),
             match &gate.sought {
-                Some(sought) => format!("{}: {}", gate.stage, watch::in_words(sought)),
+                Some(sought) => format!("{}: {}", gate.stage, beginning(&watch::in_words(sought))),
                 None => gate.stage.to_string(),
             },
             names.join(","),
@@ -60,6 +60,15 @@ async fn list(context: &Context, desk: &Desk<'_>, all: bool) -> Result<u8, Failu
     }
     table.print();
     Ok(exit::DONE)
+}
+
+/// As much of a text as a table has room for; whoever answers looks at the whole.
+fn beginning(text: &str) -> String {
+    const MOST: usize = 48;
+    match text.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
 }
 
 async fn show(context: &Context, desk: &Desk<'_>, gate: GateId) -> Result<u8, Failure> {

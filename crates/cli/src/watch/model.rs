@@ -61,7 +61,7 @@ pub(crate) struct Gate {
 
 /// What an agent seeks to do, in a line that does nothing to a terminal.
 pub(crate) fn in_words(sought: &Sought) -> String {
-    paint::harmless(&format!("{} {}", sought.action, sought.target)).to_string()
+    paint::harmless(&format!("{} {}", sought.action, sought.target)).into_owned()
 }
 
 /// What an event changed.

@@ -13,6 +13,7 @@ const ALLOW: &str = r#"
 @id("works") @reason("tests") permit (principal is Agent, action in Action::"work_on_host", resource);
 @id("tools") @reason("tests") permit (principal is Agent, action == Action::"call_tool", resource);
 @id("not-on-db") @reason("never_there") forbid (principal is Agent, action, resource in Host::"db-*");
+@id("not-in-there") @reason("never_there") forbid (principal is Agent, action, resource in Path::"src/keys");
 @id("asked-on-staging") @reason("ask_first") @verdict("ask")
 permit (principal is Agent, action in Action::"work_on_host", resource in Host::"staging-*");
 "#;
@@ -24,11 +25,12 @@ fn place() -> Place {
     let own = place.home().join("policies");
     std::fs::create_dir(&own).unwrap();
     std::fs::write(own.join("own.cedar"), ALLOW).unwrap();
-    for folder in ["docs", "src", "shared"] {
+    for folder in ["docs", "src", "src/keys", "shared"] {
         std::fs::create_dir_all(place.path(folder)).unwrap();
     }
     std::fs::write(place.path("docs/guide.md"), "read me\n").unwrap();
     std::fs::write(place.path("src/notes.txt"), "as it was\n").unwrap();
+    std::fs::write(place.path("src/keys/one"), "not for agents\n").unwrap();
     place
 }
 
@@ -85,6 +87,7 @@ fn r007_what_no_cage_lets_happen_happens_under_a_permit_and_is_what_the_permit_i
         eparch act write_file --target src/new.txt -- sh -c 'cat > src/new.txt < docs/guide.md'
         echo "new ended $?"
         eparch act search_code --target src -- sh -c 'grep -r "" src; echo z > src/z'
+        eparch act write_file --target src -- sh -c 'echo y > src/y; echo y > src/keys/y'
         echo "search ended $?"
         eparch act execute_command --target localhost -- sh -c 'echo built > built.txt; echo more >> docs/guide.md; ls home; echo no > home/x; exit 7'
         echo "command ended $?"
@@ -117,15 +120,18 @@ fn r007_what_no_cage_lets_happen_happens_under_a_permit_and_is_what_the_permit_i
     );
     assert_eq!(read(&place, "built.txt"), "built\n");
     assert!(!place.path("src/z").exists(), "looking writes nothing");
+    // What policy forbids stays covered in a folder that it permits.
+    assert!(place.path("src/y").exists() && !place.path("src/keys/y").exists());
+    assert!(!lines.iter().any(|line| line.contains("not for agents")), "{lines:#?}");
     assert!(!place.home().join("x").exists(), "the home stays covered");
     // Written down before it was begun, let go by a decision of its own, and over with what came of it.
     let (begun, let_go) = (of_kind(&events, "performance_began"), of_kind(&events, "performance_released"));
     let over = of_kind(&events, "performance_ended");
-    assert_eq!((begun.len(), let_go.len(), over.len()), (5, 5, 5), "{events:#?}");
+    assert_eq!((begun.len(), let_go.len(), over.len()), (6, 6, 6), "{events:#?}");
     let spent = of_kind(&events, "permit_spent");
     assert!(begun.iter().zip(&spent).all(|(begun, spent)| begun["permit"] == spent["permit"]));
-    assert_eq!((&over[3]["end"]["how"], &over[3]["end"]["code"]), (&"code".into(), &7.into()));
-    assert_eq!((&over[4]["end"]["how"], &over[4]["end"]["signal"]), (&"signal".into(), &9.into()));
+    assert_eq!((&over[4]["end"]["how"], &over[4]["end"]["code"]), (&"code".into(), &7.into()));
+    assert_eq!((&over[5]["end"]["how"], &over[5]["end"]["signal"]), (&"signal".into(), &9.into()));
     place.ok(&["ledger", "verify", "--replay"]);
     // What confines each of them is in the record, from before it was let go.
     let ready = place.ok(&["--format", "json", "ledger", "query", "--type", "performance_ready"]);
@@ -285,6 +291,27 @@ fn g7_what_is_performed_dies_with_its_holder_and_is_unknown() {
     assert_eq!(said.code, 1, "{said:?}");
     let shown = place.ok(&["ledger", "show"]);
     assert!(shown.contains("cut off; what it did is unknown"), "{shown}");
+    place.ok(&["ledger", "verify", "--replay"]);
+}
+
+#[test]
+fn g7_what_was_cut_off_is_performed_again_where_its_stage_says_so() {
+    let place = place();
+    let word = forever(74);
+    let script = format!(
+        "eparch act execute_command --target localhost -- sh -c 'test -e begun || {{ touch begun; sleep {word}; }}'"
+    );
+    let file = pipeline(&place, &stage("only", "      on_interrupt: retry\n", &script));
+    let run = place.start(&["--format", "json", "run", &file]);
+    wait_until("it runs", || (place.path("begun").exists() && runs_somewhere(&word)).then_some(()));
+    place.end_holder(Signal::KILL);
+    wait_until("nothing of it lives", || (!runs_somewhere(&word)).then_some(()));
+    run.end();
+    let said = place.say(&["runs", "resume", "--last"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    // The first is unknown; the second, under a permit of its own, ended well.
+    let ended = place.ok(&["--format", "json", "ledger", "query", "--type", "performance_ended"]);
+    assert!(ended.contains("\"how\": \"unknown\"") && ended.contains("\"how\": \"code\""), "{ended}");
     place.ok(&["ledger", "verify", "--replay"]);
 }
 

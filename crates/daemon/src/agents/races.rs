@@ -8,7 +8,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use axum::body::Bytes;
 use ed25519_dalek::SigningKey;
-use eparch_domain::{ManualClock, OperatorRole, RunId, Tier};
+use eparch_domain::{OperatorRole, RunId, Tier};
 use eparch_governor::{Check, Effect, Ended, Key, Operator, Outcome, RunRequest, Usage};
 use eparch_ledger::views::Views;
 use eparch_ledger::{EffectRef, Ledger, Settings as LedgerSettings};
@@ -161,12 +161,7 @@ impl Place {
         let models =
             ReadModels { views: Views::open(&home.views()).unwrap(), reader: ledger.reader().unwrap() };
         let tools = Arc::new(Tools {
-            vault: HomeVault::new(
-                &home,
-                &Default::default(),
-                Arc::new(ManualClock::default()),
-                &"0".repeat(64),
-            ),
+            vault: Arc::new(HomeVault::new(&home, &Default::default(), clock.clone(), &"0".repeat(64))),
             tenant,
             signing: SigningKey::from_bytes(Digest::of(b"key").as_bytes()),
             secret: Vec::new(),
@@ -246,7 +241,10 @@ impl Place {
             spec,
             tenant: self.app.tools.tenant.clone(),
             project: Name::new(PROJECT).unwrap(),
+            performances: Arc::default(),
             doomed: born.doomed.clone(),
+            vault: self.app.tools.vault.clone(),
+            held: tokio::sync::Mutex::new(None),
             token_hash: Digest::of(token.as_bytes()),
             driver: self.app.driver.clone(),
             clock: self.app.tools.clock.clone(),

@@ -56,6 +56,7 @@ pub(crate) fn cage(
     let root = Path::new(&performance.root);
     let real =
         root.canonicalize().map_err(|problem| not_there(format!("the project's folder: {problem}")))?;
+    cage.mask.extend(performance.covered.iter().map(|path| real.join(path)));
     let (path, writes) = match &performance.reach {
         Reach::Read { path } => (path.as_str(), false),
         Reach::Write { path } => (path.as_str(), true),

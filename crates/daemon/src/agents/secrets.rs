@@ -50,8 +50,8 @@ async fn answer(door: &Door, path: &SecretPath) -> Result<Response, Problem> {
         params,
         key: format!("secret-{:032x}", random_bits()),
     };
-    let done = door.decide(Event::ActionAsked(Box::new(asked))).await?;
-    let ruled = ruled(&done).ok_or_else(|| {
+    let done = door.decide(Event::ActionAsked(Box::new(asked.clone()))).await?;
+    let ruled = ruled(&done, &asked).ok_or_else(|| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0609", "the question was not answered")
     })?;
     let Some(given) = ruled.permit else {

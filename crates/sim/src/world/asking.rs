@@ -33,6 +33,14 @@ const GREEDY_THINGS: [(Action, &str); 4] = [
     (Action::WriteFile, "src/x"),
 ];
 
+/// What a greedy one asks for where policies have people asked: more than people are asked at once.
+const GREEDY_BUILDERS_THINGS: [(Action, &str); 4] = [
+    (Action::ReadFile, "docs/guide"),
+    (Action::ReadFile, "docs/guide"),
+    (Action::AnsibleRun, "staging-1"),
+    (Action::AnsibleRun, "staging-2"),
+];
+
 impl World {
     /// An agent will ask for something so often.
     pub(super) fn will_ask(&mut self, agent: AgentId, times: u64, within: u64) {
@@ -119,7 +127,12 @@ impl World {
             return self.show(agent);
         }
         let before = self.asked.get(&agent).filter(|asked| !asked.is_empty()).cloned();
-        let mut asked = self.something(agent, if greedy { &GREEDY_THINGS } else { &THINGS });
+        let things: &[(Action, &str)] = match (greedy, self.builders.contains(&agent)) {
+            (true, true) => &GREEDY_BUILDERS_THINGS,
+            (true, false) => &GREEDY_THINGS,
+            (false, _) => &THINGS,
+        };
+        let mut asked = self.something(agent, things);
         match before {
             // The same again, in other words or in the same.
             Some(before) if self.dice.chance(20) => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use eparch_domain::phase::AGENT_PHASES_ORDERED;
-use eparch_domain::{AgentId, Phase};
+use eparch_domain::{AgentId, Phase, Tier};
 use eparch_governor::{AttemptEnd, Effect, Fact, Kept, Record, Separation};
 
 use super::{Act, BUSY_STEPS, World};
@@ -68,6 +68,9 @@ impl World {
             Effect::Prepare(spec) => {
                 let temper = Temper::random(&mut self.dice);
                 self.tempers.insert(spec.agent, temper);
+                if spec.tier >= Tier::T2 {
+                    self.builders.insert(spec.agent);
+                }
                 if temper == Temper::Dishonest {
                     self.forge(spec.agent);
                 }
