@@ -222,7 +222,7 @@ CREATE TABLE stages (
     -- A JSON object.
     outputs TEXT NOT NULL DEFAULT '{}',
     journal_seq INTEGER NOT NULL,
-    ts TEXT NOT NULL,
+    ts TEXT NOT NULL, standing TEXT,
     PRIMARY KEY (tenant_id, run_id, ix),
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs ON DELETE CASCADE
 ) STRICT;
@@ -271,7 +271,7 @@ CREATE TABLE agents (
     lines INTEGER,
     lines_dropped INTEGER,
     journal_seq INTEGER NOT NULL,
-    ts TEXT NOT NULL,
+    ts TEXT NOT NULL, standing TEXT, did TEXT NOT NULL DEFAULT '[]', escalated INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, agent_id),
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs ON DELETE CASCADE
 ) STRICT;
@@ -422,25 +422,6 @@ CREATE VIEW audit_log_tenant AS
     SELECT action_id AS audit_id, tenant_id, journal_seq, ts, actor, action, target, pipeline_id, decision, decision_reason
     FROM agent_actions WHERE actor IS NOT NULL AND agent_id IS NULL;
 
-CREATE TABLE agent_metrics (
-    tenant_id TEXT NOT NULL REFERENCES tenants ON DELETE CASCADE,
-    -- pipeline/stage: how an agent stands from run to run.
-    agent_id TEXT NOT NULL,
-    -- The tier it worked at last.
-    current_tier INTEGER NOT NULL,
-    total_runs INTEGER NOT NULL,
-    compliant_runs INTEGER NOT NULL,
-    consecutive_compliant INTEGER NOT NULL,
-    -- In the 30 days before ts.
-    violations_30d INTEGER NOT NULL,
-    last_run_at TEXT,
-    last_violation_at TEXT,
-    promotion_eligible INTEGER,
-    journal_seq INTEGER NOT NULL,
-    ts TEXT NOT NULL,
-    PRIMARY KEY (tenant_id, agent_id)
-) STRICT, WITHOUT ROWID;
-
 CREATE TABLE violations (
     tenant_id TEXT NOT NULL REFERENCES tenants ON DELETE CASCADE,
     journal_seq INTEGER NOT NULL,
@@ -457,7 +438,7 @@ CREATE TABLE violations (
     evidence_ref TEXT,
     remediation TEXT,
     acknowledged_by TEXT,
-    acknowledged_at TEXT,
+    acknowledged_at TEXT, standing TEXT, alert_id TEXT,
     PRIMARY KEY (tenant_id, journal_seq, no)
 ) STRICT, WITHOUT ROWID;
 
@@ -481,4 +462,45 @@ CREATE TABLE promotions (
     state TEXT NOT NULL CHECK (state IN ('requested', 'approved', 'denied')),
     PRIMARY KEY (tenant_id, journal_seq, no)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX violations_by_standing ON violations (tenant_id, standing, ts);
+
+CREATE TABLE permits (
+    tenant_id TEXT NOT NULL REFERENCES tenants ON DELETE CASCADE,
+    permit_id TEXT NOT NULL,
+    agent_id TEXT NOT NULL,
+    action TEXT NOT NULL,
+    journal_seq INTEGER NOT NULL,
+    ts TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, permit_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE agent_metrics (
+    tenant_id TEXT NOT NULL REFERENCES tenants ON DELETE CASCADE,
+    -- The standing.
+    agent_id TEXT NOT NULL,
+    -- pipeline/stage, where it worked last.
+    agent_name TEXT NOT NULL,
+    -- The tier it has earned.
+    current_tier INTEGER NOT NULL,
+    total_runs INTEGER NOT NULL,
+    compliant_runs INTEGER NOT NULL,
+    consecutive_compliant INTEGER NOT NULL,
+    -- What was done in compliant runs, a JSON list of actions.
+    actions TEXT NOT NULL,
+    escalations INTEGER NOT NULL,
+    -- In the 30 days before ts.
+    violations_30d INTEGER NOT NULL,
+    last_run_at TEXT,
+    last_violation_at TEXT,
+    -- Ledger time, for durations.
+    last_violation_ms INTEGER,
+    -- Whether the evidence sufficed for the next tier at ts.
+    promotion_eligible INTEGER NOT NULL,
+    journal_seq INTEGER NOT NULL,
+    ts TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, agent_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX promotions_of_standing ON promotions (tenant_id, agent_id, journal_seq, no);
 

@@ -15,7 +15,7 @@ use eparch_domain::{Digest, Name, Span, Tier};
 use eparch_governor::OperatorRole;
 
 pub(crate) use agent_side::{Act, AgentSecret, Message, PutOut};
-pub(crate) use authority::{Agent, Token};
+pub(crate) use authority::{Agent, Promote, Token};
 pub(crate) use ledger::{Ledger, Query};
 pub(crate) use policy::{Explain, Policy, Scope, Which, Whom};
 pub(crate) use runs::{Answer, Approvals, ApprovalsArgs, ListRuns, OneRun, Runs, RunsArgs};
@@ -108,7 +108,7 @@ pub(crate) enum Command {
     Runs(RunsArgs),
     /// Gates that wait for people
     Approvals(ApprovalsArgs),
-    /// Agents: list those that live, take one's authority away
+    /// Agents: those that live and what they have earned; promote, demote, take authority away
     #[command(subcommand)]
     Agent(Agent),
     /// What runs bear: show it, take a run's authority away

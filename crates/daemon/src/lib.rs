@@ -38,7 +38,7 @@ pub use policies::{NoPolicies, PolicyFiles, Unreadable};
 
 use std::collections::BTreeSet;
 
-use eparch_domain::{Digest, GateId, Name};
+use eparch_domain::{Digest, GateId, Name, StandingId};
 use eparch_governor::{GateDecision, Governor};
 
 /// What an operator whose key this home never held signs to answer a gate: exactly these bytes.
@@ -49,14 +49,34 @@ pub fn gate_statement(
     by: &Name,
     rationale: &str,
 ) -> String {
+    statement("gate", &gate, subject, decision, by, rationale)
+}
+
+/// The same for a request to promote an agent. What is signed for one is no answer to the other.
+pub fn promotion_statement(
+    standing: StandingId,
+    subject: &Digest,
+    decision: GateDecision,
+    by: &Name,
+    rationale: &str,
+) -> String {
+    statement("promotion", &standing, subject, decision, by, rationale)
+}
+
+fn statement(
+    kind: &str,
+    id: &dyn std::fmt::Display,
+    subject: &Digest,
+    decision: GateDecision,
+    by: &Name,
+    rationale: &str,
+) -> String {
     let decision = match decision {
         GateDecision::Approve => "approve",
         GateDecision::Deny => "deny",
     };
-    format!(
-        "eparch-gate-answer/v1\n{gate}\n{subject}\n{decision}\n{by}\n{}\n",
-        Digest::of(rationale.as_bytes())
-    )
+    let rationale = Digest::of(rationale.as_bytes());
+    format!("eparch-{kind}-answer/v1\n{id}\n{subject}\n{decision}\n{by}\n{rationale}\n")
 }
 
 /// Everybody a gate may list: operators, their groups, and roles.

@@ -1,7 +1,7 @@
 //! Live events: every fact, as it becomes durable, and every captured line, to whoever watches.
 
 use eparch_domain::Timestamp;
-use eparch_governor::{AgentSpec, Fact};
+use eparch_governor::{AgentSpec, AttemptEnd, Fact};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
@@ -105,12 +105,34 @@ pub(crate) async fn next_for<T>(
     }
 }
 
-/// The events of one decision: one for each fact. Who had which secret is for those who may see what secrets there are, and
+/// The events of one decision: one for each fact, and the seeds' own word after it where there is one. Who had which secret is for those who may see what secrets there are, and
 /// not for everybody who watches.
 pub(crate) fn events_of(done: &Done) -> Vec<LiveEvent> {
     let wall = done.record.at.wall;
     let told = done.record.decision.facts.iter().filter(|fact| !matches!(fact, Fact::SecretGranted { .. }));
-    told.map(|fact| of_fact(done.seq, wall, fact)).collect()
+    told.flat_map(|fact| {
+        let announced = announced(done.seq, wall, fact);
+        std::iter::once(of_fact(done.seq, wall, fact)).chain(announced)
+    })
+    .collect()
+}
+
+/// The seeds' own word for a fact, where it is another (R095, R098): what listens for it need not know the facts. It is told
+/// with what the record says, so after it is durable; an agent's authority was gone before.
+fn announced(seq: u64, ts: Timestamp, fact: &Fact) -> Option<LiveEvent> {
+    let (kind, data) = match fact {
+        Fact::ViolationFound { agent, violation, detail } => (
+            "violation_detected",
+            json!({
+                "agent_id": agent, "violation": violation, "severity": violation.severity(), "detail": detail,
+            }),
+        ),
+        Fact::AttemptEnded { agent, end: AttemptEnd::Revoked { reason } } => {
+            ("agent_revoked", json!({ "agent_id": agent, "reason": reason }))
+        }
+        _ => return None,
+    };
+    Some(LiveEvent { seq, ts, kind: kind.to_owned(), data })
 }
 
 fn of_fact(seq: u64, ts: Timestamp, fact: &Fact) -> LiveEvent {
@@ -126,4 +148,26 @@ fn of_fact(seq: u64, ts: Timestamp, fact: &Fact) -> LiveEvent {
         }
     }
     LiveEvent { seq, ts, kind, data }
+}
+
+#[cfg(test)]
+mod tests {
+    use eparch_domain::{AgentId, ViolationType};
+
+    use super::*;
+
+    #[test]
+    fn r095_r098_violations_and_revocations_are_announced_in_the_seeds_words() {
+        let (agent, ts) = (AgentId::from_bits(1), Timestamp::default());
+        let violation = ViolationType::ForbiddenTarget;
+        let found = Fact::ViolationFound { agent, violation, detail: "prod-1".to_owned() };
+        let event = announced(7, ts, &found).unwrap();
+        assert_eq!((event.seq, event.kind.as_str()), (7, "violation_detected"));
+        assert_eq!(event.data["violation"], "FORBIDDEN_TARGET");
+        assert_eq!(event.data["severity"], "HIGH");
+        let end = AttemptEnd::Revoked { reason: "enough".to_owned() };
+        let event = announced(8, ts, &Fact::AttemptEnded { agent, end }).unwrap();
+        assert_eq!((event.kind.as_str(), event.data["reason"].as_str()), ("agent_revoked", Some("enough")));
+        assert_eq!(announced(9, ts, &Fact::AttemptEnded { agent, end: AttemptEnd::Completed }), None);
+    }
 }

@@ -143,6 +143,10 @@ ids! {
     LeaseId = "lse", "a lease";
     /// One permit: leave to do one thing, once.
     PermitId = "prm", "a permit";
+    /// What an agent has earned from run to run: the beginning of the digest of its template, command and model.
+    StandingId = "std", "a standing";
+    /// One alert, raised by one violation.
+    AlertId = "alr", "an alert";
 }
 
 #[cfg(test)]

@@ -313,6 +313,13 @@ pub const ACTIONS_REMEMBERED: usize = 64;
 pub const DENIED_REPEATS: u32 = 3;
 /// Different denied requests of one agent that are counted apart; the rest is counted together.
 pub const DENIED_KINDS: usize = 64;
+/// Standings that are remembered. Each takes some three hundred bytes, and a home has as many as it has kinds of agents; of
+/// those that nothing was earned or done wrong under, the one that was not heard of for longest is forgotten first.
+pub const STANDINGS: usize = 10_000;
+/// How long a violation stands against a promotion up to T3 (1.3-b: `max_violations_30d`).
+pub const VIOLATIONS_COUNT: Span = Span::from_hours(30 * 24);
+/// How long it stands against a promotion to T4 (1.8: "0 in 90 d").
+pub const VIOLATIONS_COUNT_T4: Span = Span::from_hours(90 * 24);
 /// What an agent says came of an action, in bytes.
 pub const ACTION_DETAIL_BYTES: usize = 1 << 10;
 /// Commands that are performed for one agent at once, each in a cage of its own with the memory and processes of an agent's:

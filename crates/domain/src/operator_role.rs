@@ -49,6 +49,11 @@ impl OperatorRole {
         matches!(self, OperatorRole::Operator | OperatorRole::Approver | OperatorRole::Admin)
     }
 
+    /// Whether they may answer a request to promote an agent. No list names them, so the role itself has to be for it.
+    pub fn may_vouch(self) -> bool {
+        matches!(self, OperatorRole::Approver | OperatorRole::Admin)
+    }
+
     /// Whether they may add, rotate and remove operators.
     pub fn may_administer(self) -> bool {
         matches!(self, OperatorRole::Admin)

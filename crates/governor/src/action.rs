@@ -295,7 +295,7 @@ pub(crate) fn answer(turn: &Turn<'_>, run: RunId, question: &Question<'_>) -> Re
     let resource = resource(turn, run, attempt, question)?;
     let Some(policies) = governor.policies_in_force() else { return Ok(no_policies()) };
     let work = crate::agent::work_of(turn, question.agent);
-    let tier = work.map_or(Tier::T0, |work| work.tier.min(live.spawned.grant));
+    let tier = governor.agents.get(&question.agent).map_or(Tier::T0, |(_, ix)| governor.tier_at(live, *ix));
     let template = work.and_then(|work| Name::new(&work.template).ok());
     let request = Request {
         subject: Subject::Agent(AgentSubject {

@@ -42,7 +42,10 @@ pub(crate) fn begin(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
     let attempt = live.stage(ix).attempts + 1;
     let mut fuel = Fuel::default();
     let (scope, copied) = scope::scope_for(live, work.texts().flat_map(Text::expressions));
-    let (full, resolved) = (fuel.left(), scope::resolve(live, ix, work, attempt, &scope, &mut fuel));
+    let (full, resolved) = (
+        fuel.left(),
+        scope::resolve(live, ix, work, attempt, turn.governor.tier_at(live, ix), &scope, &mut fuel),
+    );
     let evaluations = work.texts().flat_map(Text::expressions).count() as u64 * scope::EVALUATION;
     let around = live.graph().weight + scope::cost_of(copied);
     let (start_timeout, cost) = (work.start_timeout, full - fuel.left() + evaluations + around);
@@ -154,7 +157,7 @@ fn step(turn: &mut Turn<'_>, agent: AgentId, outcome: &Outcome) {
             } else {
                 let detail = "its report does not refer to its evidence".to_owned();
                 let violation = ViolationType::EvidenceMissing;
-                turn.record(Fact::ViolationFound { agent, violation, detail: detail.clone() });
+                revocation::found(turn, agent, violation, &detail);
                 end_early(turn, agent, failed("EP0234", detail));
             }
         }

@@ -20,6 +20,7 @@ use crate::governor::Governor;
 use crate::performance::Performing;
 use crate::permit::{Actions, Stands};
 use crate::revocation::slide;
+use crate::standing;
 use crate::state::{Attempt, Doing, Gate, KeyOrigin, Run, StageState, Vote};
 use crate::timers::Timer;
 use crate::written;
@@ -106,6 +107,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         Fact::ActionDecided(ruled) => {
             let counts = action::counts_against_it(&ruled.verdict);
             with_attempt(governor, ruled.agent, |attempt| {
+                attempt.conduct.escalated |= ruled.escalates();
                 attempt.actions.remember(ruled, counts, now.ledger);
                 if let (Some(gate), true) = (ruled.gate, ruled.verdict.decision != Says::Ask) {
                     attempt.questions.approved.remove(&gate);
@@ -132,16 +134,20 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         Fact::PerformanceReleased { agent, permit, tree } => with_attempt(governor, *agent, |attempt| {
             attempt.performing.insert(*permit, Performing { released: true, tree: tree.clone() });
         }),
-        Fact::PerformanceEnded { agent, permit, .. } => {
+        Fact::PerformanceEnded { agent, permit, end } => {
             with_attempt(governor, *agent, |attempt| {
+                let action = attempt.actions.permitted(*permit).map(|asked| asked.ruled.action);
+                attempt.conduct.did.extend(action.filter(|_| end.is_ok()));
                 attempt.actions.set(*permit, Stands::Over);
                 attempt.performing.remove(permit);
             });
             progress(governor, *agent, now);
         }
-        Fact::ActionEnded { agent, permit, .. } => {
-            with_attempt(governor, *agent, |attempt| attempt.actions.set(*permit, Stands::Over));
-        }
+        Fact::ActionEnded { agent, permit, ok, .. } => with_attempt(governor, *agent, |attempt| {
+            let action = attempt.actions.permitted(*permit).map(|asked| asked.ruled.action);
+            attempt.conduct.did.extend(action.filter(|_| *ok));
+            attempt.actions.set(*permit, Stands::Over);
+        }),
         Fact::PlanClarified { agent, .. } => {
             with_attempt(governor, *agent, |attempt| attempt.clarified = true)
         }
@@ -187,11 +193,25 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         Fact::CallsLimited { agent } => with_attempt(governor, *agent, |attempt| {
             slide(&mut attempt.limited_at, now.ledger, limits::LIMITED_WITHIN);
         }),
-        Fact::ViolationFound { agent, violation, .. } => with_attempt(governor, *agent, |attempt| {
-            if violation.severity() == Severity::High {
-                attempt.budget.count_procedure_violation();
-            }
-        }),
+        Fact::ViolationFound { agent, violation, .. } => {
+            with_attempt(governor, *agent, |attempt| {
+                attempt.conduct.violations = attempt.conduct.violations.saturating_add(1);
+                if violation.severity() == Severity::High {
+                    attempt.budget.count_procedure_violation();
+                }
+            });
+            standing::note_violation(governor, *agent, now);
+        }
+        Fact::PromotionRequested(opened) => standing::open(governor, opened, now),
+        Fact::PromotionAnswered { standing, by, decision, public_key, .. } => {
+            let vote = Vote { decision: *decision, public_key: public_key.clone() };
+            standing::vote(governor, *standing, by, vote, now);
+        }
+        Fact::PromotionApproved { standing, to, .. } => standing::close(governor, *standing, Some(*to), now),
+        Fact::PromotionDenied { standing, .. } => standing::close(governor, *standing, None, now),
+        Fact::StandingLowered { standing, to, because, .. } => {
+            standing::lower(governor, *standing, *to, because, now);
+        }
         Fact::AttemptSpoiled { agent, end } => {
             with_attempt(governor, *agent, |attempt| {
                 attempt.end = Some(end.clone());
@@ -203,8 +223,9 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         Fact::Packaged { agent, manifest } => {
             with_attempt(governor, *agent, |attempt| attempt.package = Some(*manifest))
         }
-        // What follows from a revocation stands in the facts after it, from a secret nothing.
+        // What follows from a revocation stands in the facts after it, from a secret or an alert nothing.
         Fact::Revoked { .. }
+        | Fact::AlertRaised { .. }
         | Fact::PermitRefused { .. }
         | Fact::SecretGranted { .. }
         | Fact::Reported { .. }
@@ -220,7 +241,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             });
             governor.timers.set(Timer::Gone(*agent), *again_at);
         }
-        Fact::AttemptEnded { agent, end } => end_attempt(governor, *agent, end),
+        Fact::AttemptEnded { agent, end } => end_attempt(governor, *agent, end, now),
         Fact::StageEnding { run, stage, status, reason } => {
             if let Some(state) = governor.stage_mut(*run, *stage) {
                 state.ending = Some((*status, reason.clone()));
@@ -293,6 +314,7 @@ impl Attempt {
             put_out: 0,
             budget: eparch_domain::ErrorBudget::default(),
             errors_at: Vec::new(),
+            conduct: crate::evidence::Conduct::default(),
             limited_at: Vec::new(),
             plan: None,
             may_ask: Vec::new(),
@@ -504,7 +526,7 @@ fn ask(governor: &mut Governor, opened: &GateOpened, now: Moment) {
     governor.timers.set(Timer::Gate(opened.gate), opened.deadline);
 }
 
-fn end_attempt(governor: &mut Governor, agent: AgentId, end: &AttemptEnd) {
+fn end_attempt(governor: &mut Governor, agent: AgentId, end: &AttemptEnd, now: Moment) {
     leases::take_token(governor, agent);
     let Some((run, ix)) = governor.agents.remove(&agent) else { return };
     governor.timers.clear_agent(agent);
@@ -512,6 +534,7 @@ fn end_attempt(governor: &mut Governor, agent: AgentId, end: &AttemptEnd) {
     if let Some(state) = governor.stage_mut(run, ix) {
         let doing = std::mem::replace(&mut state.doing, Doing::Nothing);
         if let Doing::Attempt(attempt) = doing {
+            let conduct = attempt.conduct;
             match end {
                 AttemptEnd::Completed => {
                     state.outputs = attempt.outputs;
@@ -521,6 +544,7 @@ fn end_attempt(governor: &mut Governor, agent: AgentId, end: &AttemptEnd) {
                 AttemptEnd::Interrupted { .. } => state.interruptions += 1,
                 _ => {}
             }
+            standing::note_end(governor, (run, ix), end, &conduct, now);
         }
     }
 }

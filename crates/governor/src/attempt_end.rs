@@ -41,6 +41,11 @@ pub enum AttemptEnd {
 }
 
 impl AttemptEnd {
+    /// Whether it ended of its own doing, rather than with what was around it.
+    pub(crate) fn is_its_own(&self) -> bool {
+        !matches!(self, AttemptEnd::Cancelled { .. } | AttemptEnd::Interrupted { .. })
+    }
+
     /// The status of an agent that ended so (R016).
     pub fn agent_status(&self) -> AgentStatus {
         match self {

@@ -15,7 +15,15 @@ impl Event {
         };
         match self {
             Event::RunRequested(request) => request::too_large(request),
-            Event::StopRequested { reason, .. } | Event::RevokeRequested { reason, .. } => {
+            Event::PromotionRequested { rationale, .. } => {
+                larger("the rationale", rationale.len(), limits::RATIONALE_BYTES)
+            }
+            Event::PromotionAnswered(answer) => {
+                larger("the rationale", answer.rationale.len(), limits::RATIONALE_BYTES)
+            }
+            Event::StopRequested { reason, .. }
+            | Event::DemotionRequested { reason, .. }
+            | Event::RevokeRequested { reason, .. } => {
                 larger("the reason", reason.len(), limits::RATIONALE_BYTES)
             }
             Event::GateAnswered(answer) if answer.rationale.len() > limits::RATIONALE_BYTES => {

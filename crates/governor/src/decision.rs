@@ -1,6 +1,6 @@
 //! What the governor answers: facts, effects, and a word to whoever asked.
 
-use eparch_domain::{Action, AgentId, Digest, GateId, Name, PermitId, RunId, RunStatus, Tier};
+use eparch_domain::{Action, AgentId, Digest, GateId, Name, PermitId, RunId, RunStatus, StandingId, Tier};
 use serde::{Deserialize, Serialize};
 
 use crate::effect::Effect;
@@ -94,6 +94,24 @@ pub enum Refusal {
     NotPerformed { action: Action },
     /// The machine cannot be reached from here.
     HostOutOfReach { host: String },
+    /// Nothing is known of such a standing.
+    UnknownStanding { standing: StandingId },
+    /// What its agents have done does not suffice for the tier.
+    EvidenceTooThin { standing: StandingId, to: Tier, missing: Vec<String> },
+    /// A standing is raised one tier at a time.
+    NotTheNextTier { from: Tier, next: Option<Tier> },
+    /// A promotion waits already.
+    PromotionWaits { standing: StandingId, by: Name },
+    /// No promotion waits.
+    NoPromotionWaits { standing: StandingId },
+    /// The one who approves asked for it.
+    OwnPromotion { name: Name },
+    /// There is no tier below.
+    NothingToLower { standing: StandingId },
+    /// What was answered is not what waits.
+    PromotionDiffers { expected: Digest, found: Digest },
+    /// They answered before.
+    PromotionAnsweredBefore { name: Name },
     /// No such gate waits.
     UnknownGate { gate: GateId },
     /// The gate has closed.
@@ -158,6 +176,15 @@ impl Refusal {
             Refusal::TooManyPerformances { .. } => "EP0630",
             Refusal::NotPerformed { .. } => "EP0631",
             Refusal::HostOutOfReach { .. } => "EP0632",
+            Refusal::UnknownStanding { .. } => "EP0640",
+            Refusal::EvidenceTooThin { .. } => "EP0641",
+            Refusal::NotTheNextTier { .. } => "EP0642",
+            Refusal::PromotionWaits { .. } => "EP0643",
+            Refusal::NoPromotionWaits { .. } => "EP0644",
+            Refusal::OwnPromotion { .. } => "EP0645",
+            Refusal::NothingToLower { .. } => "EP0646",
+            Refusal::PromotionDiffers { .. } => "EP0647",
+            Refusal::PromotionAnsweredBefore { .. } => "EP0648",
             Refusal::UnknownGate { .. } => "EP0301",
             Refusal::GateClosed { .. } => "EP0302",
             Refusal::GateTimedOut { .. } => "EP0303",
@@ -223,6 +250,23 @@ impl Refusal {
             Refusal::HostOutOfReach { .. } => {
                 "only localhost is worked on so far; a person can do it with what the run left"
             }
+            Refusal::UnknownStanding { .. } => {
+                "`eparch agent list --earned` shows every standing; one begins when an agent's first attempt ends"
+            }
+            Refusal::EvidenceTooThin { .. } => "`eparch agent show ID` says what it has and what it takes",
+            Refusal::NotTheNextTier { .. } => "leave --to out, or name the next tier",
+            Refusal::PromotionWaits { .. } => "`eparch agent promote ID --approve` or `--deny` answers it",
+            Refusal::NoPromotionWaits { .. } => "`eparch agent promote ID --rationale TEXT` asks for one",
+            Refusal::OwnPromotion { .. } => {
+                "an approver or an admin who did not ask for it has to approve it"
+            }
+            Refusal::NothingToLower { .. } => {
+                "it can do nothing that needs a higher tier, unless a person grants it to a run"
+            }
+            Refusal::PromotionDiffers { .. } => {
+                "look at it again with `eparch agent show ID`, then answer what it shows"
+            }
+            Refusal::PromotionAnsweredBefore { .. } => "each person answers once",
             Refusal::UnknownGate { .. } => "`eparch approvals list` shows the gates that wait",
             Refusal::GateClosed { .. } => "an approval is used once; the gate has been decided",
             Refusal::GateTimedOut { .. } => "start the run again, or retry it from the gate's stage",
@@ -301,6 +345,28 @@ impl std::fmt::Display for Refusal {
             }
             Refusal::NotPerformed { action } => write!(f, "no command is performed for {action}"),
             Refusal::HostOutOfReach { host } => write!(f, "{host} cannot be worked on from here"),
+            Refusal::UnknownStanding { standing } => write!(f, "nothing is known of {standing}"),
+            Refusal::EvidenceTooThin { standing, to, missing } => {
+                write!(f, "{standing} has not earned {to} yet; missing: {}", missing.join(", "))
+            }
+            Refusal::NotTheNextTier { from, next: Some(next) } => {
+                write!(f, "from {from} the next tier is {next}, and tiers are earned one at a time")
+            }
+            Refusal::NotTheNextTier { from, next: None } => write!(f, "there is no tier above {from}"),
+            Refusal::PromotionWaits { standing, by } => {
+                write!(f, "{by} has asked for {standing} to be promoted, and that waits")
+            }
+            Refusal::NoPromotionWaits { standing } => {
+                write!(f, "nobody has asked for {standing} to be promoted")
+            }
+            Refusal::OwnPromotion { name } => {
+                write!(f, "{name} asked for this promotion and may not approve it")
+            }
+            Refusal::NothingToLower { standing } => write!(f, "{standing} stands at T0 already"),
+            Refusal::PromotionDiffers { expected, found } => {
+                write!(f, "what was answered, {found}, is not the promotion that waits, {expected}")
+            }
+            Refusal::PromotionAnsweredBefore { name } => write!(f, "{name} has answered this request before"),
             Refusal::UnknownGate { gate } => write!(f, "no gate {gate} is known"),
             Refusal::GateClosed { gate } => write!(f, "{gate} has been decided"),
             Refusal::GateTimedOut { gate } => write!(f, "{gate} has timed out"),

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use eparch_domain::{
-    Action, AgentId, Artifact, Digest, GateId, LeaseId, Name, PermitId, Phase, RunId, StageStatus, Tier,
+    Action, AgentId, Artifact, Digest, GateId, LeaseId, Name, PermitId, Phase, RunId, StageStatus,
+    StandingId, Tier,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use crate::credential::{Credential, CredentialOutcome};
 use crate::operator::Operator;
 use crate::performance::PerformanceEnd;
+use crate::promotion::PromotionAnswer;
 use crate::revocation::Bearer;
 use crate::secrets::{SecretAccess, SecretOutcome};
 
@@ -74,6 +76,28 @@ pub enum Event {
         #[serde(flatten)]
         bearer: Bearer,
         /// Who asked.
+        by: Name,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody asks that an agent be promoted.
+    PromotionRequested {
+        /// Whose standing.
+        standing: StandingId,
+        /// Who asks.
+        by: Name,
+        /// To which tier; the next one when nobody says.
+        to: Option<Tier>,
+        /// Why.
+        rationale: String,
+    },
+    /// Somebody answered a request to promote an agent.
+    PromotionAnswered(PromotionAnswer),
+    /// Somebody lowers what an agent has earned, by one tier.
+    DemotionRequested {
+        /// Whose standing.
+        standing: StandingId,
+        /// Who asks.
         by: Name,
         /// Why.
         reason: String,

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use eparch_domain::{
-    Action, AgentId, AgentStatus, Artifact, ClarifiedPlan, Digest, GateId, LeaseId, LedgerTime, Moment, Name,
-    PermitId, Phase, RunId, RunStatus, StageStatus, Tier, Timestamp, ViolationType,
+    Action, AgentId, AgentStatus, AlertId, Artifact, ClarifiedPlan, Digest, GateId, LeaseId, LedgerTime,
+    Moment, Name, PermitId, Phase, RunId, RunStatus, Severity, StageStatus, StandingId, Tier, Timestamp,
+    ViolationType,
 };
 use eparch_pipeline::StageIx;
 use eparch_policy::Verdict;
@@ -18,9 +19,11 @@ use crate::event::{GateDecision, Kept};
 use crate::lease::LeaseEnd;
 use crate::operator::{Key, Operator, Separation};
 use crate::performance::PerformanceEnd;
+use crate::promotion::PromotionOpened;
 use crate::revocation::{Bearer, Cause};
 use crate::secrets::SecretAccess;
 use crate::sought::Sought;
+use crate::standing::Lowered;
 
 /// One thing found to be so.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -383,6 +386,67 @@ pub enum Fact {
         /// What exactly.
         detail: String,
     },
+    /// A bad violation was found, and somebody should know (R079). There is one for each that is HIGH or worse, under an id
+    /// that follows from the violation.
+    AlertRaised {
+        /// Which.
+        alert: AlertId,
+        /// In which run.
+        run: RunId,
+        /// By which agent.
+        agent: AgentId,
+        /// Which kind.
+        violation: ViolationType,
+        /// How bad.
+        severity: Severity,
+    },
+    /// Somebody asked for a promotion, and the evidence suffices so far.
+    PromotionRequested(Box<PromotionOpened>),
+    /// Somebody answered.
+    PromotionAnswered {
+        /// Whose promotion.
+        standing: StandingId,
+        /// Who.
+        by: Name,
+        /// What.
+        decision: GateDecision,
+        /// Why.
+        rationale: String,
+        /// How far apart they are from whoever asked, as was found.
+        separation: Separation,
+        /// The public key their answer was signed with; `None` when they proved themselves with a key of this home.
+        public_key: Option<String>,
+    },
+    /// Enough people approved it. The new tier counts from here on, and so never before it is written down (R088).
+    PromotionApproved {
+        /// Whose.
+        standing: StandingId,
+        /// The tier it had.
+        from: Tier,
+        /// The tier it has.
+        to: Tier,
+        /// Who approved it.
+        by: Vec<Name>,
+    },
+    /// There will be no promotion.
+    PromotionDenied {
+        /// Whose.
+        standing: StandingId,
+        /// Who said no; nobody when its standing was lowered meanwhile.
+        by: Option<Name>,
+    },
+    /// A standing is lower than it was (R087), or has to be shown again from the beginning.
+    StandingLowered {
+        /// Which.
+        standing: StandingId,
+        /// The tier it had.
+        from: Tier,
+        /// The tier it has.
+        to: Tier,
+        /// Why.
+        #[serde(flatten)]
+        because: Lowered,
+    },
     /// An agent called too often: it was kept from calling for a while.
     CallsLimited {
         /// Which agent.
@@ -569,6 +633,13 @@ fn is_zero(approvals: &u32) -> bool {
     *approvals == 0
 }
 
+impl Ruled {
+    /// Whether a person would have to allow it: whoever asked for that has asked rightly.
+    pub fn escalates(&self) -> bool {
+        self.verdict.decision == eparch_policy::Decision::Ask
+    }
+}
+
 /// Leave to do one thing, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Permit {
@@ -604,8 +675,22 @@ pub struct RunSpawned {
     pub asked: Option<Digest>,
     /// The run and stage it repeats.
     pub repeats: Option<(RunId, Name)>,
+    /// What began it, where no person did: nobody vouches for it then, and its agents have the tiers they earned (X35).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<SpawnedBy>,
     /// When it must have ended.
     pub deadline: LedgerTime,
+}
+
+/// What began a run that no person asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpawnedBy {
+    /// The run in which it happened.
+    pub run: RunId,
+    /// The agent that it happened to.
+    pub agent: AgentId,
+    /// What happened.
+    pub reason: String,
 }
 
 /// A gate waits. What is approved, how many it takes and whom the pipeline lists are settled now and never change. Whom

@@ -9,10 +9,11 @@ use crate::decision::Refusal;
 use crate::event::{GateAnswer, GateDecision};
 use crate::fact::{Fact, GateOpened, GateOutcome, GatePurpose};
 use crate::governor::Turn;
-use crate::operator::{Key, Operator, Separation};
+use crate::operator::Separation;
+use crate::proof;
 use crate::run;
 use crate::scope;
-use crate::state::{Gate, Run, Vote};
+use crate::state::Run;
 
 /// Opens the gate of a gate stage.
 pub(crate) fn open_stage(turn: &mut Turn<'_>, run: RunId, ix: StageIx, work: &GateWork) {
@@ -143,40 +144,14 @@ fn examine(turn: &Turn<'_>, answer: &GateAnswer) -> Result<(GateOpened, Separati
     if answer.rationale.trim().is_empty() || answer.rationale.len() > limits::RATIONALE_BYTES {
         return Err(Refusal::BadRationale { limit: limits::RATIONALE_BYTES });
     }
-    let separation = proven(answer, operator)?;
-    if separation < opened.separation {
-        return Err(Refusal::SeparationTooWeak { needed: opened.separation });
-    }
-    if let Some(name) = answered_with(open, answer) {
-        return Err(Refusal::KeyAnsweredBefore { name });
-    }
-    // Where keys are to be kept apart from whoever asks, one that has come from them since proves nothing.
-    let origin = turn.governor.state.key_origins.get(by);
-    if opened.separation == Separation::RemoteKey
-        && origin.is_none_or(|origin| origin.may_be_of(&opened.requester, live.keys_before))
-    {
-        return Err(Refusal::KeyTooYoung { name: by.clone(), requester: opened.requester.clone() });
-    }
+    let asked = proof::Asked {
+        requester: &opened.requester,
+        keys_before: live.keys_before,
+        separation: opened.separation,
+        votes: &open.votes,
+    };
+    let separation = proof::examine(&turn.governor.state, operator, answer.signed.as_ref(), &asked)?;
     Ok((opened.clone(), separation))
-}
-
-/// How far apart the answer was proven to be, with the key that its operator has now: when the shell looked it may have
-/// been another.
-fn proven(answer: &GateAnswer, operator: &Operator) -> Result<Separation, Refusal> {
-    match (&answer.signed, &operator.key) {
-        (None, Key::Home { .. }) => Ok(Separation::SameHome),
-        (Some(signed), Key::Remote { public_key }) if signed.public_key == *public_key => {
-            Ok(Separation::RemoteKey)
-        }
-        _ => Err(Refusal::KeyDiffers { name: operator.name.clone() }),
-    }
-}
-
-/// As whom the key of a signed answer has answered before: somebody may be removed and known anew in another name.
-fn answered_with(open: &Gate, answer: &GateAnswer) -> Option<Name> {
-    let key = &answer.signed.as_ref()?.public_key;
-    let same = |vote: &Vote| vote.public_key.as_ref().is_some_and(|known| known.eq_ignore_ascii_case(key));
-    open.votes.iter().find(|(_, vote)| same(vote)).map(|(name, _)| name.clone())
 }
 
 /// Closes the gate when its votes decide it: one denial, or enough approvals.

@@ -16,8 +16,8 @@ use crate::graph::Graph;
 use crate::state::{Attempt, Doing, Gate, Run, StageState, State};
 use crate::timers::{Deadline, Timer, Timers};
 use crate::{
-    action, agent, clock_doubt, credential, ending, gate, lease, operators, performance, request, revocation,
-    run, secrets, waking,
+    action, agent, clock_doubt, credential, ending, gate, lease, operators, performance, promotion, request,
+    revocation, run, secrets, waking,
 };
 
 /// The state machine of one tenant. Touches nothing: no clock, no dice, no disk, no network.
@@ -308,6 +308,13 @@ impl Turn<'_> {
             Event::RunRequested(request) => request::requested(self, request),
             Event::StopRequested { run, by, reason } => ending::stop(self, *run, by, reason),
             Event::RevokeRequested { bearer, by, reason } => revocation::requested(self, *bearer, by, reason),
+            Event::PromotionRequested { standing, by, to, rationale } => {
+                promotion::requested(self, *standing, by, *to, rationale);
+            }
+            Event::PromotionAnswered(answer) => promotion::answered(self, answer),
+            Event::DemotionRequested { standing, by, reason } => {
+                promotion::demoted(self, *standing, by, reason);
+            }
             Event::PoliciesOffered { by, policies } => action::policies_offered(self, by.as_ref(), *policies),
             Event::ActionAsked(asked) => action::asked(self, asked),
             Event::PermitUsed { agent, permit, params } => action::permit_used(self, *agent, *permit, params),

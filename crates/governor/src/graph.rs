@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use eparch_domain::Tier;
+use eparch_domain::{StandingId, Tier};
 use eparch_pipeline::{Pipeline, StageIx, Work};
 
 /// So many stages and requirements are walked past in the time of one node of an expression.
@@ -19,6 +19,8 @@ pub(crate) struct Graph {
     pub(crate) top: Vec<StageIx>,
     /// The highest tier any stage works at.
     pub(crate) highest_tier: Tier,
+    /// For each stage that is an agent's, under which standing it works.
+    pub(crate) standings: Vec<Option<StandingId>>,
     /// What walking all of it costs, in nodes of an expression.
     pub(crate) weight: u64,
 }
@@ -37,9 +39,14 @@ impl Graph {
             _ => None,
         });
         let highest_tier = tiers.max().unwrap_or_default();
+        let standings = pipeline.stages.iter().map(|stage| match &stage.work {
+            Work::Agent(agent) => Some(agent.standing()),
+            _ => None,
+        });
+        let standings = standings.collect();
         let edges: usize = dependents.iter().map(Vec::len).sum();
         let weight = (pipeline.stages.len() + edges) as u64 / STEPS_PER_NODE;
-        Graph { dependents, top, highest_tier, weight, pipeline }
+        Graph { dependents, top, highest_tier, standings, weight, pipeline }
     }
 
     /// One list of a parallel or condition stage; empty for any other stage.

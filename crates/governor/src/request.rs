@@ -101,6 +101,7 @@ fn examine(turn: &mut Turn<'_>, request: &RunRequest) -> Result<RunSpawned, Answ
         idempotency_key: request.idempotency_key.clone(),
         asked,
         repeats: request.lineage.as_ref().map(|lineage| (lineage.run, lineage.from.clone())),
+        parent: None,
         deadline: turn.now.ledger.after(graph.pipeline.timeout),
     })
 }

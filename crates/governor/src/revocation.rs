@@ -14,6 +14,7 @@ use crate::ending::{cut, end_run};
 use crate::fact::Fact;
 use crate::governor::Turn;
 use crate::operators;
+use crate::standing;
 use crate::state::Attempt;
 
 /// What bears authority.
@@ -151,7 +152,7 @@ pub(crate) fn calls_limited(turn: &mut Turn<'_>, agent: AgentId) {
 /// A violation was found; what follows is a matter of how bad it is (1.4). CRITICAL takes the authority of the whole run (R082);
 /// HIGH is a violation of procedure, of which the budget lets one pass; the others have rules of their own.
 pub(crate) fn violation(turn: &mut Turn<'_>, agent: AgentId, violation: ViolationType, detail: &str) {
-    turn.record(Fact::ViolationFound { agent, violation, detail: detail.to_owned() });
+    found(turn, agent, violation, detail);
     let Some((run, ix, attempt)) = turn.governor.attempt(agent) else { return };
     let cause = Cause::Violation { violation };
     match violation.severity() {
@@ -165,8 +166,15 @@ pub(crate) fn violation(turn: &mut Turn<'_>, agent: AgentId, violation: Violatio
     }
 }
 
+/// Writes a violation down with what its standing and whoever watches learn of it, in the same entry. Every violation goes
+/// through here.
+pub(crate) fn found(turn: &mut Turn<'_>, agent: AgentId, violation: ViolationType, detail: &str) {
+    turn.record(Fact::ViolationFound { agent, violation, detail: detail.to_owned() });
+    standing::after_violation(turn, agent, violation);
+}
+
 fn violated(turn: &mut Turn<'_>, agent: AgentId, violation: ViolationType, reason: &str) {
-    turn.record(Fact::ViolationFound { agent, violation, detail: reason.to_owned() });
+    found(turn, agent, violation, reason);
     revoke(turn, agent, Cause::Violation { violation }, reason);
 }
 

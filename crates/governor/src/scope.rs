@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::{AgentId, Digest, InOrder, Name, limits};
+use eparch_domain::{AgentId, Digest, InOrder, Name, Tier, limits};
 use eparch_pipeline::{AgentWork, EvalError, Expr, Fuel, Scope, StageIx, StageScope, Text};
 use serde_json::Value;
 
@@ -112,6 +112,7 @@ pub(crate) fn resolve(
     ix: StageIx,
     work: &AgentWork,
     attempt: u32,
+    tier: Tier,
     scope: &Scope,
     fuel: &mut Fuel,
 ) -> Result<AgentSpec, ResolveError> {
@@ -131,7 +132,7 @@ pub(crate) fn resolve(
         name: run.graph().pipeline.stage(ix).name.clone(),
         attempt,
         follows: run.stage(ix).last_agent,
-        tier: work.tier.min(spawned.grant),
+        tier,
         objective: work.objective.as_ref().map(|text| fill.one(text)).transpose()?,
         command: fill.all(&work.command)?,
         env,

@@ -18,6 +18,7 @@ use crate::asking::Questions;
 use crate::attempt_end::AttemptEnd;
 use crate::credential::{Credential, Known};
 use crate::event::GateDecision;
+use crate::evidence::Conduct;
 use crate::fact::{GateOpened, GateOutcome, RunSpawned};
 use crate::graph::Graph;
 use crate::lease::{AgentToken, Lease};
@@ -25,6 +26,7 @@ use crate::operator::Operator;
 use crate::performance::Performing;
 use crate::permit::Actions;
 use crate::recent::Recent;
+use crate::standing::Standings;
 use crate::written;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +42,9 @@ pub(crate) struct State {
     /// it is written is copied, a stage at a time.
     pub(crate) runs: OrdMap<RunId, Arc<Run>>,
     pub(crate) ended_runs: Recent<RunId, RunStatus, REMEMBERED>,
+    /// What agents have earned from run to run.
+    #[serde(default)]
+    pub(crate) standings: Standings,
     pub(crate) closed_gates: Recent<GateId, GateOutcome, REMEMBERED>,
     #[serde(default)]
     pub(crate) leases: Leases,
@@ -65,6 +70,7 @@ impl Default for State {
             keys_given: 0,
             runs: OrdMap::new(),
             ended_runs: Recent::default(),
+            standings: Standings::default(),
             closed_gates: Recent::default(),
             leases: Leases::default(),
             live_requests: OrdMap::new(),
@@ -257,6 +263,9 @@ pub(crate) struct Attempt {
     /// When its errors of the last minute were made.
     #[serde(default)]
     pub(crate) errors_at: Vec<LedgerTime>,
+    /// What its standing is to know of it.
+    #[serde(default)]
+    pub(crate) conduct: Conduct,
     /// When its calls were limited, within `limits::LIMITED_WITHIN`.
     #[serde(default)]
     pub(crate) limited_at: Vec<LedgerTime>,

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::{Digest, InOrder, Name, Profile, Span, StageKind, Tier, limits};
+use eparch_domain::{Digest, InOrder, Name, Profile, Span, StageKind, StandingId, Tier, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::expr::Expr;
@@ -408,6 +408,14 @@ pub fn plan_id(
 }
 
 impl AgentWork {
+    /// Whose evidence it is that an attempt at this leaves: that of its template, name and content, of its command as it is
+    /// written, expressions and all, and of its model. Anything else about a stage may change and its standing stays.
+    pub fn standing(&self) -> StandingId {
+        let written = serde_json::to_vec(&(&self.template, &self.files, &self.command, &self.model));
+        let written = written.expect("texts and files are plain data");
+        StandingId::derived(&Digest::of_parts(&[b"standing", &written]))
+    }
+
     /// Every text in it that may hold an expression.
     pub fn texts(&self) -> impl Iterator<Item = &Text> {
         self.objective

@@ -261,7 +261,8 @@ impl Player {
         let governor = if last { core.governor() } else { &self.replayed };
         invariants::check(&mut self.seen, &record.event, &record.decision, governor, record.at)?;
         self.model.step(&record.event, record.at, &record.decision).map_err(|why| format!("model: {why}"))?;
-        self.model.compare(&self.seen).map_err(|why| format!("model: {why}"))
+        self.model.compare(&self.seen).map_err(|why| format!("model: {why}"))?;
+        self.model.compare_standings(governor).map_err(|why| format!("model: {why}"))
     }
 
     /// What was recorded leads to the same decision, whoever decides on it again, with the same at hand (G10).

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::{AgentId, Moment, Phase, RunId, RunStatus, StageStatus, limits};
+use eparch_domain::{AgentId, Moment, Phase, RunId, RunStatus, Severity, StageStatus, limits};
 use eparch_governor::{AttemptEnd, Decision, Event, Fact, GateOpened, GatePurpose, Governor};
 use serde_json::Value;
 
@@ -25,6 +25,7 @@ pub(crate) fn check(
 ) -> Result<(), String> {
     seen.now = now.ledger;
     let mut owed = Owed::of(seen, event);
+    alerts(decision)?;
     let mut ended: BTreeSet<RunId> = BTreeSet::new();
     for fact in &decision.facts {
         before(seen, fact)?;
@@ -49,6 +50,21 @@ pub(crate) fn check(
         leases::standing(seen, decision, now)?;
     }
     standing(seen, governor, now)
+}
+
+/// Every violation that is HIGH or worse is followed by its one alert, and nothing else raises any (R079).
+fn alerts(decision: &Decision) -> Result<(), String> {
+    let bad = decision.facts.iter().filter_map(|fact| match fact {
+        Fact::ViolationFound { agent, violation, .. } if violation.severity() >= Severity::High => {
+            Some((*agent, *violation))
+        }
+        _ => None,
+    });
+    let told = decision.facts.iter().filter_map(|fact| match fact {
+        Fact::AlertRaised { agent, violation, .. } => Some((*agent, *violation)),
+        _ => None,
+    });
+    if bad.eq(told) { Ok(()) } else { Err("not every bad violation raised one alert".to_owned()) }
 }
 
 /// The run a fact is about.

@@ -13,12 +13,14 @@ mod operators;
 mod people;
 mod questions;
 mod rules;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use eparch_domain::{
-    AgentId, Digest, GateId, LedgerTime, Moment, Name, RunId, RunStatus, StageStatus, Tier, limits,
+    AgentId, Digest, GateId, LedgerTime, Moment, Name, RunId, RunStatus, StageStatus, StandingId, Tier,
+    limits,
 };
 use eparch_governor::{Answer, Decision, Event, Fact, GateOpened, Operator, RunRequest};
 use eparch_pipeline::{Pipeline, StageIx, Work};
@@ -40,6 +42,8 @@ pub(crate) struct Model {
     runs: BTreeMap<RunId, Run>,
     ended: BTreeMap<RunId, RunStatus>,
     closed: BTreeMap<GateId, bool>,
+    /// What agents have earned.
+    kinds: BTreeMap<StandingId, standing::Kind>,
     /// Requests that came with a key, by it.
     asked: BTreeMap<String, RunRequest>,
     /// How many events there were: two stages that became ready in one of them may be served in either order.
@@ -174,6 +178,7 @@ impl Model {
             runs: BTreeMap::new(),
             ended: BTreeMap::new(),
             closed: BTreeMap::new(),
+            kinds: BTreeMap::new(),
             asked: BTreeMap::new(),
             turn: 0,
             now: LedgerTime::default(),
@@ -254,6 +259,11 @@ impl Model {
             Event::RunRequested(request) => return Ok(self.requested(request, now)),
             Event::StopRequested { run, by, .. } => return Ok(self.stopped(*run, by)),
             Event::RevokeRequested { bearer, by, .. } => return Ok(self.revoked(*bearer, by)),
+            Event::PromotionRequested { standing, by, to, .. } => {
+                return Ok(self.promotion_requested(*standing, by, *to));
+            }
+            Event::PromotionAnswered(answer) => return Ok(self.promotion_answered(answer.standing)),
+            Event::DemotionRequested { standing, by, .. } => return Ok(self.demoted(*standing, by)),
             Event::PoliciesOffered { by, policies } => return Ok(self.offered(by.as_ref(), *policies)),
             Event::ActionAsked(asked) => return self.asked(asked, decision),
             Event::PermitUsed { agent, permit, params } => {

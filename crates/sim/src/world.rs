@@ -128,6 +128,8 @@ enum Act {
     Start,
     Stop,
     Revoke,
+    /// Somebody does something about what an agent has earned.
+    Promote,
     AskForSecret,
     Repeat {
         run: RunId,
@@ -227,6 +229,9 @@ impl World {
         }
         for _ in 0..self.dice.below(3) {
             self.later(20_000, Act::Revoke);
+        }
+        for _ in 0..self.dice.below(3) {
+            self.later(60_000, Act::Promote);
         }
         for _ in 0..self.dice.below(3) {
             self.later(20_000, Act::AskForSecret);
@@ -450,6 +455,7 @@ impl World {
                 let by = self.somebody();
                 Event::RevokeRequested { bearer: self.bearer(), by, reason: "not any more".to_owned() }
             }
+            Act::Promote => self.promote(),
             Act::AskForSecret => {
                 let access = match self.dice.chance(50) {
                     true => SecretAccess::Read { version: None },

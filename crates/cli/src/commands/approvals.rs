@@ -6,7 +6,7 @@ use std::path::Path;
 use ed25519_dalek::{Signer as _, SigningKey};
 use eparch_daemon::gate_statement;
 use eparch_daemon::wire::{Answer as WireAnswer, Decided, Signed};
-use eparch_domain::{Digest, GateId, Name, hex, unhex};
+use eparch_domain::{GateId, Name, hex, unhex};
 use eparch_governor::GateDecision;
 use eparch_ledger::views::{ApprovalView, RunDetail};
 
@@ -110,7 +110,9 @@ async fn answer(context: &Context, asked: &Answer, decision: GateDecision) -> Re
         None => desk.home().owner()?,
     };
     let signed = match &asked.key {
-        Some(file) => Some(sign(file, gate, &subject, decision, &by, &asked.rationale)?),
+        Some(file) => {
+            Some(sign(file, &by, &gate_statement(gate, &subject, decision, &by, &asked.rationale))?)
+        }
         None => None,
     };
     let body = WireAnswer { decision, rationale: asked.rationale.clone(), subject, signed };
@@ -135,21 +137,14 @@ async fn answer(context: &Context, asked: &Answer, decision: GateDecision) -> Re
     Ok(exit::DONE)
 }
 
-fn sign(
-    file: &Path,
-    gate: GateId,
-    subject: &Digest,
-    decision: GateDecision,
-    by: &Name,
-    rationale: &str,
-) -> Result<Signed, Failure> {
+/// Signs a statement as an operator whose key lies in a file.
+pub(super) fn sign(file: &Path, by: &Name, statement: &str) -> Result<Signed, Failure> {
     let cannot = |why: &str| {
         Failure::new("EP0710", format!("cannot use the key {}: {why}", file.display()))
             .hint("a key file holds 64 hexadecimal digits, as `eparch operator keygen FILE` writes them")
     };
     let text = fs::read_to_string(file).map_err(|problem| cannot(&problem.to_string()))?;
     let seed: [u8; 32] = unhex(text.trim()).ok_or_else(|| cannot("it is not a key"))?;
-    let statement = gate_statement(gate, subject, decision, by, rationale);
     let signature = SigningKey::from_bytes(&seed).sign(statement.as_bytes());
     Ok(Signed { by: by.clone(), signature: hex(&signature.to_bytes()) })
 }

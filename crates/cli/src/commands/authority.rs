@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::block_on;
 use super::runs::newest;
+use super::standing;
 use crate::args::{Agent, Token};
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit};
@@ -20,7 +21,11 @@ pub(crate) fn agent(context: &Context, command: Agent) -> Result<u8, Failure> {
     block_on(async {
         let desk = Desk::open(context)?;
         match command {
-            Agent::List { limit } => list(context, &desk, limit).await?,
+            Agent::List { earned: true, .. } => standing::list(context, &desk).await?,
+            Agent::List { limit, .. } => list(context, &desk, limit).await?,
+            Agent::Show { id } => standing::show(context, &desk, &id).await?,
+            Agent::Promote(asked) => standing::promote(context, &asked).await?,
+            Agent::Demote { id, reason } => standing::demote(context, &desk, &id, reason).await?,
             Agent::Revoke { agent, reason } => {
                 let path = format!("/api/agents/{agent}/revoke");
                 let revoked: Revoked = desk.post_again(&path, &Revoke { reason }).await?;

@@ -19,6 +19,7 @@ mod run;
 mod runs;
 mod secrets;
 mod serve;
+mod standing;
 mod verify;
 mod version;
 

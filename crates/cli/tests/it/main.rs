@@ -30,4 +30,5 @@ mod runs;
 mod secrets;
 mod secrets_server;
 mod serve;
+mod standing;
 mod terminal;

@@ -64,7 +64,10 @@ async fn answer(
     refuse_secret("the rationale", &asked.rationale)?;
     let (by, signed) = match &asked.signed {
         None => (caller.name, None),
-        Some(signed) => (signed.by.clone(), Some(prove(&app, gate, &asked, signed).await?)),
+        Some(signed) => {
+            let statement = gate_statement(gate, &asked, signed);
+            (signed.by.clone(), Some(prove(&app, &statement, signed).await?))
+        }
     };
     let answer = GateAnswer {
         gate,
@@ -80,7 +83,7 @@ async fn answer(
 
 /// A signed answer is proven by the key its operator was made known with, whoever carries it here. The governor is told
 /// which key that was: it may be another by the time it decides.
-async fn prove(app: &App, gate: GateId, asked: &Answer, signed: &Signed) -> Result<SignedAnswer, Problem> {
+pub(super) async fn prove(app: &App, statement: &str, signed: &Signed) -> Result<SignedAnswer, Problem> {
     let bad = |why: &str| {
         Problem::new(StatusCode::UNAUTHORIZED, "EP0310", why)
             .hint("sign with the key of `--public-key` when the operator was added")
@@ -97,7 +100,6 @@ async fn prove(app: &App, gate: GateId, asked: &Answer, signed: &Signed) -> Resu
     let (Some(key), Some(signature)) = (checked, signature) else {
         return Err(bad("the signature cannot be read"));
     };
-    let statement = gate_statement(gate, asked, signed);
     // Strict: a signature that another verifier might read otherwise is no signature.
     key.verify_strict(statement.as_bytes(), &signature)
         .map_err(|_| bad("the signature does not fit the answer"))?;

@@ -30,6 +30,7 @@ mod policies;
 pub(crate) mod problem;
 mod runs;
 mod secrets;
+mod standing;
 mod vault;
 pub mod wire;
 
@@ -186,6 +187,7 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
     Router::new()
         .merge(runs::routes())
         .merge(authority::routes())
+        .merge(standing::routes())
         .merge(logs::routes())
         .merge(approvals::routes())
         .merge(operators::routes())

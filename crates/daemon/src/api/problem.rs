@@ -89,11 +89,14 @@ impl From<&Refusal> for Problem {
             Refusal::UnknownRun { .. }
             | Refusal::UnknownAgent { .. }
             | Refusal::UnknownGate { .. }
+            | Refusal::UnknownStanding { .. }
+            | Refusal::NoPromotionWaits { .. }
             | Refusal::UnknownOperator { .. } => StatusCode::NOT_FOUND,
             Refusal::UnknownStage { .. }
             | Refusal::UnknownPipeline { .. }
             | Refusal::UnknownPolicies { .. }
             | Refusal::BadTarget { .. }
+            | Refusal::NotTheNextTier { .. }
             | Refusal::BadRationale { .. }
             | Refusal::TooLarge { .. } => StatusCode::BAD_REQUEST,
             Refusal::RunExists { .. }
@@ -101,6 +104,11 @@ impl From<&Refusal> for Problem {
             | Refusal::KeyReused { .. }
             | Refusal::GateClosed { .. }
             | Refusal::GateTimedOut { .. }
+            | Refusal::EvidenceTooThin { .. }
+            | Refusal::PromotionWaits { .. }
+            | Refusal::NothingToLower { .. }
+            | Refusal::PromotionDiffers { .. }
+            | Refusal::PromotionAnsweredBefore { .. }
             | Refusal::SubjectDiffers { .. }
             | Refusal::AnsweredBefore { .. }
             | Refusal::KeyAnsweredBefore { .. }
@@ -123,6 +131,7 @@ impl From<&Refusal> for Problem {
             | Refusal::TierAboveGrant { .. }
             | Refusal::NotAnApprover { .. }
             | Refusal::OwnRequest { .. }
+            | Refusal::OwnPromotion { .. }
             | Refusal::SeparationTooWeak { .. }
             | Refusal::KeyTooYoung { .. }
             | Refusal::KeyDiffers { .. }

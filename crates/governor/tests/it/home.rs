@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use eparch_domain::{
-    AgentId, Digest, GateId, LeaseId, LedgerTime, Moment, Name, PermitId, RunId, StageStatus, Timestamp,
+    AgentId, AlertId, Digest, GateId, LeaseId, LedgerTime, Moment, Name, PermitId, RunId, StageStatus,
+    StandingId, Timestamp,
 };
 use eparch_governor::{Answer, Decision, Event, Fact, GatePurpose, Governor, Operator, Record, Snapshot};
 use eparch_pipeline::{Pipeline, StageIx, Work};
@@ -20,6 +21,8 @@ pub(crate) struct Names {
     pub(crate) gates: BTreeMap<GateId, String>,
     pub(crate) permits: BTreeMap<PermitId, String>,
     pub(crate) leases: BTreeMap<LeaseId, String>,
+    pub(crate) standings: BTreeMap<StandingId, String>,
+    alerts: BTreeMap<AlertId, String>,
     digests: Vec<Digest>,
 }
 
@@ -52,6 +55,12 @@ impl Names {
         for (id, name) in &self.permits {
             text = text.replace(&id.to_string(), name);
         }
+        for (id, name) in &self.standings {
+            text = text.replace(&id.to_string(), name);
+        }
+        for (id, name) in &self.alerts {
+            text = text.replace(&id.to_string(), name);
+        }
         while let Some(at) = text.find("sha256:") {
             let found = &text[at..at + 7 + 64];
             let name = self.digest(&found.parse().expect("a digest is written in full"));
@@ -71,6 +80,8 @@ pub(crate) struct Home {
     /// What each completed stage left, for runs that repeat another in part.
     pub(crate) kept: BTreeMap<(RunId, StageIx), eparch_governor::Kept>,
     pub(crate) subjects: BTreeMap<GateId, Digest>,
+    /// What the last request to promote somebody was about.
+    pub(crate) promotions: BTreeMap<StandingId, Digest>,
     pub(crate) packages: BTreeMap<AgentId, Digest>,
     pub(crate) epoch: u64,
     pub(crate) wall_ahead: i64,
@@ -89,15 +100,24 @@ impl Home {
             governor.learn(pipeline.clone());
             replayed.learn(pipeline.clone());
         }
+        let mut names = Names::default();
+        for pipeline in pipelines.values() {
+            for stage in &pipeline.stages {
+                if let Work::Agent(work) = &stage.work {
+                    names.standings.entry(work.standing()).or_insert_with(|| format!("std:{}", stage.name));
+                }
+            }
+        }
         Home {
             governor,
             replayed,
-            names: Names::default(),
+            names,
             pipelines,
             runs: BTreeMap::new(),
             operators: BTreeMap::new(),
             kept: BTreeMap::new(),
             subjects: BTreeMap::new(),
+            promotions: BTreeMap::new(),
             packages: BTreeMap::new(),
             epoch: 0,
             wall_ahead: 0,
@@ -215,6 +235,16 @@ impl Home {
                 let name = format!("{}#{attempt}", self.stage_name(*run, *stage));
                 self.names.agents.insert(*agent, name);
                 self.stage_of.insert(*agent, (*run, *stage));
+            }
+            Fact::AlertRaised { alert, .. } => {
+                let name = format!("alert-{}", self.names.alerts.len() + 1);
+                assert!(
+                    self.names.alerts.insert(*alert, name).is_none(),
+                    "two violations raised one alert (R079)"
+                );
+            }
+            Fact::PromotionRequested(opened) => {
+                self.promotions.insert(opened.standing, opened.subject);
             }
             Fact::OutputSeen { agent, outputs, artifacts } => {
                 let nothing = || eparch_governor::Kept { outputs: BTreeMap::new(), artifacts: Vec::new() };

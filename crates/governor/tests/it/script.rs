@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use eparch_domain::{AgentId, Artifact, Digest, GateId, Grade, Name, Phase, RunId, Span, StageStatus, Tier};
+use eparch_domain::{
+    AgentId, Artifact, Digest, GateId, Grade, Name, Phase, RunId, Span, StageStatus, StandingId, Tier,
+};
 use eparch_governor::{
     ActionAsked, Bearer, Check, Credential, CredentialOutcome, Ended, Event, GateAnswer, GateDecision, Key,
-    Lineage, Operator, OperatorRole, Outcome, PerformanceEnd, RunRequest, SecretAccess, SecretOutcome,
-    Signal, SignedAnswer, Usage, command_params,
+    Lineage, Operator, OperatorRole, Outcome, PerformanceEnd, PromotionAnswer, RunRequest, SecretAccess,
+    SecretOutcome, Signal, SignedAnswer, Usage, command_params,
 };
 use eparch_policy::{PolicySet, PolicyText};
 use serde_json::Value;
@@ -60,6 +62,19 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
             let reason = args.get("because").unwrap_or("not any more").to_owned();
             Event::RevokeRequested { bearer, by: by(&args), reason }
         }
+        "promote" => Event::PromotionRequested {
+            standing: standing(home, args.first()),
+            by: by(&args),
+            to: args.read("to"),
+            rationale: args.get("rationale").unwrap_or("it earned it").to_owned(),
+        },
+        "vouch" => vouch(home, &args, GateDecision::Approve),
+        "doubt" => vouch(home, &args, GateDecision::Deny),
+        "demote" => Event::DemotionRequested {
+            standing: standing(home, args.first()),
+            by: by(&args),
+            reason: args.get("because").unwrap_or("not any more").to_owned(),
+        },
         "policies" => {
             let policies = policies(args.first());
             home.governor.learn_policies(policies.clone());
@@ -193,6 +208,25 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
         other => panic!("no such event: {other}"),
     };
     vec![event]
+}
+
+/// `std:a` is that of the first stage `a`.
+fn standing(home: &Home, wanted: &str) -> StandingId {
+    let known = home.names.standings.iter().find(|(_, name)| *name == wanted);
+    known.map_or(StandingId::from_bits(99), |(standing, _)| *standing)
+}
+
+fn vouch(home: &Home, args: &Args, decision: GateDecision) -> Event {
+    let (standing, by) = (standing(home, args.first()), by(args));
+    let remote = args.plain.iter().any(|word| word == "remote");
+    let signed = remote.then(|| SignedAnswer {
+        signature: "5".repeat(128),
+        public_key: public_key(args.get("key").unwrap_or(by.as_str())),
+    });
+    let shown = home.promotions.get(&standing).copied().unwrap_or(Digest::of(b"nothing"));
+    let subject = if args.get("subject").is_some() { Digest::of(b"something else") } else { shown };
+    let rationale = args.get("rationale").unwrap_or("looked at it").to_owned();
+    Event::PromotionAnswered(PromotionAnswer { standing, by, signed, decision, subject, rationale })
 }
 
 fn asks(home: &Home, args: &Args, key: &str) -> Event {

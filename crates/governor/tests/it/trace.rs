@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use eparch_domain::{Artifact, limits};
 use eparch_governor::{
-    Answer, AttemptEnd, Bearer, Cause, Decision, Effect, Fact, GateDecision, GatePurpose, Key, Ruled,
-    SecretAccess, Separation,
+    Answer, AttemptEnd, Bearer, Cause, Decision, Effect, Fact, GateDecision, GatePurpose, Key, Lowered,
+    Ruled, SecretAccess, Separation,
 };
 use serde_json::Value;
 
@@ -53,6 +53,12 @@ pub(crate) fn outline(home: &mut Home, decision: &Decision) -> Vec<String> {
                 | Fact::VoteCast { .. }
                 | Fact::ReportMisplaced { .. }
                 | Fact::ViolationFound { .. }
+                | Fact::AlertRaised { .. }
+                | Fact::StandingLowered { .. }
+                | Fact::PromotionRequested(_)
+                | Fact::PromotionAnswered { .. }
+                | Fact::PromotionApproved { .. }
+                | Fact::PromotionDenied { .. }
         ) || is_of_leases(fact)
     };
     let facts = decision.facts.iter().filter(|fact| matters(fact)).cloned().collect();
@@ -170,6 +176,34 @@ fn said(home: &Home, fact: &Fact) -> String {
         }
         Fact::ViolationFound { agent, violation, detail } => {
             format!("{agent} violates {violation} ({}): {detail}", violation.severity())
+        }
+        Fact::AlertRaised { alert, agent, violation, severity, .. } => {
+            format!("{alert} tells that {agent} violated {violation} ({severity})")
+        }
+        Fact::StandingLowered { standing, from, to, because } => {
+            let why = match because {
+                Lowered::Violation { agent, violation } => format!("{violation} of {agent}"),
+                Lowered::Person { by, reason } => format!("{by} says: {reason}"),
+            };
+            let anew = if because.starts_anew() { " and begins anew" } else { "" };
+            format!("{standing} falls from {from} to {to}{anew}: {why}")
+        }
+        Fact::PromotionRequested(opened) => {
+            let (standing, to, by, takes) = (opened.standing, opened.to, &opened.by, opened.approvals);
+            let far = far(opened.separation);
+            format!("{by} asks for {standing} to have {to}: takes {takes}, {far}, for {}", opened.subject)
+        }
+        Fact::PromotionAnswered { standing, by, decision, rationale, separation, .. } => {
+            let word = if *decision == GateDecision::Approve { "approves" } else { "denies" };
+            format!("{by} {word} it for {standing} ({}): {rationale}", far(*separation))
+        }
+        Fact::PromotionApproved { standing, from, to, by } => {
+            let by: Vec<&str> = by.iter().map(|by| by.as_str()).collect();
+            format!("{standing} rises from {from} to {to} by {}", by.join(", "))
+        }
+        Fact::PromotionDenied { standing, by } => {
+            let by = by.as_ref().map_or("nobody's wish", |by| by.as_str());
+            format!("{standing} is not promoted, by {by}")
         }
         Fact::CallsLimited { agent } => format!("{agent} called too often"),
         Fact::LeaseBegan { run, lease, expires, renew_at, .. } => {

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use eparch_domain::{
-    AgentId, Digest, Name, Phase, RevocationType, RunId, Severity, Span, Tier, Timestamp, ViolationType,
+    AgentId, AlertId, Digest, Name, Phase, RevocationType, RunId, Severity, StandingId, Tier, Timestamp,
+    ViolationType, limits,
 };
 use rusqlite::{ToSql, named_params};
 use serde::{Deserialize, Serialize};
@@ -175,15 +176,50 @@ pub struct ViolationRow {
     pub revocation_type: RevocationType,
     /// What exactly.
     pub detail: String,
+    /// The standing it counts against.
+    pub standing: Option<StandingId>,
+    /// The alert it raised; one that is less than HIGH raises none.
+    pub alert_id: Option<AlertId>,
+}
+
+/// One change of what an agent has earned (requirements 1.5): asked for, approved, denied, or lowered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PromotionRow {
+    /// Its place.
+    pub promotion_id: ActionPlace,
+    /// When.
+    pub ts: Timestamp,
+    /// The standing.
+    pub agent_id: StandingId,
+    /// The tier it had.
+    pub from_tier: Tier,
+    /// The tier it is about.
+    pub to_tier: Tier,
+    /// `promote` or `demote`.
+    pub kind: String,
+    /// Who asked; of a demotion that a violation led to, the agent.
+    pub requested_by: String,
+    /// Who approved or denied it.
+    pub approved_by: Option<Name>,
+    /// Who else approved it.
+    pub second_approver: Option<Name>,
+    /// Why.
+    pub rationale: String,
+    /// The digest of what was approved.
+    pub evidence_ref: Option<Digest>,
+    /// `requested`, `approved` or `denied`.
+    pub state: String,
 }
 
 /// How an agent stands from run to run. An agent's run is an attempt that ended, well or badly, by its own doing; one
 /// that was cancelled or cut off counts for nothing. It is compliant when it ended well and violated nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentMetrics {
-    /// `pipeline/stage`.
-    pub agent_id: String,
-    /// The tier it worked at last.
+    /// The standing.
+    pub agent_id: StandingId,
+    /// `pipeline/stage`, where it worked last.
+    pub agent_name: String,
+    /// The tier it has earned.
     pub current_tier: Tier,
     /// Runs.
     pub total_runs: u64,
@@ -197,14 +233,13 @@ pub struct AgentMetrics {
     pub last_run_at: Option<Timestamp>,
     /// When it last violated something.
     pub last_violation_at: Option<Timestamp>,
+    /// Whether the evidence sufficed for the next tier when it last changed.
+    pub promotion_eligible: bool,
 }
-
-/// How long a violation stands against an agent (1.3-b).
-const VIOLATIONS_COUNT: Span = Span::from_hours(30 * 24);
 
 /// The instant before which violations no longer count.
 pub(super) fn violations_from(now: Timestamp) -> Timestamp {
-    Timestamp::from_millis(now.millis().saturating_sub(count(VIOLATIONS_COUNT.millis())))
+    Timestamp::from_millis(now.millis().saturating_sub(count(limits::VIOLATIONS_COUNT.millis())))
 }
 
 impl Views {
@@ -271,10 +306,53 @@ impl Views {
     /// How every agent stands at `now`, by name.
     pub fn metrics(&self, tenant: &Name, now: Timestamp) -> Result<Vec<AgentMetrics>, ViewsError> {
         let query = "SELECT m.*, (SELECT count(*) FROM violations v WHERE v.tenant_id = m.tenant_id \
-                     AND v.agent_name = m.agent_id AND v.ts > :from) AS violations_now \
+                     AND v.standing = m.agent_id AND v.ts > :from) AS violations_now \
                      FROM agent_metrics m WHERE m.tenant_id = :tenant ORDER BY m.agent_id";
         let from = violations_from(now).to_string();
         self.list(query, named_params! { ":tenant": tenant.as_str(), ":from": from }, metrics_row)
+    }
+
+    /// Violations under a standing, newest first.
+    pub fn violations_of(
+        &self,
+        tenant: &Name,
+        standing: StandingId,
+        limit: u32,
+    ) -> Result<Vec<ViolationRow>, ViewsError> {
+        let query = "SELECT * FROM violations WHERE tenant_id = :tenant AND standing = :standing \
+                     ORDER BY journal_seq DESC, no DESC LIMIT :limit";
+        let values =
+            named_params! { ":tenant": tenant.as_str(), ":standing": standing.to_string(), ":limit": limit };
+        self.list(query, values, violation_row)
+    }
+
+    /// Changes of what agents have earned, newest first; of every standing, or of one.
+    pub fn promotions(
+        &self,
+        tenant: &Name,
+        standing: Option<StandingId>,
+        limit: u32,
+    ) -> Result<Vec<PromotionRow>, ViewsError> {
+        let order = "ORDER BY journal_seq DESC, no DESC LIMIT :limit";
+        match standing {
+            None => self.list(
+                &format!("SELECT * FROM promotions WHERE tenant_id = :tenant {order}"),
+                named_params! { ":tenant": tenant.as_str(), ":limit": limit },
+                promotion_row,
+            ),
+            Some(standing) => self.list(
+                &format!("SELECT * FROM promotions WHERE tenant_id = :tenant AND agent_id = :standing {order}"),
+                named_params! { ":tenant": tenant.as_str(), ":standing": standing.to_string(), ":limit": limit },
+                promotion_row,
+            ),
+        }
+    }
+
+    /// Under which standing an agent works or worked.
+    pub fn standing_of(&self, tenant: &Name, agent: AgentId) -> Result<Option<StandingId>, ViewsError> {
+        let query = "SELECT standing FROM agents WHERE tenant_id = :tenant AND agent_id = :agent";
+        let values = named_params! { ":tenant": tenant.as_str(), ":agent": agent.to_string() };
+        Ok(self.list(query, values, |columns| columns.parsed_or_null("standing"))?.pop().flatten())
     }
 
     /// Every row that a query yields.
@@ -334,12 +412,32 @@ fn violation_row(columns: &Columns<'_>) -> Result<ViolationRow, ViewsError> {
         severity: columns.parsed("severity")?,
         revocation_type: columns.parsed("revocation_type")?,
         detail: columns.text("detail")?,
+        standing: columns.parsed_or_null("standing")?,
+        alert_id: columns.parsed_or_null("alert_id")?,
+    })
+}
+
+fn promotion_row(columns: &Columns<'_>) -> Result<PromotionRow, ViewsError> {
+    Ok(PromotionRow {
+        promotion_id: place(columns)?,
+        ts: columns.parsed("ts")?,
+        agent_id: columns.parsed("agent_id")?,
+        from_tier: columns.tier("from_tier")?,
+        to_tier: columns.tier("to_tier")?,
+        kind: columns.text("kind")?,
+        requested_by: columns.text("requested_by")?,
+        approved_by: columns.parsed_or_null("approved_by")?,
+        second_approver: columns.parsed_or_null("second_approver")?,
+        rationale: columns.text("rationale")?,
+        evidence_ref: columns.parsed_or_null("evidence_ref")?,
+        state: columns.text("state")?,
     })
 }
 
 fn metrics_row(columns: &Columns<'_>) -> Result<AgentMetrics, ViewsError> {
     Ok(AgentMetrics {
-        agent_id: columns.text("agent_id")?,
+        agent_id: columns.parsed("agent_id")?,
+        agent_name: columns.text("agent_name")?,
         current_tier: columns.tier("current_tier")?,
         total_runs: columns.number("total_runs")?,
         compliant_runs: columns.number("compliant_runs")?,
@@ -347,5 +445,6 @@ fn metrics_row(columns: &Columns<'_>) -> Result<AgentMetrics, ViewsError> {
         violations_30d: columns.number("violations_now")?,
         last_run_at: columns.parsed_or_null("last_run_at")?,
         last_violation_at: columns.parsed_or_null("last_violation_at")?,
+        promotion_eligible: columns.number::<u8>("promotion_eligible")? == 1,
     })
 }

@@ -29,7 +29,8 @@ use crate::read::Reader;
 use crate::tree::{Hash, leaf_hash};
 use apply::Step;
 pub use audit::{
-    ActionFilter, ActionPlace, ActionResult, ActionRow, AgentMetrics, BadActionPlace, Ruling, ViolationRow,
+    ActionFilter, ActionPlace, ActionResult, ActionRow, AgentMetrics, BadActionPlace, PromotionRow, Ruling,
+    ViolationRow,
 };
 pub use error::ViewsError;
 use error::sql;

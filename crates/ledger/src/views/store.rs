@@ -20,6 +20,7 @@ pub(super) const VIEWS: Schema = Schema {
         Migration { name: "multi_tenant", sql: include_str!("../../migrations/views/001_multi_tenant.sql") },
         Migration { name: "marketplace", sql: include_str!("../../migrations/views/002_marketplace.sql") },
         Migration { name: "governance", sql: include_str!("../../migrations/views/003_governance.sql") },
+        Migration { name: "standing", sql: include_str!("../../migrations/views/004_standing.sql") },
     ],
 };
 

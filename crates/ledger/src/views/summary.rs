@@ -134,6 +134,16 @@ fn event(names: &Names<'_>, event: &Event) -> String {
         Event::RevokeRequested { bearer, by, reason } => {
             because(&format!("{by} takes the authority of {} away", names.bearer(bearer)), reason)
         }
+        Event::PromotionRequested { standing, by, rationale, .. } => {
+            because(&format!("{by} asks for {standing} to be promoted"), rationale)
+        }
+        Event::PromotionAnswered(answer) => {
+            let word = if answer.decision == GateDecision::Approve { "approves" } else { "denies" };
+            because(&format!("{} {word} the promotion of {}", answer.by, answer.standing), &answer.rationale)
+        }
+        Event::DemotionRequested { standing, by, reason } => {
+            because(&format!("{by} demotes {standing}"), reason)
+        }
         Event::PoliciesOffered { by: Some(by), policies } => format!("{by} offers the policies {policies}"),
         Event::PoliciesOffered { by: None, policies } => format!("the holder has the policies {policies}"),
         Event::ActionAsked(asked) => {
@@ -275,6 +285,13 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         Fact::ViolationFound { agent, violation, detail } => {
             because(&format!("{} violated {violation}", names.agent(*agent)), detail)
         }
+        Fact::AlertRaised { alert, .. } => format!("{alert} is raised"),
+        Fact::StandingLowered { standing, from, to, .. } if from == to => {
+            format!("{standing} has to be earned again")
+        }
+        Fact::StandingLowered { standing, from, to, .. } => format!("{standing} falls from {from} to {to}"),
+        Fact::PromotionApproved { standing, from, to, .. } => format!("{standing} rises from {from} to {to}"),
+        Fact::PromotionDenied { standing, .. } => format!("{standing} is not promoted"),
         Fact::PoliciesInForce { .. } => "they are in force".to_owned(),
         Fact::ActionDecided(ruled) => ruling(ruled),
         Fact::PermitSpent { permit, .. } => format!("{permit} is spent"),
@@ -328,6 +345,8 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         | Fact::OperatorForgotten { .. }
         | Fact::SecretGranted { .. }
         | Fact::RunSpawned(_)
+        | Fact::PromotionRequested(_)
+        | Fact::PromotionAnswered { .. }
         | Fact::TreeKnown { .. }
         | Fact::PerformanceBegan { .. }
         | Fact::PerformanceEnded { .. }

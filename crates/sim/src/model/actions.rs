@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use eparch_domain::{
-    Action, AgentId, Digest, GateId, LedgerTime, Name, PermitId, Tier, ViolationType, limits,
+    Action, AgentId, Digest, GateId, LedgerTime, Name, PermitId, StandingId, Tier, ViolationType, limits,
 };
 use eparch_governor::{ActionAsked, Answer, Decision, Fact, PerformanceEnd};
 use eparch_policy::Decision as Says;
@@ -31,6 +31,11 @@ pub(super) enum Word {
     NoGood(PermitId),
     Done(PermitId),
     Violated(ViolationType),
+    Alerted(ViolationType),
+    /// To which tier.
+    Lowered(StandingId, Tier),
+    /// Nobody earns one here.
+    Promoted,
 }
 
 /// What a decision found of it, in order.
@@ -49,6 +54,9 @@ pub(super) fn words_of(decision: &Decision) -> impl Iterator<Item = Word> + '_ {
         Fact::PermitRefused { permit, .. } => Some(Word::NoGood(*permit)),
         Fact::ActionEnded { permit, .. } => Some(Word::Done(*permit)),
         Fact::ViolationFound { violation, .. } => Some(Word::Violated(*violation)),
+        Fact::AlertRaised { violation, .. } => Some(Word::Alerted(*violation)),
+        Fact::StandingLowered { standing, to, .. } => Some(Word::Lowered(*standing, *to)),
+        Fact::PromotionRequested(_) | Fact::PromotionApproved { .. } => Some(Word::Promoted),
         _ => None,
     })
 }
@@ -385,6 +393,12 @@ impl Model {
         if let Some(refusal) = self.spend(id, permit, Some(params)) {
             return Some(refusal);
         }
+        // Work on staging is out of reach from here: its permit is as good as it was.
+        if let Some((given, Action::AnsibleRun, _)) = self.agent(id)?.actions.permit(permit) {
+            given.stands = Stands::Open;
+            self.said.pop();
+            return Some("EP0632");
+        }
         self.said.push(Word::Performed(permit));
         let agent = self.agent(id)?;
         if let Some((given, ..)) = agent.actions.permit(permit) {
@@ -434,8 +448,13 @@ impl Model {
     /// What is CRITICAL takes the authority of the whole run; of what is HIGH the second takes the agent's (1.4, R199).
     fn violates(&mut self, id: AgentId, violation: ViolationType) {
         self.said.push(Word::Violated(violation));
-        let (now, run) = (self.now, self.agents().find(|(_, _, agent)| agent.id == id).map(|(run, ..)| run));
-        let Some(run) = run else { return };
+        let (now, place) =
+            (self.now, self.agents().find(|(_, _, agent)| agent.id == id).map(|(run, ix, _)| (run, ix)));
+        let Some((run, ix)) = place else { return };
+        if let Some(agent) = self.agent(id) {
+            agent.wrong += 1;
+        }
+        self.costs(run, ix, violation);
         match violation {
             ViolationType::GovernanceTampering | ViolationType::IdentityForgery => self.revoke_run(run),
             _ => {

@@ -38,6 +38,10 @@ pub(super) struct Agent {
     limited_at: Vec<LedgerTime>,
     /// How often it violated procedure.
     skipped: u32,
+    /// How often it violated anything.
+    pub(super) wrong: u32,
+    /// How much of that its standing has not heard of yet.
+    unsaid: u32,
     /// What it asked for.
     pub(super) actions: Actions,
     /// What is performed for it, and whether that was let go.
@@ -88,6 +92,8 @@ impl Agent {
             errors_at: Vec::new(),
             limited_at: Vec::new(),
             skipped: 0,
+            wrong: 0,
+            unsaid: 0,
             actions: Actions::default(),
             performing: BTreeMap::new(),
             questions: BTreeMap::new(),
@@ -181,6 +187,10 @@ impl Agent {
         self.behind > 0 && !self.only_lets_go()
     }
 
+    fn goes_wrong(&mut self) {
+        (self.wrong, self.unsaid) = (self.wrong + 1, self.unsaid + 1);
+    }
+
     /// One violation of procedure is within the budget (R199).
     pub(super) fn skips_procedure(&mut self, now: LedgerTime) {
         self.skipped += 1;
@@ -196,6 +206,7 @@ impl Agent {
         let lately = self.errors_at.iter().filter(|at| now.since(**at).millis() < 60_000).count();
         let over = total > 8 || self.errors.values().any(|count| *count > 2) || lately > 5;
         if over && self.fate.is_none() {
+            self.goes_wrong();
             self.revoke(now);
         }
     }
@@ -207,6 +218,7 @@ impl Agent {
         }
         self.limited_at.push(now);
         if self.limited_at.iter().filter(|at| now.since(**at).millis() < 600_000).count() > 2 {
+            self.goes_wrong();
             self.revoke(now);
         }
     }
@@ -257,6 +269,7 @@ impl Agent {
             }
             Outcome::Package { manifest } => self.package = Some(*manifest),
             Outcome::Report { package, .. } if self.package != Some(*package) => {
+                self.goes_wrong();
                 return settled(self, failed());
             }
             Outcome::Exit => return settled(self, AttemptEnd::Completed),
@@ -359,6 +372,7 @@ impl Model {
         now: LedgerTime,
         hints: &mut Hints,
     ) -> Result<(), String> {
+        self.hear_of(run, ix);
         let cell = self.cell(run, ix);
         let Doing::Agent(agent) = std::mem::replace(&mut cell.doing, Doing::Nothing) else { return Ok(()) };
         let words = agent.words_of_the_end();
@@ -367,7 +381,16 @@ impl Model {
         }
         self.said.extend(words);
         self.closed.extend(agent.questions.into_keys().map(|gate| (gate, false)));
+        self.note_end(run, ix, end, agent.wrong);
         self.attempt_ended((run, ix), end, now, hints)
+    }
+
+    /// What the agent of a stage did wrong since is known of its standing now.
+    fn hear_of(&mut self, run: RunId, ix: StageIx) {
+        let Doing::Agent(agent) = &mut self.cell(run, ix).doing else { return };
+        for _ in 0..std::mem::take(&mut agent.unsaid) {
+            self.note_wrong(run, ix);
+        }
     }
 
     pub(super) fn signalled(
@@ -377,7 +400,7 @@ impl Model {
         now: LedgerTime,
     ) -> BTreeSet<&'static str> {
         let nothing = BTreeSet::new();
-        let Some((_, _, work)) = self.place_of(id) else { return nothing };
+        let Some((run, ix, work)) = self.place_of(id) else { return nothing };
         let expired = self.has_expired(id);
         let Some(agent) = self.agent(id) else { return nothing };
         if agent.fate.is_some() || agent.cut_off || agent.behind != EXECUTE {
@@ -397,6 +420,7 @@ impl Model {
                 *agent.errors.entry(code.clone()).or_default() += 1;
                 agent.errors_at.push(now);
                 agent.revoke_if_over_budget(now);
+                self.hear_of(run, ix);
             }
         }
         nothing
@@ -411,9 +435,11 @@ impl Model {
     }
 
     pub(super) fn calls_limited(&mut self, id: AgentId, now: LedgerTime) {
+        let Some((run, ix, _)) = self.place_of(id) else { return };
         if let Some(agent) = self.agent(id) {
             agent.limit(now);
         }
+        self.hear_of(run, ix);
     }
 
     pub(super) fn proven_dead(

@@ -1,7 +1,8 @@
 //! What agents of a world ask to do, how they use what they are let, well or badly, and which policies people offer.
 
-use eparch_domain::{Action, AgentId, Digest, GateId, Name, PermitId};
-use eparch_governor::{ActionAsked, Event, Ruled, command_params};
+use eparch_domain::{Action, AgentId, Digest, GateId, Name, PermitId, StandingId, Tier};
+use eparch_governor::{ActionAsked, Event, GateDecision, PromotionAnswer, Ruled, command_params};
+use eparch_pipeline::Work;
 use eparch_policy::Decision as Says;
 
 use super::{Act, World, commands};
@@ -194,6 +195,38 @@ impl World {
 
     fn is_greedy(&self, agent: AgentId) -> bool {
         self.tempers.get(&agent) == Some(&Temper::Greedy)
+    }
+
+    /// Somebody asks for a promotion, answers one that nobody asked for, or lowers what cannot be lower.
+    pub(super) fn promote(&mut self) -> Event {
+        let by = self.somebody();
+        let score = self.dice.pick(&self.scores).clone();
+        let standings: Vec<StandingId> = score
+            .pipeline
+            .stages
+            .iter()
+            .filter_map(|stage| match &stage.work {
+                Work::Agent(work) => Some(work.standing()),
+                _ => None,
+            })
+            .collect();
+        let known = !standings.is_empty() && self.dice.chance(90);
+        let standing = if known { *self.dice.pick(&standings) } else { StandingId::from_bits(9) };
+        match self.dice.below(3) {
+            0 => Event::DemotionRequested { standing, by, reason: "not any more".to_owned() },
+            1 => Event::PromotionAnswered(PromotionAnswer {
+                standing,
+                by,
+                signed: None,
+                decision: GateDecision::Approve,
+                subject: Digest::of(b"something"),
+                rationale: "looks right".to_owned(),
+            }),
+            _ => {
+                let to = self.dice.chance(20).then_some(Tier::T2);
+                Event::PromotionRequested { standing, by, to, rationale: "it earned it".to_owned() }
+            }
+        }
     }
 
     /// A holder begins with the policies of its home, which mostly are those that ship; somebody offers any.

@@ -10,8 +10,7 @@ use eparch_pipeline::StageIx;
 use rusqlite::params;
 use serde_json::Value;
 
-use super::standing::{self, Change};
-use super::{AgentRow, Writing, run};
+use super::{AgentRow, Writing, run, standing};
 use crate::views::action::NewAction;
 use crate::views::audit::ActionResult;
 use crate::views::column::{count, json};
@@ -29,9 +28,9 @@ pub(super) fn began(
     let (run, agent) = (run.to_string(), agent.to_string());
     to.run(
         "INSERT INTO agents (tenant_id, agent_id, run_id, ix, stage, agent_name, agent_version, attempt, tier, phase, \
-         status, program, params_digest, began_at, began_ms, journal_seq, ts) \
-         SELECT ?1, ?6, ?4, ?5, s.name, r.name || '/' || s.name, s.template, ?7, coalesce(s.tier, 0), ?8, ?9, ?10, ?11, ?3, \
-         ?12, ?2, ?3 FROM stages s JOIN runs r USING (tenant_id, run_id) \
+         status, program, params_digest, began_at, began_ms, standing, journal_seq, ts) \
+         SELECT ?1, ?6, ?4, ?5, s.name, r.name || '/' || s.name, s.template, ?7, coalesce(?13, s.tier, 0), ?8, ?9, ?10, ?11, \
+         ?3, ?12, s.standing, ?2, ?3 FROM stages s JOIN runs r USING (tenant_id, run_id) \
          WHERE s.tenant_id = ?1 AND s.run_id = ?4 AND s.ix = ?5",
         &[
             &run,
@@ -43,6 +42,7 @@ pub(super) fn began(
             &spec.and_then(|spec| spec.command.first()),
             &params,
             &count(to.record.at.ledger.millis()),
+            &spec.map(|spec| spec.tier.number()),
         ],
     )?;
     to.run(
@@ -255,7 +255,7 @@ pub(super) fn violated(
     let no = action.write(to)?;
     to.run(
         "INSERT INTO violations (tenant_id, journal_seq, no, ts, agent_id, agent_name, pipeline_id, type, severity, \
-         revocation_type, detail) VALUES (?1, ?2, ?4, ?3, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+         revocation_type, detail, standing) VALUES (?1, ?2, ?4, ?3, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         &[
             &no,
             &agent.to_string(),
@@ -265,9 +265,10 @@ pub(super) fn violated(
             &violation.severity().as_str(),
             &violation.revocation().as_str(),
             &detail,
+            &row.as_ref().and_then(|row| row.standing.as_ref()),
         ],
     )?;
-    row.map_or(Ok(()), |row| standing::change(to, &row, Change::Violated))
+    row.map_or(Ok(()), |row| standing::violated(to, &row))
 }
 
 /// An attempt ended: the row of what came of it, what its stage keeps of it, and how the agent stands now.
@@ -292,12 +293,7 @@ pub(super) fn ended(to: &Writing<'_>, agent: AgentId, end: &AttemptEnd) -> Resul
     if *end == AttemptEnd::Completed {
         keep(to, &row)?;
     }
-    match end {
-        // Not its own doing: it counts for nothing, neither way.
-        AttemptEnd::Cancelled { .. } | AttemptEnd::Interrupted { .. } => Ok(()),
-        AttemptEnd::Completed if row.violations == 0 => standing::change(to, &row, Change::RanCompliantly),
-        _ => standing::change(to, &row, Change::Ran),
-    }
+    standing::ended(to, &row, end)
 }
 
 /// What a completed attempt put out is what its stage has left.

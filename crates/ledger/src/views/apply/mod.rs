@@ -52,6 +52,9 @@ pub(super) struct AgentRow {
     ending: bool,
     cut_off: bool,
     ended: bool,
+    pub(super) standing: Option<String>,
+    did: String,
+    escalated: bool,
 }
 
 impl AgentRow {
@@ -119,6 +122,20 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         Fact::OutputSeen { agent, outputs, artifacts } => agent::put_out(to, *agent, outputs, artifacts),
         Fact::ErrorCounted { agent, .. } => agent::erred(to, *agent),
         Fact::ViolationFound { agent, violation, detail } => agent::violated(to, *agent, *violation, detail),
+        Fact::AlertRaised { alert, agent, .. } => standing::alerted(to, *alert, *agent),
+        Fact::StandingLowered { standing, from, to: lower, because } => {
+            standing::lowered(to, no, *standing, (*from, *lower), because)
+        }
+        Fact::PromotionRequested(opened) => standing::requested(to, no, opened),
+        Fact::PromotionAnswered { standing, by, decision, rationale, .. } => {
+            standing::answered(to, no, *standing, (by, *decision), rationale)
+        }
+        Fact::PromotionApproved { standing, to: raised, by, .. } => {
+            standing::decided(to, no, *standing, by, Some(*raised))
+        }
+        Fact::PromotionDenied { standing, by } => standing::decided(to, no, *standing, by.as_slice(), None),
+        Fact::ActionDecided(ruled) => standing::ruled(to, ruled),
+        Fact::ActionEnded { agent, permit, ok, .. } => standing::did(to, *agent, *permit, *ok),
         Fact::Packaged { agent, manifest } => agent::packaged(to, *agent, manifest),
         Fact::Reported { agent, report } => agent::reported(to, *agent, report),
         Fact::AttemptCutOff { agent } => agent::cut_off(to, *agent),
@@ -133,13 +150,11 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         // The row of what was asked says all there is to say of these, or another fact does.
         Fact::EpochBegan { .. }
         | Fact::PoliciesInForce { .. }
-        | Fact::ActionDecided(_)
         | Fact::PermitSpent { .. }
         | Fact::PerformanceBegan { .. }
         | Fact::PerformanceReleased { .. }
         | Fact::PerformanceEnded { .. }
         | Fact::PermitRefused { .. }
-        | Fact::ActionEnded { .. }
         | Fact::CallsLimited { .. }
         | Fact::Revoked { .. }
         | Fact::SecretGranted { .. }
@@ -192,7 +207,7 @@ impl Writing<'_> {
     fn agent(&self, agent: AgentId) -> Result<Option<AgentRow>, rusqlite::Error> {
         let mut row = self.sql.prepare_cached(
             "SELECT agent_id, run_id, agent_name, agent_version, tier, phase, ix, program, params_digest, began_ms, \
-             violations, ending, cut_off, ended_at IS NOT NULL FROM agents WHERE tenant_id = ?1 AND agent_id = ?2",
+             violations, ending, cut_off, ended_at IS NOT NULL, standing, did, escalated FROM agents WHERE tenant_id = ?1 AND agent_id = ?2",
         )?;
         let row = row.query_row(params![self.tenant, agent.to_string()], |row| {
             Ok(AgentRow {
@@ -210,6 +225,9 @@ impl Writing<'_> {
                 ending: row.get(11)?,
                 cut_off: row.get(12)?,
                 ended: row.get(13)?,
+                standing: row.get(14)?,
+                did: row.get(15)?,
+                escalated: row.get(16)?,
             })
         });
         row.optional()

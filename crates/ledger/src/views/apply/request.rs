@@ -1,6 +1,6 @@
 //! The row every entry has: who asked for what, and what was decided.
 
-use eparch_domain::{AgentId, Name, PermitId, RunId, limits};
+use eparch_domain::{AgentId, Name, PermitId, RunId, StandingId, limits};
 use eparch_governor::{
     ActionAsked, Answer, Bearer, CredentialOutcome, Event, Fact, GateAnswer, GateDecision, Outcome,
     SecretAccess, SecretOutcome, Signal,
@@ -40,6 +40,21 @@ pub(super) fn asked(to: &Writing<'_>) -> Result<(), rusqlite::Error> {
             answered(to, NewAction { target: Some(run.to_string()), reason, ..of_run("stop", by, *run) })?
         }
         Event::RevokeRequested { bearer, by, reason } => revoke(to, bearer, by, reason)?,
+        Event::PromotionRequested { standing, by, rationale, .. } => {
+            answered(to, of_standing("promote", standing, by, rationale))?
+        }
+        Event::PromotionAnswered(answer) => {
+            let action = match answer.decision {
+                GateDecision::Approve => "approve_promotion",
+                GateDecision::Deny => "deny_promotion",
+            };
+            let params_digest = Some(answer.subject.to_string());
+            let action = of_standing(action, &answer.standing, &answer.by, &answer.rationale);
+            answered(to, NewAction { params_digest, ..action })?
+        }
+        Event::DemotionRequested { standing, by, reason } => {
+            answered(to, of_standing("demote", standing, by, reason))?
+        }
         Event::PoliciesOffered { by, policies } => {
             let (actor, target) = (by.as_ref().map(Name::to_string), Some(policies.to_string()));
             answered(
@@ -101,6 +116,12 @@ fn about(action: &'static str, target: &Name) -> NewAction<'static> {
 
 fn of_run(action: &'static str, by: &Name, run: RunId) -> NewAction<'static> {
     NewAction { action, actor: Some(by.to_string()), run: Some(run.to_string()), ..NewAction::default() }
+}
+
+fn of_standing(action: &'static str, standing: &StandingId, by: &Name, why: &str) -> NewAction<'static> {
+    let (actor, target) = (Some(by.to_string()), Some(standing.to_string()));
+    let reason = (!why.is_empty()).then(|| why.to_owned());
+    NewAction { action, actor, target, reason, ..NewAction::default() }
 }
 
 fn of_secret(action: &'static str, by: &Name, path: &str) -> NewAction<'static> {

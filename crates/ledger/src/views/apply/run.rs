@@ -47,7 +47,7 @@ pub(super) fn spawned(
         };
         to.run(
             "INSERT INTO stages (tenant_id, run_id, ix, name, kind, status, parent, branch, requires, tier, template, \
-             journal_seq, ts) VALUES (?1, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?2, ?3)",
+             standing, journal_seq, ts) VALUES (?1, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?2, ?3)",
             &[
                 &run,
                 &ix.0,
@@ -59,6 +59,7 @@ pub(super) fn spawned(
                 &json(&requires),
                 &work.map(|work| work.tier.min(spawned.grant).number()),
                 &work.map(|work| work.template.as_str()).filter(|template| !template.is_empty()),
+                &work.map(|work| work.standing().to_string()),
             ],
         )?;
     }

@@ -158,7 +158,7 @@ fn r113_metrics_are_what_the_actions_add_up_to() {
         .iter()
         .map(|of| {
             (
-                of.agent_id.clone(),
+                of.agent_name.clone(),
                 [of.total_runs, of.compliant_runs, of.consecutive_compliant, of.violations_30d],
             )
         })

@@ -300,19 +300,20 @@ pub(crate) fn pipeline() -> Pipeline {
         inputs: BTreeMap::new(),
         budget: Budget::default(),
         stages: vec![
-            stage("plan", None, &[], agent_work(Tier::T1, 1)),
+            stage("plan", None, &[], agent_work("plan", Tier::T1, 1)),
             stage("review", None, &[0], Work::Gate(gate)),
             stage("checks", None, &[1], Work::Parallel(checks)),
-            stage("lint", Some((2, 0)), &[], agent_work(Tier::T0, 0)),
-            stage("tests", Some((2, 1)), &[], agent_work(Tier::T1, 0)),
+            stage("lint", Some((2, 0)), &[], agent_work("lint", Tier::T0, 0)),
+            stage("tests", Some((2, 1)), &[], agent_work("tests", Tier::T1, 0)),
             stage("route", None, &[2], Work::Condition(route)),
-            stage("deploy", Some((5, 0)), &[], agent_work(Tier::T1, 0)),
-            stage("note", Some((5, 1)), &[], agent_work(Tier::T0, 0)),
+            stage("deploy", Some((5, 0)), &[], agent_work("deploy", Tier::T1, 0)),
+            stage("note", Some((5, 1)), &[], agent_work("note", Tier::T0, 0)),
         ],
     }
 }
 
-fn agent_work(tier: Tier, retries: u32) -> Work {
+/// Every stage has a standing of its own: its model is another.
+fn agent_work(model: &str, tier: Tier, retries: u32) -> Work {
     Work::Agent(Box::new(AgentWork {
         template: "default@1".into(),
         runtime: Runtime::Process,
@@ -324,7 +325,7 @@ fn agent_work(tier: Tier, retries: u32) -> Work {
         write: Vec::new(),
         actions: Vec::new(),
         tools: Vec::new(),
-        model: None,
+        model: Some(model.into()),
         retries: Retries { max: retries, backoff: Span::from_secs(5) },
         on_interrupt: None,
         egress: Vec::new(),

@@ -1,0 +1,113 @@
+//! Standing over many runs, which a script would be long for.
+
+use eparch_domain::Tier;
+use eparch_governor::{Answer, Fact};
+
+use crate::home::Home;
+use crate::scenario::set_up;
+use crate::script;
+use crate::words::words;
+
+/// Plays a line at an hour; what whoever asked is told by the last event of it, and what was found.
+fn play(home: &mut Home, hour: u64, line: &str) -> (Answer, Vec<Fact>) {
+    let mut last = (Answer::Taken, Vec::new());
+    for event in script::events(home, &words(line)) {
+        let decision = home.handle(&event, hour * 3_600_000);
+        last = (decision.answer, decision.facts);
+    }
+    last
+}
+
+/// A run of the agent that ends well, in which it does something first.
+fn earns(home: &mut Home, run: u64, hour: u64, does: &[&str]) {
+    let agent = if run == 1 { "a#1".to_owned() } else { format!("r{run}:a#1") };
+    play(home, hour, &format!("start r{run} grant=T4"));
+    play(home, hour, &format!("ready {agent} may=ansible_run:sandbox-*,terraform_apply:*"));
+    for (at, action) in does.iter().enumerate() {
+        let (answer, facts) = play(home, hour, &format!("asks {agent} {action} key=k{at}"));
+        assert_eq!(answer, Answer::Taken, "{action}: {facts:?}");
+        let permit = facts.iter().find_map(|fact| match fact {
+            Fact::ActionDecided(ruled) => ruled.permit.map(|given| given.permit),
+            _ => None,
+        });
+        if let Some(permit) = permit {
+            let name = home.names.permits[&permit].clone();
+            play(home, hour, &format!("did {agent} {name}"));
+        }
+    }
+    play(home, hour, &format!("exits {agent}"));
+    play(home, hour, &format!("concludes {agent}"));
+}
+
+fn refused(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Refused(refusal) => refusal.code(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn tier(home: &Home) -> Tier {
+    home.governor.standings().next().map(|(_, standing)| standing.tier).unwrap_or_default()
+}
+
+/// The whole way up. What each step takes is 1.3-b and 1.8; from T3 on only keys that the home never held count, and the last
+/// step takes two people who did not ask (R085, R086).
+#[test]
+fn r085_r086_the_whole_way_from_t0_to_t4() {
+    let mut home = set_up(&["pipeline main", "  agent a tier=T2"]);
+    play(&mut home, 0, "policies defaults");
+    for line in [
+        "add tom role=approver tier=T4 by=root",
+        "add una role=approver tier=T4 remote by=root",
+        "add vic role=admin tier=T4 remote by=root",
+        "add wes role=operator tier=T2 by=root",
+    ] {
+        assert_eq!(play(&mut home, 0, line).0, Answer::Taken);
+    }
+    let mut run = 0;
+    let mut earn = |home: &mut Home, runs: u64, does: &[&str]| {
+        for _ in 0..runs {
+            run += 1;
+            earns(home, run, run, does);
+        }
+    };
+    earn(&mut home, 5, &["generate_plan ."]);
+    assert_eq!(play(&mut home, 99, "promote std:a").0, Answer::Taken);
+    assert_eq!(play(&mut home, 99, "vouch std:a by=tom").0, Answer::Taken);
+    assert_eq!(tier(&home), Tier::T1);
+
+    earn(&mut home, 5, &["ansible_run sandbox-1"]);
+    assert_eq!(refused(&play(&mut home, 99, "promote std:a").0), "EP0641", "terraform_apply is missing");
+    earn(&mut home, 1, &["terraform_apply sandbox-1"]);
+    assert_eq!(play(&mut home, 99, "promote std:a by=wes").0, Answer::Taken);
+    assert_eq!(play(&mut home, 99, "vouch std:a by=una remote").0, Answer::Taken);
+    assert_eq!(tier(&home), Tier::T2);
+
+    earn(&mut home, 14, &[]);
+    let missing = play(&mut home, 99, "promote std:a").0;
+    assert!(format!("{missing:?}").contains("1 more correct escalations (0 of 1)"), "{missing:?}");
+    earn(&mut home, 1, &["terraform_apply staging-1"]);
+    assert_eq!(refused(&play(&mut home, 99, "promote std:a by=wes").0), "EP0403");
+    let asked = play(&mut home, 99, "promote std:a").0;
+    assert_eq!(asked, Answer::Taken, "{asked:?}");
+    assert_eq!(refused(&play(&mut home, 99, "vouch std:a by=tom").0), "EP0309");
+    assert_eq!(play(&mut home, 99, "vouch std:a by=una remote").0, Answer::Taken);
+    assert_eq!(tier(&home), Tier::T3);
+
+    earn(&mut home, 24, &[]);
+    assert_eq!(play(&mut home, 99, "promote std:a").0, Answer::Taken);
+    assert_eq!(play(&mut home, 99, "vouch std:a by=una remote").0, Answer::Taken);
+    assert_eq!(tier(&home), Tier::T3, "one of two");
+    assert_eq!(refused(&play(&mut home, 99, "vouch std:a by=una remote").0), "EP0648");
+    // A key that came from whoever asks, after they asked, is no second person.
+    play(&mut home, 99, "remove vic by=root");
+    play(&mut home, 99, "add zoe role=admin tier=T4 by=root");
+    play(&mut home, 99, "add yan role=approver tier=T4 remote by=zoe");
+    assert_eq!(refused(&play(&mut home, 99, "vouch std:a by=yan remote").0), "EP0311");
+    play(&mut home, 99, "doubt std:a");
+    assert_eq!(play(&mut home, 100, "promote std:a").0, Answer::Taken);
+    assert_eq!(play(&mut home, 100, "vouch std:a by=una remote").0, Answer::Taken);
+    let (_, facts) = play(&mut home, 100, "vouch std:a by=yan remote");
+    assert!(matches!(facts.last(), Some(Fact::PromotionApproved { to: Tier::T4, .. })), "{facts:?}");
+    assert_eq!(refused(&play(&mut home, 100, "promote std:a").0), "EP0642");
+}
