@@ -75,9 +75,10 @@ impl Log {
         let mut from = BufReader::new(from);
         let mut keys = PrivateKeyLines::default();
         let mut buffer = Vec::new();
-        while let Ok(Some(whole)) = next_line(&mut from, &mut buffer) {
+        while let Ok(Some(whole)) = next_line(&mut from, &mut buffer, || self.longest()) {
             let text = String::from_utf8_lossy(&buffer);
-            let line = self.knowing(|known| shortened(keys.line(&text, known), whole));
+            // Asked again: one that was given meanwhile may be longer than what was read for it.
+            let line = self.knowing(|known| shortened(keys.line(&text, known), whole, longest(known)));
             moved();
             self.write(LogLine { ts: now(), stream: stream.to_owned(), line }, watch);
         }
@@ -131,6 +132,11 @@ impl Log {
         given.sort_by_key(|known| std::cmp::Reverse(known.expose().len()));
     }
 
+    /// How long what must not appear may be.
+    fn longest(&self) -> usize {
+        self.knowing(longest)
+    }
+
     /// Does something with everything that must not appear.
     fn knowing<T>(&self, act: impl FnOnce(&[&str]) -> T) -> T {
         let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
@@ -178,12 +184,22 @@ impl Log {
     }
 }
 
-/// What a secret may be long and still be known by its shape, or by itself.
+/// What a secret may be long and still be known by its shape.
 const SECRET_BYTES: usize = 4 << 10;
 
+/// What a secret may be long and still be known, by its shape or by itself.
+fn longest(known: &[&str]) -> usize {
+    known.iter().map(|text| text.len()).fold(SECRET_BYTES, usize::max)
+}
+
 /// Reads one line without its end, and of a longer one so much more than is kept that a secret at the cut is seen whole; the
-/// rest is skipped. Whether all of it was read; `None` at the end of the stream.
-fn next_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
+/// rest is skipped. `longest` says how long one may be, once there is something to read. Whether all of it was read; `None` at
+/// the end of the stream.
+fn next_line(
+    from: &mut impl BufRead,
+    line: &mut Vec<u8>,
+    longest: impl Fn() -> usize,
+) -> io::Result<Option<bool>> {
     line.clear();
     let mut whole = true;
     let mut any = false;
@@ -195,7 +211,7 @@ fn next_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<b
         any = true;
         let end = available.iter().position(|byte| *byte == b'\n');
         let part = &available[..end.unwrap_or(available.len())];
-        let room = (limits::LOG_LINE_BYTES + SECRET_BYTES).saturating_sub(line.len());
+        let room = (limits::LOG_LINE_BYTES + longest()).saturating_sub(line.len());
         line.extend_from_slice(&part[..part.len().min(room)]);
         whole &= part.len() <= room;
         let used = end.map_or(available.len(), |end| end + 1);
@@ -212,8 +228,8 @@ fn next_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<b
 
 /// A redacted line as it is kept. It is cut after it was redacted, when no half of a secret can be left; and of one that was
 /// not read to its end the last part is not kept either, wherever it came to stand when what is before it was taken out.
-fn shortened(line: Cow<'_, str>, whole: bool) -> String {
-    let sure = if whole { line.len() } else { line.len().saturating_sub(SECRET_BYTES) };
+fn shortened(line: Cow<'_, str>, whole: bool, longest: usize) -> String {
+    let sure = if whole { line.len() } else { line.len().saturating_sub(longest) };
     if whole && sure <= limits::LOG_LINE_BYTES {
         return line.into_owned();
     }
@@ -285,6 +301,25 @@ mod tests {
         // Between what is kept and what is read, too.
         let line = format!("{} {key}", ".".repeat(limits::LOG_LINE_BYTES - 5));
         assert!(!capture(line.as_bytes())[0].contains("AKIA"));
+    }
+
+    /// A secret may be longer than a line that is kept.
+    #[test]
+    fn g8_no_half_of_a_long_secret_that_was_given_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = Log::create(path.clone(), token()).unwrap();
+        let secret = "k3y.".repeat(limits::VAULT_SECRET_BYTES / 4);
+        log.keep_out([secret.as_str()].into_iter());
+        for before in [0, 1, 3_000, limits::LOG_LINE_BYTES - 1, limits::LOG_LINE_BYTES] {
+            for behind in ["", " and more"] {
+                let line = format!("{}{secret}{behind}{}\n", ".".repeat(before), "-".repeat(before));
+                log.follow("stdout", line.as_bytes(), &Timestamp::default, &|_| {}, &|| {});
+            }
+        }
+        let kept = read(&path, 0).unwrap();
+        assert_eq!(kept.len(), 10);
+        assert!(kept.iter().all(|line| !line.line.contains("k3y")), "{kept:?}");
     }
 
     #[test]
