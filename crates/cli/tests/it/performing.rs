@@ -206,6 +206,27 @@ fn r007_what_is_performed_reaches_nothing_that_nobody_permitted() {
     place.ok(&["ledger", "verify", "--replay"]);
 }
 
+/// What an agent writes of the host it can exchange for a link. What it was shown when it began is shown to a command as well, and
+/// not where its name leads by now.
+#[test]
+fn g4_a_place_that_was_exchanged_for_a_link_is_shown_to_no_command() {
+    let place = place();
+    for folder in ["out/prev", "hidden"] {
+        std::fs::create_dir_all(place.path(folder)).unwrap();
+    }
+    std::fs::write(place.path("hidden/key"), "nobody named this\n").unwrap();
+    let script = r#"exec 2>&1
+        mv out/prev out/elsewhere && ln -s ../hidden out/prev
+        eparch act read_file --target docs -- sh -c 'find /workspace -type f -exec cat {} +'
+        echo "ended $?""#;
+    let written = stage("only", "", script)
+        .replace("paths: {read: [docs]}", "paths: {read: [docs, out/prev], write: [out]}");
+    let said = place.say(&["--format", "json", "run", &pipeline(&place, &written)]);
+    assert!(said.out.contains("ended 125") && said.out.contains("EP0635"), "{said:?}");
+    assert!(!said.out.contains("nobody named this"), "{said:?}");
+    assert!(place.path("out/prev").is_symlink(), "the agent did exchange it");
+}
+
 #[test]
 fn r199_asked_for_one_command_and_having_another_performed_is_a_violation_and_the_second_revokes() {
     let place = place();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use eparch_domain::{AgentId, Digest, Span, limits};
 use eparch_governor::{AgentSpec, Check, Ended, Measure, Usage};
-use eparch_sandbox::{Cage, StillAlive, TreeId};
+use eparch_sandbox::{Cage, CageSpec, StillAlive, TreeId};
 use serde_json::Value;
 use tokio::task::AbortHandle;
 
@@ -21,6 +21,8 @@ pub(crate) const CLOSE_DEADLINE: Span = Span::from_secs(10);
 pub(crate) struct Live {
     pub(crate) spec: Arc<AgentSpec>,
     pub(crate) cage: Cage,
+    /// What it was shown when it was made ready.
+    pub(crate) shown: CageSpec,
     pub(crate) log: Arc<Log>,
     pub(crate) env: BTreeMap<String, String>,
     /// The place of the entry that began it, for its evidence.

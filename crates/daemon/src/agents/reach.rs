@@ -5,8 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use eparch_domain::{AgentId, Name, PermitId};
-use eparch_governor::{AgentSpec, Performance, Reach};
-use eparch_pipeline::Pipeline;
+use eparch_governor::{Performance, Reach};
 use eparch_sandbox::{Bind, CageSpec, Desk};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
@@ -37,19 +36,11 @@ pub(crate) fn cage_name(agent: AgentId, permit: PermitId) -> Name {
     Name::new(&format!("{agent}-{permit}")).expect("two ids are a name")
 }
 
-/// Works out what a performance sees, and makes the file that it is to write, where there is none.
-pub(crate) fn cage(
-    spec: &AgentSpec,
-    pipeline: &Pipeline,
-    performance: &Performance,
-    home: &Path,
-    expose: &[PathBuf],
-) -> Result<CageSpec, OutOfReach> {
-    let view = spec::view(spec, pipeline, home, expose);
-    if !view.inventory.ok {
-        return Err(not_there(view.inventory.detail));
-    }
-    let mut cage = view.cage;
+/// Works out what a performance sees, and makes the file that it is to write, where there is none. `shown` is what its agent was
+/// shown when it was made ready: the same places, wherever their names lead by now. What the agent writes of the host it may have
+/// exchanged for links meanwhile, and where one of those places is a link the cage is refused.
+pub(crate) fn cage(shown: &CageSpec, performance: &Performance) -> Result<CageSpec, OutOfReach> {
+    let mut cage = shown.clone();
     cage.name = cage_name(performance.agent, performance.permit);
     // Nothing is handed to it or taken from it but its words and its output.
     cage.desk = Some(Desk { at: OWN_FOLDER.into(), given: Vec::new(), files: Vec::new() });

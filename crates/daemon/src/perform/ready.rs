@@ -118,6 +118,7 @@ impl Job {
         let live = Arc::new(Live {
             spec: Arc::new(spec),
             cage: opened.take().expect("it was opened above"),
+            shown: view.cage,
             log: Arc::new(log),
             env,
             first_seq,

@@ -65,9 +65,12 @@ impl Job {
     ) -> Result<Told, PerformanceEnd> {
         let tools = &self.tools;
         let ending = || never("EP0638", "its agent is ending");
-        let pipeline = self.definition(&live.spec.pipeline).map_err(|reason| never("EP0635", &reason))?;
-        let spec = reach::cage(&live.spec, &pipeline, performance, tools.home.root(), &tools.expose)
-            .map_err(|problem| never(problem.code, &problem.reason))?;
+        // It may be that nothing is to be made for it any more.
+        if live.performances.is_closed() || self.is_over() {
+            return Err(ending());
+        }
+        let spec =
+            reach::cage(&live.shown, performance).map_err(|problem| never(problem.code, &problem.reason))?;
         let cage =
             Cage::open(&spec, &tools.launcher).map_err(|problem| never("EP0635", &in_full(&problem)))?;
         let cage = &*opened.insert(Arc::new(cage));
