@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use eparch_domain::{Clock, Digest, Moment, Name, Tier};
+use eparch_domain::{Clock, Digest, Moment, Name, Tier, limits};
 use eparch_governor::{Event, Key, Operator, OperatorRole, Record};
 use eparch_ledger::views::{Views, ViewsError};
 use eparch_ledger::{Ledger, OpenError, ReadError, Settings as LedgerSettings};
@@ -129,8 +129,13 @@ fn hold_with(home: &Home, options: &HoldOptions, public: Option<PublicDoor>) -> 
     crate::descriptors::allow_many();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        // One thread for each agent that works, and some for reads.
-        .max_blocking_threads(usize::try_from(options.settings.agents.at_once).unwrap_or(64) + 64)
+        // One thread for each agent that works and for each command that is performed for one, and some for reads: whoever
+        // takes authority away must not wait for them.
+        .max_blocking_threads(
+            usize::try_from(options.settings.agents.at_once).unwrap_or(64)
+                * (1 + limits::PERFORMANCES_AT_ONCE)
+                + 64,
+        )
         .enable_all()
         .build()
         .map_err(|source| HoldError::Io { what: "start the runtime", source })?;
