@@ -135,6 +135,11 @@ fn examine(turn: &Turn<'_>, answer: &GateAnswer) -> Result<(GateOpened, Separati
     if !opened.approvers.iter().any(|entry| operator.is_meant_by(entry)) {
         return Err(Refusal::NotAnApprover { name: by.clone(), approvers: opened.approvers.clone() });
     }
+    // What agents may do is for those roles themselves, and not for whoever is called like one.
+    if opened.purpose == GatePurpose::Action && !operator.role.may_vouch() {
+        let (role, what) = (operator.role.as_str().to_owned(), "answer what agents ask".to_owned());
+        return Err(Refusal::RoleForbids { name: by.clone(), role, what });
+    }
     if open.votes.contains_key(by) {
         return Err(Refusal::AnsweredBefore { name: by.clone() });
     }

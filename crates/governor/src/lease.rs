@@ -131,7 +131,7 @@ impl Governor {
         let (run, ix, _) = self.attempt(agent)?;
         let live = self.run(run)?;
         match &live.graph().pipeline.stage(ix).work {
-            Work::Agent(work) => Some(work.tier.min(live.spawned.grant)),
+            Work::Agent(_) => Some(self.tier_at(live, ix)),
             _ => None,
         }
     }

@@ -239,7 +239,7 @@ pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, comma
         action: ruled.action,
         target: ruled.target.clone(),
         command: command.to_vec(),
-        tier: work.tier.min(live.spawned.grant),
+        tier: turn.governor.tier_at(live, ix),
         root: live.spawned.root.clone(),
         reach,
         covered,

@@ -207,6 +207,11 @@ fn examine(turn: &Turn<'_>, answer: &PromotionAnswer) -> Result<(PromotionOpened
         votes: &waits.votes,
     };
     let separation = proof::examine(state, operator, answer.signed.as_ref(), &asked)?;
+    // Whoever asks chooses when: a key that ever came from them may be their own, however long ago that was.
+    let origin = state.key_origins.get(&name);
+    if separation == Separation::RemoteKey && !own && origin.is_none_or(|origin| origin.is_from(&opened.by)) {
+        return Err(Refusal::KeyTooYoung { name, requester: opened.by.clone() });
+    }
     // It may have come to less since it was asked for.
     let missing = known.evidence.missing(opened.to, turn.now.ledger);
     if approves && !missing.is_empty() {

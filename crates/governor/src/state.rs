@@ -115,6 +115,11 @@ pub(crate) struct KeyOrigin {
 }
 
 impl KeyOrigin {
+    /// Whether the key came from them.
+    pub(crate) fn is_from(&self, name: &Name) -> bool {
+        self.by.as_ref() == Some(name)
+    }
+
     /// Whether the key may be the requester's own: given by them after their request, or by somebody whose own key is
     /// that young and so may be theirs as well. `before` keys had been given when the run was asked for.
     pub(crate) fn may_be_of(&self, requester: &Name, before: u64) -> bool {

@@ -88,6 +88,10 @@ fn r085_r086_the_whole_way_from_t0_to_t4() {
     assert!(format!("{missing:?}").contains("1 more correct escalations (0 of 1)"), "{missing:?}");
     earn(&mut home, 1, &["terraform_apply staging-1"]);
     assert_eq!(refused(&play(&mut home, 99, "promote std:a by=wes").0), "EP0403");
+    // Root gave una her key: it may be root's own, however long ago that was.
+    assert_eq!(play(&mut home, 99, "promote std:a by=root").0, Answer::Taken);
+    assert_eq!(refused(&play(&mut home, 99, "vouch std:a by=una remote").0), "EP0311");
+    assert_eq!(play(&mut home, 99, "doubt std:a by=root").0, Answer::Taken);
     let asked = play(&mut home, 99, "promote std:a").0;
     assert_eq!(asked, Answer::Taken, "{asked:?}");
     assert_eq!(refused(&play(&mut home, 99, "vouch std:a by=tom").0), "EP0309");
