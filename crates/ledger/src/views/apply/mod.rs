@@ -136,6 +136,7 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         Fact::PromotionDenied { standing, by } => standing::decided(to, no, *standing, by.as_slice(), None),
         Fact::ActionDecided(ruled) => standing::ruled(to, ruled),
         Fact::ActionEnded { agent, permit, ok, .. } => standing::did(to, *agent, *permit, *ok),
+        Fact::PerformanceEnded { agent, permit, end } => standing::did(to, *agent, *permit, end.is_ok()),
         Fact::Packaged { agent, manifest } => agent::packaged(to, *agent, manifest),
         Fact::Reported { agent, report } => agent::reported(to, *agent, report),
         Fact::AttemptCutOff { agent } => agent::cut_off(to, *agent),
@@ -153,7 +154,6 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         | Fact::PermitSpent { .. }
         | Fact::PerformanceBegan { .. }
         | Fact::PerformanceReleased { .. }
-        | Fact::PerformanceEnded { .. }
         | Fact::PermitRefused { .. }
         | Fact::CallsLimited { .. }
         | Fact::Revoked { .. }
