@@ -48,7 +48,7 @@ pub enum BreakerState {
 /// Leave to make one call; what came of it is told with it.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "what came of the call has to be told"]
-pub struct Pass {
+pub struct Admitted {
     round: u64,
 }
 
@@ -94,20 +94,20 @@ impl Breaker {
     }
 
     /// Whether a call may be made. After it was open for its time, one may; until that has ended, no other.
-    pub fn admit(&mut self, now: LedgerTime) -> Result<Pass, LeftAlone> {
+    pub fn admit(&mut self, now: LedgerTime) -> Result<Admitted, LeftAlone> {
         match self.stands {
-            Stands::Closed { .. } => Ok(Pass { round: self.round }),
+            Stands::Closed { .. } => Ok(Admitted { round: self.round }),
             Stands::Open { until } if now < until => Err(LeftAlone { left: until.since(now) }),
             Stands::Open { .. } => {
                 self.turn(Stands::HalfOpen);
-                Ok(Pass { round: self.round })
+                Ok(Admitted { round: self.round })
             }
             Stands::HalfOpen => Err(LeftAlone { left: Span::ZERO }),
         }
     }
 
     /// The call did what it should, or was refused by somebody who is well.
-    pub fn succeeded(&mut self, pass: &Pass) {
+    pub fn succeeded(&mut self, pass: &Admitted) {
         if pass.round != self.round {
             return;
         }
@@ -125,7 +125,7 @@ impl Breaker {
     }
 
     /// The dependency failed.
-    pub fn failed(&mut self, pass: &Pass, now: LedgerTime) {
+    pub fn failed(&mut self, pass: &Admitted, now: LedgerTime) {
         if pass.round != self.round {
             return;
         }
@@ -154,7 +154,7 @@ impl Breaker {
 
     /// Nobody knows what came of the call: whoever made it does not wait for it any more. That says nothing about the
     /// dependency, and another may be tried.
-    pub fn given_up(&mut self, pass: &Pass, now: LedgerTime) {
+    pub fn given_up(&mut self, pass: &Admitted, now: LedgerTime) {
         if pass.round == self.round && matches!(self.stands, Stands::HalfOpen) {
             self.turn(Stands::Open { until: now });
         }

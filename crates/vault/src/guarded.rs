@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use eparch_domain::breaker::{FOR_BACKENDS, Pass};
+use eparch_domain::breaker::{Admitted, FOR_BACKENDS};
 use eparch_domain::{Breaker, BreakerState, Clock, RunId, Span};
 
 use crate::error::VaultError;
@@ -67,7 +67,7 @@ fn is_trouble(error: &VaultError) -> bool {
 /// One call; whoever made it may stop waiting at any time.
 struct UnderWay<'g, V: Vault> {
     guarded: &'g Guarded<V>,
-    pass: Option<Pass>,
+    pass: Option<Admitted>,
 }
 
 impl<V: Vault> UnderWay<'_, V> {
