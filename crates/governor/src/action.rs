@@ -4,7 +4,7 @@
 use eparch_domain::{Action, AgentId, Digest, Name, PermitId, RunId, Tier, ViolationType, limits};
 use eparch_policy::{
     AgentSubject, BadResource, Circumstances, Credential, Decision as Says, Owner, Request, Resource,
-    ResourceKind, Subject, Verdict, kinds_of,
+    ResourceKind, Subject, Verdict, kinds_of, one_form,
 };
 
 use crate::asking;
@@ -43,6 +43,9 @@ pub(crate) fn policies_offered(turn: &mut Turn<'_>, by: Option<&Name>, policies:
 /// An agent asks whether it may do something.
 pub(crate) fn asked(turn: &mut Turn<'_>, asked: &ActionAsked) {
     let (agent, now) = (asked.agent, turn.now.ledger);
+    // Another spelling is the same thing: to people who said no to it, to those who count, and to what the run has done.
+    let target = one_form(asked.action, &asked.target).unwrap_or_else(|_| asked.target.clone());
+    let asked = &ActionAsked { target, ..asked.clone() };
     let Some((run, attempt)) = with_authority(turn, agent) else { return };
     if let Some(before) = attempt.actions.asked(&asked.key) {
         let ruled = before.ruled.clone();

@@ -206,6 +206,16 @@ pub fn kinds_of(action: Action) -> &'static [ResourceKind] {
     }
 }
 
+/// The form in which policies know what an action is done to; what is compared or counted has to be in this form as well.
+///
+/// # Errors
+///
+/// A name that there cannot be.
+pub fn one_form(action: Action, target: &str) -> Result<String, BadResource> {
+    let kind = kinds_of(action).first().copied().unwrap_or(ResourceKind::Governance);
+    canonical(kind, target)
+}
+
 /// The one form of a name: hosts in small letters, no slash at the end.
 fn canonical(kind: ResourceKind, name: &str) -> Result<String, BadResource> {
     if name.len() > limits::RESOURCE_BYTES {
