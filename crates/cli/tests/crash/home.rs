@@ -158,7 +158,7 @@ impl DrillHome {
     pub(crate) fn hold_injected(&self, rule: &str) -> Child {
         let call = rule.split(':').next().unwrap();
         let mut command = Command::new("strace");
-        command.args(["-f", "-qq", "-o", "/dev/null", "-e"]).arg(format!("trace={call}"));
+        command.args(["-f", "-b", "execve", "-qq", "-o", "/dev/null", "-e"]).arg(format!("trace={call}"));
         command.arg("-e").arg(format!("inject={rule}"));
         command.arg(EPARCH).args(["__hold", "--home"]).arg(self.root()).current_dir(self.project());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -12,6 +12,7 @@ mod faults;
 mod grip;
 mod home;
 mod plan;
+mod revoke;
 mod short;
 mod strace;
 mod visit;
@@ -150,6 +151,11 @@ fn g1_g7_a_write_cut_short_whose_rest_fails_for_good_is_told() {
 #[test]
 fn g1_a_full_disk_stops_everything_and_a_freed_one_lets_it_go_on() {
     drills::full_disk();
+}
+
+#[test]
+fn g2_g7_a_revocation_whose_holder_is_killed_is_wholly_done_or_wholly_absent() {
+    revoke::killed_while_revoking(8);
 }
 
 #[test]

@@ -131,7 +131,8 @@ impl<'h> Visit<'h> {
         let (mut waits, mut opened) = (words[0] == "runs", 0);
         let ended = self.command(words, |told| {
             let now = told.matches("\"gate_opened\"").count();
-            waits |= now > opened;
+            // Its gate may open after it was looked for, and before it is watched: then nobody is told of it.
+            waits |= now > opened || (words[0] == "runs" && approved.is_empty());
             opened = now;
             // A holder that is gone is not brought back by asking: that is for whoever runs something.
             if waits && home.holder().is_some() {
