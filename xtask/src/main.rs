@@ -8,6 +8,7 @@ mod errors;
 mod layers;
 mod lint_core;
 mod metadata;
+mod mutants;
 mod openbao;
 mod process;
 mod requirements;
@@ -38,6 +39,7 @@ usage: cargo xtask COMMAND
   versions                   every version has a changelog entry
   deny                       licences, bans, sources and advisories of dependencies
   bench [NAME…]              measure, keep raw files, write docs/performance.md
+  mutants [--shard K/N]      break one place after the other, see whether a test notices, write docs/mutants.md
 ";
 
 /// A wrong word on the command line, as `sysexits.h` numbers it.
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         ("versions", []) => report(versions::run(&tree)),
         ("deny", []) => report(deny::run(&tree)),
         ("bench", rest) => report(bench::run(&tree, rest)),
+        ("mutants", rest) => report(mutants::run(&tree, rest)),
         ("help" | "--help" | "-h", _) => {
             print!("{USAGE}");
             ExitCode::SUCCESS

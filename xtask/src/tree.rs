@@ -45,6 +45,14 @@ impl Tree {
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.path("target"), |set| self.root.join(set))
     }
 
+    /// The commit that is measured or tested; `-dirty` when the tree differs from it.
+    pub(crate) fn commit(&self) -> Result<String, Problem> {
+        let git = |words: &[&str]| process::output(Command::new("git").args(words).current_dir(&self.root));
+        let commit = git(&["rev-parse", "--short=10", "HEAD"])?.trim().to_owned();
+        let changed = !git(&["status", "--porcelain", "--untracked-files=no"])?.trim().is_empty();
+        Ok(if changed { format!("{commit}-dirty") } else { commit })
+    }
+
     /// The text of a file of the repository.
     pub(crate) fn read(&self, relative: &str) -> Result<String, Problem> {
         std::fs::read_to_string(self.path(relative))

@@ -2,6 +2,7 @@
 //! the commit and the command, and `docs/performance.md` is made from the raw files alone. A figure without its raw
 //! file is not a figure.
 
+mod authority;
 mod clean_build;
 mod machine;
 mod page;
@@ -30,7 +31,7 @@ pub(crate) fn run(tree: &Tree, names: &[String]) -> StepResult {
     }
     let chosen =
         PROGRAMS.iter().filter(|program| names.is_empty() || names.iter().any(|name| name == program.name));
-    let commit = commit(tree)?;
+    let commit = tree.commit()?;
     let folder = format!("{RAW}/{}-{commit}", today());
     let mut written = Vec::new();
     for program in chosen {
@@ -100,14 +101,6 @@ fn printed_lines(printed: &str) -> Result<Vec<Value>, Problem> {
     };
     let lines: Vec<Value> = lines.map(read).collect::<Result<_, Problem>>()?;
     if lines.is_empty() { Err(Problem::new("the program printed no JSON line")) } else { Ok(lines) }
-}
-
-/// The commit that is measured; `-dirty` when the tree differs from it.
-fn commit(tree: &Tree) -> Result<String, Problem> {
-    let git = |words: &[&str]| process::output(Command::new("git").args(words).current_dir(tree.root()));
-    let commit = git(&["rev-parse", "--short=10", "HEAD"])?.trim().to_owned();
-    let changed = !git(&["status", "--porcelain", "--untracked-files=no"])?.trim().is_empty();
-    Ok(if changed { format!("{commit}-dirty") } else { commit })
 }
 
 /// Today's date in UTC, `2026-11-21`.

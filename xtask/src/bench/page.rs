@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::RAW;
-use super::rows::{Figure, PROGRAMS, Pick, ROWS, Row};
+use super::rows::{Figure, PROGRAMS, Pick, Row, rows};
 use crate::steps::Problem;
 use crate::tree::{Tree, files_under};
 
@@ -42,12 +42,12 @@ pub(super) fn draw(raw: &BTreeMap<String, (String, Value)>) -> String {
          its share of a floor is the median of the shares in each run.\n\n\
          | what | measured | now | aim |\n|---|---|---|---|\n",
     );
-    for row in ROWS {
+    for row in rows() {
         let measured =
             raw.get(row.program).map_or_else(|| "not measured yet".to_owned(), |(_, raw)| measured(row, raw));
         page.push_str(&format!("| {} | {measured} | {} | {} |\n", row.what, row.now, row.aim));
     }
-    let noted: Vec<&Row> = ROWS.iter().filter(|row| !row.note.is_empty()).collect();
+    let noted: Vec<&Row> = rows().filter(|row| !row.note.is_empty()).collect();
     if !noted.is_empty() {
         page.push_str("\n## What has to be said\n\n");
         for row in noted {

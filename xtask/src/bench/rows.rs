@@ -39,6 +39,8 @@ pub(super) const PROGRAMS: &[Program] = &[
     program("policy", "eparch-policy", "decide"),
     program("handle", "eparch-sim", "handle"),
     program("snapshot", "eparch-sim", "snapshot"),
+    program("act", "eparch-daemon", "act"),
+    program("revoke", "eparch-daemon", "revoke"),
     program("steps", "eparch-daemon", "steps"),
     outside("start"),
     outside("history"),
@@ -81,7 +83,7 @@ pub(super) struct Pick {
     pub(super) field: &'static str,
 }
 
-const fn figure(
+pub(super) const fn figure(
     label: &'static str,
     wanted: &'static [(&'static str, &'static str)],
     field: &'static str,
@@ -93,7 +95,12 @@ const fn figure(
 /// Commits of one tiny row, one after the other, on the same disk with the same settings.
 const COMMITS: Pick = Pick { wanted: &[("what", "floor")], field: "commits_per_s" };
 
-pub(super) const ROWS: &[Row] = &[
+/// Every row, in the order of the page.
+pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().chain(super::authority::ROWS)
+}
+
+const ROWS: &[Row] = &[
     Row {
         what: "ledger append with group commit, Merkle tree and signed checkpoints; 400-byte entries",
         program: "ledger",
@@ -146,133 +153,6 @@ pub(super) const ROWS: &[Row] = &[
         ],
         now: "≥ 500,000 entries/s; a proof ≤ 1 KB",
         aim: "≥ 2 million entries/s",
-        note: "",
-    },
-    Row {
-        what: "policy decision in process, request built from typed parts, p50",
-        program: "policy",
-        figures: &[
-            Figure {
-                label: "10 policies, allow",
-                pick: Pick {
-                    wanted: &[
-                        ("what", "decide"),
-                        ("set", "indexed"),
-                        ("policies", "10"),
-                        ("answer", "allow"),
-                    ],
-                    field: "p50_us",
-                },
-                unit: "µs",
-                floor: Some((
-                    "plain Cedar, its request made before",
-                    Pick {
-                        wanted: &[("what", "plain"), ("policies", "10"), ("answer", "allow")],
-                        field: "p50_us",
-                    },
-                )),
-            },
-            Figure {
-                label: "100, allow",
-                pick: Pick {
-                    wanted: &[
-                        ("what", "decide"),
-                        ("set", "indexed"),
-                        ("policies", "100"),
-                        ("answer", "allow"),
-                    ],
-                    field: "p50_us",
-                },
-                unit: "µs",
-                floor: Some((
-                    "plain Cedar, its request made before",
-                    Pick {
-                        wanted: &[("what", "plain"), ("policies", "100"), ("answer", "allow")],
-                        field: "p50_us",
-                    },
-                )),
-            },
-            Figure {
-                label: "1,000, allow",
-                pick: Pick {
-                    wanted: &[
-                        ("what", "decide"),
-                        ("set", "indexed"),
-                        ("policies", "1000"),
-                        ("answer", "allow"),
-                    ],
-                    field: "p50_us",
-                },
-                unit: "µs",
-                floor: Some((
-                    "plain Cedar, its request made before",
-                    Pick {
-                        wanted: &[("what", "plain"), ("policies", "1000"), ("answer", "allow")],
-                        field: "p50_us",
-                    },
-                )),
-            },
-            Figure {
-                label: "10,000, allow",
-                pick: Pick {
-                    wanted: &[
-                        ("what", "decide"),
-                        ("set", "indexed"),
-                        ("policies", "10000"),
-                        ("answer", "allow"),
-                    ],
-                    field: "p50_us",
-                },
-                unit: "µs",
-                floor: Some((
-                    "plain Cedar, its request made before",
-                    Pick {
-                        wanted: &[("what", "plain"), ("policies", "10000"), ("answer", "allow")],
-                        field: "p50_us",
-                    },
-                )),
-            },
-            Figure {
-                label: "10,000, deny",
-                pick: Pick {
-                    wanted: &[
-                        ("what", "decide"),
-                        ("set", "indexed"),
-                        ("policies", "10000"),
-                        ("answer", "deny"),
-                    ],
-                    field: "p50_us",
-                },
-                unit: "µs",
-                floor: Some((
-                    "plain Cedar, its request made before",
-                    Pick {
-                        wanted: &[("what", "plain"), ("policies", "10000"), ("answer", "deny")],
-                        field: "p50_us",
-                    },
-                )),
-            },
-            figure(
-                "candidates of 10,000",
-                &[("what", "decide"), ("set", "indexed"), ("policies", "10000"), ("answer", "allow")],
-                "candidates",
-                "",
-            ),
-            figure(
-                "the policies that ship, allow",
-                &[("what", "decide"), ("set", "defaults"), ("answer", "allow")],
-                "p50_us",
-                "µs",
-            ),
-            figure(
-                "10,000 that the index cannot tell apart",
-                &[("what", "decide"), ("set", "one bucket"), ("policies", "10000")],
-                "p50_us",
-                "µs",
-            ),
-        ],
-        now: "≤ 10 µs p50 with ≤ 3 candidates, at every size",
-        aim: "≤ 3 µs",
         note: "",
     },
     Row {

@@ -1,0 +1,168 @@
+//! Tests of the tests: one place after the other is broken in a copy of the tree, and a test has to notice. Hours for all of
+//! it, so on demand and in shards; what came out is kept as a raw file for each, and `docs/mutants.md` is made from those
+//! alone.
+
+mod page;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::process;
+use crate::steps::{Problem, StepResult};
+use crate::tree::Tree;
+
+/// Where the raw files are.
+const RAW: &str = "bench/mutants";
+
+/// The crates whose sources are broken; which files of theirs, and what never, stands in `.cargo/mutants.toml`.
+const PACKAGES: [&str; 2] = ["eparch-policy", "eparch-governor"];
+
+/// Everything was noticed; something was not; something never ended. All of them are results.
+const RESULTS: [i32; 3] = [0, 2, 3];
+
+/// `cargo xtask mutants [--shard K/N]`.
+pub(crate) fn run(tree: &Tree, words: &[String]) -> StepResult {
+    let shard = Shard::parse(words)?;
+    require_tool()?;
+    let commit = tree.commit()?;
+    let target = tree.target().join("mutants");
+    let mut command = command(tree, shard, &target);
+    let status = process::watched(&mut command)?;
+    if !status.code().is_some_and(|code| RESULTS.contains(&code)) {
+        return Err(Problem::new(format!(
+            "{} ended with {status}; its own files are in {}",
+            process::shown(&command),
+            target.join("mutants.out").display()
+        )));
+    }
+    let outcomes = read(&target.join("mutants.out/outcomes.json"))?;
+    let raw = raw(&outcomes, shard, &commit, process::shown(&command).trim_matches('`'))?;
+    let file = format!("{RAW}/{}.json", shard.name());
+    let text = serde_json::to_string_pretty(&raw)
+        .map_err(|cause| Problem::while_doing(&format!("writing {file}"), &cause))?;
+    tree.write(&file, &format!("{text}\n"))?;
+    let note = page::write(tree)?;
+    Ok(format!("wrote {file} and {}; {note}", page::PAGE))
+}
+
+/// Which part of the mutants is tested; the first of one is all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shard {
+    /// From 0, as the tool counts.
+    number: u32,
+    of: u32,
+}
+
+impl Shard {
+    fn parse(words: &[String]) -> Result<Shard, Problem> {
+        let usage = || Problem::new("usage: cargo xtask mutants [--shard K/N], K from 0 to N - 1");
+        let given = match words {
+            [] => return Ok(Shard { number: 0, of: 1 }),
+            [flag, given] if flag == "--shard" => given,
+            _ => return Err(usage()),
+        };
+        let (number, of) = given.split_once('/').ok_or_else(usage)?;
+        let (number, of) = number.parse().ok().zip(of.parse().ok()).ok_or_else(usage)?;
+        if number < of { Ok(Shard { number, of }) } else { Err(usage()) }
+    }
+
+    fn name(self) -> String {
+        if self.of == 1 { "all".to_owned() } else { format!("{}-of-{}", self.number, self.of) }
+    }
+}
+
+fn require_tool() -> Result<(), Problem> {
+    let there = process::run(process::cargo(&["mutants", "--version"]).env("CARGO_TERM_COLOR", "never"))?;
+    if there.status.success() {
+        return Ok(());
+    }
+    Err(Problem::new("cargo-mutants is missing\ninstall it with `cargo install cargo-mutants --locked`"))
+}
+
+fn command(tree: &Tree, shard: Shard, target: &Path) -> Command {
+    let mut command = process::cargo(&["mutants", "--no-shuffle", "--annotations", "none"]);
+    for package in PACKAGES {
+        command.args(["--package", package]);
+    }
+    if shard.of > 1 {
+        // Every so manieth: each shard has something of every file, and is a sample of the whole.
+        command.args(["--sharding", "round-robin", "--shard", &format!("{}/{}", shard.number, shard.of)]);
+    }
+    command.arg("--output").arg(target);
+    // Kept from one shard to the next: what the copy of the tree stands on is built once.
+    command.env("CARGO_TARGET_DIR", target.join("build")).current_dir(tree.root());
+    command
+}
+
+fn read(path: &PathBuf) -> Result<Value, Problem> {
+    let doing = format!("reading {}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|cause| Problem::while_doing(&doing, &cause))?;
+    serde_json::from_str(&text).map_err(|cause| Problem::while_doing(&doing, &cause))
+}
+
+/// What is kept of a run: how many there were of each kind, and the names of those that no test noticed.
+fn raw(outcomes: &Value, shard: Shard, commit: &str, command: &str) -> Result<Value, Problem> {
+    let count = |key: &str| {
+        let number = outcomes[key].as_u64();
+        number.ok_or_else(|| Problem::new(format!("what cargo-mutants wrote has no number {key}")))
+    };
+    let of_kind = |kind: &str| -> Vec<&str> {
+        let all = outcomes["outcomes"].as_array().into_iter().flatten();
+        let named = all.filter(|outcome| outcome["summary"] == kind);
+        named.filter_map(|outcome| outcome["scenario"]["Mutant"]["name"].as_str()).collect()
+    };
+    Ok(json!({
+        "commit": commit,
+        "command": command,
+        "version": outcomes["cargo_mutants_version"],
+        "begun": outcomes["start_time"],
+        "ended": outcomes["end_time"],
+        "shard": shard.name(),
+        "tested": count("total_mutants")?,
+        "caught": count("caught")?,
+        "timed_out": count("timeout")?,
+        "unviable": count("unviable")?,
+        "missed": of_kind("MissedMutant"),
+        "timed_out_names": of_kind("Timeout"),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_is_one_of_so_many_or_everything() {
+        let parse =
+            |text: &[&str]| Shard::parse(&text.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        assert_eq!(parse(&[]).unwrap().name(), "all");
+        assert_eq!(parse(&["--shard", "3/40"]).unwrap().name(), "3-of-40");
+        for wrong in
+            [&["--shard"][..], &["--shard", "4/4"], &["--shard", "0/0"], &["--shard", "x/4"], &["all"]]
+        {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_raw_file_has_the_counts_and_the_names_of_what_was_not_noticed() {
+        let mutant = |name: &str, summary: &str| json!({ "scenario": { "Mutant": { "name": name } }, "summary": summary });
+        let outcomes = json!({
+            "outcomes": [
+                { "scenario": "Baseline", "summary": "Success" },
+                mutant("a.rs:1:2: replace a with b", "CaughtMutant"),
+                mutant("a.rs:3:4: replace c with d", "MissedMutant"),
+                mutant("a.rs:5:6: delete !", "Timeout"),
+            ],
+            "total_mutants": 3, "caught": 1, "missed": 1, "timeout": 1, "unviable": 0,
+            "cargo_mutants_version": "27.1.0",
+        });
+        let raw = raw(&outcomes, Shard { number: 0, of: 1 }, "abc", "cargo mutants").unwrap();
+        assert_eq!(raw["missed"], json!(["a.rs:3:4: replace c with d"]));
+        assert_eq!(raw["timed_out_names"], json!(["a.rs:5:6: delete !"]));
+        assert_eq!((&raw["tested"], &raw["caught"]), (&json!(3), &json!(1)));
+        assert!(super::raw(&json!({}), Shard { number: 0, of: 1 }, "abc", "").is_err());
+    }
+}
