@@ -141,6 +141,12 @@ impl Embedded {
         .await
     }
 
+    /// Records the time as it is. For when the clock was put back while the store is open: whoever opens it next measures
+    /// from here, and not from what the clock said before. A clock that is doubted stays so.
+    pub async fn note_clock(&self) -> Result<(), VaultError> {
+        self.change(|_, _| Ok(())).await
+    }
+
     /// How far the clock is behind what was recorded, when it is.
     pub async fn clock_behind(&self) -> Result<Option<Span>, VaultError> {
         self.look(|state, _| Ok(state.behind())).await

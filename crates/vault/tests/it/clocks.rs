@@ -153,3 +153,31 @@ async fn a_clock_that_somebody_vouches_for_ends_every_token() {
     vault.accept_clock().await.unwrap();
     assert!(vault.lookup(&fresh.status.accessor).await.is_ok());
 }
+
+/// A clock that was ahead and is put right while the store is open is right for whoever opens it next.
+#[tokio::test]
+async fn a_clock_put_right_while_the_store_is_open_is_not_doubted_by_the_next() {
+    for notes in [false, true] {
+        let place = Place::new();
+        let vault = place.open();
+        place.clock.jump_wall(3_600_000);
+        write(&vault, "one").await;
+        place.clock.jump_wall(-3_600_000);
+        if notes {
+            vault.note_clock().await.unwrap();
+        }
+        drop(vault);
+        let behind = place.open().clock_behind().await.unwrap();
+        assert_eq!(behind.is_some(), !notes, "{behind:?}");
+    }
+    // One that is doubted is not made right by being noted.
+    let place = Place::new();
+    let vault = place.open();
+    write(&vault, "one").await;
+    drop(vault);
+    place.clock.jump_wall(-3_600_000);
+    let vault = place.open();
+    vault.note_clock().await.unwrap();
+    drop(vault);
+    assert!(place.open().clock_behind().await.unwrap().is_some());
+}
