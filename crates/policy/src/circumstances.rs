@@ -71,6 +71,18 @@ impl History {
         self.facts.insert(fact.into());
     }
 
+    /// Takes facts out again: what is about to be done is not held against itself.
+    pub fn leave_out(&mut self, facts: &[String]) {
+        for fact in facts {
+            self.facts.remove(fact.as_str());
+        }
+    }
+
+    /// Whether it holds a fact.
+    pub fn holds(&self, fact: &str) -> bool {
+        self.facts.contains(fact)
+    }
+
     /// The facts, in order.
     pub fn facts(&self) -> impl Iterator<Item = &str> {
         self.facts.iter().map(|fact| &**fact)

@@ -48,6 +48,18 @@ impl PolicySet {
         shadowed.sort_by(|one, other| one.policy.cmp(&other.policy));
         Verdict { candidates, shadowed, ..said.verdict() }
     }
+
+    /// Whether people may let pass, for a while, what was denied so: nothing permits it, or all that forbids it is marked
+    /// `@breakable`. Who asks, whose it is and what cannot be evaluated are never theirs to overlook.
+    pub fn is_breakable(&self, verdict: &Verdict) -> bool {
+        let breakable = |id: &Arc<str>| self.rule(id).is_some_and(|rule| rule.breakable);
+        match (verdict.decision, &*verdict.reason) {
+            (Decision::Deny, reasons::NO_POLICY_ALLOWS) => true,
+            (Decision::Deny, reasons::EVALUATION_ERROR) => false,
+            (Decision::Deny, _) => !verdict.policies.is_empty() && verdict.policies.iter().all(breakable),
+            (Decision::Allow | Decision::Modify | Decision::Ask, _) => false,
+        }
+    }
 }
 
 /// Why a request is denied before any policy is asked.

@@ -29,6 +29,8 @@ pub struct Rule {
     pub retryable: bool,
     /// It is watched, not enforced.
     pub shadow: bool,
+    /// Two people may let pass for a while what it forbids. A forbid that does not say so is inviolable.
+    pub breakable: bool,
     /// The file it stands in.
     pub file: String,
     /// The line it begins at.
@@ -56,7 +58,7 @@ impl Change {
 }
 
 /// The annotations there are.
-const KNOWN: [&str; 7] = ["change", "id", "reason", "retryable", "shadow", "unlock", "verdict"];
+const KNOWN: [&str; 8] = ["breakable", "change", "id", "reason", "retryable", "shadow", "unlock", "verdict"];
 
 const ID_BYTES: usize = 128;
 const REASON_BYTES: usize = 64;
@@ -189,7 +191,11 @@ pub(crate) fn read(policy: &Policy, file: &str, line: usize, text: &str, faults:
             false
         }
     };
-    let (retryable, shadow) = (flag("retryable"), flag("shadow"));
+    let (retryable, shadow, breakable) = (flag("retryable"), flag("shadow"), flag("breakable"));
+    if breakable && decision != Decision::Deny {
+        let message = "@breakable belongs to a forbid: what is permitted needs nobody to break it".to_owned();
+        fault(codes::ANNOTATION_WRONG, Some("breakable"), message, None);
+    }
     if retryable && decision != Decision::Deny {
         let message = "@retryable belongs to a forbid: what is asked can always be asked again".to_owned();
         fault(codes::ANNOTATION_WRONG, Some("retryable"), message, None);
@@ -209,6 +215,7 @@ pub(crate) fn read(policy: &Policy, file: &str, line: usize, text: &str, faults:
         unlock: unlock.map(str::to_owned),
         retryable: retryable || decision == Decision::Ask,
         shadow,
+        breakable,
         file: file.to_owned(),
         line,
         text: text.to_owned(),

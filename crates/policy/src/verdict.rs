@@ -134,9 +134,12 @@ pub mod reasons {
     pub const NO_POLICY_ALLOWS: &str = "no_policy_allows";
     /// A policy that may matter cannot be evaluated.
     pub const EVALUATION_ERROR: &str = "evaluation_error";
+    /// Policy denies it, and two people let it pass for a while. No decision of a set has it: the governor says so, of a
+    /// verdict that [`crate::PolicySet::is_breakable`].
+    pub const BREAK_GLASS: &str = "break_glass";
 
     /// All of them.
-    pub const ALL: [&str; 9] = [
+    pub const ALL: [&str; 10] = [
         ANONYMOUS,
         CREDENTIAL_EXPIRED,
         CREDENTIAL_REVOKED,
@@ -146,5 +149,6 @@ pub mod reasons {
         HISTORY_OVERFLOW,
         NO_POLICY_ALLOWS,
         EVALUATION_ERROR,
+        BREAK_GLASS,
     ];
 }

@@ -44,11 +44,14 @@ pub(crate) struct Which {
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// An agent of this tier asks
-    #[arg(long, value_name = "TIER", required_unless_present = "operator", conflicts_with = "operator")]
+    #[arg(long, value_name = "TIER", required_unless_present_any = ["operator", "anonymous"], conflicts_with_all = ["operator", "anonymous"])]
     pub(crate) agent: Option<Tier>,
     /// A person with this role asks
     #[arg(long, value_name = "ROLE")]
     pub(crate) operator: Option<OperatorRole>,
+    /// Nobody that is known asks
+    #[arg(long, conflicts_with = "operator")]
+    pub(crate) anonymous: bool,
     /// What they want to do, such as write_file
     #[arg(long, value_name = "ACTION")]
     pub(crate) action: Action,

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use serde_json::Value;
+use eparch_domain::Tier;
+use eparch_pipeline::document;
+use serde_json::{Value, json};
 
 use crate::console::{Place, is_there};
 
@@ -22,7 +24,7 @@ fn every_default_policy_decides_a_case_of_the_test_file_that_ships() {
     let said = place.say(&["policy", "test", DEFAULT_CASES, "--format", "json"]);
     let found: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!((said.code, found["failed"].as_u64()), (0, Some(0)), "{said:?}");
-    assert_eq!(found["untried_policies"], serde_json::json!([]));
+    assert_eq!(found["untried_policies"], json!([]));
     assert!(found["passed"].as_u64() > Some(60));
     assert!(!is_there(place.home()), "nothing is made by asking");
 }
@@ -56,14 +58,17 @@ fn explain_says_why_not_and_what_would_unlock_it() {
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.out.starts_with("deny, forbidden_target\n"), "{said:?}");
     assert!(said.out.contains("decided by never-11-prod-below-t3 (always.cedar:"), "{said:?}");
-    assert!(said.out.contains("this very request with: tier T3 (then people are asked)"), "{said:?}");
+    assert!(
+        said.out.contains("this very request with: tier T3, the approval of one person at a gate"),
+        "{said:?}"
+    );
 
     let said = ask(&["--agent", "T0", "--action", "write_file", "--resource", "a.txt", "--format", "json"]);
     let found: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(found["decision"], "deny");
     assert_eq!(found["reason_code"], "no_policy_allows");
     assert_eq!(found["would_do"]["tier"], 1);
-    assert_eq!(found["policies"], serde_json::json!([]));
+    assert_eq!(found["policies"], json!([]));
 
     let said = ask(&["--operator", "viewer", "--action", "approve", "--resource", "gate-1"]);
     assert!(said.out.contains("the role operator or approver or admin"), "{said:?}");
@@ -76,6 +81,115 @@ fn explain_says_why_not_and_what_would_unlock_it() {
     let said = ask(&["--agent", "T1", "--action", "write_file", "--resource", "a", "--context", context]);
     assert!(said.out.contains("the phase EXECUTE, an accepted plan that holds the action"), "{said:?}");
     assert!(said.out.contains("asking again later can help"), "{said:?}");
+}
+
+/// A case of the test file that ships, as the words of a question.
+fn question(case: &Value, context: &Value, subject: &str) -> Vec<String> {
+    let said = |key: &str| case[key].as_str().unwrap_or_default().to_owned();
+    let mut words = match (subject, subject.parse::<Tier>()) {
+        ("anonymous", _) => vec!["--anonymous".to_owned()],
+        // `operator` is a role here, and T1's name elsewhere.
+        (_, Ok(tier)) if subject.starts_with('T') => vec!["--agent".to_owned(), tier.to_string()],
+        _ => vec!["--operator".to_owned(), subject.to_owned()],
+    };
+    words.extend(["--action".to_owned(), said("action"), "--resource".to_owned(), said("resource")]);
+    if let Some(scope) = case["scope"].as_str() {
+        words.extend(["--scope".to_owned(), scope.to_owned()]);
+    }
+    words.extend(["--context".to_owned(), context.to_string()]);
+    words
+}
+
+/// Asks what would unlock a denial, and asks again with what was said: then it is allowed. Where nothing would help, it says so.
+fn explained(place: &Place, case: &Value, context: &Value, subject: &str) -> bool {
+    let words = question(case, context, subject);
+    let ask = |words: &[String]| {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        place.json(&[&["policy", "explain"], &words[..]].concat())
+    };
+    let found = ask(&words);
+    if found["decision"] != "deny" {
+        return false;
+    }
+    let (reason, by) = (found["reason_code"].as_str().unwrap(), found["policies"].as_array().unwrap());
+    let of_no_policy = eparch_policy::reasons::ALL.contains(&reason);
+    assert_eq!(by.is_empty(), of_no_policy, "{words:?}: {found:#}");
+    let helps = found["would_help"].as_array().unwrap();
+    assert!(helps.iter().all(|help| help.as_str().is_some_and(|help| help.len() > 30)), "{found:#}");
+    assert!(!helps.is_empty(), "{words:?}: nothing is said to help: {found:#}");
+    let would = &found["would_do"];
+    if would.is_null() {
+        return true;
+    }
+    let mut context = context.as_object().unwrap().clone();
+    let mut set = |key: &str, value: Value| context.insert(key.to_owned(), value);
+    if let Some(approvals) = would["approvals"].as_u64() {
+        set("approvals", approvals.into());
+    }
+    if would["plan"] == true {
+        set("planned", true.into());
+    }
+    if would["execute"] == true {
+        set("phase", "EXECUTE".into());
+    }
+    if would["renewed"] == true {
+        set("credential", "valid".into());
+    }
+    if would["fresh_run"] == true {
+        set("history", Value::Array(Vec::new()));
+    }
+    if would["another_person"] == true {
+        set("requester", "another".into());
+    }
+    if let Some(grants) = would["grants"].as_u64() {
+        set("max_tier", grants.into());
+    }
+    let subject = match (would["tier"].as_u64(), would["roles"][0].as_str()) {
+        (Some(tier), _) => format!("T{tier}"),
+        (_, Some(role)) => role.to_owned(),
+        _ => subject.to_owned(),
+    };
+    let again = ask(&question(case, &context.into(), &subject));
+    assert_eq!(again["decision"], would["decision"], "{words:?} with {would}: {again:#}");
+    assert!(
+        matches!(again["decision"].as_str(), Some("allow" | "modify")),
+        "{words:?} with {would}: {again:#}"
+    );
+    true
+}
+
+/// Every denial of the cases that ship, and every action that an agent of each tier may be denied on what the examples' agents
+/// work with: the answer names the policies or that there is none, a reason, and what would unlock it, which is true.
+#[test]
+fn explain_tells_the_truth_about_every_denial_there_is_an_example_of() {
+    let place = Place::new();
+    let file = document::read(&fs::read_to_string(DEFAULT_CASES).unwrap()).unwrap().to_value();
+    let mut told = 0;
+    for case in file["cases"].as_array().unwrap() {
+        let context = case.get("context").cloned().unwrap_or_else(|| json!({}));
+        told += u32::from(explained(&place, case, &context, case["subject"].as_str().unwrap()));
+    }
+    assert!(told > 30, "{told} of the cases");
+    // What the examples' agents look at, write, call and work on; each action on what it can be done to.
+    for (action, resource) in [
+        ("read_file", "src/main.rs"),
+        ("write_file", "release.json"),
+        ("execute_command", "prod-1"),
+        ("ansible_run", "staging-web-1"),
+        ("terraform_apply", "prod-eu-1"),
+        ("call_tool", "github/create_issue"),
+        ("read_secret", "inventory/hosts"),
+        ("spawn_agent", "worker@T2"),
+        ("approve", "gate-1"),
+        ("modify_governance", "policy"),
+    ] {
+        for tier in ["T0", "T1", "T2", "T3", "T4"] {
+            let case = json!({ "action": action, "resource": resource, "scope": "project" });
+            told += u32::from(explained(&place, &case, &json!({}), tier));
+        }
+    }
+    println!("{told} denials were explained");
+    assert!(told > 50, "{told} denials");
 }
 
 #[test]

@@ -9,3 +9,5 @@ mod matrix;
 mod model;
 mod mutants;
 mod plain;
+mod unlock;
+mod watched;

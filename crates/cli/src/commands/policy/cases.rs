@@ -1,6 +1,6 @@
 //! Test files: questions with the answers that are expected.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use eparch_domain::{Action, limits};
@@ -40,16 +40,21 @@ pub(super) fn try_all(context: &Context, file: &Path, which: &Which) -> Result<u
     let decided: BTreeSet<&str> =
         tried.iter().flat_map(|tried| &tried.verdict.policies).map(|id| &**id).collect();
     let watched = tried.iter().flat_map(|tried| &tried.verdict.shadowed).map(|shadow| &*shadow.policy);
+    let mut would: BTreeMap<String, usize> = BTreeMap::new();
+    for shadow in tried.iter().flat_map(|tried| &tried.verdict.shadowed) {
+        *would.entry(format!("{} would say {}", shadow.policy, shadow.decision)).or_default() += 1;
+    }
     let seen: BTreeSet<&str> = decided.into_iter().chain(watched).collect();
     let untried: Vec<&str> = policies.rules().map(|rule| &*rule.id).filter(|id| !seen.contains(id)).collect();
     if context.is_json() {
         let shown: Vec<Value> = tried.iter().map(Tried::to_json).collect();
         print_json(&json!({
             "valid": true, "passed": tried.len() - failed, "failed": failed, "place": place,
-            "cases": shown, "untried_policies": untried,
+            "cases": shown, "untried_policies": untried, "watched": would,
         }))?;
     } else {
         tell(&name, &place, &tried, failed, &untried, context);
+        would.iter().for_each(|(what, cases)| outln!("watched: {what} to {cases} of {} cases", tried.len()));
     }
     Ok(if failed == 0 { exit::DONE } else { exit::FAILED })
 }

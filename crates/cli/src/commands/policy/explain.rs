@@ -1,6 +1,7 @@
 //! Whether something may be done, why, and what would unlock it.
 
-use eparch_policy::{Decision, PolicySet, Request, Verdict};
+use eparch_governor::may_be_let_pass;
+use eparch_policy::{Decision, PolicySet, Request, Subject, Unlock, Verdict, kinds_of};
 use serde_json::{Value, json};
 
 use super::question::{self, Asker, Known};
@@ -22,6 +23,8 @@ pub(super) fn explain(context: &Context, asked: &Explain) -> Result<u8, Failure>
         shown["place"] = json!(place);
         shown["digest"] = json!(policies.digest());
         shown["would_do"] = json!(unlock);
+        shown["would_help"] = json!(helps(&request, &verdict, unlock.as_ref()));
+        shown["breakable"] = json!(may_pass(&policies, &request, &verdict));
         shown["rules"] =
             verdict.policies.iter().filter_map(|id| policies.rule(id)).map(|rule| json!(rule)).collect();
         print_json(&shown)?;
@@ -36,7 +39,17 @@ pub(super) fn explain(context: &Context, asked: &Explain) -> Result<u8, Failure>
         outln!("  changed: {}", change.as_str());
     }
     if verdict.decision != Decision::Allow {
-        tell_unlock(&policies, &request, &verdict);
+        helps(&request, &verdict, unlock.as_ref())
+            .iter()
+            .for_each(|help| outln!("  {}", paint::harmless(help)));
+    }
+    if may_pass(&policies, &request, &verdict) {
+        outln!("  two people can let it pass, for an hour at most: `eparch break-glass request`");
+    } else if verdict.decision == Decision::Deny {
+        outln!("  nobody can let it pass, not even with break-glass");
+    }
+    if verdict.decision == Decision::Deny {
+        outln!("  asking again later {}", if verdict.retryable { "can help" } else { "does not help" });
     }
     for shadow in &verdict.shadowed {
         outln!("  watched: {} would say {} ({})", shadow.policy, shadow.decision, shadow.reason);
@@ -45,20 +58,48 @@ pub(super) fn explain(context: &Context, asked: &Explain) -> Result<u8, Failure>
     Ok(exit::DONE)
 }
 
-fn tell_unlock(policies: &PolicySet, request: &Request, verdict: &Verdict) {
-    if let Some(unlock) = &verdict.unlock {
-        outln!("  what would unlock it: {}", paint::harmless(unlock));
-    }
-    match policies.unlock(request, verdict) {
-        Some(unlock) => outln!("  this very request with: {unlock}"),
+/// What would unlock it, in words: what a policy says, what would do for this very request, and where nothing would, that.
+fn helps(request: &Request, verdict: &Verdict, unlock: Option<&Unlock>) -> Vec<String> {
+    let said = verdict.unlock.iter().map(|said| format!("what would unlock it: {said}"));
+    let mut helps: Vec<String> = said.collect();
+    match unlock {
+        Some(unlock) => helps.push(format!("this very request with: {unlock}")),
         None if verdict.decision == Decision::Deny && verdict.unlock.is_none() => {
-            outln!("  neither another tier, role or phase nor a plan would unlock it");
+            helps.push(format!("what would unlock it: {}", otherwise(request, verdict)));
         }
         None => {}
     }
-    if verdict.decision == Decision::Deny {
-        outln!("  asking again later {}", if verdict.retryable { "can help" } else { "does not help" });
-    }
+    helps
+}
+
+/// What would help where no policy says so, and neither a tier, a role, a phase, a plan nor people would.
+fn otherwise(request: &Request, verdict: &Verdict) -> String {
+    use eparch_policy::reasons;
+    let told = match &*verdict.reason {
+        reasons::ANONYMOUS => "nothing for nobody; an agent asks with its token, a person with their key",
+        reasons::CREDENTIAL_REVOKED => {
+            "nothing for this agent; a person can start a run whose agents have tokens of their own"
+        }
+        reasons::OTHER_TENANT => "nothing from here; if there is such a thing, its own tenant asks for it",
+        reasons::ABOUT_ITSELF => "somebody else who may: a person, or another agent",
+        reasons::EVALUATION_ERROR => {
+            "a policy that can be evaluated; `eparch policy check` looks for what is wrong"
+        }
+        reasons::WRONG_RESOURCE => {
+            let kinds: Vec<&str> = kinds_of(request.action).iter().map(|kind| kind.as_str()).collect();
+            return format!("another resource; {} is done to a {}", request.action, kinds.join(" or a "));
+        }
+        _ => {
+            "a policy that permits it; none of these does, at any tier, for any role, in any phase and whoever approves"
+        }
+    };
+    told.to_owned()
+}
+
+/// Whether people could let pass, for a while, what is denied so.
+fn may_pass(policies: &PolicySet, request: &Request, verdict: &Verdict) -> bool {
+    let by_agent = matches!(request.subject, Subject::Agent(_));
+    by_agent && may_be_let_pass(request.action) && policies.is_breakable(verdict)
 }
 
 /// What a reason that comes from no policy means; for others, what the decision means.
@@ -76,6 +117,7 @@ fn meaning(verdict: &Verdict) -> &'static str {
         reasons::EVALUATION_ERROR => {
             "a policy that may matter cannot be evaluated, so nothing is let through"
         }
+        reasons::BREAK_GLASS => "policy denies it, and two people let it pass",
         _ => match verdict.decision {
             Decision::Allow => "a policy permits it, and none forbids it",
             Decision::Modify => "it is permitted in another way than asked",
