@@ -12,7 +12,7 @@ use crate::console::{Place, Said, one_stage};
 use crate::secrets::{hand, home_of_ada};
 
 /// What every canary begins with.
-const CANARY: &str = "kanarienvogel";
+pub(crate) const CANARY: &str = "kanarienvogel";
 
 /// A canary that is a number.
 const NUMBER: &str = "98765432109876543";
@@ -36,7 +36,7 @@ fn base64(text: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// How a text may have got somewhere: as it is, in hexadecimal, in base64, backwards.
-fn guises(text: &str) -> Vec<Vec<u8>> {
+pub(crate) fn guises(text: &str) -> Vec<Vec<u8>> {
     let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
     let mut found = base64(text.as_bytes());
     let spelled = [text.to_owned(), hex.to_uppercase(), hex, text.chars().rev().collect()];
@@ -44,19 +44,13 @@ fn guises(text: &str) -> Vec<Vec<u8>> {
     found
 }
 
-fn is_in(bytes: &[u8], guise: &[u8]) -> bool {
-    let mut from = 0;
-    while let Some(at) = bytes[from..].iter().position(|byte| *byte == guise[0]) {
-        if bytes[from + at..].starts_with(guise) {
-            return true;
-        }
-        from += at + 1;
-    }
-    false
+/// Guises are plain ASCII, and the library's search in a text is quick even where this is not.
+fn is_in(text: &str, guise: &[u8]) -> bool {
+    text.contains(str::from_utf8(guise).unwrap())
 }
 
 /// The files below a folder in which a text is found in any guise.
-fn found_below(folder: &Path, guises: &[Vec<u8>], found: &mut Vec<String>) -> usize {
+pub(crate) fn found_below(folder: &Path, guises: &[Vec<u8>], found: &mut Vec<String>) -> usize {
     let mut looked = 0;
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
@@ -66,7 +60,8 @@ fn found_below(folder: &Path, guises: &[Vec<u8>], found: &mut Vec<String>) -> us
         } else if kind.is_file() {
             let bytes = fs::read(entry.path()).unwrap();
             looked += 1;
-            if guises.iter().any(|guise| is_in(&bytes, guise)) {
+            let text = String::from_utf8_lossy(&bytes);
+            if guises.iter().any(|guise| is_in(&text, guise)) {
                 found.push(entry.path().display().to_string());
             }
         }
@@ -179,7 +174,7 @@ fn g8_canaries_are_found_nowhere() {
     fs::write(place.home().join("found"), format!("x{read}")).unwrap();
     assert_eq!(found_below(&place.home(), &guises, &mut found), again + 1);
     assert_eq!(found.len(), 1);
-    assert!(is_in(b"xxxa2FuYXJpZW52b2dlbA==", &base64(CANARY.as_bytes())[0]));
+    assert!(is_in("xxxa2FuYXJpZW52b2dlbA==", &base64(CANARY.as_bytes())[0]));
 }
 
 #[test]
