@@ -189,7 +189,7 @@ CREATE TABLE runs (
     -- The entry that brought it: runs are listed by it.
     opened_seq INTEGER NOT NULL,
     journal_seq INTEGER NOT NULL,
-    ts TEXT NOT NULL,
+    ts TEXT NOT NULL, parent_run TEXT, parent_agent TEXT, spawn_reason TEXT,
     PRIMARY KEY (tenant_id, run_id),
     FOREIGN KEY (tenant_id, project_id) REFERENCES projects ON DELETE CASCADE
 ) STRICT;
@@ -503,4 +503,6 @@ CREATE TABLE agent_metrics (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX promotions_of_standing ON promotions (tenant_id, agent_id, journal_seq, no);
+
+CREATE INDEX runs_by_parent ON runs (tenant_id, parent_run) WHERE parent_run IS NOT NULL;
 

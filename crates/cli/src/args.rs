@@ -2,7 +2,10 @@
 
 mod agent_side;
 mod authority;
+mod diagnostic;
+mod emergencies;
 mod ledger;
+mod locks;
 mod policy;
 mod runs;
 mod secrets;
@@ -16,7 +19,10 @@ use eparch_governor::OperatorRole;
 
 pub(crate) use agent_side::{Act, AgentSecret, Message, PutOut};
 pub(crate) use authority::{Agent, Promote, Token};
+pub(crate) use diagnostic::Diagnostic;
+pub(crate) use emergencies::{AnswerGlass, AskGlass, BreakGlass, StopAll};
 pub(crate) use ledger::{Ledger, Query};
+pub(crate) use locks::Lock;
 pub(crate) use policy::{Explain, Policy, Scope, Which, Whom};
 pub(crate) use runs::{Answer, Approvals, ApprovalsArgs, ListRuns, OneRun, Runs, RunsArgs};
 pub(crate) use secrets::{GetSecret, PutSecret, Secrets};
@@ -114,6 +120,14 @@ pub(crate) enum Command {
     /// What runs bear: show it, take a run's authority away
     #[command(subcommand)]
     Token(Token),
+    /// Locks that stages hold while they work: list them, take one away
+    #[command(subcommand)]
+    Lock(Lock),
+    /// Stop everything: every agent is revoked, every run ends, nothing new begins until an admin lifts it
+    StopAll(StopAll),
+    /// Let pass for a while, with a second person, what policy denies an agent
+    #[command(subcommand)]
+    BreakGlass(BreakGlass),
     /// Inside an agent: ask whether something may be done, and say what came of it
     Act(Act),
     /// Inside an agent: say that it lives
@@ -137,6 +151,9 @@ pub(crate) enum Command {
     /// Policies: check, explain, test, show
     #[command(subcommand)]
     Policy(Policy),
+    /// What looks at runs whose agents make too many errors: show it; write its report
+    #[command(subcommand)]
+    Diagnostic(Diagnostic),
     /// Hold the home until it is told to end, and serve its API over TCP
     Serve(Serve),
     /// Settings

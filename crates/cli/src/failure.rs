@@ -1,11 +1,13 @@
 //! What a user is told when something did not work: a code, a sentence, a hint, and an exit code (interface.md 1).
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use eparch_daemon::{CallError, ConfigError, HomeError, Problem};
 use eparch_domain::in_full;
+use eparch_domain::redact::redact;
 use serde_json::json;
 
 use crate::context::json_line;
@@ -80,9 +82,12 @@ impl Failure {
     /// Tells it, as one JSON document on standard output or in words on standard error.
     pub(crate) fn report(&self, as_json: bool) -> ExitCode {
         if as_json {
-            let mut error = json!({ "code": self.code, "message": self.message, "hint": self.hint });
+            // It may quote what somebody gave in the wrong place.
+            let clean = |text: &str| redact(text, &[]).into_owned();
+            let mut error =
+                json!({ "code": self.code, "message": clean(&self.message), "hint": clean(&self.hint) });
             if !self.detail.is_empty() {
-                error["detail"] = self.detail.clone().into();
+                error["detail"] = clean(&self.detail).into();
             }
             outln!("{}", json_line(&json!({ "error": error })));
         } else {
@@ -95,12 +100,12 @@ impl Failure {
     pub(crate) fn print(&self) {
         // A message may quote what an agent, a file or a stranger's pipeline said.
         let head = paint::err().bad(&format!("error[{}]", self.code));
-        errln!("{head}: {}", paint::harmless_lines(&self.message));
-        for line in self.detail.lines() {
+        errln!("{head}: {}", paint::harmless_lines(&redact(&self.message, &[])));
+        for line in redact(&self.detail, &[]).lines() {
             errln!("  {}", paint::harmless(line));
         }
         if !self.hint.is_empty() {
-            errln!("  = help: {}", paint::harmless_lines(&self.hint));
+            errln!("  = help: {}", paint::harmless_lines(&redact(&self.hint, &[])));
         }
     }
 }
@@ -175,8 +180,15 @@ pub(crate) fn usage(problem: &clap::Error, as_json: bool) -> ExitCode {
             Failure::new("EP0701", message).hint("`eparch --help` lists the commands").exit(exit::USAGE);
         return failure.report(true);
     }
-    // Nowhere left to complain about a closed output.
-    let _ = problem.print();
+    let text = problem.render().to_string();
+    match redact(&text, &[]) {
+        // Nowhere left to complain about a closed output.
+        Cow::Borrowed(_) => {
+            let _ = problem.print();
+        }
+        // What looks like a secret was given where none belongs: it is not repeated (G8).
+        Cow::Owned(clean) => errln!("{}", paint::harmless_lines(clean.trim_end())),
+    }
     ExitCode::from(if help { exit::DONE } else { exit::USAGE })
 }
 

@@ -75,6 +75,9 @@ fn again(
     if let Event::RunRequested(request) = &record.event {
         at_hand = learn(governor, &request.pipeline, reader, tenant)?;
     }
+    if let Event::DiagnosticOffered { pipeline } = &record.event {
+        at_hand = learn(governor, pipeline, reader, tenant)?;
+    }
     if let Event::PoliciesOffered { policies, .. } = &record.event {
         let document = reader.document(tenant, policies)?;
         let found = document.and_then(|document| PolicySet::from_bytes(&document.bytes).ok());

@@ -20,6 +20,8 @@ pub struct Settings {
     pub ledger: LedgerSettings,
     /// What pipelines may read of the shell they are started from.
     pub environment: EnvironmentSettings,
+    /// What looks at runs whose agents make too many errors.
+    pub diagnostic: DiagnosticSettings,
     /// Where secrets and tokens are kept.
     pub vault: eparch_vault::Settings,
 }
@@ -63,6 +65,15 @@ pub struct EnvironmentSettings {
     /// Names of variables; nothing unless it is listed. What is read becomes part of the plan and of the ledger: a secret
     /// has no place here.
     pub allow: BTreeSet<String>,
+}
+
+/// What looks at runs whose agents make too many errors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiagnosticSettings {
+    /// The pipeline that does [default: diagnostic.yaml in the home when there is one, else the one that ships].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
 }
 
 /// Why settings could not be used.
@@ -156,8 +167,8 @@ impl Settings {
         if let Some(bad) = self.environment.allow.iter().find(|name| secret.contains(&name.as_str())) {
             return Err(format!("environment.allow lists {bad}, which holds a secret"));
         }
-        let relative =
-            self.sandbox.expose.iter().chain(&self.ledger.witness_dirs).find(|path| !path.is_absolute());
+        let named = self.sandbox.expose.iter().chain(&self.ledger.witness_dirs).chain(&self.diagnostic.file);
+        let relative = named.into_iter().find(|path| !path.is_absolute());
         match relative {
             Some(path) => Err(format!("{} must be an absolute path", path.display())),
             None => Ok(()),

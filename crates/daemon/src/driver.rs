@@ -8,12 +8,12 @@ mod keepable;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use eparch_domain::{Clock, Moment, Name, Span, limits};
-use eparch_governor::{Effect, Event, Governor};
+use eparch_governor::{ClockMoved, Effect, Event, Governor};
 use eparch_ledger::EffectRef;
 
 pub use self::core::{Core, Done, ENGINE, Input, RecoverError, SavedState, TurnError};
@@ -116,15 +116,26 @@ impl Handle {
     /// [`Handle::submit`] for async code.
     pub async fn ask(&self, input: Input) -> Result<Done, SubmitError> {
         let (to, from) = tokio::sync::oneshot::channel();
-        let handle = self.clone();
-        // The queue is bounded: sending may wait, which must not hold up the runtime.
-        let sent = tokio::task::spawn_blocking(move || {
-            handle.submit(input, move |result| {
-                let _ = to.send(result);
-            });
+        let reply: Reply = Box::new(move |result| {
+            let _ = to.send(result);
         });
-        sent.await.map_err(|_| SubmitError::Gone)?;
+        self.send(Message::Decide(Box::new(input), reply)).await?;
         from.await.unwrap_or(Err(SubmitError::Gone))
+    }
+
+    /// Sends from async code. There nearly always is room, and then nothing waits; otherwise it is waited for away from the
+    /// runtime, which it must not hold up.
+    async fn send(&self, message: Message) -> Result<(), SubmitError> {
+        let message = match self.to.try_send(message) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Disconnected(_)) => return Err(SubmitError::Gone),
+            Err(TrySendError::Full(message)) => message,
+        };
+        let to = self.to.clone();
+        match tokio::task::spawn_blocking(move || to.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(SubmitError::Gone),
+        }
     }
 
     /// Looks at the governor between two turns.
@@ -149,15 +160,10 @@ impl Handle {
         look: impl FnOnce(&Governor) -> T + Send + 'static,
     ) -> Result<T, SubmitError> {
         let (to, from) = tokio::sync::oneshot::channel();
-        let to_driver = self.to.clone();
         let look: Look = Box::new(move |governor| {
             let _ = to.send(governor.map(look));
         });
-        let message = Message::Look(look, retry);
-        let sent = tokio::task::spawn_blocking(move || to_driver.send(message).is_ok());
-        if !sent.await.unwrap_or(false) {
-            return Err(SubmitError::Gone);
-        }
+        self.send(Message::Look(look, retry)).await?;
         from.await.map_err(|_| SubmitError::Gone)?
     }
 
@@ -185,9 +191,14 @@ pub struct Driver<J, S> {
     from: Receiver<Message>,
     /// Another process has the journal now: nothing can ever be decided here again.
     taken_over: bool,
+    /// An epoch of this process is written down.
+    has_begun: bool,
     saved_at: u64,
     /// The snapshot that is being written.
     saving: Option<JoinHandle<()>>,
+    /// A stop of everything that could not be written. Whoever lives was cut when the ledger failed; it is decided on together
+    /// with the next boot, before anything can begin that it is to stop.
+    stop_all: Option<Input>,
 }
 
 impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
@@ -215,8 +226,10 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
                 shell,
                 from,
                 taken_over: false,
+                has_begun: false,
                 saved_at,
                 saving: None,
+                stop_all: None,
             },
             handle,
         )
@@ -326,14 +339,31 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
     /// Decides on a batch, writes it down and sets it going. When it cannot be written, nothing in memory counts any more.
     fn commit(&mut self, batch: Vec<(Input, Option<Reply>)>) -> Result<(), Failed<J>> {
         let (mut inputs, mut replies): (Vec<Input>, Vec<Option<Reply>>) = batch.into_iter().unzip();
+        let stops = |input: &&Input| matches!(input.event, Event::StopAllRequested { .. });
+        if let Some(stop) = inputs.iter().find(stops) {
+            self.stop_all = Some(stop.clone());
+        }
         let Some(mut core) = self.core.take() else {
             refuse(replies, &stopped_by(&self.why));
             return Ok(());
         };
         let now = self.clock.now();
-        if let Some(by_ms) = clock_jump(core.last(), now) {
-            inputs.insert(0, Event::ClockJumped { by_ms }.into());
-            replies.insert(0, None);
+        if let Some(moved) = clock_jump(core.last(), now) {
+            let by_ms = moved.by_ms;
+            let at = match inputs.first_mut().map(|first| &mut first.event) {
+                // Decided on with the boot: what an entry before it began, the boot would cut off.
+                Some(Event::Booted { clock_moved, .. }) if !self.has_begun => {
+                    *clock_moved = Some(moved);
+                    None
+                }
+                // This process has measured ledger time all along; only what was in flight is in doubt.
+                Some(Event::Booted { .. }) => Some(1),
+                _ => Some(0),
+            };
+            if let Some(at) = at {
+                inputs.insert(at, Event::ClockJumped { by_ms }.into());
+                replies.insert(at, None);
+            }
         }
         let done = loop {
             match core.turn(&inputs, now) {
@@ -359,17 +389,24 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         };
         self.core = Some(core);
         // A boot alone says little: it is what a journal that fails with everything else is given again and again.
-        if !inputs.iter().any(|input| matches!(input.event, Event::Booted { .. })) {
+        if inputs.iter().any(|input| matches!(input.event, Event::Booted { .. })) {
+            self.has_begun = true;
+        } else {
             self.failures = 0;
             self.why.clear();
         }
+        if inputs.iter().any(|input| matches!(input.event, Event::StopAllRequested { .. })) {
+            self.stop_all = None;
+        }
         for (done, reply) in done.iter().zip(replies) {
             self.shell.committed(done);
-            if let Some(reply) = reply {
-                reply(Ok(done.clone()));
-            }
+            // Before the answer: whoever hears that authority was taken away finds what bore it deaf and signalled (2.C
+            // rule 5).
             for (at, effect) in done.effects() {
                 self.shell.perform(at, effect);
+            }
+            if let Some(reply) = reply {
+                reply(Ok(done.clone()));
             }
         }
         Ok(())
@@ -397,7 +434,11 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
     fn begin_epoch(&mut self) {
         let Some(core) = &self.core else { return };
         let failed = match core.boot(self.agents_at_once) {
-            Ok(boot) => self.commit(vec![(boot, None)]).err().map(|failed| (failed.journal, failed.problem)),
+            Ok(boot) => {
+                let first = [Some(boot), self.stop_all.clone()].into_iter().flatten();
+                let failed = self.commit(first.map(|input| (input, None)).collect()).err();
+                failed.map(|failed| (failed.journal, failed.problem))
+            }
             Err(problem) => self.core.take().map(|core| (core.into_journal(), problem)),
         };
         if let Some((journal, problem)) = failed {
@@ -468,13 +509,12 @@ fn refuse(replies: Vec<Option<Reply>>, why: &SubmitError) {
     }
 }
 
-/// By how much the wall clock moved against ledger time since the last entry, when that is more than
-/// `limits::CLOCK_SKEW`.
-fn clock_jump(last: Moment, now: Moment) -> Option<i64> {
+/// How the wall clock moved against ledger time since the last entry, when that is by more than `limits::CLOCK_SKEW`.
+fn clock_jump(last: Moment, now: Moment) -> Option<ClockMoved> {
     if last == Moment::default() {
         return None;
     }
     let gone = i64::try_from(now.ledger.since(last.ledger).millis()).ok()?;
     let by_ms = now.wall.millis().checked_sub(last.wall.millis())?.checked_sub(gone)?;
-    (by_ms.unsigned_abs() > limits::CLOCK_SKEW.millis()).then_some(by_ms)
+    (by_ms.unsigned_abs() > limits::CLOCK_SKEW.millis()).then_some(ClockMoved { by_ms, from: last.wall })
 }

@@ -10,6 +10,7 @@ use eparch_vault::Health;
 use tokio::sync::watch;
 
 use crate::api::wire::{Component, Confinement};
+use crate::vault::credentials::Owed;
 use crate::vault::{HomeVault, VaultFailure};
 
 /// What was seen when dependencies were looked at last.
@@ -48,7 +49,12 @@ impl Dependencies {
         let patience = limits::HEALTH_EVERY.as_duration();
         loop {
             let seen = tokio::time::timeout(patience, vault.health()).await;
-            let seen = component(seen.ok(), vault.address().is_some(), vault.breaker().await, patience);
+            let mut seen = component(seen.ok(), vault.address().is_some(), vault.breaker().await, patience);
+            if let Some((tokens, Owed { code, why, .. })) = vault.all_owed() {
+                seen.detail.push_str(&format!(
+                    "; tokens that are to be ended and are not yet: {tokens} ({code}: {why})"
+                ));
+            }
             self.vault.send_replace(Some(seen));
             tokio::time::sleep(patience).await;
         }

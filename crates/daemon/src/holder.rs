@@ -10,6 +10,7 @@ use eparch_domain::{Clock, Digest, Moment, Name, Tier, limits};
 use eparch_governor::{Event, Key, Operator, OperatorRole, Record};
 use eparch_ledger::views::{Views, ViewsError};
 use eparch_ledger::{Ledger, OpenError, ReadError, Settings as LedgerSettings};
+use eparch_pipeline::Pipeline;
 use eparch_policy::PolicySet;
 use eparch_sandbox::Launcher;
 use tokio::net::{TcpListener, UnixListener};
@@ -21,6 +22,7 @@ use crate::api::{self, App, ReadModels};
 use crate::artifacts::Artifacts;
 use crate::clock::SystemClock;
 use crate::config::Settings;
+use crate::diagnostic::{DiagnosticFile, NoDiagnostic};
 use crate::driver::{Core, Driver, ENGINE, Handle, Input, RecoverError, SubmitError};
 use crate::home::{Home, HomeError};
 use crate::journal::LedgerJournal;
@@ -31,6 +33,7 @@ use crate::policies::{NoPolicies, PolicyFiles};
 use crate::public_door;
 use crate::socket::ShortPath;
 use crate::vault::HomeVault;
+use crate::watched::Watched;
 
 /// The one tenant of a home, for now.
 pub const TENANT: &str = "default";
@@ -68,6 +71,12 @@ pub enum HoldError {
     /// The policies cannot be put in force.
     #[error("cannot put the policies in force")]
     Policies(#[source] SubmitError),
+    /// What is to look at runs cannot.
+    #[error("{0}")]
+    NoDiagnostic(#[from] NoDiagnostic),
+    /// What is to look at runs cannot be made known.
+    #[error("cannot make known what looks at runs that fail")]
+    Offer(#[source] SubmitError),
     /// Another process has opened the ledger for writing since, although this one held it.
     #[error("another process has taken this home over")]
     TakenOver,
@@ -154,6 +163,8 @@ async fn work(
     // Beside the ledger, which takes about as long.
     let root = home.root().to_owned();
     let policies = runtime.spawn_blocking(move || PolicyFiles::of_home(&root)?.load());
+    let diagnostic =
+        DiagnosticFile::of_home(home.root(), options.settings.diagnostic.file.as_deref())?.load()?;
     let mut settings = LedgerSettings::in_home(home.root());
     settings.witness_dirs.clone_from(&options.settings.ledger.witness_dirs);
     let wall = SystemClock::after(&[]).now().wall;
@@ -183,6 +194,7 @@ async fn work(
         ledger: ledger.clone(),
         clock: clock.clone(),
         broadcast: Broadcast::default(),
+        watched: Watched::default(),
         runtime: runtime.clone(),
         agents: Agents::default(),
         definitions: Mutex::default(),
@@ -208,7 +220,7 @@ async fn work(
     let (vault, driver) = (tools.vault.clone(), handle.clone());
     let looking = runtime.spawn(async move { end_what_was_left(&vault, &driver).await });
     let result = tokio::select! {
-        result = open_doors(home, options, public, &tools, &handle, models, policies) => result,
+        result = open_doors(home, options, public, &tools, &handle, models, (policies, diagnostic)) => result,
         ended = driver_ended => Err(why_ended(ended)),
     };
 
@@ -233,10 +245,11 @@ async fn open_doors(
     tools: &Arc<Tools>,
     handle: &Handle,
     models: ReadModels,
-    policies: Arc<PolicySet>,
+    (policies, diagnostic): (Arc<PolicySet>, Pipeline),
 ) -> Result<(), HoldError> {
     know_owner(home, handle).await?;
     put_in_force(policies, handle).await?;
+    offer_diagnostic(diagnostic, handle).await?;
     settle_keys(home, handle).await?;
     let url = public.as_ref().and_then(|public| public.listener.local_addr().ok());
     let url = url.map(|address| format!("http://{address}"));
@@ -393,6 +406,18 @@ async fn put_in_force(policies: Arc<PolicySet>, handle: &Handle) -> Result<(), H
         let event = Event::PoliciesOffered { by: None, policies: digest };
         let offer = Input { policies: Some(policies), ..event.into() };
         handle.ask(offer).await.map_err(HoldError::Policies)?;
+    }
+    Ok(())
+}
+
+/// What looks at runs is known from the moment the home is held.
+async fn offer_diagnostic(pipeline: Pipeline, handle: &Handle) -> Result<(), HoldError> {
+    let digest = pipeline.digest();
+    let known = handle.look(move |governor| governor.diagnostic() == Some(digest)).await;
+    if !known.map_err(HoldError::Offer)? {
+        let event = Event::DiagnosticOffered { pipeline: digest };
+        let offer = Input { definition: Some(Arc::new(pipeline)), ..event.into() };
+        handle.ask(offer).await.map_err(HoldError::Offer)?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ mod client;
 mod clock;
 mod config;
 mod descriptors;
+pub mod diagnostic;
 pub mod driver;
 mod health;
 mod holder;
@@ -17,17 +18,22 @@ mod perform;
 mod policies;
 mod public_door;
 mod socket;
+mod tcp;
 mod vault;
+mod watched;
 
 pub use agents::capture::LogLine;
 pub use agents::evidence::{Manifest, Report};
+#[cfg(any(test, feature = "stand"))]
+pub use agents::listener::stand;
 pub use api::problem::Problem;
 pub use api::wire;
 pub use artifacts::{Artifacts, Kept};
 pub use client::{CallError, Client, Lines};
 pub use clock::SystemClock;
 pub use config::{
-    AgentSettings, ConfigError, EnvironmentSettings, LedgerSettings, SandboxSettings, Settings,
+    AgentSettings, ConfigError, DiagnosticSettings, EnvironmentSettings, LedgerSettings, SandboxSettings,
+    Settings,
 };
 /// The vault's section of the settings, and the variable that may hold its key: `cli` says how it is.
 pub use eparch_vault::{KEY_VARIABLE, Settings as VaultSettings};
@@ -38,7 +44,7 @@ pub use policies::{NoPolicies, PolicyFiles, Unreadable};
 
 use std::collections::BTreeSet;
 
-use eparch_domain::{Digest, GateId, Name, StandingId};
+use eparch_domain::{BreakGlassId, Digest, GateId, Name, StandingId};
 use eparch_governor::{GateDecision, Governor};
 
 /// What an operator whose key this home never held signs to answer a gate: exactly these bytes.
@@ -61,6 +67,17 @@ pub fn promotion_statement(
     rationale: &str,
 ) -> String {
     statement("promotion", &standing, subject, decision, by, rationale)
+}
+
+/// The same for a request to let pass what policy denies.
+pub fn break_glass_statement(
+    grant: BreakGlassId,
+    subject: &Digest,
+    decision: GateDecision,
+    by: &Name,
+    rationale: &str,
+) -> String {
+    statement("break-glass", &grant, subject, decision, by, rationale)
 }
 
 fn statement(

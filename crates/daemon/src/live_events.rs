@@ -130,6 +130,10 @@ fn announced(seq: u64, ts: Timestamp, fact: &Fact) -> Option<LiveEvent> {
         Fact::AttemptEnded { agent, end: AttemptEnd::Revoked { reason } } => {
             ("agent_revoked", json!({ "agent_id": agent, "reason": reason }))
         }
+        // Whoever listens for alerts hears of these as well.
+        Fact::AlarmRaised { alert, severity, alarm } => {
+            ("alert_raised", json!({ "alert": alert, "severity": severity, "alarm": alarm }))
+        }
         _ => return None,
     };
     Some(LiveEvent { seq, ts, kind: kind.to_owned(), data })
@@ -142,6 +146,9 @@ fn of_fact(seq: u64, ts: Timestamp, fact: &Fact) -> LiveEvent {
         fields.remove("type");
         if let Some(run) = fields.get("run").cloned() {
             fields.insert("pipeline_id".to_owned(), run);
+        }
+        if let Some(parent) = fields.get("parent").and_then(|parent| parent.get("run")).cloned() {
+            fields.insert("parent_id".to_owned(), parent);
         }
         if let Some(agent) = fields.get("agent").cloned() {
             fields.insert("agent_id".to_owned(), agent);

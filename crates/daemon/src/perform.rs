@@ -28,6 +28,7 @@ use crate::home::Home;
 use crate::journal::JournalError;
 use crate::live_events::Broadcast;
 use crate::vault::HomeVault;
+use crate::watched::Watched;
 
 /// What performing needs of the world.
 pub(crate) struct Tools {
@@ -45,6 +46,8 @@ pub(crate) struct Tools {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) broadcast: Broadcast,
+    /// How often watched policies spoke.
+    pub(crate) watched: Watched,
     pub(crate) runtime: Runtime,
     pub(crate) agents: Agents,
     pub(crate) definitions: Mutex<BTreeMap<Digest, Arc<Pipeline>>>,
@@ -77,8 +80,13 @@ impl Performer {
 
 impl Shell for Performer {
     fn committed(&mut self, done: &Done) {
+        self.tools.watched.committed(done);
         self.tools.broadcast.committed(done);
         self.tools.head.send_replace(done.seq);
+        if let Event::ClockJumped { by_ms: ..0 } = done.record.event {
+            let vault = self.tools.vault.clone();
+            self.tools.runtime.spawn(async move { vault.clock_was_put_back().await });
+        }
     }
 
     fn perform(&mut self, at: Option<EffectRef>, effect: &Effect) {
@@ -101,8 +109,8 @@ impl Shell for Performer {
             Effect::RenewCredential { accessor, ttl } => {
                 self.aside(move |job| job.renew_credential(at, accessor, ttl))
             }
-            Effect::EndCredential { run, accessor } => {
-                self.aside(move |job| job.end_credential(at, run, accessor))
+            Effect::EndCredential { run, accessor, at: issued_at } => {
+                self.aside(move |job| job.end_credential(at, run, accessor, issued_at))
             }
             Effect::Seal { .. } => self.aside(|job| {
                 // A checkpoint that cannot be signed now is signed with the next one; health says so meanwhile.

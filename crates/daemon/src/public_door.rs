@@ -1,7 +1,6 @@
 //! The holder's second door: the same routes over TCP, for as long as `eparch serve` runs.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,80 +10,23 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use eparch_domain::limits;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::api::problem::Problem;
+use crate::tcp;
 
-/// When no connection could be taken, it is tried again after so long: descriptors come back as others end.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-
-/// Serves routes at a listener until `closing` says so; then whoever is being answered is answered, for at most `last_call`.
+/// Serves routes at a listener, to whoever means this machine, until `closing` says so; then whoever is being answered is
+/// answered, for at most `last_call`.
 pub(crate) async fn serve(
     listener: TcpListener,
     routes: Router,
-    mut closing: watch::Receiver<bool>,
+    closing: watch::Receiver<bool>,
     last_call: Duration,
 ) {
     let own = listener.local_addr().ok();
     let routes = routes.layer(from_fn_with_state(own, only_for_this_host));
-    let places = Arc::new(Semaphore::new(limits::API_CONNECTIONS));
-    let mut open = JoinSet::new();
-    loop {
-        while open.try_join_next().is_some() {}
-        let accepted = tokio::select! {
-            () = closes(&mut closing) => break,
-            accepted = accept(&listener, &places) => accepted,
-        };
-        match accepted {
-            Some((stream, place)) => {
-                let (routes, closing) = (routes.clone(), closing.clone());
-                open.spawn(async move {
-                    converse(stream, routes, closing).await;
-                    drop(place);
-                });
-            }
-            None => tokio::time::sleep(ACCEPT_AGAIN).await,
-        }
-    }
-    drop(listener);
-    let all_ended = async { while open.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(last_call, all_ended).await;
-}
-
-/// The next connection, when there is a place for it.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.ok()?;
-    let (stream, _) = listener.accept().await.ok()?;
-    // Answers are small and waited for.
-    let _ = stream.set_nodelay(true);
-    Some((stream, place))
-}
-
-/// Waits until the door closes, or whoever would say so has gone.
-async fn closes(closing: &mut watch::Receiver<bool>) {
-    let _ = closing.wait_for(|closes| *closes).await;
-}
-
-async fn converse(stream: TcpStream, routes: Router, mut closing: watch::Receiver<bool>) {
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits::AGENT_REQUEST_TIMEOUT.as_duration());
-    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-    tokio::pin!(connection);
-    // However it ends, it has ended.
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        () = closes(&mut closing) => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
-        }
-    }
+    tcp::serve(listener, routes, limits::API_CONNECTIONS, closing, last_call).await;
 }
 
 /// Lets in only who means this machine. A page of elsewhere that a browser here shows can have its own name lead to this

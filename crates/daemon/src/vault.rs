@@ -79,6 +79,11 @@ impl HomeVault {
         self.settings.address.as_deref()
     }
 
+    /// Which vault it is, in a word that is kept with what it issues: the server's address, or the file.
+    pub(crate) fn place(&self) -> String {
+        self.address().unwrap_or("the sealed file").to_owned()
+    }
+
     /// Where the sealed file lies.
     pub(crate) fn folder(&self) -> &Path {
         &self.root
@@ -152,6 +157,20 @@ impl HomeVault {
         match self.open().await? {
             Opened::Embedded(vault) => Ok(vault.accept_clock().await?),
             Opened::Server(_) => Ok(()),
+        }
+    }
+
+    /// The wall clock was put back while the home is held: nothing about it is unknown, and a sealed file that is open takes
+    /// note, so that whoever opens it next does not doubt the clock for what it said before. One that is not open yet may.
+    pub(crate) async fn clock_was_put_back(&self) {
+        let opened = self.opened.lock().await.clone();
+        if let Some(Opened::Embedded(vault)) = opened
+            && let Err(problem) = vault.note_clock().await
+        {
+            crate::holder::note(&format!(
+                "the sealed vault could not take note of the clock: {}",
+                eparch_domain::in_full(&problem)
+            ));
         }
     }
 

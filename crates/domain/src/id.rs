@@ -147,6 +147,8 @@ ids! {
     StandingId = "std", "a standing";
     /// One alert, raised by one violation.
     AlertId = "alr", "an alert";
+    /// One request of two people to let pass, for a while, what policy denies.
+    BreakGlassId = "brk", "a break-glass grant";
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub use core_version::{CORE_HISTORY, CORE_VERSION};
 pub use digest::Digest;
 pub use harmless::{harmless, is_harmful};
 pub use hex::{hex, unhex};
-pub use id::{AgentId, AlertId, GateId, LeaseId, PermitId, RunId, StandingId};
+pub use id::{AgentId, AlertId, BreakGlassId, GateId, LeaseId, PermitId, RunId, StandingId};
 pub use in_order::{InOrder, in_order};
 pub use name::{BadName, Name};
 pub use operator_role::OperatorRole;

@@ -18,6 +18,15 @@ pub const LEASE_TTL: Span = Span::from_hours(2);
 pub const LEASE_RENEW_EVERY: Span = Span::from_mins(30);
 /// An agent's own token, unless something shorter is asked for (X15); it is renewed while the agent works.
 pub const CHILD_TTL: Span = Span::from_mins(30);
+/// For how long an attempt holds its locks unless they are renewed (R353). Ten times what a ledger that is slow and a
+/// machine that is busy may take together, so that nobody loses a lock who only waited; short enough that whoever waits
+/// for a holder of which nothing is heard need not wait for a person.
+pub const LOCK_TTL: Span = Span::from_mins(5);
+/// How often they are renewed: two renewals may fail to happen. Each is an entry of the ledger.
+pub const LOCK_RENEW_EVERY: Span = Span::from_secs(100);
+/// Of those that wait for locks, so many at once are told anew whom they wait for: a thousand that wait for one name would
+/// be a thousand facts each time it changes hands.
+pub const LOCK_WAITERS_TOLD: usize = 32;
 /// The shortest life of a token or a wrapping: servers count in whole seconds.
 pub const VAULT_TTL_MIN: Span = Span::from_secs(1);
 /// The longest that something stays wrapped: handing a secret on takes seconds, and what lies about is found.
@@ -26,6 +35,9 @@ pub const VAULT_WRAP_TTL: Span = Span::from_mins(5);
 pub const VAULT_RETRY: Span = Span::from_secs(1);
 /// … but at least so often.
 pub const VAULT_RETRY_MAX: Span = Span::from_secs(60);
+/// What a vault refuses outright is asked for again at least so often: four times within the two hours that the longest token
+/// has left ([`LEASE_TTL`]), so that what somebody mends meanwhile helps.
+pub const VAULT_OWED_RETRY_MAX: Span = Span::from_mins(30);
 /// How long connecting to a vault's server may take, TLS included, unless set otherwise. A dead backend is to show within
 /// 5 s.
 pub const VAULT_CONNECT_TIMEOUT: Span = Span::from_secs(2);
@@ -86,6 +98,9 @@ pub const RETRY_BACKOFF_MAX: Span = Span::from_mins(10);
 /// How long a request to an agent's own listener may take to arrive and to be answered, headers and body each; whoever is
 /// slower holds a place that others want.
 pub const AGENT_REQUEST_TIMEOUT: Span = Span::from_secs(10);
+/// How long an agent whose end is decided may still be answered what was decided before: the end of its authority takes
+/// effect within this time at the latest, also for a call in flight (F7).
+pub const AGENT_LAST_ANSWER: Span = Span::from_millis(100);
 /// How long one `verify` command may take.
 pub const VERIFY_TIMEOUT: Span = Span::from_mins(5);
 /// A holder that nobody uses leaves after this long.
@@ -103,6 +118,18 @@ pub const MAX_SAME_ERROR_REPEATS: u32 = 2;
 pub const MAX_PROCEDURE_VIOLATIONS: u32 = 1;
 /// Errors a minute; strictly more revoke (R080).
 pub const ERRORS_PER_MINUTE: u32 = 5;
+/// Runs that look at others at once (R089): one machine's agents may all fail for one reason, and eight reports say it.
+pub const DIAGNOSTICS_AT_ONCE: usize = 8;
+/// Entries of the ledger that are read for what looks at a run: the last minutes of a busy home, in half a second.
+pub const HANDOFF_ENTRIES: u64 = 10_000;
+/// Errors, violations, denials and findings each that are handed over: a person reads no more.
+pub const HANDOFF_ITEMS: usize = 200;
+/// Captured lines that are handed over.
+pub const HANDOFF_LINES: usize = 400;
+/// How much of the end of each log is read for them.
+pub const HANDOFF_LOG_BYTES: u64 = 256 << 10;
+/// The longest text of one thing that is handed over.
+pub const HANDOFF_TEXT_BYTES: usize = 2_048;
 /// Calls a minute; strictly more are refused (R083).
 pub const CALLS_PER_MINUTE: u32 = 100;
 /// So many minutes in which an agent's calls had to be limited, within [`LIMITED_WITHIN`], and it is revoked (R083, 1.4).
@@ -187,6 +214,9 @@ pub const FACT_BYTES: usize = 256;
 pub const ATTEMPT_TEXT_BYTES: usize = 512 << 10;
 /// Actions that a stage names beside its paths, tools and secrets: a person reads and approves them.
 pub const STAGE_ACTIONS: usize = 64;
+/// Locks of one stage. All are taken at once: a stage that needs more of them works on everything there is, and one name
+/// for that is clearer.
+pub const STAGE_LOCKS: usize = 16;
 /// Words of one command.
 pub const COMMAND_WORDS: usize = 256;
 /// Bytes of one command in all; the kernel's own limit for one word is 128 KiB.
@@ -297,11 +327,29 @@ pub const HISTORY_FACTS: usize = 256;
 pub const HISTORY_FACT_BYTES: usize = 512;
 /// How long a permit may be used: time to begin what was asked for, not to forget it in (a value of ours).
 pub const PERMIT_TTL: Span = Span::from_secs(60);
+/// The longest that people may let pass what policy denies: an emergency that takes longer is asked for again (a value of
+/// ours).
+pub const BREAK_GLASS_TIME: Span = Span::from_hours(1);
+/// How long a request for that waits for a second person: who is not there by then is not at this emergency.
+pub const BREAK_GLASS_WAIT: Span = Span::from_mins(15);
+/// Such requests that wait or are granted at once in one tenant. Each is looked at with every decision.
+pub const BREAK_GLASS_AT_ONCE: usize = 8;
+/// Actions that one of them names: more is not a few things in an emergency but another tier.
+pub const BREAK_GLASS_ALLOWS: usize = 16;
+/// Those that are over and are still shown; the ledger has every one.
+pub const BREAK_GLASS_REMEMBERED: usize = 64;
 /// Permits of one agent that are not used, or whose result is not known: nobody does more at once, and each is one thing
 /// that may still happen.
 pub const OPEN_PERMITS: usize = 16;
 /// Questions of one agent that wait for people, or whose approval it has not come back for: people have other things to read.
 pub const OPEN_QUESTIONS: usize = 4;
+/// Things that people said no to in one run, and that nobody is asked about again in it. None of them is forgotten: where one
+/// more could not be remembered nobody is asked for anything. Whoever has said no so often wants the run to end (2.C names no
+/// number; ours).
+pub const DENIALS_REMEMBERED: usize = 64;
+/// The arguments of an action as people are shown them, in bytes: some pages, and what is more nobody reads at a gate. Larger
+/// ones are known by their digest alone, and no command is performed on the strength of an approval of that.
+pub const ARGUMENTS_SHOWN_BYTES: usize = 16 << 10;
 /// Policy is tried with so many approvals, from one on, to find how many an action takes; what ships asks for two at most.
 pub const ACTION_APPROVALS: u16 = 4;
 /// How long an agent is kept waiting for people in one call: half of what a call may take, so that it is never cut off.
@@ -365,6 +413,7 @@ mod tests {
                 && ORCHESTRATION_TIMEOUT < LEASE_TTL
         );
         assert!(LEASE_RENEW_EVERY < LEASE_TTL);
+        assert!(LOCK_RENEW_EVERY.millis() * 3 <= LOCK_TTL.millis() && CLOCK_SKEW < LOCK_RENEW_EVERY);
     }
 
     #[test]

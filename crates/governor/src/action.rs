@@ -1,21 +1,27 @@
 //! What an agent asks to do. Policy answers, at the moment it is asked and again at the moment it is done; what is allowed is
 //! allowed once, by a permit bound to exactly what was asked.
 
-use eparch_domain::{Action, AgentId, Digest, Name, PermitId, RunId, Tier, ViolationType, limits};
+use eparch_domain::{Action, AgentId, Digest, Name, RunId, Tier, ViolationType, limits};
 use eparch_policy::{
     AgentSubject, BadResource, Circumstances, Credential, Decision as Says, Owner, Request, Resource,
-    ResourceKind, Subject, Verdict, kinds_of, one_form,
+    ResourceKind, Subject, Verdict, kinds_of, reasons,
 };
 
 use crate::asking;
+use crate::break_glass::{self, Sought};
 use crate::decision::Refusal;
+use crate::denials;
 use crate::event::ActionAsked;
 use crate::fact::{Fact, Permit, Ruled};
 use crate::governor::Turn;
-use crate::permit::{PermitFault, Stands, permit_id};
+use crate::lease;
+use crate::lock;
+use crate::permit::{Asked, permit_id};
 use crate::plan::is_planned;
 use crate::revocation;
 use crate::state::Attempt;
+use crate::stop_all;
+use crate::target;
 
 /// Why nothing is allowed where no policies are in force (G4).
 const NO_POLICIES: &str = "no_policies";
@@ -43,10 +49,12 @@ pub(crate) fn policies_offered(turn: &mut Turn<'_>, by: Option<&Name>, policies:
 /// An agent asks whether it may do something.
 pub(crate) fn asked(turn: &mut Turn<'_>, asked: &ActionAsked) {
     let (agent, now) = (asked.agent, turn.now.ledger);
+    let Some((run, _)) = with_authority(turn, agent) else { return };
+    let Some(live) = turn.governor.run(run) else { return };
     // Another spelling is the same thing: to people who said no to it, to those who count, and to what the run has done.
-    let target = one_form(asked.action, &asked.target).unwrap_or_else(|_| asked.target.clone());
+    let target = target::one_name(asked.action, &asked.target, &live.spawned.root);
     let asked = &ActionAsked { target, ..asked.clone() };
-    let Some((run, attempt)) = with_authority(turn, agent) else { return };
+    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
     if let Some(before) = attempt.actions.asked(&asked.key) {
         let ruled = before.ruled.clone();
         let same =
@@ -55,6 +63,11 @@ pub(crate) fn asked(turn: &mut Turn<'_>, asked: &ActionAsked) {
             true => asking::asked_again(turn, run, &ruled),
             false => turn.refuse(Refusal::ActionKeyReused { key: asked.key.clone() }),
         };
+    }
+    // What people are shown is what the approval is of.
+    let found = asked.given.as_ref().map(|given| Digest::of(given.as_bytes()));
+    if let Some(found) = found.filter(|found| *found != asked.params) {
+        return turn.refuse(Refusal::ArgumentsDiffer { expected: asked.params, found });
     }
     if attempt.actions.open(now) >= limits::OPEN_PERMITS {
         return turn.refuse(Refusal::TooManyPermits { limit: limits::OPEN_PERMITS });
@@ -66,10 +79,17 @@ pub(crate) fn asked(turn: &mut Turn<'_>, asked: &ActionAsked) {
         action: asked.action,
         target: &asked.target,
         approvals: 0,
+        leaving_out: &[],
     };
     let verdict = match answer(turn, run, &question) {
         Ok(verdict) => verdict,
         Err(bad) => return turn.refuse(Refusal::BadTarget { action: asked.action, why: bad.to_string() }),
+    };
+    // A person's no outweighs whatever else would let it be done; what policy itself denies it says.
+    let no = denials::by_whom(turn, run, asked.action, &asked.target);
+    let (verdict, decided_by) = match no {
+        Some(by) if verdict.decision != Says::Deny => (denials::said_no(), by),
+        _ => (verdict, Vec::new()),
     };
     let asks = verdict.decision == Says::Ask;
     let ruled = Ruled {
@@ -85,28 +105,36 @@ pub(crate) fn asked(turn: &mut Turn<'_>, asked: &ActionAsked) {
         permit: None,
         gate: None,
         approvals: 0,
-        decided_by: Vec::new(),
+        seen: false,
+        break_glass: None,
+        decided_by,
     };
-    if asks { asking::ask(turn, run, ruled) } else { settle(turn, ruled) }
+    if asks { asking::ask(turn, run, ruled, asked.given.as_deref()) } else { settle(turn, ruled) }
 }
 
 /// Records an answer: with a permit, when it lets the agent do what it asked for.
 pub(crate) fn settle(turn: &mut Turn<'_>, mut ruled: Ruled) {
     let Some((_, _, attempt)) = turn.governor.attempt(ruled.agent) else { return };
     let permitted = matches!(ruled.verdict.decision, Says::Allow | Says::Modify);
-    ruled.permit = permitted.then(|| Permit {
-        permit: permit_id(ruled.agent, attempt.actions.count()),
-        expires: turn.now.ledger.after(limits::PERMIT_TTL),
-    });
+    let permit = permit_id(ruled.agent, attempt.actions.count());
+    let under = break_glass::under(turn, &ruled);
+    let left = under.as_ref().map_or(limits::PERMIT_TTL, |(_, ends)| lease::left(*ends, turn.now));
+    let expires = turn.now.ledger.after(left.min(limits::PERMIT_TTL));
+    ruled.permit = permitted.then_some(Permit { permit, expires });
+    ruled.break_glass = under.map(|(under, _)| under);
     turn.record(Fact::ActionDecided(Box::new(ruled.clone())));
-    if counts_against_it(&ruled.verdict) {
+    break_glass::note_use(turn, &ruled);
+    if counts_against_it(&ruled) {
         look_at_repeats(turn, &ruled);
     }
 }
 
-/// Whether a denial is held against whoever asks again. Where a retry can help, asking again is what it takes.
-pub(crate) fn counts_against_it(verdict: &Verdict) -> bool {
-    verdict.decision == Says::Deny && !verdict.retryable
+/// Whether a denial is held against whoever asks again. Where a retry can help, asking again is what it takes; and where people
+/// were being asked when somebody said no to the same, in other words or to another agent, nobody has insisted yet.
+pub(crate) fn counts_against_it(ruled: &Ruled) -> bool {
+    let verdict = &ruled.verdict;
+    let was_asked = ruled.gate.is_some() && &*verdict.reason == denials::SAID_NO;
+    verdict.decision == Says::Deny && !verdict.retryable && !was_asked
 }
 
 /// Asking is how an agent finds its limits; asking for the same again and again is trying to get past them (1.4).
@@ -133,134 +161,38 @@ fn violation_of(action: Action, reason: &str) -> ViolationType {
     }
 }
 
-/// An agent is about to do what a permit is for.
-pub(crate) fn permit_used(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, params: &Digest) {
-    spend(turn, agent, permit, Some(params));
-}
-
-/// Spends a permit, if it is good. It is looked at again, against the policies and the history of now: another thing may have
-/// happened since. What is about to be done is what was asked for, unless `params` says something else.
-fn spend(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, params: Option<&Digest>) -> bool {
-    let good = is_good(turn, agent, permit, params);
-    if good {
-        turn.record(Fact::PermitSpent { agent, permit });
-    }
-    good
-}
-
-/// Whether a permit is good now, and not spent by looking. One that is not is refused, and what is wrong with it is recorded.
-pub(crate) fn is_good(
-    turn: &mut Turn<'_>,
-    agent: AgentId,
-    permit: PermitId,
-    params: Option<&Digest>,
-) -> bool {
-    let Some((run, attempt)) = with_authority(turn, agent) else { return false };
-    let fault = match attempt.actions.permitted(permit) {
-        None => match holder_of(turn, permit) {
-            Some(_) => PermitFault::OfAnother,
-            None => PermitFault::Unknown,
-        },
-        Some(asked) => {
-            let (ruled, stands) = (asked.ruled.clone(), asked.stands);
-            match fault_of(turn, run, &ruled, stands, params) {
-                None => return true,
-                Some(fault) => fault,
-            }
-        }
-    };
-    turn.record(Fact::PermitRefused { agent, permit, reason: fault.reason().to_owned() });
-    match &fault {
-        PermitFault::OfAnother => {
-            let detail = format!("it showed {permit}, which is another agent's");
-            revocation::violation(turn, agent, ViolationType::IdentityForgery, &detail);
-        }
-        PermitFault::OtherArguments => {
-            let detail = format!("it was about to do something else than {permit} is for");
-            revocation::violation(turn, agent, ViolationType::ApprovalBypass, &detail);
-        }
-        _ => {}
-    }
-    turn.refuse(Refusal::Permit { permit, fault });
-    false
-}
-
-/// What is wrong with a permit of the agent's own at the moment it is used.
-fn fault_of(
-    turn: &Turn<'_>,
-    run: RunId,
-    ruled: &Ruled,
-    stands: Stands,
-    params: Option<&Digest>,
-) -> Option<PermitFault> {
-    if stands != Stands::Open {
-        return Some(PermitFault::Spent);
-    }
-    if ruled.permit.is_none_or(|given| turn.now.ledger >= given.expires) {
-        return Some(PermitFault::Expired);
-    }
-    if params.is_some_and(|params| ruled.params != *params) {
-        return Some(PermitFault::OtherArguments);
-    }
-    if ruled.policy != turn.governor.state.policy {
-        return Some(PermitFault::OtherPolicies);
-    }
-    let void = |reason: &str| Some(PermitFault::Void { reason: reason.to_owned() });
-    match answer(turn, run, &Question::of(ruled, ruled.approvals)) {
-        Ok(verdict)
-            if verdict.decision == ruled.verdict.decision && verdict.changes == ruled.verdict.changes =>
-        {
-            None
-        }
-        Ok(verdict) => void(&verdict.reason),
-        Err(_) => void("bad_target"),
-    }
-}
-
 /// Whether policy lets an agent do to another place what it was let do to one.
-pub(crate) fn allows_as_well(turn: &Turn<'_>, run: RunId, ruled: &Ruled, target: &str) -> bool {
-    let (tenant, project) = (&ruled.tenant, &ruled.project);
+pub(crate) fn allows_as_well(turn: &Turn<'_>, run: RunId, asked: &Asked, target: &str) -> bool {
+    let ruled = &asked.ruled;
+    if denials::by_whom(turn, run, ruled.action, target).is_some() {
+        return false;
+    }
     // People approved that one thing, and nothing beside it.
-    let question =
-        Question { agent: ruled.agent, tenant, project, action: ruled.action, target, approvals: 0 };
-    let verdict = answer(turn, run, &question);
+    let verdict = answer(turn, run, &Question { target, ..Question::of(ruled, 0).leaving_out(&asked.noted) });
     verdict.is_ok_and(|verdict| verdict.decision == Says::Allow && verdict.changes.is_empty())
 }
 
-/// The agent that lives and has a permit.
-fn holder_of(turn: &Turn<'_>, permit: PermitId) -> Option<AgentId> {
-    let has = |agent: &AgentId| {
-        let attempt = turn.governor.attempt(*agent).map(|(_, _, attempt)| attempt);
-        attempt.is_some_and(|attempt| attempt.actions.permitted(permit).is_some())
-    };
-    turn.governor.agents.keys().copied().find(has)
-}
-
-/// What was done under a permit has ended. What an agent did itself is told afterwards: its permit is spent with it.
-pub(crate) fn ended(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, ok: bool, detail: &str) {
-    let Some((_, attempt)) = with_authority(turn, agent) else { return };
-    match attempt.actions.permitted(permit).map(|asked| asked.stands) {
-        Some(Stands::Doing) => {}
-        // What is performed for it the performer tells, and nobody else.
-        Some(Stands::Performing | Stands::Over | Stands::Answered | Stands::Waiting) => {
-            return turn.refuse(Refusal::Permit { permit, fault: PermitFault::Spent });
-        }
-        Some(Stands::Open) | None => {
-            if !spend(turn, agent, permit, None) {
-                return;
-            }
-        }
-    }
-    let detail = crate::ending::cut(detail, limits::ACTION_DETAIL_BYTES).to_owned();
-    turn.record(Fact::ActionEnded { agent, permit, ok, detail });
-    turn.record(Fact::ProgressSeen { agent });
-}
-
-/// The agent's attempt, if what it asks for counts; otherwise whoever asks is told.
+/// The agent's attempt, if what it asks for counts; otherwise it is told.
 pub(crate) fn with_authority<'t>(turn: &'t mut Turn<'_>, agent: AgentId) -> Option<(RunId, &'t Attempt)> {
+    // What stops everything is told before what is held against somebody.
+    if stop_all::refusal(turn.governor).is_none() {
+        lock::asks_without(turn, agent);
+    }
+    authority_of(turn, agent)
+}
+
+/// The same for what is asked on its behalf, which is not held against it.
+pub(crate) fn authority_of<'t>(turn: &'t mut Turn<'_>, agent: AgentId) -> Option<(RunId, &'t Attempt)> {
+    if let Some(stopped) = stop_all::refusal(turn.governor) {
+        turn.refuse(stopped);
+        return None;
+    }
     let refusal = match turn.governor.attempt(agent) {
         None => Refusal::UnknownAgent { agent },
-        Some((_, _, attempt)) if attempt.end.is_some() || attempt.cut_off => Refusal::AuthorityOver { agent },
+        Some((_, _, attempt)) if attempt.end.is_some() || attempt.cut_off => match lock::lost(attempt) {
+            Some(lock) => Refusal::LockLost { agent, lock: lock.clone() },
+            None => Refusal::AuthorityOver { agent },
+        },
         Some((_, _, attempt)) if crate::lease::has_expired(attempt, turn.now) => {
             Refusal::TokenExpired { agent }
         }
@@ -279,23 +211,58 @@ pub(crate) struct Question<'q> {
     target: &'q str,
     /// How many people approved exactly this.
     approvals: u32,
+    /// What of all that the run has done is not looked at: that this very thing is being done.
+    leaving_out: &'q [String],
 }
 
-impl Question<'_> {
+impl<'q> Question<'q> {
     /// What was asked before, with so many approvals.
-    pub(crate) fn of(ruled: &Ruled, approvals: u32) -> Question<'_> {
+    pub(crate) fn of(ruled: &'q Ruled, approvals: u32) -> Question<'q> {
         let Ruled { agent, tenant, project, action, target, .. } = ruled;
-        Question { agent: *agent, tenant, project, action: *action, target, approvals }
+        Question { agent: *agent, tenant, project, action: *action, target, approvals, leaving_out: &[] }
+    }
+
+    /// The same, without these facts of what the run has done.
+    pub(crate) fn leaving_out(self, leaving_out: &'q [String]) -> Question<'q> {
+        Question { leaving_out, ..self }
     }
 }
 
-/// What policy says now.
+/// What policy says now. It may speak of a place in the project by either of its names, so that it is asked about both: the
+/// heavier answer counts, and silence about one of them is none.
 pub(crate) fn answer(turn: &Turn<'_>, run: RunId, question: &Question<'_>) -> Result<Verdict, BadResource> {
+    let own = answer_about(turn, run, question, question.target)?;
+    let root = turn.governor.run(run).map(|live| live.spawned.root.as_str()).unwrap_or_default();
+    let full = target::is_path(question.action).then(|| target::in_full(question.target, root)).flatten();
+    let Some(full) = full.filter(|full| full != question.target) else { return Ok(own) };
+    // What cannot be named so no policy names so.
+    let Ok(full) = answer_about(turn, run, question, &full) else { return Ok(own) };
+    let silent =
+        |verdict: &Verdict| verdict.decision == Says::Deny && &*verdict.reason == reasons::NO_POLICY_ALLOWS;
+    Ok(match (silent(&own), silent(&full)) {
+        (_, true) => own,
+        (true, false) => full,
+        (false, false) if full.decision > own.decision => full,
+        (false, false) => own,
+    })
+}
+
+/// What policy says of what is called so.
+fn answer_about(
+    turn: &Turn<'_>,
+    run: RunId,
+    question: &Question<'_>,
+    name: &str,
+) -> Result<Verdict, BadResource> {
     let governor = &*turn.governor;
     let (Some(live), Some((_, _, attempt))) = (governor.run(run), governor.attempt(question.agent)) else {
         return Ok(no_policies());
     };
-    let resource = resource(turn, run, attempt, question)?;
+    let resource = resource(turn, run, attempt, question, name)?;
+    let root = &live.spawned.root;
+    let mut history = live.history.clone();
+    history.leave_out(question.leaving_out);
+    let Some((_, stage)) = governor.agents.get(&question.agent).copied() else { return Ok(no_policies()) };
     let Some(policies) = governor.policies_in_force() else { return Ok(no_policies()) };
     let work = crate::agent::work_of(turn, question.agent);
     let tier = governor.agents.get(&question.agent).map_or(Tier::T0, |(_, ix)| governor.tier_at(live, *ix));
@@ -314,15 +281,17 @@ pub(crate) fn answer(turn: &Turn<'_>, run: RunId, question: &Question<'_>) -> Re
         action: question.action,
         circumstances: Circumstances {
             phase: attempt.phase,
-            planned: is_planned(&attempt.may_ask, question.action, resource.name()),
+            planned: is_planned(&attempt.may_ask, question.action, question.target, root),
             outside: leaves(question.action, resource.name()),
             approvals: question.approvals,
-            history: live.history.clone(),
+            history,
             ..Circumstances::default()
         },
         resource,
     };
-    Ok(policies.decide(&request))
+    let Question { agent, action, target, .. } = *question;
+    let sought = Sought { run, stage, agent, action, target };
+    Ok(break_glass::let_pass(governor, &policies, policies.decide(&request), sought, turn.now))
 }
 
 /// The answer where there is nothing to ask (G4).
@@ -348,7 +317,9 @@ fn resource(
     run: RunId,
     attempt: &Attempt,
     question: &Question<'_>,
+    name: &str,
 ) -> Result<Resource, BadResource> {
+    let root = turn.governor.run(run).map(|live| live.spawned.root.as_str()).unwrap_or_default();
     let kind = kinds_of(question.action).first().copied().unwrap_or(ResourceKind::Governance);
     let (tenant, project) = (question.tenant.clone(), question.project.clone());
     let of_project = || Owner::Project { project: project.clone() };
@@ -372,10 +343,12 @@ fn resource(
             let outside = Name::new(OUTSIDE).expect("it is a name");
             Owner::Project { project: outside }
         }
-        ResourceKind::Path if is_planned(&attempt.may_ask, question.action, question.target) => of_run(run),
+        ResourceKind::Path if is_planned(&attempt.may_ask, question.action, question.target, root) => {
+            of_run(run)
+        }
         _ => of_project(),
     };
-    Resource::new(kind, question.target, tenant, owner)
+    Resource::new(kind, name, tenant, owner)
 }
 
 /// Whether what is sent with an action may leave the machine: everything that is not known to stay.
@@ -388,12 +361,15 @@ fn leaves(action: Action, target: &str) -> bool {
 }
 
 /// Notes what a run is doing, as policies may ask for it. Looking at ever more files is one fact, so that it does not fill
-/// the history.
-pub(crate) fn note(history: &mut eparch_policy::History, ruled: &Ruled) {
+/// the history. Returns what was not in it before.
+pub(crate) fn note(history: &mut eparch_policy::History, ruled: &Ruled) -> Vec<String> {
+    let before = history.clone();
     match ruled.action {
         Action::ReadFile | Action::ListDirectory | Action::SearchCode | Action::WriteFile => {
             history.note_fact(ruled.action.as_str());
         }
         action => history.note(action, &ruled.target),
     }
+    let news = history.facts().filter(|fact| !before.holds(fact));
+    news.map(str::to_owned).collect()
 }

@@ -14,6 +14,7 @@ use crate::fact::Fact;
 use crate::gate;
 use crate::governor::Turn;
 use crate::lease;
+use crate::lock;
 use crate::performance;
 use crate::put_out::put_out;
 use crate::retry;
@@ -56,10 +57,16 @@ pub(crate) fn begin(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
             turn.write(reason.len());
             run::end_stage(turn, run, ix, StageStatus::Failed, &reason);
         }
-        Ok(spec) => {
+        Ok(mut spec) => {
+            let names = spec.locks.keys().cloned().collect();
+            if !lock::can_have(turn, run, ix, &names) {
+                return;
+            }
+            spec.locks = lock::fences(turn.governor, &names);
             turn.write(written::length(&spec));
             let start_by = turn.now.ledger.after(start_timeout);
             turn.record(Fact::AttemptBegan { run, stage: ix, agent: spec.agent, attempt, start_by });
+            lock::take(turn, (run, ix), spec.agent, &spec.locks);
             turn.record(Fact::StageChanged {
                 run,
                 stage: ix,
@@ -79,6 +86,7 @@ pub(crate) fn advanced(turn: &mut Turn<'_>, agent: AgentId, outcomes: &[Outcome]
     if turn.governor.attempt(agent).is_none() {
         return turn.ask(Effect::Release { agent });
     }
+    lock::look(turn, agent);
     let mut moved = false;
     for outcome in outcomes {
         let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
@@ -255,7 +263,9 @@ pub(crate) fn end(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
     if attempt.being_killed {
         let overrides = match (&attempt.end, &end) {
             // What is given up is not tried again, not even after a timeout that would have been.
-            (Some(AttemptEnd::TimedOut { .. }), AttemptEnd::Cancelled { .. }) => true,
+            (Some(before), AttemptEnd::Cancelled { .. }) => {
+                matches!(before, AttemptEnd::TimedOut { .. } | AttemptEnd::LockLost { .. })
+            }
             // Whatever it is being ended for, nothing that comes of it counts without authority.
             (before, AttemptEnd::Revoked { .. }) => !matches!(before, Some(AttemptEnd::Revoked { .. })),
             _ => false,
@@ -299,6 +309,7 @@ fn ended(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
     performance::abandon(turn, agent);
     asking::withdraw(turn, agent);
     turn.record(Fact::AttemptEnded { agent, end: end.clone() });
+    lock::let_go(turn, agent);
     let Some(live) = turn.governor.run(run) else { return };
     let state = live.stage(ix);
     if let Some((status, why)) = &state.ending {
@@ -307,7 +318,7 @@ fn ended(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
     }
     let Some(work) = work_at(turn, run, ix) else { return };
     let tries_left = state.attempts - state.interruptions <= work.retries.max;
-    let may_retry = matches!(end, AttemptEnd::Failed { .. } | AttemptEnd::TimedOut { .. }) && !state.expired;
+    let may_retry = end.may_be_retried() && !state.expired;
     if may_retry && tries_left && live.ending.is_none() {
         let wait = retry::wait_before(&work.retries, run, ix, state.attempts - state.interruptions + 1);
         let at = turn.now.ledger.after(wait);
@@ -339,6 +350,7 @@ pub(crate) fn proven_dead(turn: &mut Turn<'_>, agent: AgentId) {
     let reason = end.reason();
     performance::abandon(turn, agent);
     turn.record(Fact::AttemptEnded { agent, end });
+    lock::let_go(turn, agent);
     let Some(live) = turn.governor.run(run) else { return };
     let state = live.stage(ix);
     let interruptions = state.interruptions;

@@ -1,6 +1,9 @@
 //! Making a fact so. Nothing here decides; nothing elsewhere changes state.
 
+mod emergencies;
 mod leases;
+mod locks;
+mod people;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,13 +12,14 @@ use eparch_domain::{
     AgentId, Artifact, Moment, Name, Phase, RunId, RunStatus, Severity, Span, StageStatus, limits,
 };
 use eparch_pipeline::{StageIx, Work};
-use eparch_policy::{Decision as Says, History};
+use eparch_policy::Decision as Says;
 use serde_json::Value;
 
 use crate::action;
 use crate::asking::Questions;
 use crate::attempt_end::AttemptEnd;
-use crate::fact::{Fact, GateOpened, GatePurpose, RunSpawned};
+use crate::evidence::{Conduct, is_proven_by_files};
+use crate::fact::{Fact, GateOpened, GateOutcome, GatePurpose, RunSpawned};
 use crate::governor::Governor;
 use crate::performance::Performing;
 use crate::permit::{Actions, Stands};
@@ -47,6 +51,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         Fact::OperatorForgotten { name } => {
             governor.state.operators.remove(name);
             governor.state.key_origins.remove(name);
+            people::forgotten(governor, name);
         }
         Fact::RunSpawned(spawned) => {
             spawn(governor, spawned);
@@ -105,7 +110,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             governor.policies.retain(|known, _| known == policies);
         }
         Fact::ActionDecided(ruled) => {
-            let counts = action::counts_against_it(&ruled.verdict);
+            let counts = action::counts_against_it(ruled);
             with_attempt(governor, ruled.agent, |attempt| {
                 attempt.conduct.escalated |= ruled.escalates();
                 attempt.actions.remember(ruled, counts, now.ledger);
@@ -118,25 +123,32 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             let Some((run, _, attempt)) = governor.attempt(*agent) else { return };
             let ruled = attempt.actions.permitted(*permit).map(|asked| asked.ruled.clone());
             with_attempt(governor, *agent, |attempt| attempt.actions.set(*permit, Stands::Doing));
+            let mut noted = Vec::new();
             if let (Some(ruled), Some(live)) = (ruled, governor.state.runs.get_mut(&run)) {
-                action::note(&mut Arc::make_mut(live).history, &ruled);
+                noted = action::note(&mut Arc::make_mut(live).history, &ruled);
             }
+            with_attempt(governor, *agent, |attempt| attempt.actions.set_noted(*permit, noted));
         }
-        Fact::PerformanceBegan { agent, permit, .. } => {
+        Fact::PerformanceBegan { agent, permit, covered, .. } => {
             // What is performed has a time of its own: the agent's stands still meanwhile (2.C rule 3).
             with_attempt(governor, *agent, |attempt| {
                 attempt.actions.set(*permit, Stands::Performing);
-                attempt.performing.insert(*permit, Performing::default());
+                let performing = Performing { covered: covered.clone(), ..Performing::default() };
+                attempt.performing.insert(*permit, performing);
                 attempt.idle_by = None;
             });
             governor.timers.clear(Timer::Idle(*agent));
         }
         Fact::PerformanceReleased { agent, permit, tree } => with_attempt(governor, *agent, |attempt| {
-            attempt.performing.insert(*permit, Performing { released: true, tree: tree.clone() });
+            let covered = Vec::new();
+            attempt.performing.insert(*permit, Performing { released: true, tree: tree.clone(), covered });
         }),
         Fact::PerformanceEnded { agent, permit, end } => {
             with_attempt(governor, *agent, |attempt| {
-                let action = attempt.actions.permitted(*permit).map(|asked| asked.ruled.action);
+                // What two people let pass says nothing of what it may do by itself.
+                let asked =
+                    attempt.actions.permitted(*permit).filter(|asked| asked.ruled.break_glass.is_none());
+                let action = asked.map(|asked| asked.ruled.action);
                 attempt.conduct.did.extend(action.filter(|_| end.is_ok()));
                 attempt.actions.set(*permit, Stands::Over);
                 attempt.performing.remove(permit);
@@ -145,12 +157,14 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         }
         Fact::ActionEnded { agent, permit, ok, .. } => with_attempt(governor, *agent, |attempt| {
             let action = attempt.actions.permitted(*permit).map(|asked| asked.ruled.action);
-            attempt.conduct.did.extend(action.filter(|_| *ok));
+            attempt.conduct.did.extend(action.filter(|action| *ok && is_proven_by_files(*action)));
             attempt.actions.set(*permit, Stands::Over);
         }),
         Fact::PlanClarified { agent, .. } => {
             with_attempt(governor, *agent, |attempt| attempt.clarified = true)
         }
+        Fact::DiagnosticKnown { pipeline } => governor.state.diagnostic = Some(*pipeline),
+        Fact::DiagnosisSkipped { .. } => {}
         Fact::ProgramReleased { agent, execute_by } => {
             with_attempt(governor, *agent, |attempt| attempt.execute_by = Some(*execute_by));
             governor.timers.clear(Timer::Start(*agent));
@@ -167,6 +181,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             });
             governor.timers.clear_agent(*agent);
             leases::take_token(governor, *agent);
+            locks::stop_renewing(governor, *agent);
             if !known {
                 await_death(governor, *agent, now);
             }
@@ -186,6 +201,13 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         | Fact::ClockSetBack { .. }
         | Fact::ClockDoubted { .. }
         | Fact::ClockTrusted { .. } => leases::apply(governor, fact, now),
+        Fact::LockWaiting { .. }
+        | Fact::LockWaitOver { .. }
+        | Fact::LockAcquired { .. }
+        | Fact::LocksRenewed { .. }
+        | Fact::LockLost { .. }
+        | Fact::LockMissed { .. }
+        | Fact::LockReleased { .. } => locks::apply(governor, fact, now),
         Fact::ErrorCounted { agent, code } => with_attempt(governor, *agent, |attempt| {
             attempt.budget.count_error(code);
             slide(&mut attempt.errors_at, now.ledger, MINUTE);
@@ -223,6 +245,14 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         Fact::Packaged { agent, manifest } => {
             with_attempt(governor, *agent, |attempt| attempt.package = Some(*manifest))
         }
+        Fact::AllStopped { .. }
+        | Fact::StoppingGoesOn { .. }
+        | Fact::AllLifted { .. }
+        | Fact::BreakGlassAsked(_)
+        | Fact::BreakGlassOpened { .. }
+        | Fact::BreakGlassBound { .. }
+        | Fact::BreakGlassOver { .. }
+        | Fact::AlarmRaised { .. } => emergencies::apply(governor, fact, now),
         // What follows from a revocation stands in the facts after it, from a secret or an alert nothing.
         Fact::Revoked { .. }
         | Fact::AlertRaised { .. }
@@ -281,6 +311,9 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             }
         }
         Fact::GateClosed { gate, outcome } => {
+            if *outcome == GateOutcome::Denied {
+                people::denied(governor, *gate);
+            }
             if let Some((run, ix)) = governor.gates.remove(gate) {
                 match governor.stage_mut(run, ix).map(|state| &mut state.doing) {
                     Some(Doing::Attempt(attempt)) => {
@@ -314,7 +347,7 @@ impl Attempt {
             put_out: 0,
             budget: eparch_domain::ErrorBudget::default(),
             errors_at: Vec::new(),
-            conduct: crate::evidence::Conduct::default(),
+            conduct: Conduct::default(),
             limited_at: Vec::new(),
             plan: None,
             may_ask: Vec::new(),
@@ -322,6 +355,7 @@ impl Attempt {
             performing: BTreeMap::new(),
             questions: Questions::default(),
             token: None,
+            locks: None,
             clarified: false,
             package: None,
             end: None,
@@ -373,6 +407,7 @@ fn cut_off(governor: &mut Governor, agent: AgentId, now: Moment) {
     });
     governor.timers.clear_agent(agent);
     leases::take_token(governor, agent);
+    locks::stop_renewing(governor, agent);
     await_death(governor, agent, now);
     if let Some((run, ix)) = governor.agents.get(&agent).copied() {
         governor.timers.clear(Timer::Stage(run, ix));
@@ -391,16 +426,27 @@ fn spawn(governor: &mut Governor, spawned: &RunSpawned) {
         governor.state.live_requests.insert(key.clone(), (spawned.run, asked));
     }
     governor.timers.set(Timer::Run(spawned.run), spawned.deadline);
+    // What begins because of a run goes on under what people said no to in it, and after what was done there (decision 0021).
+    let parent = spawned.parent.as_ref().and_then(|parent| governor.state.runs.get(&parent.run));
+    let (denials, history) =
+        parent.map(|parent| (parent.denials.clone(), parent.history.clone())).unwrap_or_default();
     let run = Run {
         spawned: Arc::new(spawned.clone()),
         keys_before: governor.state.keys_given,
         status: RunStatus::Spawned,
         ending: None,
         stages,
-        history: History::default(),
+        history,
         leases_begun: 0,
+        denials,
+        diagnosed: false,
         graph: Some(graph),
     };
+    if let Some(parent) = &spawned.parent
+        && let Some(looked_at) = governor.state.runs.get_mut(&parent.run)
+    {
+        Arc::make_mut(looked_at).diagnosed = true;
+    }
     governor.state.runs.insert(spawned.run, Arc::new(run));
 }
 
@@ -469,6 +515,7 @@ fn enqueue(governor: &mut Governor, run: RunId, ix: StageIx) {
 }
 
 fn unqueue(governor: &mut Governor, run: RunId, ix: StageIx) {
+    locks::give_up_waiting(governor, run, ix);
     if let Some(Doing::Queued(place)) = governor.run(run).map(|live| &live.stage(ix).doing) {
         let place = *place;
         governor.queue_of(run, ix).remove(&place);
@@ -528,13 +575,14 @@ fn ask(governor: &mut Governor, opened: &GateOpened, now: Moment) {
 
 fn end_attempt(governor: &mut Governor, agent: AgentId, end: &AttemptEnd, now: Moment) {
     leases::take_token(governor, agent);
+    locks::stop_renewing(governor, agent);
     let Some((run, ix)) = governor.agents.remove(&agent) else { return };
     governor.timers.clear_agent(agent);
     governor.timers.clear(Timer::Gone(agent));
     if let Some(state) = governor.stage_mut(run, ix) {
         let doing = std::mem::replace(&mut state.doing, Doing::Nothing);
         if let Doing::Attempt(attempt) = doing {
-            let conduct = attempt.conduct;
+            let conduct = Conduct { left_files: !attempt.artifacts.is_empty(), ..attempt.conduct };
             match end {
                 AttemptEnd::Completed => {
                     state.outputs = attempt.outputs;

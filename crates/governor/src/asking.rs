@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::{self, Question};
 use crate::decision::{Answer, Refusal};
+use crate::denials;
 use crate::event::GateDecision;
 use crate::fact::{Fact, GateOpened, GateOutcome, GatePurpose, Ruled};
 use crate::gate::least_separation;
@@ -21,7 +22,7 @@ pub(crate) const DENIED: &str = "approval_denied";
 /// Nobody answered, or nobody came back for the answer, while it was asked.
 const TIMED_OUT: &str = "approval_timed_out";
 /// What was asked, or approved, holds no more.
-const VOID: &str = "approval_void";
+pub(crate) const VOID: &str = "approval_void";
 
 /// What one agent has people asked.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +42,9 @@ pub(crate) struct Approved {
     pub(crate) by: BTreeSet<Name>,
     /// It may be used before this.
     pub(crate) until: LedgerTime,
+    /// Somebody of those whose it is may act no longer: it lets nobody do anything.
+    #[serde(default)]
+    pub(crate) withdrawn: bool,
 }
 
 impl Questions {
@@ -49,23 +53,33 @@ impl Questions {
         let Some(open) = self.open.remove(&gate) else { return };
         if outcome == GateOutcome::Approved {
             let by = who_said(&open, GateDecision::Approve);
-            self.approved.insert(gate, Approved { by, until: open.opened.deadline });
+            self.approved.insert(gate, Approved { by, until: open.opened.deadline, withdrawn: false });
+        }
+    }
+
+    /// Whether something that was approved and not used yet was approved by them.
+    pub(crate) fn rest_on(&self, name: &Name) -> bool {
+        self.approved.values().any(|approved| approved.by.contains(name))
+    }
+
+    /// Somebody may act no longer: what they approved is good for nothing.
+    pub(crate) fn withdraw(&mut self, name: &Name) {
+        for approved in self.approved.values_mut().filter(|approved| approved.by.contains(name)) {
+            approved.withdrawn = true;
         }
     }
 }
 
-fn who_said(open: &Gate, decision: GateDecision) -> BTreeSet<Name> {
+/// Who said this at a gate, so far.
+pub(crate) fn who_said(open: &Gate, decision: GateDecision) -> BTreeSet<Name> {
     open.votes.iter().filter(|(_, vote)| vote.decision == decision).map(|(name, _)| name.clone()).collect()
 }
 
-/// Policy asks for people: a gate opens, unless a person has said no to this very thing already, no number of approvals would
-/// change what policy says, or the agent's program has ended, which nobody would come back from. `ruled` is the answer so far.
-pub(crate) fn ask(turn: &mut Turn<'_>, run: RunId, mut ruled: Ruled) {
+/// Policy asks for people: a gate opens, unless no number of approvals would change what policy says, the agent's program has
+/// ended, which nobody would come back from, or one more no could not be remembered. `ruled` is the answer so far, and `given`
+/// the arguments as people are shown them.
+pub(crate) fn ask(turn: &mut Turn<'_>, run: RunId, mut ruled: Ruled, given: Option<&str>) {
     let Some((_, ix, attempt)) = turn.governor.attempt(ruled.agent) else { return };
-    if let Some(before) = attempt.actions.denied_by_people(&ruled) {
-        (ruled.verdict, ruled.decided_by) = (before.verdict.clone(), before.decided_by.clone());
-        return action::settle(turn, ruled);
-    }
     let may_come_back = attempt.phase <= Phase::Execute;
     let quorum = quorum(turn, run, &ruled).filter(|_| may_come_back);
     let (Some(quorum), Some(policy)) = (quorum, ruled.policy) else {
@@ -75,6 +89,10 @@ pub(crate) fn ask(turn: &mut Turn<'_>, run: RunId, mut ruled: Ruled) {
         return turn.refuse(Refusal::TooManyQuestions { limit: limits::OPEN_QUESTIONS });
     }
     let Some(live) = turn.governor.run(run) else { return };
+    if let Some(verdict) = denials::no_room(live) {
+        ruled.verdict = verdict;
+        return action::settle(turn, ruled);
+    }
     // Whatever ends the attempt withdraws the question: nobody is told that there is more time than there is.
     let ends = [Some(live.spawned.deadline), live.stage(ix).deadline, attempt.execute_by];
     let deadline = ends.into_iter().flatten().fold(turn.now.ledger.after(limits::GATE_TIMEOUT), Ord::min);
@@ -84,10 +102,12 @@ pub(crate) fn ask(turn: &mut Turn<'_>, run: RunId, mut ruled: Ruled) {
         action: ruled.action,
         target: ruled.target.clone(),
         params: ruled.params,
+        given: given.map(str::to_owned),
         policy,
         reason: ruled.verdict.reason.to_string(),
         unlock: ruled.verdict.unlock.clone(),
     };
+    ruled.seen = !sought.is_unseen();
     let roles = [OperatorRole::Approver, OperatorRole::Admin];
     let opened = GateOpened {
         gate,
@@ -134,9 +154,16 @@ pub(crate) fn asked_again(turn: &mut Turn<'_>, run: RunId, before: &Ruled) {
     if attempt.actions.open(turn.now.ledger) >= limits::OPEN_PERMITS {
         return turn.refuse(Refusal::TooManyPermits { limit: limits::OPEN_PERMITS });
     }
+    if let Some(by) = denials::by_whom(turn, run, before.action, &before.target) {
+        let verdict = denials::said_no();
+        return action::settle(turn, Ruled { verdict, decided_by: by, ..before.clone() });
+    }
     let approvals = u32::try_from(approved.by.len()).unwrap_or(u32::MAX);
+    let are_known = approved.by.iter().all(|name| turn.governor.state.operators.contains_key(name));
     let verdict = if turn.now.ledger >= approved.until {
         no(TIMED_OUT, "ask again, with a new key, and come back for the answer in time")
+    } else if approved.withdrawn || !are_known {
+        no(VOID, "ask again, with a new key: somebody who approved it may act no longer")
     } else if before.policy != turn.governor.state.policy {
         // It was taken back when they changed; where it counts it is looked at all the same.
         no(VOID, "ask again, with a new key: the policies have changed")
@@ -175,6 +202,7 @@ pub(crate) fn close(turn: &mut Turn<'_>, gate: GateId, outcome: GateOutcome) {
     let Some(open) = turn.governor.open_gate(gate) else { return };
     let Some(agent) = open.opened.sought.as_ref().map(|sought| sought.agent) else { return };
     let denied_by: Vec<Name> = who_said(open, GateDecision::Deny).into_iter().collect();
+    let run = open.opened.run;
     turn.record(Fact::GateClosed { gate, outcome });
     let verdict = match outcome {
         GateOutcome::Approved => return,
@@ -182,7 +210,37 @@ pub(crate) fn close(turn: &mut Turn<'_>, gate: GateId, outcome: GateOutcome) {
         GateOutcome::TimedOut => no(TIMED_OUT, "ask again, with a new key, when somebody is there to answer"),
         GateOutcome::Cancelled => no(VOID, "ask again, with a new key: the policies have changed"),
     };
-    answered(turn, agent, gate, verdict, denied_by);
+    let same = open_for_the_same(turn, run, agent, gate, outcome);
+    answered(turn, agent, gate, verdict, denied_by.clone());
+    for (agent, gate) in same {
+        turn.record(Fact::GateClosed { gate, outcome: GateOutcome::Cancelled });
+        answered(turn, agent, gate, denials::said_no(), denied_by.clone());
+    }
+}
+
+/// The other gates of a run at which people are asked for what somebody has just said no to. Nobody is to say yes to it by being
+/// asked in other words.
+fn open_for_the_same(
+    turn: &Turn<'_>,
+    run: RunId,
+    agent: AgentId,
+    gate: GateId,
+    outcome: GateOutcome,
+) -> Vec<(AgentId, GateId)> {
+    let governor = &*turn.governor;
+    let denied = governor.attempt(agent).and_then(|(_, _, attempt)| attempt.actions.asked_at(gate));
+    let (Some(denied), GateOutcome::Denied) = (denied, outcome) else { return Vec::new() };
+    let of_run = governor.agents.iter().filter(|(_, (of, _))| *of == run).map(|(agent, _)| *agent);
+    let asked = of_run.filter_map(|agent| Some((agent, governor.attempt(agent)?.2)));
+    let open = asked.flat_map(|(agent, attempt)| {
+        attempt.questions.open.iter().map(move |(gate, open)| (agent, *gate, open))
+    });
+    let same = open.filter(|(_, _, open)| {
+        let sought = open.opened.sought.as_deref();
+        let thing = (denied.action, denied.target.as_str());
+        sought.is_some_and(|sought| denials::is_same(thing, (sought.action, &sought.target)))
+    });
+    same.map(|(agent, gate, _)| (agent, gate)).collect()
 }
 
 /// The answer to what was asked at a gate, when no approval comes of it.

@@ -1,7 +1,9 @@
 //! How attempts end.
 
-use eparch_domain::{AgentStatus, Span, StageStatus};
+use eparch_domain::{AgentStatus, Name, Span, StageStatus};
 use serde::{Deserialize, Serialize};
+
+use crate::lock::LockLoss;
 
 /// How an attempt ended, as its run sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,14 @@ pub enum AttemptEnd {
         /// Why.
         reason: String,
     },
+    /// It lost a lock, and with it the right to go on.
+    LockLost {
+        /// Which.
+        lock: Name,
+        /// Why.
+        #[serde(flatten)]
+        because: LockLoss,
+    },
     /// Its holder died. Whether it did something outside is unknown, unless it never ran.
     Interrupted {
         /// Whether its program had been let go.
@@ -43,7 +53,23 @@ pub enum AttemptEnd {
 impl AttemptEnd {
     /// Whether it ended of its own doing, rather than with what was around it.
     pub(crate) fn is_its_own(&self) -> bool {
-        !matches!(self, AttemptEnd::Cancelled { .. } | AttemptEnd::Interrupted { .. })
+        !matches!(
+            self,
+            AttemptEnd::Cancelled { .. } | AttemptEnd::LockLost { .. } | AttemptEnd::Interrupted { .. }
+        )
+    }
+
+    /// Whether another attempt may follow it, where the stage has some left. Whoever takes a lock away does not want the
+    /// stage to have it again.
+    pub(crate) fn may_be_retried(&self) -> bool {
+        match self {
+            AttemptEnd::Failed { .. } | AttemptEnd::TimedOut { .. } => true,
+            AttemptEnd::LockLost { because, .. } => *because == LockLoss::Expired,
+            AttemptEnd::Completed
+            | AttemptEnd::Cancelled { .. }
+            | AttemptEnd::Revoked { .. }
+            | AttemptEnd::Interrupted { .. } => false,
+        }
     }
 
     /// The status of an agent that ended so (R016).
@@ -52,9 +78,10 @@ impl AttemptEnd {
             AttemptEnd::Completed => AgentStatus::Completed,
             AttemptEnd::TimedOut { .. } => AgentStatus::TimedOut,
             AttemptEnd::Revoked { .. } => AgentStatus::Revoked,
-            AttemptEnd::Failed { .. } | AttemptEnd::Cancelled { .. } | AttemptEnd::Interrupted { .. } => {
-                AgentStatus::Failed
-            }
+            AttemptEnd::Failed { .. }
+            | AttemptEnd::Cancelled { .. }
+            | AttemptEnd::LockLost { .. }
+            | AttemptEnd::Interrupted { .. } => AgentStatus::Failed,
         }
     }
 
@@ -64,9 +91,10 @@ impl AttemptEnd {
             AttemptEnd::Completed => StageStatus::Completed,
             AttemptEnd::TimedOut { .. } => StageStatus::TimedOut,
             AttemptEnd::Cancelled { .. } => StageStatus::Cancelled,
-            AttemptEnd::Failed { .. } | AttemptEnd::Revoked { .. } | AttemptEnd::Interrupted { .. } => {
-                StageStatus::Failed
-            }
+            AttemptEnd::Failed { .. }
+            | AttemptEnd::Revoked { .. }
+            | AttemptEnd::LockLost { .. }
+            | AttemptEnd::Interrupted { .. } => StageStatus::Failed,
         }
     }
 
@@ -78,6 +106,7 @@ impl AttemptEnd {
             AttemptEnd::Cancelled { reason } => reason.clone(),
             AttemptEnd::Revoked { reason } => format!("its authority was taken away: {reason}"),
             AttemptEnd::TimedOut { limit, allowed } => format!("the {limit} timeout of {allowed} passed"),
+            AttemptEnd::LockLost { lock, because } => format!("it lost the lock {lock}: {because} (EP0672)"),
             AttemptEnd::Interrupted { ran: true } => {
                 "cut off with its holder; what it did outside is unknown".to_owned()
             }

@@ -18,11 +18,28 @@ impl Event {
             Event::PromotionRequested { rationale, .. } => {
                 larger("the rationale", rationale.len(), limits::RATIONALE_BYTES)
             }
+            Event::BreakGlassRequested(request) => {
+                larger("the reason", request.reason.len(), limits::RATIONALE_BYTES)
+                    .or_else(|| {
+                        larger("what is to be let pass", request.allows.len(), limits::BREAK_GLASS_ALLOWS)
+                    })
+                    .or_else(|| {
+                        let longest = request.allows.iter().map(|allowed| allowed.target.len()).max();
+                        larger("a target", longest.unwrap_or(0), limits::RESOURCE_BYTES)
+                    })
+            }
+            Event::BreakGlassAnswered(answer) => {
+                larger("the rationale", answer.rationale.len(), limits::RATIONALE_BYTES)
+            }
             Event::PromotionAnswered(answer) => {
                 larger("the rationale", answer.rationale.len(), limits::RATIONALE_BYTES)
             }
-            Event::StopRequested { reason, .. }
+            Event::StopAllRequested { reason, .. }
+            | Event::StopAllLifted { reason, .. }
+            | Event::BreakGlassEndRequested { reason, .. }
+            | Event::StopRequested { reason, .. }
             | Event::DemotionRequested { reason, .. }
+            | Event::LockReleaseRequested { reason, .. }
             | Event::RevokeRequested { reason, .. } => {
                 larger("the reason", reason.len(), limits::RATIONALE_BYTES)
             }
@@ -33,7 +50,11 @@ impl Event {
                 larger("the groups", written::length(&operator.groups), limits::OPERATOR_GROUPS_BYTES)
             }
             Event::ActionAsked(asked) => larger("the target", asked.target.len(), limits::RESOURCE_BYTES)
-                .or_else(|| larger("the key", asked.key.len(), limits::IDEMPOTENCY_KEY_BYTES)),
+                .or_else(|| larger("the key", asked.key.len(), limits::IDEMPOTENCY_KEY_BYTES))
+                .or_else(|| {
+                    let bytes = asked.given.as_ref().map_or(0, String::len);
+                    larger("the arguments", bytes, limits::ARGUMENTS_SHOWN_BYTES)
+                }),
             Event::PerformanceAsked { command, .. } => {
                 larger("the command", written::length(command), limits::COMMAND_BYTES)
             }
@@ -62,6 +83,7 @@ impl Event {
             | Event::ClockVouched { .. }
             | Event::AgentAdvanced { .. }
             | Event::AgentSignalled { .. }
+            | Event::DiagnosticOffered { .. }
             | Event::TreeProvenDead { .. } => None,
         }
     }

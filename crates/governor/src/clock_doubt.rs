@@ -1,30 +1,56 @@
-//! A wall clock that nobody can believe. While a holder lives, ledger time goes on whatever the wall clock does. One that
-//! begins with the wall clock before what was recorded cannot tell which authority is over: none is given until the clock
-//! has caught up, or somebody who knows says that it is right.
+//! A wall clock that nobody can believe. While a holder lives, ledger time goes on whatever the wall clock does, and what is
+//! over is over by it. A holder that begins with the wall clock before what was recorded cannot tell which authority is over:
+//! none is given until the clock has caught up, or somebody who knows says that it is right.
 
 use eparch_domain::{Name, Span, Timestamp, limits};
 
+use crate::event::ClockMoved;
 use crate::fact::Fact;
 use crate::governor::Turn;
 use crate::operators;
 
-/// The wall clock was set back or forward by so much.
-pub(crate) fn jumped(turn: &mut Turn<'_>, by_ms: i64) {
-    if by_ms < 0 {
-        let before = turn.now.wall.millis().saturating_sub(by_ms);
-        let seen = turn.governor.state.leases.wall_seen.map_or(before, |seen| seen.millis().max(before));
-        turn.record(Fact::ClockSetBack { seen: Timestamp::from_millis(seen) });
-    }
-    crate::lease::clock_jumped(turn);
-}
-
-/// A holder begins: a clock that is still behind what was recorded before is not believed.
-pub(crate) fn booted(turn: &mut Turn<'_>) {
-    let Some(until) = turn.governor.state.leases.wall_seen else { return };
-    let behind = until.millis().saturating_sub(turn.now.wall.millis());
-    if behind > i64::try_from(limits::CLOCK_SKEW.millis()).unwrap_or(i64::MAX) {
+/// The wall clock was set back or forward while its holder lived. That is no reason to doubt it, neither now nor by a later
+/// holder: nothing happened that ledger time has not measured. Where it is doubted already, it may catch up sooner or later
+/// than was thought.
+pub(crate) fn jumped(turn: &mut Turn<'_>) {
+    if let Some(until) = doubted_until(turn) {
         doubt(turn, until);
     }
+    crate::lease::clock_jumped(turn);
+    crate::lock::clock_jumped(turn);
+}
+
+/// A holder begins: a clock that was set back meanwhile is not believed, and one that was not believed and is still behind is
+/// not either.
+pub(crate) fn booted(turn: &mut Turn<'_>, moved: Option<&ClockMoved>) {
+    let doubted = doubted_until(turn);
+    match moved.filter(|moved| is_behind(turn, moved.from)) {
+        Some(moved) => {
+            let seen = doubted.map_or(moved.from, |until| until.max(moved.from));
+            turn.record(Fact::ClockSetBack { seen });
+            doubt(turn, seen);
+        }
+        None => match doubted {
+            Some(until) => doubt(turn, until),
+            // It was set back under a holder of an earlier version, which left this note.
+            None if turn.governor.state.leases.wall_seen.is_some() => {
+                turn.record(Fact::ClockTrusted { by: None });
+            }
+            None => {}
+        },
+    }
+}
+
+/// Whether the clock is before a time by more than is allowed for.
+fn is_behind(turn: &Turn<'_>, seen: Timestamp) -> bool {
+    let behind = seen.millis().saturating_sub(turn.now.wall.millis());
+    behind > i64::try_from(limits::CLOCK_SKEW.millis()).unwrap_or(i64::MAX)
+}
+
+/// What the clock has to say to be believed, while it is not.
+fn doubted_until(turn: &Turn<'_>) -> Option<Timestamp> {
+    let leases = &turn.governor.state.leases;
+    leases.wall_seen.filter(|_| leases.doubt.is_some())
 }
 
 fn doubt(turn: &mut Turn<'_>, until: Timestamp) {
@@ -35,8 +61,7 @@ fn doubt(turn: &mut Turn<'_>, until: Timestamp) {
 
 /// The clock was to have caught up by now. Had it, it would be believed already: before anything else is looked at, that is.
 pub(crate) fn look(turn: &mut Turn<'_>) {
-    let leases = &turn.governor.state.leases;
-    if let (Some(_), Some(until)) = (leases.doubt, leases.wall_seen) {
+    if let Some(until) = doubted_until(turn) {
         doubt(turn, until);
     }
 }

@@ -2,7 +2,7 @@
 //! never the tokens; who asks for them and hands them on is the shell. What is to end is asked for until it is known to have
 //! ended, over restarts, too; here its authority is over at once.
 
-use eparch_domain::{AgentId, LeaseId, RunId, Span};
+use eparch_domain::{AgentId, LeaseId, LedgerTime, RunId, Span, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::Refusal;
@@ -20,6 +20,9 @@ pub struct Credential {
     pub run: RunId,
     /// The agent, unless it is the run's own.
     pub agent: Option<AgentId>,
+    /// Which vault issued it, where that is known: only there can it be ended. The home may have another one by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
 }
 
 /// What came of what was asked of a vault.
@@ -47,6 +50,17 @@ pub(crate) struct Known {
     pub(crate) lease: LeaseId,
     /// The agent, and which of its tokens this stands behind.
     pub(crate) agent: Option<(AgentId, u32)>,
+    /// Which vault issued it.
+    #[serde(default)]
+    pub(crate) at: Option<String>,
+}
+
+impl Known {
+    /// It, by what it is called.
+    fn called(&self, accessor: &str) -> Credential {
+        let (accessor, agent) = (accessor.to_owned(), self.agent.map(|of| of.0));
+        Credential { accessor, run: self.run, agent, at: self.at.clone() }
+    }
 }
 
 impl Governor {
@@ -60,6 +74,11 @@ impl Governor {
     /// How many credentials are to end and are not known to have.
     pub fn credentials_to_end(&self) -> usize {
         self.state.leases.to_end.len()
+    }
+
+    /// Those of a run.
+    pub fn to_end_of(&self, run: RunId) -> impl Iterator<Item = &Credential> {
+        self.state.leases.to_end.values().filter(move |credential| credential.run == run)
     }
 
     /// Whether a credential still stands for what it was issued for.
@@ -78,7 +97,7 @@ impl Governor {
 
 /// The vault has issued a token. When what it was for is over meanwhile, it is ended.
 pub(crate) fn issued(turn: &mut Turn<'_>, lease: LeaseId, issued: &Credential) {
-    let Credential { accessor, run, agent } = issued.clone();
+    let Credential { accessor, run, agent, at } = issued.clone();
     let leases = &turn.governor.state.leases;
     if leases.to_end.contains_key(&accessor) {
         return turn.refuse(Refusal::LeaseOver { run });
@@ -91,15 +110,18 @@ pub(crate) fn issued(turn: &mut Turn<'_>, lease: LeaseId, issued: &Credential) {
         governor.lease(run).is_some_and(|held| held.lease == lease && !is_over(held.expires, turn.now));
     let is_of_run = |agent: AgentId| governor.agents.get(&agent).is_some_and(|(of, _)| *of == run);
     let round = agent.map(|agent| governor.round(agent).filter(|_| is_of_run(agent)));
-    let before = governor.credential(run, agent).map(str::to_owned);
+    let of_this = |known: &Known| known.run == run && known.agent.map(|of| of.0) == agent;
+    let before = leases.credentials.iter().find(|(_, known)| of_this(known));
+    let before = before.map(|(accessor, known)| known.called(accessor));
     let (true, None | Some(Some(_))) = (is_held, round) else {
         end(turn, issued.clone());
         return turn.refuse(Refusal::LeaseOver { run });
     };
-    if let Some(accessor) = before {
-        end(turn, Credential { accessor, run, agent });
+    if let Some(before) = before {
+        end(turn, before);
     }
-    turn.record(Fact::CredentialKnown { accessor, run, lease, agent, round: round.flatten().unwrap_or(0) });
+    let round = round.flatten().unwrap_or(0);
+    turn.record(Fact::CredentialKnown { accessor, run, lease, agent, round, at });
 }
 
 /// The vault did what it was asked, or cannot.
@@ -111,12 +133,24 @@ pub(crate) fn told(turn: &mut Turn<'_>, accessor: &str, outcome: &CredentialOutc
         CredentialOutcome::Ended if leases.to_end.contains_key(accessor) => {
             turn.record(Fact::CredentialEnded { accessor: accessor.to_owned() });
         }
-        // Another one is issued when somebody needs it.
-        CredentialOutcome::Over { .. } if leases.credentials.contains_key(accessor) => {
-            turn.record(Fact::CredentialLost { accessor: accessor.to_owned() });
-        }
+        CredentialOutcome::Over { .. } if leases.credentials.contains_key(accessor) => lost(turn, accessor),
         CredentialOutcome::Ended | CredentialOutcome::Over { .. } => {}
     }
+}
+
+/// A token is over in the vault before its time, or nobody can say that it is not. Another one is issued when somebody needs
+/// it; what is left of this one is ended, and what comes from it: a vault that lost it, or was away for too long, may have
+/// kept those.
+fn lost(turn: &mut Turn<'_>, accessor: &str) {
+    let known = &turn.governor.state.leases.credentials;
+    let Some(gone) = known.get(accessor) else { return };
+    let goes = |(other, known): &(&String, &Known)| {
+        *other == accessor || (gone.agent.is_none() && known.lease == gone.lease)
+    };
+    let over: Vec<Credential> =
+        known.iter().filter(goes).map(|(accessor, known)| known.called(accessor)).collect();
+    turn.record(Fact::CredentialLost { accessor: accessor.to_owned() });
+    over.into_iter().for_each(|credential| end(turn, credential));
 }
 
 /// A search of the vault found tokens of this home. Those that nothing here knows were left by a crash.
@@ -130,12 +164,27 @@ pub(crate) fn found(turn: &mut Turn<'_>, found: &[Credential]) {
     }
 }
 
-/// A new epoch: what was to end and is not known to have is asked for again.
+/// A new epoch: what was to end and is not known to have is asked for again. Not what is over by itself: no token lives for
+/// longer than a lease unless it is renewed, and a renewal that had been asked for before is tried for no longer than that.
 pub(crate) fn restarted(turn: &mut Turn<'_>) {
     let to_end: Vec<Credential> = turn.governor.state.leases.to_end.values().cloned().collect();
-    for Credential { run, accessor, .. } in to_end {
-        turn.ask(Effect::EndCredential { run, accessor });
+    for Credential { run, accessor, at, .. } in to_end {
+        let since = turn.governor.state.leases.to_end_since.get(&accessor);
+        let over = |since: &LedgerTime| {
+            turn.now.ledger
+                > since.after(limits::LEASE_TTL).after(limits::LEASE_TTL).after(limits::CLOCK_SKEW)
+        };
+        if since.is_some_and(over) {
+            turn.record(Fact::CredentialEnded { accessor });
+        } else {
+            turn.ask(Effect::EndCredential { run, accessor, at });
+        }
     }
+}
+
+/// Whether no credential is to end.
+pub(crate) fn all_good(governor: &Governor) -> bool {
+    governor.state.leases.credentials.values().all(|known| governor.is_good(known))
 }
 
 /// Ends every credential that is good for nothing any more. What comes from one that ends goes with it.
@@ -144,21 +193,15 @@ pub(crate) fn settle(turn: &mut Turn<'_>) {
         let governor = &*turn.governor;
         let known = governor.state.leases.credentials.iter();
         let over = known.filter(|(_, known)| known.agent.is_none() == of_runs && !governor.is_good(known));
-        let over: Vec<Credential> = over
-            .map(|(accessor, known)| Credential {
-                accessor: accessor.clone(),
-                run: known.run,
-                agent: known.agent.map(|of| of.0),
-            })
-            .collect();
+        let over: Vec<Credential> = over.map(|(accessor, known)| known.called(accessor)).collect();
         over.into_iter().for_each(|credential| end(turn, credential));
     }
 }
 
 fn end(turn: &mut Turn<'_>, credential: Credential) {
-    let (run, accessor) = (credential.run, credential.accessor.clone());
+    let Credential { run, accessor, at, .. } = credential.clone();
     turn.record(Fact::CredentialEnding(credential));
-    turn.ask(Effect::EndCredential { run, accessor });
+    turn.ask(Effect::EndCredential { run, accessor, at });
 }
 
 impl crate::state::Leases {

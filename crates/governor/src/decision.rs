@@ -1,6 +1,9 @@
 //! What the governor answers: facts, effects, and a word to whoever asked.
 
-use eparch_domain::{Action, AgentId, Digest, GateId, Name, PermitId, RunId, RunStatus, StandingId, Tier};
+use eparch_domain::{
+    Action, AgentId, BreakGlassId, Digest, GateId, Name, PermitId, RunId, RunStatus, StandingId, Tier,
+    Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::effect::Effect;
@@ -76,6 +79,10 @@ pub enum Refusal {
     AuthorityOver { agent: AgentId },
     /// What stands for what the agent has is over, and was not renewed yet.
     TokenExpired { agent: AgentId },
+    /// The agent has lost a lock, and may do nothing more.
+    LockLost { agent: AgentId, lock: Name },
+    /// Nobody has the lock.
+    LockIsFree { lock: Name },
     /// What a token of the vault was issued for is over.
     LeaseOver { run: RunId },
     /// The same key was used for another action.
@@ -84,6 +91,10 @@ pub enum Refusal {
     TooManyPermits { limit: usize },
     /// The agent has as many questions put to people as it may.
     TooManyQuestions { limit: usize },
+    /// The arguments that were handed in are not those of the digest.
+    ArgumentsDiffer { expected: Digest, found: Digest },
+    /// People approved a digest, and were not shown what it is of.
+    NotSeen { permit: PermitId },
     /// There can be no such thing to do something to.
     BadTarget { action: Action, why: String },
     /// The permit that was shown is no good.
@@ -144,6 +155,22 @@ pub enum Refusal {
     BeyondOwnTier { name: Name, max: Tier },
     /// The key is somebody else's.
     KeyTaken { name: Name },
+    /// Everything is stopped.
+    Stopped { by: Name, at: Timestamp, reason: String },
+    /// Everything is being stopped, and not all of it is yet.
+    StillStopping,
+    /// No such break-glass request or grant is known.
+    UnknownBreakGlass { grant: BreakGlassId },
+    /// It was answered, or is over.
+    BreakGlassOver { grant: BreakGlassId },
+    /// It cannot be asked for.
+    BadBreakGlass { why: String },
+    /// The one who approves asked for it, or for the run that it is for.
+    OwnBreakGlass { name: Name },
+    /// What was answered is not what waits.
+    BreakGlassDiffers { expected: Digest, found: Digest },
+    /// As many as may wait or be granted at once do.
+    TooManyBreakGlasses { limit: usize },
 }
 
 impl Refusal {
@@ -167,10 +194,14 @@ impl Refusal {
             Refusal::UnknownPolicies { .. } => "EP0215",
             Refusal::AuthorityOver { .. } => "EP0610",
             Refusal::TokenExpired { .. } => "EP0660",
+            Refusal::LockLost { .. } => "EP0670",
+            Refusal::LockIsFree { .. } => "EP0671",
             Refusal::LeaseOver { .. } => "EP0661",
             Refusal::ActionKeyReused { .. } => "EP0611",
             Refusal::TooManyPermits { .. } => "EP0612",
             Refusal::TooManyQuestions { .. } => "EP0621",
+            Refusal::ArgumentsDiffer { .. } => "EP0622",
+            Refusal::NotSeen { .. } => "EP0623",
             Refusal::BadTarget { .. } => "EP0613",
             Refusal::Permit { fault, .. } => fault.code(),
             Refusal::TooManyPerformances { .. } => "EP0630",
@@ -200,6 +231,14 @@ impl Refusal {
             Refusal::LastAdmin { .. } => "EP0402",
             Refusal::BeyondOwnTier { .. } => "EP0403",
             Refusal::KeyTaken { .. } => "EP0404",
+            Refusal::Stopped { .. } => "EP0650",
+            Refusal::StillStopping => "EP0651",
+            Refusal::UnknownBreakGlass { .. } => "EP0652",
+            Refusal::BreakGlassOver { .. } => "EP0653",
+            Refusal::BadBreakGlass { .. } => "EP0654",
+            Refusal::OwnBreakGlass { .. } => "EP0655",
+            Refusal::BreakGlassDiffers { .. } => "EP0656",
+            Refusal::TooManyBreakGlasses { .. } => "EP0657",
         }
     }
 
@@ -231,6 +270,10 @@ impl Refusal {
             }
             Refusal::AuthorityOver { .. } => "nothing: a person can start a new run",
             Refusal::TokenExpired { .. } => "try again in a moment: it is renewed while the agent works",
+            Refusal::LockLost { .. } => {
+                "stop: what it worked on may be another's by now; its stage can be run again"
+            }
+            Refusal::LockIsFree { .. } => "`eparch lock list` shows the locks that somebody has",
             Refusal::LeaseOver { .. } => "nothing: the run is over, or somebody took its authority away",
             Refusal::ActionKeyReused { .. } => "use a new key for each action, and the same one to ask again",
             Refusal::TooManyPermits { .. } => {
@@ -238,6 +281,12 @@ impl Refusal {
             }
             Refusal::TooManyQuestions { .. } => {
                 "wait until somebody has answered, and come back for the answer with the same key"
+            }
+            Refusal::ArgumentsDiffer { .. } => {
+                "send the arguments, or their digest: the SHA-256 of them as JSON with keys in order and without spaces"
+            }
+            Refusal::NotSeen { .. } => {
+                "ask with the command itself, short enough to be shown: `eparch act … -- COMMAND` sends it"
             }
             Refusal::BadTarget { .. } => {
                 "name the target as it is: a path without `..`, a host, a tool, a secret"
@@ -294,6 +343,24 @@ impl Refusal {
             Refusal::LastAdmin { .. } => "add another admin with a key in this home first",
             Refusal::BeyondOwnTier { .. } => "nobody disposes of a higher tier than their own maximum",
             Refusal::KeyTaken { .. } => "everybody has a key of their own: make a new pair",
+            Refusal::Stopped { .. } => "an admin lifts it with `eparch stop-all --lift --reason TEXT`",
+            Refusal::StillStopping => "try again in a moment",
+            Refusal::UnknownBreakGlass { .. } => {
+                "`eparch break-glass list` shows those that wait or are granted"
+            }
+            Refusal::BreakGlassOver { .. } => {
+                "`eparch break-glass show ID` says why; it can be asked for again"
+            }
+            Refusal::BadBreakGlass { .. } => {
+                "name each action and target, such as --allow \"execute_command prod-web-1\", and at most an hour"
+            }
+            Refusal::OwnBreakGlass { .. } => {
+                "an approver or an admin has to approve it who asked neither for it nor for the run"
+            }
+            Refusal::BreakGlassDiffers { .. } => {
+                "look at it again with `eparch break-glass show ID`, then answer what it shows"
+            }
+            Refusal::TooManyBreakGlasses { .. } => "end one with `eparch break-glass end ID`, or wait",
         }
     }
 }
@@ -328,6 +395,8 @@ impl std::fmt::Display for Refusal {
             Refusal::UnknownAgent { agent } => write!(f, "no agent {agent} lives"),
             Refusal::AuthorityOver { agent } => write!(f, "{agent} may do nothing any more"),
             Refusal::TokenExpired { agent } => write!(f, "the token of {agent} has expired"),
+            Refusal::LockLost { agent, lock } => write!(f, "{agent} has lost the lock {lock}"),
+            Refusal::LockIsFree { lock } => write!(f, "nobody has the lock {lock}"),
             Refusal::LeaseOver { run } => write!(f, "{run} has no lease any more that this could be for"),
             Refusal::ActionKeyReused { key } => {
                 write!(f, "the key {key:?} was used for another action")
@@ -337,6 +406,15 @@ impl std::fmt::Display for Refusal {
             }
             Refusal::TooManyQuestions { limit } => {
                 write!(f, "people are asked for {limit} things of this agent already, which is the limit")
+            }
+            Refusal::ArgumentsDiffer { expected, found } => {
+                write!(f, "the arguments have the digest {found}, and not {expected}")
+            }
+            Refusal::NotSeen { permit } => {
+                write!(
+                    f,
+                    "whoever approved what {permit} is for was not shown this command, but a digest of it"
+                )
             }
             Refusal::BadTarget { action, why } => write!(f, "nothing can be asked of {action} there: {why}"),
             Refusal::Permit { permit, fault } => write!(f, "{permit} {fault}"),
@@ -400,6 +478,23 @@ impl std::fmt::Display for Refusal {
             Refusal::LastAdmin { name } => write!(f, "{name} is the last admin with a key in this home"),
             Refusal::BeyondOwnTier { name, max } => write!(f, "{name} may grant {max} at most"),
             Refusal::KeyTaken { name } => write!(f, "the key is that of {name}"),
+            Refusal::Stopped { by, at, reason } => {
+                write!(f, "{by} stopped everything at {at}")?;
+                if reason.is_empty() { Ok(()) } else { write!(f, ": {reason}") }
+            }
+            Refusal::StillStopping => write!(f, "everything is still being stopped"),
+            Refusal::UnknownBreakGlass { grant } => write!(f, "no {grant} is known"),
+            Refusal::BreakGlassOver { grant } => write!(f, "{grant} was answered already, or is over"),
+            Refusal::BadBreakGlass { why } => write!(f, "this cannot be let pass: {why}"),
+            Refusal::OwnBreakGlass { name } => {
+                write!(f, "{name} asked for this, or for the run it is for, and may not approve it")
+            }
+            Refusal::BreakGlassDiffers { expected, found } => {
+                write!(f, "what was answered, {found}, is not what waits, {expected}")
+            }
+            Refusal::TooManyBreakGlasses { limit } => {
+                write!(f, "{limit} break-glass requests wait or are granted, which is the limit")
+            }
         }
     }
 }

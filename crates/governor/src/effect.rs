@@ -7,6 +7,7 @@ use eparch_pipeline::{SandboxMode, StageIx};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::fact::SpawnedBy;
 use crate::performance::{Performance, PerformanceCage};
 
 /// Something to be done, written down before it is done. Each is performed at most once in the epoch that decided it;
@@ -72,6 +73,9 @@ pub enum Effect {
         run: RunId,
         /// What it is called.
         accessor: String,
+        /// Which vault issued it, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
     },
     /// A run has ended: sign a checkpoint.
     Seal {
@@ -144,6 +148,9 @@ pub struct AgentSpec {
     /// What it may ask for beyond what follows from the rest: `ansible_run sandbox-*`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub actions: Vec<String>,
+    /// The locks it holds, each with the number it was taken with.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub locks: BTreeMap<Name, u64>,
     /// Commands that check its result.
     pub verify: Vec<Vec<String>>,
     /// Files it must leave.
@@ -161,6 +168,9 @@ pub struct AgentSpec {
     pub timeout: Span,
     /// Whether it must show progress, and how soon; the shell then reports progress.
     pub idle_timeout: Option<Span>,
+    /// What it looks at, when its run is one that no person asked for: it is given what is known of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looks_at: Option<SpawnedBy>,
 }
 
 /// An earlier artifact that an agent is given.

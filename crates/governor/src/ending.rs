@@ -88,7 +88,7 @@ fn cancel(turn: &mut Turn<'_>, run: RunId, ix: StageIx, reason: &str) {
                 end_stage(turn, run, ix, status, reason);
             }
         }
-        Doing::Nothing | Doing::Queued(_) | Doing::Backoff(_) => {
+        Doing::Nothing | Doing::Queued(_) | Doing::Locks(_) | Doing::Backoff(_) => {
             mark_nested(turn, run, ix, StageStatus::Cancelled, reason);
             end_stage(turn, run, ix, StageStatus::Cancelled, reason);
         }

@@ -3,18 +3,28 @@
 use std::collections::BTreeMap;
 
 use eparch_domain::{
-    Action, AgentId, Artifact, Digest, GateId, LeaseId, Name, PermitId, Phase, RunId, StageStatus,
-    StandingId, Tier,
+    Action, AgentId, Artifact, BreakGlassId, Digest, GateId, LeaseId, Name, PermitId, Phase, RunId,
+    StageStatus, StandingId, Tier, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::break_glass::{BreakGlassAnswer, BreakGlassRequest};
 use crate::credential::{Credential, CredentialOutcome};
 use crate::operator::Operator;
 use crate::performance::PerformanceEnd;
 use crate::promotion::PromotionAnswer;
 use crate::revocation::Bearer;
 use crate::secrets::{SecretAccess, SecretOutcome};
+
+/// How a holder that begins finds the wall clock: moved by more than `limits::CLOCK_SKEW` against what was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockMoved {
+    /// By how many milliseconds, negative when it went back.
+    pub by_ms: i64,
+    /// What it said at the last entry.
+    pub from: Timestamp,
+}
 
 /// Something that happened. Ids and randomness arrive in it; it carries no secret: tokens by hash, bodies by digest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,10 +38,14 @@ pub enum Event {
         version: String,
         /// How many agents may work at once.
         agents_at_once: u32,
+        /// How the wall clock was moved while nobody held the home, as far as can be told. Decided on with the boot: an
+        /// entry before it would begin agents only to have them cut off.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clock_moved: Option<ClockMoved>,
     },
     /// A deadline has come.
     ClockTurned,
-    /// The wall clock moved by more than `limits::CLOCK_SKEW` against the monotonic one.
+    /// The wall clock moved by more than `limits::CLOCK_SKEW` against the monotonic one while its holder lived.
     ClockJumped {
         /// By how many milliseconds, negative when it went back.
         by_ms: i64,
@@ -76,6 +90,33 @@ pub enum Event {
         #[serde(flatten)]
         bearer: Bearer,
         /// Who asked.
+        by: Name,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody stops everything: every agent is revoked, every run ends, and nothing new begins.
+    StopAllRequested {
+        /// Who.
+        by: Name,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody lets things begin again.
+    StopAllLifted {
+        /// Who.
+        by: Name,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody asks that something be let pass for a while which policy denies.
+    BreakGlassRequested(Box<BreakGlassRequest>),
+    /// Somebody answered such a request.
+    BreakGlassAnswered(Box<BreakGlassAnswer>),
+    /// Somebody ends what was let pass, or the request for it.
+    BreakGlassEndRequested {
+        /// Which.
+        grant: BreakGlassId,
+        /// Who.
         by: Name,
         /// Why.
         reason: String,
@@ -132,6 +173,15 @@ pub enum Event {
         #[serde(flatten)]
         outcome: SecretOutcome,
     },
+    /// Somebody takes a lock away from the attempt that has it.
+    LockReleaseRequested {
+        /// Which lock.
+        lock: Name,
+        /// Who asked.
+        by: Name,
+        /// Why.
+        reason: String,
+    },
     /// A vault issued a token for a lease, or for an agent's token of it. Told before the token is used for anything.
     CredentialIssued {
         /// The lease it was issued for.
@@ -171,6 +221,11 @@ pub enum Event {
         agent: AgentId,
         /// What it said.
         signal: Signal,
+    },
+    /// A pipeline is to look at runs from now on whose agents make too many errors (R089). A holder offers it when it begins.
+    DiagnosticOffered {
+        /// The pipeline, by the digest of its checked definition.
+        pipeline: Digest,
     },
     /// Policies are to be in force from now on.
     PoliciesOffered {
@@ -257,6 +312,11 @@ pub struct ActionAsked {
     pub target: String,
     /// The digest of the arguments; that of nothing for an action without any.
     pub params: Digest,
+    /// The arguments themselves, as the text that the digest is of: JSON with its keys in order and without spaces, at most
+    /// [`eparch_domain::limits::ARGUMENTS_SHOWN_BYTES`]. `None` where there are none, or nobody here was told more than their
+    /// digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<String>,
     /// A key of the agent's own: asking again with the same one is the same request.
     pub key: String,
 }

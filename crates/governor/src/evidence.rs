@@ -13,8 +13,11 @@ use crate::attempt_end::AttemptEnd;
 pub struct Conduct {
     /// Violations that were found.
     pub violations: u32,
-    /// Actions it was permitted, did, and did well.
+    /// Actions that were performed for it, and went well; of what it did itself those that [`is_proven_by_files`] says.
     pub did: BTreeSet<Action>,
+    /// Whether it left files, which are kept by their content.
+    #[serde(default)]
+    pub left_files: bool,
     /// Whether policy answered something with *ask*: it asked a person would have to say, instead of trying.
     pub escalated: bool,
 }
@@ -54,6 +57,12 @@ pub struct Needs {
     pub approvals: u16,
 }
 
+/// Whether an agent's own word that it did something counts where it left files. A plan is such a file, and nobody performs it;
+/// of anything else the agent's word alone proves nothing.
+pub fn is_proven_by_files(action: Action) -> bool {
+    action == Action::GeneratePlan
+}
+
 /// What a promotion to `to` takes; nobody is promoted to T0.
 pub fn needs(to: Tier) -> Option<Needs> {
     let (compliant, consecutive, actions, escalations): (_, _, &'static [Action], _) = match to {
@@ -89,7 +98,8 @@ impl Evidence {
                 self.runs = self.runs.saturating_add(1);
                 self.compliant = self.compliant.saturating_add(1);
                 self.consecutive = self.consecutive.saturating_add(1);
-                self.actions.extend(&conduct.did);
+                let proven = |action: &&Action| conduct.left_files || !is_proven_by_files(**action);
+                self.actions.extend(conduct.did.iter().filter(proven));
                 self.escalations = self.escalations.saturating_add(u32::from(conduct.escalated));
             }
             _ => {
@@ -139,7 +149,7 @@ mod tests {
     use super::*;
 
     fn well(did: &[Action]) -> Conduct {
-        Conduct { did: did.iter().copied().collect(), ..Conduct::default() }
+        Conduct { did: did.iter().copied().collect(), left_files: true, ..Conduct::default() }
     }
 
     #[test]
@@ -177,6 +187,16 @@ mod tests {
         assert!(evidence.missing(Tier::T1, now).is_empty(), "what nobody did counts for nothing");
         evidence.take(&AttemptEnd::Revoked { reason: String::new() }, &well(&[]));
         assert_eq!(evidence.missing(Tier::T1, now), ["3 more in a row (0 of 3)"]);
+    }
+
+    #[test]
+    fn r085_a_plan_that_nobody_has_is_no_evidence_of_one() {
+        let mut evidence = Evidence::default();
+        let said = Conduct { left_files: false, ..well(&[Action::GeneratePlan, Action::AnsibleRun]) };
+        evidence.take(&AttemptEnd::Completed, &said);
+        assert_eq!(evidence.actions, [Action::AnsibleRun].into());
+        evidence.take(&AttemptEnd::Completed, &well(&[Action::GeneratePlan]));
+        assert_eq!(evidence.actions, [Action::AnsibleRun, Action::GeneratePlan].into());
     }
 
     #[test]

@@ -1,29 +1,38 @@
 //! What the governor found to be so. State is what facts have been applied to it, and nothing else; recovery applies
 //! recorded facts and never decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use eparch_domain::{
-    Action, AgentId, AgentStatus, AlertId, Artifact, ClarifiedPlan, Digest, GateId, LeaseId, LedgerTime,
-    Moment, Name, PermitId, Phase, RunId, RunStatus, Severity, StageStatus, StandingId, Tier, Timestamp,
-    ViolationType,
+    AgentId, AgentStatus, AlertId, Artifact, BreakGlassId, ClarifiedPlan, Digest, GateId, LeaseId,
+    LedgerTime, Moment, Name, PermitId, Phase, RunId, RunStatus, Severity, StageStatus, StandingId, Tier,
+    Timestamp, ViolationType,
 };
 use eparch_pipeline::StageIx;
-use eparch_policy::Verdict;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::alarm::Alarm;
 use crate::attempt_end::AttemptEnd;
+use crate::break_glass::{BreakGlassAsked, GlassEnd};
 use crate::credential::Credential;
 use crate::event::{GateDecision, Kept};
 use crate::lease::LeaseEnd;
+use crate::lock::{LockLoss, LockWait};
 use crate::operator::{Key, Operator, Separation};
 use crate::performance::PerformanceEnd;
 use crate::promotion::PromotionOpened;
 use crate::revocation::{Bearer, Cause};
 use crate::secrets::SecretAccess;
-use crate::sought::Sought;
 use crate::standing::Lowered;
+
+mod gates;
+mod ruled;
+mod spawned;
+
+pub use gates::{GateOpened, GateOutcome, GatePurpose};
+pub use ruled::{Permit, Ruled};
+pub use spawned::{RunSpawned, SpawnedBy};
 
 /// One thing found to be so.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -172,6 +181,9 @@ pub enum Fact {
         permit: PermitId,
         /// When it must be over.
         until: LedgerTime,
+        /// What stays covered of what it may reach.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        covered: Vec<String>,
     },
     /// The command of a performance was let go.
     PerformanceReleased {
@@ -221,6 +233,20 @@ pub enum Fact {
         /// The new plan's document, JSON: the plan it was let go with, by its digest, and what has gone wrong so far. The agent
         /// is told it in answer to the error it reported; what may be executed stays what it was.
         document: String,
+    },
+    /// A pipeline looks at runs from now on whose agents make too many errors (R089).
+    DiagnosticKnown {
+        /// Which, by the digest of its checked definition.
+        pipeline: Digest,
+    },
+    /// An agent made too many errors, and nothing looks at its run.
+    DiagnosisSkipped {
+        /// The run.
+        run: RunId,
+        /// The agent.
+        agent: AgentId,
+        /// Why not.
+        reason: String,
     },
     /// An agent's program was let go.
     ProgramReleased {
@@ -347,10 +373,13 @@ pub enum Fact {
         agent: Option<AgentId>,
         /// Behind which of the agent's tokens; 0 for the run's own.
         round: u32,
+        /// Which vault issued it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
     },
     /// A token of the vault is good for nothing any more: it is to be ended there, too.
     CredentialEnding(Credential),
-    /// A token of the vault that was to end has ended.
+    /// A token of the vault that was to end has ended, or its time is over.
     CredentialEnded {
         /// What it is called.
         accessor: String,
@@ -360,9 +389,9 @@ pub enum Fact {
         /// What it is called.
         accessor: String,
     },
-    /// The wall clock was set back.
+    /// The wall clock was set back while nobody held the home.
     ClockSetBack {
-        /// What it would say if it had not been.
+        /// What it said before.
         seen: Timestamp,
     },
     /// A holder began with the wall clock before what was recorded: nothing that needs authority begins.
@@ -462,6 +491,80 @@ pub enum Fact {
         #[serde(flatten)]
         access: SecretAccess,
     },
+    /// A stage cannot have its locks yet: it waits, has none of them, and takes no agent's place. Said again when it waits
+    /// for somebody else.
+    LockWaiting {
+        /// Of which run.
+        run: RunId,
+        /// Which.
+        stage: StageIx,
+        /// All it is to have.
+        names: BTreeSet<Name>,
+        /// What it waits for.
+        #[serde(flatten)]
+        wait: LockWait,
+    },
+    /// A stage can have all its locks: it waits for a free agent now.
+    LockWaitOver {
+        /// Of which run.
+        run: RunId,
+        /// Which.
+        stage: StageIx,
+    },
+    /// An attempt has a lock, and nobody else.
+    LockAcquired {
+        /// Which.
+        lock: Name,
+        /// The number of this taking: higher than that of any before it.
+        fence: u64,
+        /// Whose.
+        agent: AgentId,
+        /// Of which run.
+        run: RunId,
+        /// At which stage.
+        stage: StageIx,
+        /// When it is over, unless it is renewed.
+        expires: Moment,
+        /// When it is renewed.
+        renew_at: LedgerTime,
+    },
+    /// The locks of an attempt go on.
+    LocksRenewed {
+        /// Whose.
+        agent: AgentId,
+        /// When they are over, unless they are renewed again.
+        expires: Moment,
+        /// When they are.
+        renew_at: LedgerTime,
+    },
+    /// An attempt has lost a lock and is being ended. Nobody else can have it before nothing of it lives.
+    LockLost {
+        /// Which.
+        lock: Name,
+        /// The number it was taken with.
+        fence: u64,
+        /// Who had it.
+        agent: AgentId,
+        /// Why.
+        #[serde(flatten)]
+        because: LockLoss,
+    },
+    /// An agent asked for something after it had lost a lock; said the first time.
+    LockMissed {
+        /// Who.
+        agent: AgentId,
+        /// Which lock.
+        lock: Name,
+    },
+    /// A lock is free: nothing lives of the attempt that had it.
+    LockReleased {
+        /// Which.
+        lock: Name,
+        /// The number it was taken with.
+        fence: u64,
+        /// Who had it.
+        agent: AgentId,
+    },
     /// Authority was taken away. What bore it is being ended, and nothing it asks for from here on counts (G2).
     Revoked {
         /// Whose.
@@ -472,6 +575,67 @@ pub enum Fact {
         cause: Cause,
         /// Why.
         reason: String,
+    },
+    /// Everything was stopped: from here on nothing has authority, and nothing new begins.
+    AllStopped {
+        /// Who did it.
+        by: Name,
+        /// Why.
+        reason: String,
+    },
+    /// There are more runs to end than one decision ends.
+    StoppingGoesOn {
+        /// When the next are ended; nothing when the last were.
+        again_at: Option<LedgerTime>,
+    },
+    /// Things may begin again. What was stopped stays stopped.
+    AllLifted {
+        /// Who says so.
+        by: Name,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody asked that something be let pass for a while which policy denies.
+    BreakGlassAsked(Box<BreakGlassAsked>),
+    /// It is let pass.
+    BreakGlassOpened {
+        /// Which.
+        grant: BreakGlassId,
+        /// Who approved it.
+        by: Name,
+        /// Why.
+        rationale: String,
+        /// How far apart they are from whoever asked, as was found.
+        separation: Separation,
+        /// The public key their answer was signed with; `None` when they proved themselves with a key of this home.
+        public_key: Option<String>,
+        /// It is over when either time has come.
+        expires: Moment,
+    },
+    /// What was granted for somebody's next run is for this one.
+    BreakGlassBound {
+        /// Which.
+        grant: BreakGlassId,
+        /// The run.
+        run: RunId,
+    },
+    /// It is let pass no longer, or will not be.
+    BreakGlassOver {
+        /// Which.
+        grant: BreakGlassId,
+        /// Why.
+        #[serde(flatten)]
+        because: GlassEnd,
+    },
+    /// Something happened that somebody should know at once, and that is no violation.
+    AlarmRaised {
+        /// Which; no other alert has this id.
+        alert: AlertId,
+        /// How bad it is.
+        severity: Severity,
+        /// What it is about.
+        #[serde(flatten)]
+        alarm: Alarm,
     },
     /// What went wrong with an attempt that still goes through its last phases.
     AttemptSpoiled {
@@ -590,161 +754,4 @@ impl Fact {
             _ => None,
         }
     }
-}
-
-/// What an agent asked for, and the answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ruled {
-    /// Which agent.
-    pub agent: AgentId,
-    /// Its key for the request.
-    pub key: String,
-    /// Whose tenant it works in.
-    pub tenant: Name,
-    /// The project it works for.
-    pub project: Name,
-    /// What it wants to do.
-    pub action: Action,
-    /// To what.
-    pub target: String,
-    /// The digest of the arguments.
-    pub params: Digest,
-    /// The answer.
-    #[serde(flatten)]
-    pub verdict: Verdict,
-    /// The policies it was found under; `None` where there are none.
-    pub policy: Option<Digest>,
-    /// Leave to do it once, when the answer is allow or modify.
-    pub permit: Option<Permit>,
-    /// The gate at which people are asked for it, or were.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gate: Option<GateId>,
-    /// With how many people's approvals it was found.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub approvals: u32,
-    /// Who said yes or no at the gate, when that decided it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub decided_by: Vec<Name>,
-}
-
-/// What nobody approved is the rule, and not written down: earlier records of it stay as they are.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
-fn is_zero(approvals: &u32) -> bool {
-    *approvals == 0
-}
-
-impl Ruled {
-    /// Whether a person would have to allow it: whoever asked for that has asked rightly.
-    pub fn escalates(&self) -> bool {
-        self.verdict.decision == eparch_policy::Decision::Ask
-    }
-}
-
-/// Leave to do one thing, once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Permit {
-    /// Its name. Whoever knows it can do nothing with it: it is the agent's it was given to.
-    pub permit: PermitId,
-    /// It may be used before this.
-    pub expires: LedgerTime,
-}
-
-/// A run exists.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RunSpawned {
-    /// Which.
-    pub run: RunId,
-    /// Of which pipeline.
-    pub pipeline: Digest,
-    /// Pipeline and inputs.
-    pub plan: Digest,
-    /// Its inputs.
-    #[serde(serialize_with = "eparch_domain::in_order")]
-    pub inputs: BTreeMap<String, Value>,
-    /// What its expressions see of the environment.
-    pub env: BTreeMap<String, String>,
-    /// Who asked.
-    pub requester: Name,
-    /// The highest tier in it.
-    pub grant: Tier,
-    /// The project's folder.
-    pub root: String,
-    /// The request's key.
-    pub idempotency_key: Option<String>,
-    /// The digest of what was asked for, the run's id aside; for a request with a key.
-    pub asked: Option<Digest>,
-    /// The run and stage it repeats.
-    pub repeats: Option<(RunId, Name)>,
-    /// What began it, where no person did: nobody vouches for it then, and its agents have the tiers they earned (X35).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent: Option<SpawnedBy>,
-    /// When it must have ended.
-    pub deadline: LedgerTime,
-}
-
-/// What began a run that no person asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SpawnedBy {
-    /// The run in which it happened.
-    pub run: RunId,
-    /// The agent that it happened to.
-    pub agent: AgentId,
-    /// What happened.
-    pub reason: String,
-}
-
-/// A gate waits. What is approved, how many it takes and whom the pipeline lists are settled now and never change. Whom
-/// an entry of that list means is looked up when somebody answers: people are added and removed while a gate waits, and
-/// where keys must be kept apart, one that came from the requester's side since the run was asked for does not count.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct GateOpened {
-    /// Which.
-    pub gate: GateId,
-    /// Of which run.
-    pub run: RunId,
-    /// At which stage.
-    pub stage: StageIx,
-    /// What it is for.
-    pub purpose: GatePurpose,
-    /// The digest of what is approved.
-    pub subject: Digest,
-    /// Operators, groups or roles who may answer.
-    pub approvers: Vec<Name>,
-    /// How many approvals it takes.
-    pub quorum: u16,
-    /// Who may not answer.
-    pub requester: Name,
-    /// The least separation an answer must have.
-    pub separation: Separation,
-    /// When it has waited long enough.
-    pub deadline: LedgerTime,
-    /// What an agent seeks to do, when it is for that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sought: Option<Box<Sought>>,
-}
-
-/// What a gate is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GatePurpose {
-    /// A stage of the pipeline.
-    Stage,
-    /// Whether an attempt that was cut off is made again (`on_interrupt: ask`).
-    Interrupted,
-    /// Whether an agent may do what policy asks people about. Its attempt goes on meanwhile.
-    Action,
-}
-
-/// How a gate closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GateOutcome {
-    /// Enough approvals.
-    Approved,
-    /// One denial.
-    Denied,
-    /// It waited long enough.
-    TimedOut,
-    /// Its run or branch ended.
-    Cancelled,
 }

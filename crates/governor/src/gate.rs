@@ -163,7 +163,11 @@ fn examine(turn: &Turn<'_>, answer: &GateAnswer) -> Result<(GateOpened, Separati
 fn count(turn: &mut Turn<'_>, opened: &GateOpened) {
     let Some(open) = turn.governor.open_gate(opened.gate) else { return };
     let denied = open.votes.values().any(|vote| vote.decision == GateDecision::Deny);
-    let approvals = open.votes.values().filter(|vote| vote.decision == GateDecision::Approve).count();
+    // A version before this one kept the votes of those who may act no longer.
+    let known = &turn.governor.state.operators;
+    let counts =
+        |name: &Name, decision: GateDecision| decision == GateDecision::Approve && known.contains_key(name);
+    let approvals = open.votes.iter().filter(|(name, vote)| counts(name, vote.decision)).count();
     if denied {
         close(turn, opened.gate, GateOutcome::Denied, "denied");
     } else if approvals >= usize::from(opened.quorum) {

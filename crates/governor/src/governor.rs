@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use eparch_domain::{AgentId, Digest, GateId, LedgerTime, Moment, RunId, limits};
+use eparch_domain::{AgentId, Digest, GateId, LedgerTime, Moment, Name, RunId, limits};
 use eparch_pipeline::{Pipeline, StageIx, Work};
 use eparch_policy::PolicySet;
 
@@ -16,8 +16,8 @@ use crate::graph::Graph;
 use crate::state::{Attempt, Doing, Gate, Run, StageState, State};
 use crate::timers::{Deadline, Timer, Timers};
 use crate::{
-    action, agent, clock_doubt, credential, ending, gate, lease, operators, performance, promotion, request,
-    revocation, run, secrets, waking,
+    action, agent, break_glass, clock_doubt, credential, diagnostic, ending, gate, lease, lock, operators,
+    performance, promotion, request, revocation, run, secrets, spending, stop_all, waking,
 };
 
 /// The state machine of one tenant. Touches nothing: no clock, no dice, no disk, no network.
@@ -38,6 +38,12 @@ pub struct Governor {
     pub(crate) queue: BTreeMap<u64, (RunId, StageIx)>,
     /// Conditions and gates that wait for a turn with work left.
     pub(crate) put_off: BTreeMap<u64, (RunId, StageIx)>,
+    /// Stages that wait for locks, by the place they have in the queue.
+    pub(crate) waiting: BTreeMap<u64, (RunId, StageIx)>,
+    /// The places at which somebody waits for a lock.
+    pub(crate) wanted: BTreeMap<Name, BTreeSet<u64>>,
+    /// Locks that were let go, or are waited for by fewer, since it was last looked who can have them.
+    pub(crate) freed: BTreeSet<Name>,
 }
 
 impl Governor {
@@ -71,6 +77,11 @@ impl Governor {
         self.state.policy
     }
 
+    /// The pipeline that looks at runs whose agents make too many errors, by the digest of its definition.
+    pub fn diagnostic(&self) -> Option<Digest> {
+        self.state.diagnostic
+    }
+
     /// The policies in force, if they are at hand: without them nothing is allowed (G4).
     pub fn policies_in_force(&self) -> Option<Arc<PolicySet>> {
         self.policies.get(&self.state.policy?).cloned()
@@ -82,7 +93,7 @@ impl Governor {
         if self.definitions.len() <= self.definitions_at_most.max(limits::IDLE_DEFINITIONS) {
             return;
         }
-        let in_use: BTreeSet<Digest> = self.state.runs.values().map(|run| run.spawned.pipeline).collect();
+        let in_use: BTreeSet<Digest> = self.state.definitions().collect();
         if self.definitions.len() > in_use.len() + limits::IDLE_DEFINITIONS {
             self.definitions.retain(|known, _| in_use.contains(known));
         }
@@ -96,12 +107,15 @@ impl Governor {
 
     /// Takes in one event and returns everything that follows from it. Cannot fail: nonsense is an outcome too.
     pub fn handle(&mut self, event: &Event, now: Moment) -> Decision {
+        // Every turn looks at what it has freed itself; what is here comes of facts that were only applied.
+        self.freed.clear();
         let mut turn = Turn {
             governor: self,
             now,
             decision: Decision::default(),
             over: VecDeque::new(),
             branches: BTreeSet::new(),
+            contested: BTreeSet::new(),
             work: limits::TURN_WORK,
             room: limits::TURN_BYTES,
         };
@@ -183,6 +197,9 @@ impl Governor {
 
     /// What could begin if a turn had work left for it: a condition or gate first, or a stage for which an agent is free.
     pub(crate) fn next_to_begin(&self) -> Option<(RunId, StageIx)> {
+        if self.stopped().is_some() {
+            return None;
+        }
         if let Some((_, waits)) = self.put_off.first_key_value() {
             return Some(*waits);
         }
@@ -236,6 +253,8 @@ pub(crate) struct Turn<'g> {
     pub(crate) over: VecDeque<(RunId, StageIx)>,
     /// Parallel stages in which stages have ended: what that means for their branches has not been looked at yet.
     pub(crate) branches: BTreeSet<(RunId, StageIx)>,
+    /// Locks that changed hands in this turn: who waits for them has not been told yet.
+    pub(crate) contested: BTreeSet<Name>,
     /// What may still be begun and evaluated in this turn, in nodes of an expression.
     work: u64,
     /// What may still be written down of what is begun in this turn, in bytes.
@@ -271,6 +290,11 @@ impl Turn<'_> {
         self.work > 0 && self.room > 0
     }
 
+    /// Whether what the facts so far take leaves room for more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.told() < self.room
+    }
+
     /// What the facts so far take, about.
     fn told(&self) -> usize {
         self.decision.facts.len() * limits::FACT_BYTES
@@ -280,15 +304,15 @@ impl Turn<'_> {
         clock_doubt::caught_up(self);
         // Whatever was in flight ended with its holder, before any deadline that passed since: nothing may begin under a
         // due timer only to be cut off by the boot that follows.
-        if let Event::Booted { epoch, agents_at_once, .. } = event {
-            waking::booted(self, *epoch, *agents_at_once);
+        if let Event::Booted { epoch, agents_at_once, clock_moved, .. } = event {
+            waking::booted(self, *epoch, *agents_at_once, clock_moved.as_ref());
         }
         // Time has passed up to `now`: what was due by then comes before the event, and before anything begins that it
         // would end. After a long sleep more may be due than one turn takes. The event is decided on all the same, the next
         // turn takes the rest, and nothing begins until then.
         for _ in 0..limits::TIMERS_PER_TURN {
             match self.governor.timers.first() {
-                Some((at, timer)) if at <= self.now.ledger && self.told() < self.room => {
+                Some((at, timer)) if at <= self.now.ledger && self.has_room() => {
                     waking::timer_fired(self, timer);
                 }
                 _ => break,
@@ -301,13 +325,20 @@ impl Turn<'_> {
         match event {
             Event::Booted { .. } | Event::ClockTurned => {}
             // Durations are measured in ledger time, which did not jump; authority ends by both times.
-            Event::ClockJumped { by_ms } => clock_doubt::jumped(self, *by_ms),
+            Event::ClockJumped { .. } => clock_doubt::jumped(self),
             Event::OperatorAdded { by, operator } => operators::add(self, by.as_ref(), operator),
             Event::OperatorRotated { by, name, key } => operators::rotate(self, by, name, key),
             Event::OperatorRemoved { by, name } => operators::remove(self, by, name),
             Event::RunRequested(request) => request::requested(self, request),
             Event::StopRequested { run, by, reason } => ending::stop(self, *run, by, reason),
             Event::RevokeRequested { bearer, by, reason } => revocation::requested(self, *bearer, by, reason),
+            Event::StopAllRequested { by, reason } => stop_all::requested(self, by, reason),
+            Event::StopAllLifted { by, reason } => stop_all::lifted(self, by, reason),
+            Event::BreakGlassRequested(request) => break_glass::requested(self, request),
+            Event::BreakGlassAnswered(answer) => break_glass::answered(self, answer),
+            Event::BreakGlassEndRequested { grant, by, reason } => {
+                break_glass::end_requested(self, *grant, by, reason);
+            }
             Event::PromotionRequested { standing, by, to, rationale } => {
                 promotion::requested(self, *standing, by, *to, rationale);
             }
@@ -317,7 +348,9 @@ impl Turn<'_> {
             }
             Event::PoliciesOffered { by, policies } => action::policies_offered(self, by.as_ref(), *policies),
             Event::ActionAsked(asked) => action::asked(self, asked),
-            Event::PermitUsed { agent, permit, params } => action::permit_used(self, *agent, *permit, params),
+            Event::PermitUsed { agent, permit, params } => {
+                spending::permit_used(self, *agent, *permit, params)
+            }
             Event::PerformanceAsked { agent, permit, command } => {
                 performance::asked(self, *agent, *permit, command)
             }
@@ -326,26 +359,34 @@ impl Turn<'_> {
             }
             Event::PerformanceEnded { agent, permit, end } => performance::ended(self, *agent, *permit, end),
             Event::ActionEnded { agent, permit, ok, detail } => {
-                action::ended(self, *agent, *permit, *ok, detail)
+                spending::ended(self, *agent, *permit, *ok, detail)
             }
             Event::CallsLimited { agent } => revocation::calls_limited(self, *agent),
             Event::SecretAsked { by, path, tier, access } => secrets::asked(self, by, path, *tier, *access),
             Event::SecretServed { .. } => {}
+            Event::LockReleaseRequested { lock, by, reason } => {
+                lock::release_requested(self, lock, by, reason);
+            }
             Event::CredentialIssued { lease, credential } => credential::issued(self, *lease, credential),
             Event::CredentialTold { accessor, outcome } => credential::told(self, accessor, outcome),
             Event::CredentialsFound { found } => credential::found(self, found),
             Event::ClockVouched { by } => clock_doubt::vouched(self, by),
             Event::AgentAdvanced { agent, outcomes } => agent::advanced(self, *agent, outcomes),
             Event::AgentSignalled { agent, signal } => agent::signalled(self, *agent, signal),
+            Event::DiagnosticOffered { pipeline } => diagnostic::offered(self, *pipeline),
             Event::TreeProvenDead { agent, .. } => agent::proven_dead(self, *agent),
             Event::GateAnswered(answer) => gate::answered(self, answer),
         }
         self.tell_neighbours();
         self.write(self.told());
         // What may begin begins, as far as one turn goes.
+        lock::wake(self);
         while run::begin_next(self) {
             self.tell_neighbours();
+            lock::wake(self);
         }
+        lock::tell(self);
+        break_glass::look(self);
         lease::settle(self);
     }
 

@@ -59,6 +59,17 @@ pub struct AgentToken {
     pub renewals: u32,
 }
 
+/// How an agent's authority stands at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentStanding {
+    /// It has a token.
+    Holds,
+    /// It has one, and that is over.
+    Expired,
+    /// It has none: none yet, or none any more, since something is decided about its end.
+    Nothing,
+}
+
 /// Why a lease ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -82,13 +93,13 @@ pub(crate) fn is_over(expires: Moment, now: Moment) -> bool {
 }
 
 /// So long after now, by both times.
-fn end(now: Moment, ttl: Span) -> Moment {
+pub(crate) fn end(now: Moment, ttl: Span) -> Moment {
     let wall = now.wall.millis().saturating_add(i64::try_from(ttl.millis()).unwrap_or(i64::MAX));
     Moment { ledger: now.ledger.after(ttl), wall: Timestamp::from_millis(wall) }
 }
 
 /// What is left until an end.
-fn left(expires: Moment, now: Moment) -> Span {
+pub(crate) fn left(expires: Moment, now: Moment) -> Span {
     let wall = expires.wall.millis().saturating_sub(now.wall.millis()).max(0).unsigned_abs();
     expires.ledger.since(now.ledger).min(Span::from_millis(wall))
 }
@@ -113,6 +124,16 @@ impl Governor {
     /// An agent's token, while it has one.
     pub fn token(&self, agent: AgentId) -> Option<&AgentToken> {
         self.attempt(agent)?.2.token.as_ref()
+    }
+
+    /// How an agent's authority stands, for what no event tells of.
+    pub fn agent_standing(&self, agent: AgentId, now: Moment) -> AgentStanding {
+        match self.attempt(agent) {
+            Some((_, _, attempt)) if works(attempt) && attempt.token.is_some() => {
+                if has_expired(attempt, now) { AgentStanding::Expired } else { AgentStanding::Holds }
+            }
+            _ => AgentStanding::Nothing,
+        }
     }
 
     /// The agents of a run that have a token.
@@ -256,11 +277,39 @@ pub(crate) fn restarted(turn: &mut Turn<'_>) {
 /// Ends every lease that is for nobody any more. Looked at when a turn has done everything else: an agent that begins in the
 /// turn in which another ends goes on with the lease there is.
 pub(crate) fn settle(turn: &mut Turn<'_>) {
-    let governor = &*turn.governor;
-    if governor.state.leases.held.is_empty() {
-        return crate::credential::settle(turn);
+    // Looking takes as long as there are agents. Most of what they ask for leaves everybody at work who was, and then every
+    // lease that was settled still is.
+    if turn.decision.facts.iter().all(leaves_all_at_work) {
+        debug_assert!(
+            over(turn.governor).is_empty() && crate::credential::all_good(turn.governor),
+            "{:?} left authority without anybody",
+            turn.decision.facts
+        );
+        return;
     }
-    // Found once for all of them: each turn comes through here.
+    for (run, lease, because) in over(turn.governor) {
+        turn.record(Fact::LeaseEnded { run, lease, because });
+    }
+    crate::credential::settle(turn);
+}
+
+/// Whether a fact changes nothing of runs, agents and leases that says who has authority. It need not be known of all: what is
+/// not known to leave it is looked at.
+fn leaves_all_at_work(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::ActionDecided(_)
+            | Fact::PermitSpent { .. }
+            | Fact::ActionEnded { .. }
+            | Fact::ProgressSeen { .. }
+            | Fact::OutputSeen { .. }
+            | Fact::ErrorCounted { .. }
+    )
+}
+
+/// The leases that are for nobody any more, and why.
+fn over(governor: &Governor) -> Vec<(RunId, LeaseId, LeaseEnd)> {
+    // Found once for all of them.
     let at_work: BTreeSet<RunId> = governor.agents_at_work().collect();
     let why = |run: RunId| match governor.run(run) {
         None => Some(LeaseEnd::RunEnded),
@@ -268,9 +317,5 @@ pub(crate) fn settle(turn: &mut Turn<'_>) {
         Some(_) => (!at_work.contains(&run)).then_some(LeaseEnd::Idle),
     };
     let held = governor.state.leases.held.iter();
-    let over: Vec<_> = held.filter_map(|(run, held)| Some((*run, held.lease, why(*run)?))).collect();
-    for (run, lease, because) in over {
-        turn.record(Fact::LeaseEnded { run, lease, because });
-    }
-    crate::credential::settle(turn);
+    held.filter_map(|(run, held)| Some((*run, held.lease, why(*run)?))).collect()
 }

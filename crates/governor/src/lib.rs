@@ -2,13 +2,17 @@
 
 mod action;
 mod agent;
+mod alarm;
 mod apply;
 mod asking;
 mod attempt_end;
 mod bounds;
+mod break_glass;
 mod clock_doubt;
 mod credential;
 mod decision;
+mod denials;
+mod diagnostic;
 mod effect;
 mod ending;
 mod event;
@@ -19,6 +23,7 @@ mod governor;
 mod graph;
 mod kept;
 mod lease;
+mod lock;
 mod operator;
 mod operators;
 mod performance;
@@ -37,28 +42,37 @@ mod scope;
 mod secrets;
 mod snapshot;
 mod sought;
+mod spending;
 mod standing;
 mod state;
+mod stop_all;
+mod target;
 mod timers;
 mod waking;
 mod written;
 
+pub use alarm::Alarm;
 pub use attempt_end::AttemptEnd;
+pub use break_glass::{
+    Allowed, BreakGlass, BreakGlassAnswer, BreakGlassAsked, BreakGlassRequest, GlassEnd, GlassScope,
+    GlassStands, UnderGlass, may_be_let_pass,
+};
 pub use credential::{Credential, CredentialOutcome};
 pub use decision::{Answer, Decision, Refusal};
 pub use effect::{AgentSpec, Effect, GivenFile};
 /// A word of the vocabulary, named here too because operators are told of here.
 pub use eparch_domain::OperatorRole;
 pub use event::{
-    ActionAsked, Check, Ended, Event, GateAnswer, GateDecision, Kept, Lineage, Measure, Outcome, RunRequest,
-    Signal, SignedAnswer, Usage,
+    ActionAsked, Check, ClockMoved, Ended, Event, GateAnswer, GateDecision, Kept, Lineage, Measure, Outcome,
+    RunRequest, Signal, SignedAnswer, Usage,
 };
-pub use evidence::{Conduct, Evidence, Needs, needs, next_tier};
+pub use evidence::{Conduct, Evidence, Needs, is_proven_by_files, needs, next_tier};
 pub use fact::{Fact, GateOpened, GateOutcome, GatePurpose, Permit, Ruled, RunSpawned, SpawnedBy};
 pub use governor::Governor;
-pub use lease::{AgentToken, Lease, LeaseEnd};
+pub use lease::{AgentStanding, AgentToken, Lease, LeaseEnd};
+pub use lock::{LockLoss, LockShown, LockStanding, LockUser, LockWait};
 pub use operator::{Key, Operator, Separation};
-pub use performance::{Performance, PerformanceCage, PerformanceEnd, Reach, command_params};
+pub use performance::{Performance, PerformanceCage, PerformanceEnd, Reach, command_params, command_text};
 pub use permit::PermitFault;
 pub use promotion::{PromotionAnswer, PromotionOpened};
 pub use record::{RECORD_FORMAT, Record, RecordError};
@@ -67,4 +81,5 @@ pub use secrets::{SecretAccess, SecretOutcome};
 pub use snapshot::{RestoreError, Snapshot};
 pub use sought::Sought;
 pub use standing::{Lowered, Standing};
+pub use stop_all::Stopped;
 pub use timers::Deadline;

@@ -2,6 +2,7 @@
 
 use eparch_domain::Name;
 
+use crate::break_glass;
 use crate::decision::Refusal;
 use crate::fact::Fact;
 use crate::governor::Turn;
@@ -97,4 +98,5 @@ pub(crate) fn remove(turn: &mut Turn<'_>, by: &Name, name: &Name) {
         return turn.refuse(Refusal::LastAdmin { name: name.clone() });
     }
     turn.record(Fact::OperatorForgotten { name: name.clone() });
+    break_glass::person_left(turn, name);
 }

@@ -1,23 +1,34 @@
 //! What is done for an agent outside its own cage: a command, in a second cage, under a permit. Its permit is spent before
 //! anything of it exists, it is let go by a decision of its own, and it ends with its agent at the latest.
 
+use std::collections::BTreeSet;
+
 use eparch_domain::{Action, AgentId, Digest, InOrder, PermitId, Phase, RunId, Span, Tier, limits};
 use eparch_pipeline::SandboxMode;
-use eparch_policy::{Owner, Resource, ResourceKind, kinds_of};
+use eparch_policy::{Owner, Resource, ResourceKind, kinds_of, reasons};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::action;
 use crate::agent;
+use crate::break_glass;
 use crate::decision::Refusal;
+use crate::denials::by_whom;
 use crate::effect::Effect;
 use crate::fact::{Fact, Ruled};
 use crate::governor::Turn;
-use crate::permit::PermitFault;
+use crate::lock;
+use crate::permit::{Asked, PermitFault};
+use crate::plan::is_look;
+use crate::spending;
 use crate::state::Attempt;
+use crate::target;
+
+/// By now something has to be covered that the cage shows.
+const ELSE_IS_COVERED: &str = "less_is_within_reach";
 
 /// The only machine that commands are performed on so far.
-const THIS_MACHINE: &str = "localhost";
+pub(crate) const THIS_MACHINE: &str = "localhost";
 
 /// A command to be performed under a permit, with everything resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,6 +157,9 @@ pub struct PerformanceCage {
 pub(crate) struct Performing {
     /// Its command was let go.
     pub(crate) released: bool,
+    /// What its cage covers, until it is let go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) covered: Vec<String>,
     #[serde(serialize_with = "eparch_domain::in_order")]
     pub(crate) tree: Option<Value>,
 }
@@ -153,8 +167,13 @@ pub(crate) struct Performing {
 /// The digest of the arguments of a command that is to be performed: of `{"command":["…","…"]}`, without spaces. Whoever asks
 /// for leave with these arguments gets a permit for this command and no other.
 pub fn command_params(command: &[String]) -> Digest {
+    Digest::of(command_text(command).as_bytes())
+}
+
+/// The text that this is the digest of.
+pub fn command_text(command: &[String]) -> String {
     let params = serde_json::json!({ "command": command });
-    Digest::of(&serde_json::to_vec(&InOrder(&params)).expect("words are plain data"))
+    serde_json::to_string(&InOrder(&params)).expect("words are plain data")
 }
 
 /// What a permit opens to a command, or why none is performed under it.
@@ -184,23 +203,49 @@ fn reach_of(ruled: &Ruled) -> Result<Reach, Refusal> {
     }
 }
 
-/// What of a folder that is opened policy says no to. It was asked about the folder, and a policy may be about something in it:
-/// every place in it that some policy names is asked about, too.
-fn covered(turn: &Turn<'_>, run: RunId, ruled: &Ruled, reach: &Reach) -> Result<Vec<String>, Refusal> {
-    let (Reach::Read { path } | Reach::Write { path }) = reach else { return Ok(Vec::new()) };
-    let Some(policies) = turn.governor.policies_in_force() else { return Ok(Vec::new()) };
-    let below = |name: &&str| match path.as_str() {
-        "." => *name != "." && !name.starts_with('/'),
-        "/" => *name != "/" && name.starts_with('/'),
-        path => name.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')),
+/// What of a folder that is opened policy says no to, or somebody said no to. Policy was asked about the folder, and may be about
+/// something in it: every place in it that some policy names, from the project or from the root, is asked about, too.
+fn covered(turn: &Turn<'_>, run: RunId, asked: &Asked, reach: &Reach) -> Result<Vec<String>, Refusal> {
+    let (path, writes) = match reach {
+        Reach::Read { path } => (path, false),
+        Reach::Write { path } => (path, true),
+        Reach::Project => return Ok(said_no_to_in_project(turn, run)),
     };
-    let mut named: Vec<&str> = policies.names_of(ResourceKind::Path).into_iter().filter(below).collect();
+    let (Some(policies), Some(live)) = (turn.governor.policies_in_force(), turn.governor.run(run)) else {
+        return Ok(Vec::new());
+    };
+    let root = live.spawned.root.as_str();
+    let full = |name: &str| target::in_full(name, root).unwrap_or_else(|| name.to_owned());
+    let opened = full(path);
+    let below = |name: &str| match (opened.as_str(), full(name)) {
+        ("/", name) => name != "/" && name.starts_with('/'),
+        // Nobody here knows where the project lies: what is named from it is in it.
+        (".", name) => name != "." && !name.starts_with('/'),
+        (path, name) => name.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')),
+    };
+    // Whoever writes a place reads it as well.
+    let denied = live.denials.targets(|action| is_look(action) || writes && target::is_path(action));
+    let named = policies.names_of(ResourceKind::Path).into_iter().chain(denied);
+    let named: BTreeSet<&str> =
+        named.filter(|name| below(name)).map(|name| target::in_project(name, root)).collect();
     if named.len() > limits::PLACES_ASKED_ABOUT {
         let why = format!("policies name more than {} places in it", limits::PLACES_ASKED_ABOUT);
-        return Err(Refusal::BadTarget { action: ruled.action, why });
+        return Err(Refusal::BadTarget { action: asked.ruled.action, why });
     }
-    named.retain(|name| !action::allows_as_well(turn, run, ruled, name));
-    Ok(named.into_iter().map(str::to_owned).collect())
+    let denied = |name: &&str| {
+        let looked = by_whom(turn, run, Action::ReadFile, name).is_some();
+        looked || !action::allows_as_well(turn, run, asked, name)
+    };
+    Ok(named.into_iter().filter(denied).map(str::to_owned).collect())
+}
+
+/// The places of the project that people said no to, whatever for: a command that works on all of it sees none of them.
+fn said_no_to_in_project(turn: &Turn<'_>, run: RunId) -> Vec<String> {
+    let Some(live) = turn.governor.run(run) else { return Vec::new() };
+    let root = live.spawned.root.as_str();
+    let places = live.denials.targets(target::is_path).map(|name| target::in_project(name, root));
+    let within: BTreeSet<&str> = places.filter(|name| !name.starts_with('/') && *name != ".").collect();
+    within.into_iter().map(str::to_owned).collect()
 }
 
 /// An agent shows a permit and the command that it is for.
@@ -212,7 +257,7 @@ pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, comma
     if attempt.performing.len() >= limits::PERFORMANCES_AT_ONCE {
         return turn.refuse(Refusal::TooManyPerformances { limit: limits::PERFORMANCES_AT_ONCE });
     }
-    if !action::is_good(turn, agent, permit, Some(&command_params(command))) {
+    if !spending::is_good(turn, agent, permit, Some(&command_params(command))) {
         return;
     }
     let (Some((run, ix, attempt)), Some(work)) = (turn.governor.attempt(agent), agent::work_of(turn, agent))
@@ -223,7 +268,10 @@ pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, comma
         return;
     };
     let ruled = &asked.ruled;
-    let opens = reach_of(ruled).and_then(|reach| Ok((covered(turn, run, ruled, &reach)?, reach)));
+    if ruled.approvals > 0 && !ruled.seen {
+        return turn.refuse(Refusal::NotSeen { permit });
+    }
+    let opens = reach_of(ruled).and_then(|reach| Ok((covered(turn, run, asked, &reach)?, reach)));
     let (covered, reach) = match opens {
         Ok(opens) => opens,
         Err(refusal) => return turn.refuse(refusal),
@@ -231,6 +279,8 @@ pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, comma
     let now = turn.now.ledger;
     let ends = [attempt.execute_by, live.stage(ix).deadline];
     let left = ends.into_iter().flatten().map(|by| by.since(now));
+    // What is let pass for a while is not done for longer.
+    let left = left.chain(break_glass::time_left(turn, ruled));
     let timeout = left.fold(limits::PERFORMANCE_TIMEOUT, Span::min);
     let performance = Performance {
         agent,
@@ -242,28 +292,55 @@ pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, comma
         tier: turn.governor.tier_at(live, ix),
         root: live.spawned.root.clone(),
         reach,
-        covered,
+        covered: covered.clone(),
         sandbox: work.sandbox,
         timeout,
     };
     turn.record(Fact::PermitSpent { agent, permit });
-    turn.record(Fact::PerformanceBegan { agent, permit, until: now.after(timeout) });
+    turn.record(Fact::PerformanceBegan { agent, permit, until: now.after(timeout), covered });
     turn.ask(Effect::Perform(Box::new(performance)));
 }
 
 /// The cage of a performance is open and nothing has run in it: its command is let go, unless its agent has lost its
-/// authority, or its program has ended, meanwhile. Whoever is refused puts the cage away.
+/// authority, or its program has ended, meanwhile, or it would not be let do this any more. Whoever is refused puts the cage away.
 pub(crate) fn ready(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, tree: Option<&Value>) {
-    let Some((_, attempt)) = action::with_authority(turn, agent) else { return };
+    lock::look(turn, agent);
+    let Some((run, attempt)) = action::authority_of(turn, agent) else { return };
     if attempt.phase != Phase::Execute {
         return turn.refuse(Refusal::AuthorityOver { agent });
     }
     match attempt.performing.get(&permit) {
-        Some(performing) if !performing.released => {}
+        Some(performing) if !performing.released => {
+            let asked = attempt.actions.permitted(permit).map(|asked| asked.ruled.clone());
+            if asked.is_some_and(|ruled| !break_glass::still_stands(turn, &ruled)) {
+                let fault = PermitFault::Void { reason: reasons::BREAK_GLASS.to_owned() };
+                return turn.refuse(Refusal::Permit { permit, fault });
+            }
+        }
         Some(_) => return turn.refuse(Refusal::Permit { permit, fault: PermitFault::Spent }),
         None => return turn.refuse(Refusal::Permit { permit, fault: PermitFault::Unknown }),
     }
+    if let Some(fault) = no_longer(turn, run, agent, permit) {
+        turn.record(Fact::PermitRefused { agent, permit, reason: fault.reason().to_owned() });
+        return turn.refuse(Refusal::Permit { permit, fault });
+    }
     turn.record(Fact::PerformanceReleased { agent, permit, tree: tree.cloned() });
+}
+
+/// Why a command that was to be let go is not: policy is asked a third time, since opening a cage takes its time, and what stays
+/// covered of what it may reach is looked at again.
+fn no_longer(turn: &Turn<'_>, run: RunId, agent: AgentId, permit: PermitId) -> Option<PermitFault> {
+    let attempt = turn.governor.attempt(agent).map(|(_, _, attempt)| attempt);
+    let asked = attempt.and_then(|attempt| attempt.actions.permitted(permit));
+    let performing = attempt.and_then(|attempt| attempt.performing.get(&permit));
+    let (Some(asked), Some(performing)) = (asked, performing) else { return Some(PermitFault::Unknown) };
+    if let Some(fault) = spending::no_longer(turn, run, asked) {
+        return Some(fault);
+    }
+    match reach_of(&asked.ruled).and_then(|reach| covered(turn, run, asked, &reach)) {
+        Ok(covered) if covered.iter().all(|place| performing.covered.contains(place)) => None,
+        Ok(_) | Err(_) => Some(PermitFault::Void { reason: ELSE_IS_COVERED.to_owned() }),
+    }
 }
 
 /// A performance is over, and nothing of it lives. What comes of one that is over already is late and changes nothing; nor

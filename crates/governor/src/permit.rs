@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{Action, AgentId, Digest, GateId, LedgerTime, PermitId, limits};
+use eparch_domain::{Action, AgentId, Digest, GateId, LedgerTime, Name, PermitId, limits};
 use eparch_policy::Decision as Says;
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +114,12 @@ pub(crate) struct Asked {
     place: u64,
     pub(crate) ruled: Ruled,
     pub(crate) stands: Stands,
+    /// What using its permit added to what the run has done: it is not held against itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) noted: Vec<String>,
+    /// Somebody who approved it may act no longer.
+    #[serde(default)]
+    pub(crate) withdrawn: bool,
 }
 
 impl Asked {
@@ -124,6 +130,11 @@ impl Asked {
             Stands::Open => self.ruled.permit.is_some_and(|given| now < given.expires),
             Stands::Answered | Stands::Over | Stands::Waiting => false,
         }
+    }
+
+    /// Whether it was let be done because they, with others or alone, said yes.
+    fn rests_on(&self, name: &Name) -> bool {
+        self.ruled.approvals > 0 && self.ruled.decided_by.contains(name)
     }
 
     /// Whether its answer may be forgotten: nothing comes of it any more.
@@ -168,17 +179,6 @@ impl Actions {
         self.by_key.values().find(waits).map(|asked| &asked.ruled)
     }
 
-    /// The earlier request for the very same thing that a person said no to, under the same policies.
-    pub(crate) fn denied_by_people(&self, ruled: &Ruled) -> Option<&Ruled> {
-        let same = |before: &&Ruled| {
-            !before.decided_by.is_empty()
-                && &*before.verdict.reason == crate::asking::DENIED
-                && (before.action, &before.target, before.params, before.policy)
-                    == (ruled.action, &ruled.target, ruled.params, ruled.policy)
-        };
-        self.by_key.values().map(|asked| &asked.ruled).find(same)
-    }
-
     /// How many permits may be used or are being used.
     pub(crate) fn open(&self, now: LedgerTime) -> usize {
         self.by_key.values().filter(|asked| asked.is_open(now)).count()
@@ -210,7 +210,8 @@ impl Actions {
             _ => Stands::Answered,
         };
         self.count += 1;
-        let asked = Asked { place: self.count, ruled: ruled.clone(), stands };
+        let asked =
+            Asked { place: self.count, ruled: ruled.clone(), stands, noted: Vec::new(), withdrawn: false };
         self.by_key.insert(ruled.key.clone(), asked);
         if self.by_key.len() > limits::ACTIONS_REMEMBERED {
             // Fewer are open than are remembered, so it is never the last that was answered.
@@ -223,6 +224,26 @@ impl Actions {
             if let Some(key) = oldest.map(|asked| asked.ruled.key.clone()) {
                 self.by_key.remove(&key);
             }
+        }
+    }
+
+    /// Whether something that was let be done was approved by them.
+    pub(crate) fn rest_on(&self, name: &Name) -> bool {
+        self.by_key.values().any(|asked| asked.rests_on(name))
+    }
+
+    /// Somebody may act no longer: what they approved is good for nothing.
+    pub(crate) fn withdraw(&mut self, name: &Name) {
+        for asked in self.by_key.values_mut().filter(|asked| asked.rests_on(name)) {
+            asked.withdrawn = true;
+        }
+    }
+
+    /// What using a permit added to what the run has done.
+    pub(crate) fn set_noted(&mut self, permit: PermitId, noted: Vec<String>) {
+        let of_permit = |asked: &&mut Asked| asked.ruled.permit.is_some_and(|given| given.permit == permit);
+        if let Some(asked) = self.by_key.values_mut().find(of_permit) {
+            asked.noted = noted;
         }
     }
 

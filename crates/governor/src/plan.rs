@@ -2,18 +2,24 @@
 
 use eparch_domain::Action;
 
+use crate::target::{in_project, is_path};
+
 /// Whether an action is in a plan. An entry is an action and a target: `read_file docs`, `ansible_run sandbox-*`, `read_secret
 /// inventory`. What lies below a planned target is planned as well; looking is looking, however it is done.
-pub(crate) fn is_planned(plan: &[String], action: Action, target: &str) -> bool {
+pub(crate) fn is_planned(plan: &[String], action: Action, target: &str, root: &str) -> bool {
     let target = target.trim_end_matches('/');
     plan.iter().filter_map(|entry| entry.split_once(' ')).any(|(named, planned)| {
-        let same = named == action.as_str() || (is_look(named) && is_look(action.as_str()));
-        same && covers(planned.trim_end_matches('/'), target)
+        let looks = || named.parse().is_ok_and(is_look) && is_look(action);
+        let planned = planned.trim_end_matches('/');
+        // A stage may name a place of the project from the root of the machine.
+        let planned = if is_path(action) { in_project(planned, root) } else { planned };
+        (named == action.as_str() || looks()) && covers(planned, target)
     })
 }
 
-fn is_look(action: &str) -> bool {
-    [Action::ReadFile, Action::ListDirectory, Action::SearchCode].iter().any(|look| look.as_str() == action)
+/// Whether an action is looking at something, in one way or another.
+pub(crate) fn is_look(action: Action) -> bool {
+    matches!(action, Action::ReadFile | Action::ListDirectory | Action::SearchCode)
 }
 
 fn covers(planned: &str, target: &str) -> bool {
@@ -33,7 +39,7 @@ mod tests {
         let plan =
             ["read_file docs/", "write_file out", "ansible_run sandbox-*", "read_secret inventory/hosts"];
         let plan = plan.map(str::to_owned);
-        let planned = |action: Action, target: &str| is_planned(&plan, action, target);
+        let planned = |action: Action, target: &str| is_planned(&plan, action, target, "/srv/web");
         for (action, target) in [
             (Action::ReadFile, "docs"),
             (Action::ReadFile, "docs/a/b.md"),
@@ -58,7 +64,10 @@ mod tests {
             assert!(!planned(action, target), "{action} {target}");
         }
         let everything = ["read_file .".to_owned()];
-        assert!(is_planned(&everything, Action::ReadFile, "a/b"));
-        assert!(!is_planned(&everything, Action::ReadFile, "/etc/passwd"));
+        assert!(is_planned(&everything, Action::ReadFile, "a/b", "/srv/web"));
+        assert!(!is_planned(&everything, Action::ReadFile, "/etc/passwd", "/srv/web"));
+        let in_full = ["write_file /srv/web/out".to_owned()];
+        assert!(is_planned(&in_full, Action::WriteFile, "out/x", "/srv/web"));
+        assert!(!is_planned(&in_full, Action::WriteFile, "out/x", "/srv"));
     }
 }

@@ -15,6 +15,7 @@ use crate::operators;
 use crate::proof;
 use crate::standing::{Lowered, Standing};
 use crate::state::Vote;
+use crate::stop_all;
 
 /// A promotion is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +106,9 @@ fn examine_request(
 ) -> Result<PromotionOpened, Option<Refusal>> {
     let asking =
         operators::require(turn, by, "ask for promotions", |known| known.role.may_run()).ok_or(None)?;
+    if let Some(stopped) = stop_all::refusal(turn.governor) {
+        return Err(Some(stopped));
+    }
     let known = turn.governor.state.standings.get(standing);
     let known = known.ok_or(Some(Refusal::UnknownStanding { standing }))?;
     check_rationale(rationale).map_err(Some)?;
@@ -159,7 +163,9 @@ pub(crate) fn answered(turn: &mut Turn<'_>, answer: &PromotionAnswer) {
     }
     let known = turn.governor.state.standings.get(standing);
     let approvers = known.and_then(|known| known.waits.as_ref()).map(|waits| waits.votes.keys().cloned());
-    let approvers: Vec<Name> = approvers.into_iter().flatten().collect();
+    let operators = &turn.governor.state.operators;
+    let approvers: Vec<Name> =
+        approvers.into_iter().flatten().filter(|name| operators.contains_key(name)).collect();
     if approvers.len() >= usize::from(opened.approvals) {
         let (from, to) = (opened.from, opened.to);
         turn.record(Fact::PromotionApproved { standing, from, to, by: approvers });
@@ -187,6 +193,9 @@ fn examine(turn: &Turn<'_>, answer: &PromotionAnswer) -> Result<(PromotionOpened
             role,
             what: "answer requests to promote agents".to_owned(),
         });
+    }
+    if approves && let Some(stopped) = stop_all::refusal(turn.governor) {
+        return Err(stopped);
     }
     if approves && operator.max_tier < opened.to {
         return Err(Refusal::BeyondOwnTier { name, max: operator.max_tier });

@@ -99,6 +99,7 @@ impl Record {
     pub fn definitions(&self) -> impl Iterator<Item = Digest> + '_ {
         self.decision.facts.iter().filter_map(|fact| match fact {
             crate::fact::Fact::RunSpawned(spawned) => Some(spawned.pipeline),
+            crate::fact::Fact::DiagnosticKnown { pipeline } => Some(*pipeline),
             _ => None,
         })
     }

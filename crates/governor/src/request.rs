@@ -1,21 +1,23 @@
 //! Asking for a run: whether it may be one, and what it begins with.
 
-use eparch_domain::{Digest, InOrder, RunStatus, limits};
-use eparch_pipeline::{GateType, Runtime, Work};
+use eparch_domain::{Digest, InOrder, RunStatus, Tier, limits};
+use eparch_pipeline::{GateType, Pipeline, Runtime, Stage, Work};
 
+use crate::break_glass;
 use crate::decision::{Answer, Refusal};
-use crate::event::RunRequest;
+use crate::event::{Lineage, RunRequest};
 use crate::fact::{Fact, RunSpawned};
 use crate::governor::Turn;
 use crate::kept::keep;
 use crate::operators;
 use crate::run::{over_if_done, start_list};
+use crate::stop_all;
 use crate::written;
 
 /// Somebody asked for a run.
 pub(crate) fn requested(turn: &mut Turn<'_>, request: &RunRequest) {
     match examine(turn, request) {
-        Ok(spawned) => start(turn, request, spawned),
+        Ok(spawned) => begin(turn, spawned, request.lineage.as_ref()),
         Err(answer) => turn.decision.answer = answer,
     }
 }
@@ -43,6 +45,9 @@ fn examine(turn: &mut Turn<'_>, request: &RunRequest) -> Result<RunSpawned, Answ
             refused(Refusal::KeyReused { run })
         };
     }
+    if let Some(stopped) = stop_all::refusal(turn.governor) {
+        return refused(stopped);
+    }
     if state.runs.contains_key(&request.run) || state.ended_runs.get(&request.run).is_some() {
         return refused(Refusal::RunExists { run: request.run });
     }
@@ -53,30 +58,8 @@ fn examine(turn: &mut Turn<'_>, request: &RunRequest) -> Result<RunSpawned, Answ
     if grant > operator.max_tier {
         return refused(Refusal::GrantTooHigh { asked: grant, max: operator.max_tier });
     }
-    for stage in &graph.pipeline.stages {
-        match &stage.work {
-            Work::Agent(work) if work.tier > grant => {
-                return refused(Refusal::TierAboveGrant {
-                    stage: stage.name.clone(),
-                    tier: work.tier,
-                    grant,
-                });
-            }
-            Work::Agent(work) if work.runtime != Runtime::Process => {
-                let runtime = if work.runtime == Runtime::Planner { "planner" } else { "council" };
-                return refused(Refusal::RuntimeMissing {
-                    stage: stage.name.clone(),
-                    runtime: runtime.to_owned(),
-                });
-            }
-            Work::Gate(work) if work.gate_type == GateType::Consensus => {
-                return refused(Refusal::RuntimeMissing {
-                    stage: stage.name.clone(),
-                    runtime: "council".to_owned(),
-                });
-            }
-            _ => {}
-        }
+    if let Some(refusal) = cannot_carry_out(&graph.pipeline, grant) {
+        return refused(refusal);
     }
     if let Some(lineage) = &request.lineage {
         let unknown = lineage
@@ -103,6 +86,26 @@ fn examine(turn: &mut Turn<'_>, request: &RunRequest) -> Result<RunSpawned, Answ
         repeats: request.lineage.as_ref().map(|lineage| (lineage.run, lineage.from.clone())),
         parent: None,
         deadline: turn.now.ledger.after(graph.pipeline.timeout),
+    })
+}
+
+/// Why a pipeline cannot be carried out with such a grant, by what this build has.
+pub(crate) fn cannot_carry_out(pipeline: &Pipeline, grant: Tier) -> Option<Refusal> {
+    let missing = |stage: &Stage, runtime: &str| Refusal::RuntimeMissing {
+        stage: stage.name.clone(),
+        runtime: runtime.to_owned(),
+    };
+    pipeline.stages.iter().find_map(|stage| match &stage.work {
+        Work::Agent(work) if work.tier > grant => {
+            Some(Refusal::TierAboveGrant { stage: stage.name.clone(), tier: work.tier, grant })
+        }
+        Work::Agent(work) => match work.runtime {
+            Runtime::Process => None,
+            Runtime::Planner => Some(missing(stage, "planner")),
+            Runtime::Council => Some(missing(stage, "council")),
+        },
+        Work::Gate(work) if work.gate_type == GateType::Consensus => Some(missing(stage, "council")),
+        _ => None,
     })
 }
 
@@ -133,12 +136,14 @@ fn digest_of(request: &RunRequest) -> Digest {
     Digest::of_parts(&[b"request", &asked.expect("a request is plain data")])
 }
 
-fn start(turn: &mut Turn<'_>, request: &RunRequest, spawned: RunSpawned) {
+/// A run begins, with what an earlier one completed.
+pub(crate) fn begin(turn: &mut Turn<'_>, spawned: RunSpawned, lineage: Option<&Lineage>) {
     let run = spawned.run;
     turn.record(Fact::RunSpawned(Box::new(spawned)));
     turn.record(Fact::RunChanged { run, status: RunStatus::Running, reason: String::new() });
+    break_glass::bind(turn, run);
     let Some(graph) = turn.governor.run(run).map(|live| live.graph().clone()) else { return };
-    if let Some(lineage) = &request.lineage {
+    if let Some(lineage) = lineage {
         keep(turn, run, &graph, lineage);
     }
     start_list(turn, run, &graph.top);
@@ -150,7 +155,7 @@ mod tests {
     use eparch_domain::{Name, RunId};
 
     use super::*;
-    use crate::event::{Event, Kept, Lineage};
+    use crate::event::{Event, Kept};
 
     #[test]
     fn g10_the_same_request_has_one_digest_and_one_record_whatever_the_order_of_keys() {

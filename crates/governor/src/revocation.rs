@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent;
 use crate::attempt_end::AttemptEnd;
+use crate::break_glass;
 use crate::decision::{Answer, Refusal};
+use crate::diagnostic;
 use crate::ending::{cut, end_run};
 use crate::fact::Fact;
 use crate::governor::Turn;
@@ -77,7 +79,7 @@ pub(crate) fn requested(turn: &mut Turn<'_>, bearer: Bearer, by: &Name, reason: 
 
 /// Whether nothing is left to take from an agent: it was revoked, only has to let go of what it holds, or its stage was given
 /// up while nobody knew whether it lives.
-fn is_done(turn: &Turn<'_>, run: RunId, ix: StageIx, attempt: &Attempt) -> bool {
+pub(crate) fn is_done(turn: &Turn<'_>, run: RunId, ix: StageIx, attempt: &Attempt) -> bool {
     let given_up = || turn.governor.run(run).is_some_and(|live| live.stage(ix).ending.is_some());
     matches!(attempt.end, Some(AttemptEnd::Revoked { .. }))
         || attempt.phase == Phase::Exit
@@ -87,7 +89,11 @@ fn is_done(turn: &Turn<'_>, run: RunId, ix: StageIx, attempt: &Attempt) -> bool 
 /// Takes an agent's authority away.
 pub(crate) fn revoke(turn: &mut Turn<'_>, agent: AgentId, cause: Cause, reason: &str) {
     let reason = reason.to_owned();
+    let run = turn.governor.attempt(agent).map(|(run, ..)| run);
     turn.record(Fact::Revoked { bearer: Bearer::Agent { agent }, cause, reason: reason.clone() });
+    if let Some(run) = run {
+        break_glass::revoked(turn, run);
+    }
     agent::end(turn, agent, AttemptEnd::Revoked { reason });
 }
 
@@ -98,6 +104,7 @@ fn revoke_run(turn: &mut Turn<'_>, run: RunId, cause: Cause, reason: &str) {
         Cause::Violation { .. } => None,
     };
     turn.record(Fact::Revoked { bearer: Bearer::Run { run }, cause, reason: reason.to_owned() });
+    break_glass::revoked(turn, run);
     // One by one and before the run is ended, so that they end revoked and not merely cancelled.
     let of_run = turn.governor.agents.iter().filter(|(_, (of, _))| *of == run);
     let agents: Vec<AgentId> = of_run.map(|(agent, _)| *agent).collect();
@@ -113,22 +120,27 @@ fn revoke_run(turn: &mut Turn<'_>, run: RunId, cause: Cause, reason: &str) {
 }
 
 /// An agent made an error: past its budget (R197–R199), or more than `limits::ERRORS_PER_MINUTE` within a minute (R080), it
-/// loses its authority.
+/// loses its authority; its run is looked at when it was that fast (R089).
 pub(crate) fn after_error(turn: &mut Turn<'_>, agent: AgentId) {
     let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
     if attempt.end.is_some() {
         return;
     }
     let budget = &attempt.budget;
+    let too_fast = attempt.errors_at.len() > limits::ERRORS_PER_MINUTE as usize;
+    let rate = format!("it made more than {} errors in a minute", limits::ERRORS_PER_MINUTE);
     let reason = if budget.is_exceeded() {
         let (errors, procedure) = (budget.total_errors, budget.procedure_violations);
         format!("its error budget is exceeded: {errors} errors, {procedure} violations of procedure")
-    } else if attempt.errors_at.len() > limits::ERRORS_PER_MINUTE as usize {
-        format!("it made more than {} errors in a minute", limits::ERRORS_PER_MINUTE)
+    } else if too_fast {
+        rate.clone()
     } else {
         return;
     };
     violated(turn, agent, ViolationType::BudgetExceeded, &reason);
+    if too_fast {
+        diagnostic::begin_for(turn, agent, &rate);
+    }
 }
 
 /// The calls of an agent were limited, once more (R083): the first times it is only kept from calling.

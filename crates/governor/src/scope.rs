@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::{AgentId, Digest, InOrder, Name, Tier, limits};
+use eparch_domain::{AgentId, BadName, Digest, InOrder, Name, Tier, limits};
 use eparch_pipeline::{AgentWork, EvalError, Expr, Fuel, Scope, StageIx, StageScope, Text};
 use serde_json::Value;
 
@@ -74,12 +74,15 @@ pub(crate) enum ResolveError {
     Expression(EvalError),
     /// Everything it would be told is too much together.
     TooLong,
+    /// No lock can be called so.
+    Lock(String, BadName),
 }
 
 impl std::fmt::Display for ResolveError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             ResolveError::Expression(problem) => problem.fmt(f),
+            ResolveError::Lock(text, why) => write!(f, "no lock can be called {text:?}: {why}"),
             ResolveError::TooLong => {
                 write!(f, "its texts are longer than {} bytes together", limits::ATTEMPT_TEXT_BYTES)
             }
@@ -139,6 +142,7 @@ pub(crate) fn resolve(
         read: fill.all(&work.read)?,
         write: fill.all(&work.write)?,
         actions: fill.all(&work.actions)?,
+        locks: lock_names(fill.all(&work.locks)?)?,
         verify: work.verify.iter().map(|command| fill.all(command)).collect::<Result<_, _>>()?,
         artifacts: fill.all(&work.artifacts)?,
         inputs_from: given(run, ix),
@@ -147,7 +151,14 @@ pub(crate) fn resolve(
         sandbox: work.sandbox,
         timeout: work.attempt_timeout.unwrap_or(work.timeout),
         idle_timeout: work.idle_timeout,
+        looks_at: spawned.parent.clone(),
     })
+}
+
+/// The locks that an attempt is to hold; their numbers are known when it takes them.
+fn lock_names(filled: Vec<String>) -> Result<BTreeMap<Name, u64>, ResolveError> {
+    let name = |text: String| Name::new(&text).map_err(|why| ResolveError::Lock(text, why));
+    filled.into_iter().map(|text| Ok((name(text)?, 0))).collect()
 }
 
 /// The artifacts of every stage that came before `ix`.

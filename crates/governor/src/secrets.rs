@@ -8,6 +8,7 @@ use crate::fact::Fact;
 use crate::governor::Turn;
 use crate::operator::Operator;
 use crate::operators;
+use crate::stop_all;
 
 /// What somebody wants of a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +64,9 @@ pub(crate) fn asked(turn: &mut Turn<'_>, by: &Name, path: &str, tier: Tier, acce
     let Some(asking) = operators::require(turn, by, access.wish(), may) else { return };
     if asking.max_tier < tier {
         return turn.refuse(Refusal::BeyondOwnTier { name: asking.name, max: asking.max_tier });
+    }
+    if let Some(stopped) = stop_all::refusal(turn.governor) {
+        return turn.refuse(stopped);
     }
     turn.record(Fact::SecretGranted { by: by.clone(), path: path.to_owned(), access });
 }

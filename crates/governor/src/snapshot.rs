@@ -7,6 +7,7 @@ use eparch_domain::{Digest, Phase, RunId};
 use eparch_pipeline::Work;
 use serde::{Deserialize, Serialize};
 
+use crate::break_glass::wakes;
 use crate::governor::Governor;
 use crate::operator::Operator;
 use crate::state::{Doing, Run, State};
@@ -14,7 +15,7 @@ use crate::timers::{Timer, Timers};
 
 /// The format a snapshot is written in; another one is refused, and the journal is read from an older snapshot or from
 /// its beginning.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Everything a governor remembers at one moment. Taking one copies pointers; writing it can happen elsewhere while
 /// handling goes on.
@@ -102,7 +103,7 @@ impl Snapshot {
 
     /// The definitions that must be at hand before it can be restored.
     pub fn definitions(&self) -> BTreeSet<Digest> {
-        self.0.runs.values().map(|run| run.spawned.pipeline).collect()
+        self.0.definitions().collect()
     }
 }
 
@@ -146,6 +147,15 @@ impl Governor {
         if let Some((_, look_at)) = self.state.leases.doubt {
             timers.set(Timer::Clock, look_at);
         }
+        let emergencies = &self.state.emergencies;
+        if let Some(at) = emergencies.stopped.as_ref().and_then(|stopped| stopped.again_at) {
+            timers.set(Timer::Stopping, at);
+        }
+        for (grant, found) in &emergencies.glasses.live {
+            if let Some(at) = wakes(found) {
+                timers.set(Timer::BreakGlass(*grant), at);
+            }
+        }
         for (id, run) in &self.state.runs {
             if run.ending.is_none() {
                 timers.set(Timer::Run(*id), run.spawned.deadline);
@@ -165,6 +175,15 @@ impl Governor {
                             self.queue.insert(*place, (*id, ix));
                         }
                     },
+                    Doing::Locks(waiting) => {
+                        self.waiting.insert(waiting.place, (*id, ix));
+                        for name in &waiting.names {
+                            self.wanted.entry(name.clone()).or_default().insert(waiting.place);
+                        }
+                        if waiting.ready {
+                            self.queue.insert(waiting.place, (*id, ix));
+                        }
+                    }
                     Doing::Backoff(at) => timers.set(Timer::Retry(*id, ix), *at),
                     Doing::Attempt(attempt) => {
                         self.agents.insert(attempt.agent, (*id, ix));
@@ -177,6 +196,12 @@ impl Governor {
                         }
                         if let Some(token) = &attempt.token {
                             timers.set(Timer::Token(attempt.agent), token.renew_at);
+                        }
+                        if let Some(holding) = &attempt.locks
+                            && !attempt.being_killed
+                            && !attempt.cut_off
+                        {
+                            timers.set(Timer::Lock(attempt.agent), holding.renew_at);
                         }
                         if attempt.end.is_none() && !attempt.cut_off && attempt.phase <= Phase::Execute {
                             match attempt.execute_by {
@@ -205,6 +230,8 @@ impl Governor {
             && self.gates == other.gates
             && self.queue == other.queue
             && self.put_off == other.put_off
+            && self.waiting == other.waiting
+            && self.wanted == other.wanted
             && self.timers == other.timers
     }
 }

@@ -14,6 +14,9 @@ pub struct Sought {
     pub target: String,
     /// The digest of the arguments.
     pub params: Digest,
+    /// The arguments, as the text that the digest is of; `None` where there are none, or only their digest is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<String>,
     /// The policies that ask for it.
     pub policy: Digest,
     /// Their reason, as a code that stays the same.
@@ -24,6 +27,22 @@ pub struct Sought {
 }
 
 impl Sought {
+    /// The program and its arguments, where a command is to be performed and its words are known.
+    pub fn command(&self) -> Option<Vec<String>> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Given {
+            command: Vec<String>,
+        }
+        let Given { command } = serde_json::from_str(self.given.as_deref()?).ok()?;
+        Some(command)
+    }
+
+    /// Whether there are arguments of which nobody here was told more than the digest.
+    pub fn is_unseen(&self) -> bool {
+        self.given.is_none() && self.params != Digest::of(b"")
+    }
+
     /// The digest of what is approved: who does what to what with which arguments, under which policies. Another agent, other
     /// arguments or other policies are another thing.
     pub fn subject(&self) -> Digest {

@@ -103,6 +103,19 @@ impl Standings {
         known.heard = now;
         Some(known)
     }
+
+    /// Somebody may act no longer: what they said to promotions that wait counts no more.
+    pub(crate) fn forget_votes(&mut self, name: &Name) {
+        let voted =
+            |known: &Standing| known.waits.as_ref().is_some_and(|waits| waits.votes.contains_key(name));
+        let these: Vec<_> = self.iter().filter(|(_, known)| voted(known)).map(|(id, _)| id).collect();
+        for id in these {
+            let known = self.known.get_mut(&id).map(Arc::make_mut);
+            if let Some(waits) = known.and_then(|known| known.waits.as_mut()) {
+                waits.votes.remove(name);
+            }
+        }
+    }
 }
 
 impl Governor {

@@ -16,17 +16,21 @@ use serde_json::Value;
 
 use crate::asking::Questions;
 use crate::attempt_end::AttemptEnd;
+use crate::break_glass::Glasses;
 use crate::credential::{Credential, Known};
+use crate::denials::Denials;
 use crate::event::GateDecision;
 use crate::evidence::Conduct;
 use crate::fact::{GateOpened, GateOutcome, RunSpawned};
 use crate::graph::Graph;
 use crate::lease::{AgentToken, Lease};
+use crate::lock::{Holding, Locks, Waiting};
 use crate::operator::Operator;
 use crate::performance::Performing;
 use crate::permit::Actions;
 use crate::recent::Recent;
 use crate::standing::Standings;
+use crate::stop_all::Stopped;
 use crate::written;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +52,9 @@ pub(crate) struct State {
     pub(crate) closed_gates: Recent<GateId, GateOutcome, REMEMBERED>,
     #[serde(default)]
     pub(crate) leases: Leases,
+    /// What people did because something is very wrong.
+    #[serde(default)]
+    pub(crate) emergencies: Emergencies,
     /// Idempotency keys of runs that live: the run and the digest of what was asked. None is forgotten before its run
     /// has ended.
     pub(crate) live_requests: OrdMap<String, (RunId, Digest)>,
@@ -55,9 +62,14 @@ pub(crate) struct State {
     pub(crate) ended_requests: Recent<String, (RunId, Digest), REMEMBERED>,
     /// The next place in the queue.
     pub(crate) queue_next: u64,
+    #[serde(default)]
+    pub(crate) locks: Locks,
     /// The policies in force, by the digest of their document.
     #[serde(default)]
     pub(crate) policy: Option<Digest>,
+    /// The pipeline that looks at runs whose agents make too many errors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) diagnostic: Option<Digest>,
 }
 
 impl Default for State {
@@ -73,10 +85,13 @@ impl Default for State {
             standings: Standings::default(),
             closed_gates: Recent::default(),
             leases: Leases::default(),
+            locks: Locks::default(),
+            emergencies: Emergencies::default(),
             live_requests: OrdMap::new(),
             ended_requests: Recent::default(),
             queue_next: 0,
             policy: None,
+            diagnostic: None,
         }
     }
 }
@@ -90,13 +105,30 @@ pub(crate) struct Leases {
     pub(crate) credentials: OrdMap<String, Known>,
     /// Credentials that are to end and are not known to have.
     pub(crate) to_end: OrdMap<String, Credential>,
+    /// Since when each of them is.
+    #[serde(default)]
+    pub(crate) to_end_since: OrdMap<String, LedgerTime>,
     /// The latest wall time that was recorded, while the wall clock is behind it.
     pub(crate) wall_seen: Option<Timestamp>,
     /// Until the wall clock says so much it is not believed, and when it is looked at again.
     pub(crate) doubt: Option<(Timestamp, LedgerTime)>,
 }
 
+/// Whether everything is stopped, what is let pass although policy denies it, and how often somebody had to be told.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Emergencies {
+    pub(crate) stopped: Option<Stopped>,
+    pub(crate) glasses: Glasses,
+    /// Alarms raised so far: the next one's id follows from it.
+    pub(crate) alarms: u64,
+}
+
 impl State {
+    /// The definitions that it takes to go on, the same one as often as it is needed.
+    pub(crate) fn definitions(&self) -> impl Iterator<Item = Digest> + '_ {
+        self.runs.values().map(|run| run.spawned.pipeline).chain(self.diagnostic)
+    }
+
     /// The run that came of a request with this key, and the digest of what was asked.
     pub(crate) fn request(&self, key: &String) -> Option<(RunId, Digest)> {
         self.live_requests.get(key).or_else(|| self.ended_requests.get(key)).copied()
@@ -142,6 +174,12 @@ pub(crate) struct Run {
     /// How many leases it has had.
     #[serde(default)]
     pub(crate) leases_begun: u32,
+    /// What people said no to in it.
+    #[serde(default)]
+    pub(crate) denials: Denials,
+    /// Whether another run looks at it, or has: none does so twice.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) diagnosed: bool,
     /// Found again by its digest when a snapshot is restored.
     #[serde(skip)]
     pub(crate) graph: Option<Arc<Graph>>,
@@ -156,6 +194,8 @@ impl PartialEq for Run {
             && self.stages == other.stages
             && self.history == other.history
             && self.leases_begun == other.leases_begun
+            && self.denials == other.denials
+            && self.diagnosed == other.diagnosed
     }
 }
 
@@ -236,6 +276,8 @@ pub(crate) enum Doing {
     Nothing,
     /// Waits at this place of the queue, for a free agent or for a turn with work left.
     Queued(u64),
+    /// Its turn had come, and it waits for locks.
+    Locks(Box<Waiting>),
     /// Waits until it is tried again.
     Backoff(LedgerTime),
     /// An attempt is under way.
@@ -291,6 +333,9 @@ pub(crate) struct Attempt {
     /// What stands for what it has, while what it asks for counts.
     #[serde(default)]
     pub(crate) token: Option<AgentToken>,
+    /// The locks it has, if its stage names any.
+    #[serde(default)]
+    pub(crate) locks: Option<Box<Holding>>,
     /// Whether its plan was issued again.
     pub(crate) clarified: bool,
     pub(crate) package: Option<Digest>,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::{AgentId, GateId, LedgerTime, RunId};
+use eparch_domain::{AgentId, BreakGlassId, GateId, LedgerTime, RunId};
 use eparch_pipeline::StageIx;
 
 /// When the governor next wants to be woken, and why.
@@ -35,10 +35,16 @@ pub(crate) enum Timer {
     Lease(RunId),
     /// An agent's token is renewed.
     Token(AgentId),
+    /// An attempt's locks are renewed.
+    Lock(AgentId),
     /// The wall clock may have caught up.
     Clock,
     /// A gate has waited long enough.
     Gate(GateId),
+    /// Everything was stopped, and more runs are to be ended than one decision ends.
+    Stopping,
+    /// A break-glass grant, or the request for it, is over.
+    BreakGlass(BreakGlassId),
 }
 
 impl Timer {
@@ -53,8 +59,11 @@ impl Timer {
             Timer::Gone(_) => "an agent must be gone",
             Timer::Lease(_) => "a lease is renewed",
             Timer::Token(_) => "a token is renewed",
+            Timer::Lock(_) => "locks are renewed",
             Timer::Clock => "the clock may be right again",
             Timer::Gate(_) => "gate timeout",
+            Timer::Stopping => "everything is being stopped",
+            Timer::BreakGlass(_) => "break-glass ends",
         }
     }
 }

@@ -6,21 +6,25 @@ use eparch_pipeline::{StageIx, Work};
 use crate::agent;
 use crate::asking;
 use crate::attempt_end::AttemptEnd;
+use crate::break_glass;
 use crate::clock_doubt;
 use crate::credential;
 use crate::effect::Effect;
 use crate::ending::end_run;
+use crate::event::ClockMoved;
 use crate::fact::Fact;
 use crate::gate;
 use crate::governor::Turn;
 use crate::lease;
+use crate::lock;
 use crate::performance;
 use crate::run::end_stage;
 use crate::state::Doing;
+use crate::stop_all;
 use crate::timers::Timer;
 
 /// A holder took the home: whatever was in flight is cut off, and its tree has to be proven dead.
-pub(crate) fn booted(turn: &mut Turn<'_>, epoch: u64, agents_at_once: u32) {
+pub(crate) fn booted(turn: &mut Turn<'_>, epoch: u64, agents_at_once: u32, clock_moved: Option<&ClockMoved>) {
     turn.record(Fact::EpochBegan { epoch, agents_at_once });
     let agents: Vec<_> = turn.governor.agents.keys().copied().collect();
     for agent in agents {
@@ -32,7 +36,7 @@ pub(crate) fn booted(turn: &mut Turn<'_>, epoch: u64, agents_at_once: u32) {
     }
     lease::restarted(turn);
     credential::restarted(turn);
-    clock_doubt::booted(turn);
+    clock_doubt::booted(turn, clock_moved);
 }
 
 /// Time brought something.
@@ -74,8 +78,11 @@ pub(crate) fn timer_fired(turn: &mut Turn<'_>, timer: Timer) {
         Timer::Gone(agent) => agent::lingers(turn, agent),
         Timer::Lease(run) => lease::renew(turn, run),
         Timer::Token(agent) => lease::renew_token(turn, agent),
+        Timer::Lock(agent) => lock::renew(turn, agent),
         Timer::Clock => clock_doubt::look(turn),
         Timer::Gate(gate) => gate::timed_out(turn, gate),
+        Timer::Stopping => stop_all::go_on(turn),
+        Timer::BreakGlass(grant) => break_glass::timed_out(turn, grant),
     }
     // One that still stands belongs to nothing. It would fire for ever, and nothing would begin any more: it is let go.
     if turn.governor.timers.at(timer) == due {
@@ -97,6 +104,10 @@ fn stage_timed_out(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
         Doing::Attempt(attempt) => {
             let agent = attempt.agent;
             agent::end(turn, agent, end);
+        }
+        Doing::Locks(waiting) => {
+            let reason = format!("{}, {}", end.reason(), waiting.wait);
+            end_stage(turn, run, ix, StageStatus::TimedOut, &reason)
         }
         Doing::Queued(_) | Doing::Backoff(_) => {
             end_stage(turn, run, ix, StageStatus::TimedOut, &end.reason())

@@ -5,6 +5,7 @@ mod agents;
 mod config;
 mod gates;
 mod inputs;
+mod locks;
 mod names;
 mod order;
 mod shell;

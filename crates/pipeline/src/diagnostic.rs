@@ -152,6 +152,8 @@ pub mod codes {
         UNKNOWN_ACTION = "EP0153" sense "No such action";
         BAD_TARGET = "EP0154" sense "An action has no target, or one that cannot be";
         NEVER_ALLOWED = "EP0155" sense "An action is listed that no agent may do";
+        BAD_LOCK = "EP0156" sense "No lock can have this name";
+        LOCK_TWICE = "EP0157" sense "A lock is listed twice";
 
         NO_APPROVERS = "EP0160" sense "Nobody may approve";
         LARGE_QUORUM = "EP0161" sense "More approvals are needed than approvers are listed";

@@ -337,6 +337,11 @@ pub(crate) static AGENT_CONFIG: Object = Object {
             "Places it may reach through the daemon; none when left out.",
         ),
         field("secrets", Shape::List(&Shape::Form(&SECRET), 0), "Secrets it may read under a permit."),
+        field(
+            "locks",
+            Shape::List(&Shape::Text, 0),
+            "Names of locks it holds while it works: of the attempts that name one, one works at a time.",
+        ),
         field("verify", Shape::List(&WORDS, 0), "Commands that check its result."),
         field(
             "continue_on_error",

@@ -166,6 +166,9 @@ pub struct AgentWork {
     pub egress: Vec<String>,
     /// Names of secrets it may read.
     pub secrets: Vec<String>,
+    /// Locks that each attempt holds from before it begins until nothing of it lives; at most `limits::STAGE_LOCKS`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<Text>,
     /// Commands that check its result.
     pub verify: Vec<Vec<Text>>,
     /// Whether the run goes on as if it had completed when it fails.
@@ -425,6 +428,7 @@ impl AgentWork {
             .chain(&self.read)
             .chain(&self.write)
             .chain(&self.actions)
+            .chain(&self.locks)
             .chain(self.verify.iter().flatten())
             .chain(&self.artifacts)
     }

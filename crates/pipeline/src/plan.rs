@@ -136,6 +136,9 @@ pub struct AgentStep {
     pub egress: Vec<String>,
     /// Secrets it may read.
     pub secrets: Vec<String>,
+    /// Locks that each attempt holds, as its objective.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<String>,
     /// Its model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -326,6 +329,7 @@ impl Planner<'_> {
             tools: agent.tools.clone(),
             egress: agent.egress.clone(),
             secrets: agent.secrets.clone(),
+            locks: shown(&agent.locks),
             model: agent.model.clone(),
             attempts: agent.retries.max + 1,
             backoff: agent.retries.backoff,
@@ -420,8 +424,11 @@ impl Planner<'_> {
 }
 
 /// The longest an agent's attempts can take: each as long as it may, with the waits between them, within the stage's own
-/// timeout.
+/// timeout. Nobody knows how long others have the locks it waits for.
 fn attempts(agent: &AgentWork) -> Span {
+    if !agent.locks.is_empty() {
+        return agent.timeout;
+    }
     let each =
         agent.attempt_timeout.unwrap_or(agent.timeout).millis().saturating_add(agent.start_timeout.millis());
     let again = (2..=agent.retries.max.saturating_add(1))

@@ -106,8 +106,10 @@ pub struct Player {
 impl Player {
     /// A player in an empty home.
     pub fn new(scores: &[Score]) -> Player {
+        let looks = Score::looks();
+        let known = scores.iter().chain([&looks]);
         let pipelines: BTreeMap<_, _> =
-            scores.iter().map(|score| (score.pipeline.digest(), score.pipeline.clone())).collect();
+            known.map(|score| (score.pipeline.digest(), score.pipeline.clone())).collect();
         let mut replayed = Governor::new();
         for pipeline in pipelines.values() {
             replayed.learn(pipeline.clone());
@@ -197,6 +199,9 @@ impl Player {
                 Event::RunRequested(request) => {
                     input.definition = self.pipelines.get(&request.pipeline).cloned()
                 }
+                Event::DiagnosticOffered { pipeline } => {
+                    input.definition = self.pipelines.get(pipeline).cloned()
+                }
                 Event::PoliciesOffered { policies, .. } => {
                     input.policies = Rules::of(*policies).map(Rules::set);
                 }
@@ -262,6 +267,7 @@ impl Player {
         invariants::check(&mut self.seen, &record.event, &record.decision, governor, record.at)?;
         self.model.step(&record.event, record.at, &record.decision).map_err(|why| format!("model: {why}"))?;
         self.model.compare(&self.seen).map_err(|why| format!("model: {why}"))?;
+        self.model.compare_emergencies(governor).map_err(|why| format!("model: {why}"))?;
         self.model.compare_standings(governor).map_err(|why| format!("model: {why}"))
     }
 

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::{AgentId, Moment, Phase, RunId, RunStatus, Severity, StageStatus, limits};
+use eparch_domain::{AgentId, Moment, Phase, RunId, RunStatus, Severity, StageStatus, Tier, limits};
 use eparch_governor::{AttemptEnd, Decision, Event, Fact, GateOpened, GatePurpose, Governor};
 use serde_json::Value;
 
 use crate::leases;
+use crate::locks;
 use crate::owed::Owed;
 use crate::permits;
 use crate::seen::{Seen, SeenAgent};
@@ -31,6 +32,7 @@ pub(crate) fn check(
         before(seen, fact)?;
         permits::before(seen, fact, now)?;
         leases::before(seen, fact, now)?;
+        locks::before(seen, fact, now)?;
         if let Some(run) = run_of(seen, fact)
             && (ended.contains(&run) || seen.runs.get(&run).is_some_and(|status| status.is_terminal()))
         {
@@ -45,6 +47,7 @@ pub(crate) fn check(
         }
     }
     owed.settled(seen, &decision.effects)?;
+    locks::standing(seen)?;
     // After a long sleep more is due than one turn takes.
     if governor.next_deadline().is_none_or(|deadline| deadline.at > now.ledger) {
         leases::standing(seen, decision, now)?;
@@ -78,6 +81,9 @@ fn run_of(seen: &Seen, fact: &Fact) -> Option<RunId> {
         | Fact::AttemptBegan { run, .. }
         | Fact::StageExpired { run, .. }
         | Fact::RetryScheduled { run, .. }
+        | Fact::LockWaiting { run, .. }
+        | Fact::LockWaitOver { run, .. }
+        | Fact::LockAcquired { run, .. }
         | Fact::BackoffOver { run, .. } => Some(*run),
         Fact::GateOpened(opened) => Some(opened.run),
         Fact::GateClosed { gate, .. } | Fact::VoteCast { gate, .. } => {
@@ -102,7 +108,47 @@ fn before(seen: &Seen, fact: &Fact) -> Result<(), String> {
     let no = |why: &str| Err(format!("{why}: {fact:?}"));
     match fact {
         Fact::EpochBegan { epoch, .. } if *epoch <= seen.epoch => no("an epoch began twice"),
+        // Nothing has authority once everything was stopped, whoever asks and however late it is heard (G2).
+        Fact::RunSpawned(_)
+        | Fact::AttemptBegan { .. }
+        | Fact::ProgramReleased { .. }
+        | Fact::PermitSpent { .. }
+        | Fact::PerformanceBegan { .. }
+        | Fact::PerformanceReleased { .. }
+        | Fact::SecretGranted { .. }
+        | Fact::PromotionRequested(_)
+        | Fact::PromotionApproved { .. }
+        | Fact::BreakGlassAsked(_)
+        | Fact::BreakGlassOpened { .. }
+            if seen.stopped =>
+        {
+            no("something was let begin although everything is stopped")
+        }
+        Fact::ActionDecided(ruled) if seen.stopped && ruled.permit.is_some() => {
+            no("something was allowed although everything is stopped")
+        }
+        Fact::BreakGlassOpened { grant, by, .. } if seen.glasses.get(grant) == Some(by) => {
+            no("somebody approved what they asked for themselves")
+        }
         Fact::RunSpawned(spawned) if seen.runs.contains_key(&spawned.run) => no("a run spawned twice"),
+        // Nobody vouches for a run that no person asked for (X35), and there is one for each run at most, none for its own kind.
+        Fact::RunSpawned(spawned) => spawned.parent.as_ref().map_or(Ok(()), |parent| {
+            let looks = |run: &RunId| seen.looked_at.values().any(|looking| looking == run);
+            let runs = |run: &RunId| seen.runs.get(run) == Some(&RunStatus::Running);
+            if spawned.grant > Tier::T0 {
+                no("a run was begun by nobody above T0")
+            } else if !runs(&parent.run) {
+                no("a run looks at one that does not run")
+            } else if seen.looked_at.contains_key(&parent.run) {
+                no("a run is looked at twice")
+            } else if looks(&parent.run) {
+                no("a run looks at one that looks")
+            } else if seen.looked_at.values().filter(|run| runs(run)).count() >= 8 {
+                no("more than eight runs look at others")
+            } else {
+                Ok(())
+            }
+        }),
         Fact::RunChanged { run, status, .. } => {
             let open =
                 seen.stages.iter().filter(|((of, _), status)| of == run && !status.is_terminal()).count();

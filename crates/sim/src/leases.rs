@@ -100,7 +100,8 @@ fn issued(
     }
 }
 
-/// What holds when a decision is whole: leases are held for those who work, and tokens by them.
+/// What holds when a decision is whole: leases are held for those who work, tokens by them, and neither past its time, wherever
+/// the wall clock has gone meanwhile (F17).
 ///
 /// # Errors
 ///
@@ -114,8 +115,16 @@ pub(crate) fn standing(seen: &Seen, decision: &Decision, now: Moment) -> Result<
         if seen.doubted && decision.facts.iter().any(|fact| matches!(fact, Fact::LeaseBegan { .. })) {
             return Err(format!("{run} has a lease although nobody believes the clock"));
         }
+        if is_over(held.expires, now) {
+            return Err(format!("the lease of {run} is alive past its time"));
+        }
         if held.renew_at <= now.ledger {
             return Err(format!("the lease of {run} should have been renewed"));
+        }
+    }
+    for (agent, _) in seen.alive() {
+        if seen.token(agent).is_some_and(|token| is_over(token.expires, now)) {
+            return Err(format!("the token of {agent} is alive past its time"));
         }
     }
     Ok(())

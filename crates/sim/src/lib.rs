@@ -6,6 +6,7 @@ mod dice;
 mod invariants;
 mod journal;
 mod leases;
+mod locks;
 mod model;
 mod owed;
 mod people;

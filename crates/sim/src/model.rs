@@ -7,8 +7,11 @@
 
 mod actions;
 mod agent;
+mod diagnosis;
+mod emergencies;
 mod gates;
 mod leases;
+mod locks;
 mod operators;
 mod people;
 mod questions;
@@ -19,10 +22,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use eparch_domain::{
-    AgentId, Digest, GateId, LedgerTime, Moment, Name, RunId, RunStatus, StageStatus, StandingId, Tier,
-    limits,
+    Action, AgentId, BreakGlassId, Digest, GateId, LedgerTime, Moment, Name, RunId, RunStatus, StageStatus,
+    StandingId, Tier, limits,
 };
-use eparch_governor::{Answer, Decision, Event, Fact, GateOpened, Operator, RunRequest};
+use eparch_governor::{
+    Answer, Decision, Event, Fact, GateAnswer, GateOpened, Operator, RunRequest, RunSpawned,
+};
 use eparch_pipeline::{Pipeline, StageIx, Work};
 use serde_json::Value;
 
@@ -55,14 +60,24 @@ pub(crate) struct Model {
     leases: BTreeMap<RunId, Lease>,
     /// How many leases each run has had.
     lease_numbers: BTreeMap<RunId, u32>,
-    /// The wall clock, when it is behind what it once said.
+    /// In which order stages have come to wait for their turn.
+    ranks: locks::Ranks,
+    /// The wall clock, while nobody believes it.
     behind: Option<Behind>,
     /// Runs that ended in this turn, with how their stages stood.
     just_ended: Vec<(RunId, Vec<StageStatus>)>,
+    /// The pipeline that looks at runs whose agents make too many errors.
+    looks: Option<Digest>,
     /// The policies in force.
     rules: Option<Rules>,
     /// What is found in this turn of what agents ask for.
     said: Vec<Word>,
+    /// Whether everything is stopped.
+    stopped: bool,
+    /// What two people let pass, or are asked to.
+    glasses: BTreeMap<BreakGlassId, emergencies::Glass>,
+    /// Those of them that are over.
+    glasses_over: BTreeSet<BreakGlassId>,
 }
 
 /// Somebody who may act.
@@ -87,7 +102,13 @@ struct Run {
     go: bool,
     deadline: LedgerTime,
     ending: Option<RunStatus>,
+    /// Whether it began by itself, to look at another one.
+    looks: bool,
+    /// Whether another one looks at it, or has.
+    looked_at: bool,
     cells: Vec<Cell>,
+    /// What people said no to in it.
+    denied: BTreeSet<(Action, String)>,
 }
 
 /// One stage of one run.
@@ -122,8 +143,23 @@ enum Doing {
 struct OpenGate {
     opened: GateOpened,
     approvals: BTreeSet<Name>,
-    /// The public keys that answers were signed with.
-    signed_with: BTreeSet<String>,
+    /// The public keys that answers were signed with, and whose.
+    signed_with: BTreeMap<Name, String>,
+}
+
+impl OpenGate {
+    /// Somebody said yes.
+    fn approve(&mut self, answer: &GateAnswer) {
+        self.approvals.insert(answer.by.clone());
+        let signed = answer.signed.as_ref().map(|signed| signed.public_key.to_lowercase());
+        self.signed_with.extend(signed.map(|key| (answer.by.clone(), key)));
+    }
+
+    /// Somebody may act no longer, and has said nothing.
+    fn forget(&mut self, name: &Name) {
+        self.approvals.remove(name);
+        self.signed_with.remove(name);
+    }
 }
 
 /// What only the decision can tell.
@@ -131,6 +167,8 @@ struct Hints {
     begun: VecDeque<(RunId, StageIx, AgentId)>,
     gates: BTreeMap<(RunId, StageIx), GateOpened>,
     retries: BTreeMap<(RunId, StageIx), LedgerTime>,
+    /// The run that looks at another one, with what the decision says of it.
+    looks: Option<RunSpawned>,
 }
 
 /// Deadlines in the order in which they are kept when they fall together.
@@ -145,18 +183,24 @@ enum Due {
     Gone(AgentId),
     Lease(RunId),
     Token(AgentId),
+    Lock(AgentId),
     Clock,
     Gate(GateId),
+    Glass(BreakGlassId),
 }
 
 impl Hints {
     fn of(decision: &Decision) -> Hints {
-        let mut hints = Hints { begun: VecDeque::new(), gates: BTreeMap::new(), retries: BTreeMap::new() };
+        let (gates, retries) = (BTreeMap::new(), BTreeMap::new());
+        let mut hints = Hints { begun: VecDeque::new(), gates, retries, looks: None };
         for fact in &decision.facts {
             match fact {
                 Fact::AttemptBegan { run, stage, agent, .. } => hints.begun.push_back((*run, *stage, *agent)),
                 Fact::GateOpened(opened) if opened.sought.is_none() => {
                     hints.gates.insert((opened.run, opened.stage), opened.as_ref().clone());
+                }
+                Fact::RunSpawned(spawned) if spawned.parent.is_some() => {
+                    hints.looks = Some(spawned.as_ref().clone());
                 }
                 Fact::RetryScheduled { run, stage, at } => {
                     hints.retries.insert((*run, *stage), *at);
@@ -172,7 +216,13 @@ impl Model {
     /// A model that knows some pipelines.
     pub(crate) fn new(scores: &[Score]) -> Model {
         Model {
-            scores: scores.iter().map(|score| (score.pipeline.digest(), score.clone())).collect(),
+            scores: scores
+                .iter()
+                .cloned()
+                .chain([Score::looks()])
+                .map(|score| (score.pipeline.digest(), score))
+                .collect(),
+            looks: None,
             people: BTreeMap::new(),
             at_once: 0,
             runs: BTreeMap::new(),
@@ -185,10 +235,14 @@ impl Model {
             wall: 0,
             leases: BTreeMap::new(),
             lease_numbers: BTreeMap::new(),
+            ranks: locks::Ranks::new(),
             behind: None,
             just_ended: Vec::new(),
             rules: None,
             said: Vec::new(),
+            stopped: false,
+            glasses: BTreeMap::new(),
+            glasses_over: BTreeSet::new(),
         }
     }
 
@@ -200,17 +254,19 @@ impl Model {
     pub(crate) fn step(&mut self, event: &Event, now: Moment, decision: &Decision) -> Result<(), String> {
         let mut hints = Hints::of(decision);
         self.turn += 1;
+        self.note_ranks(decision);
         self.just_ended.clear();
+        let revoked = self.revoked_in(decision);
         self.said.clear();
         self.wall = now.wall.millis();
         let now = now.ledger;
         self.now = now;
         self.look_at_clock();
-        if let Event::Booted { agents_at_once, .. } = event {
+        if let Event::Booted { agents_at_once, clock_moved, .. } = event {
             self.at_once = usize::try_from(*agents_at_once).unwrap_or(usize::MAX);
             self.cut_off();
             self.withdraw();
-            self.leases_end();
+            self.leases_end(clock_moved.map(|moved| moved.from.millis()));
         }
         // What was due comes before the event, and nothing begins before both.
         for _ in 0..limits::TIMERS_PER_TURN {
@@ -223,9 +279,13 @@ impl Model {
         self.withdraw();
         self.settle(now, &mut hints)?;
         self.withdraw();
+        self.glasses_end(&revoked);
         self.end_leases();
         if let Some(begun) = hints.begun.front() {
             return Err(format!("{begun:?} began and should not have"));
+        }
+        if let Some(looks) = hints.looks {
+            return Err(format!("{} looks at a run and should not", looks.run));
         }
         self.compare_words(event, decision)?;
         match (&decision.answer, refusals.is_empty()) {
@@ -247,7 +307,8 @@ impl Model {
     ) -> Result<BTreeSet<&'static str>, String> {
         match event {
             Event::Booted { .. } | Event::ClockTurned => {}
-            Event::ClockJumped { by_ms } => self.clock_jumped(*by_ms),
+            Event::ClockJumped { .. } => self.clock_jumped(),
+            Event::LockReleaseRequested { lock, by, .. } => return Ok(self.lock_taken(lock, by)),
             Event::ClockVouched { by } => return Ok(self.vouched(by)),
             // Worlds have no vault.
             Event::CredentialIssued { .. }
@@ -259,6 +320,11 @@ impl Model {
             Event::RunRequested(request) => return Ok(self.requested(request, now)),
             Event::StopRequested { run, by, .. } => return Ok(self.stopped(*run, by)),
             Event::RevokeRequested { bearer, by, .. } => return Ok(self.revoked(*bearer, by)),
+            Event::StopAllRequested { by, .. } => return Ok(self.all_stopped(by)),
+            Event::StopAllLifted { by, .. } => return Ok(self.all_lifted(by)),
+            Event::BreakGlassRequested(request) => return Ok(self.glass_asked(request, decision)),
+            Event::BreakGlassAnswered(answer) => return Ok(self.glass_answered(answer)),
+            Event::BreakGlassEndRequested { grant, by, .. } => return Ok(self.glass_ended(*grant, by)),
             Event::PromotionRequested { standing, by, to, .. } => {
                 return Ok(self.promotion_requested(*standing, by, *to));
             }
@@ -283,7 +349,8 @@ impl Model {
             Event::SecretServed { .. } => {}
             Event::CallsLimited { agent } => self.calls_limited(*agent, now),
             Event::AgentAdvanced { agent, outcomes } => self.advanced(*agent, outcomes, now, hints)?,
-            Event::AgentSignalled { agent, signal } => return Ok(self.signalled(*agent, signal, now)),
+            Event::AgentSignalled { agent, signal } => return self.signalled(*agent, signal, now, hints),
+            Event::DiagnosticOffered { pipeline } => return Ok(self.diagnostic_offered(*pipeline)),
             Event::TreeProvenDead { agent, .. } => self.proven_dead(*agent, now, hints)?,
             Event::GateAnswered(answer) => return Ok(self.answered(answer, now)),
         }
@@ -342,6 +409,7 @@ impl Model {
         if open != expected {
             return Err(format!("{open:?} wait, expected {expected:?}"));
         }
+        self.compare_locks(seen)?;
         self.compare_leases(seen)
     }
 
@@ -428,8 +496,11 @@ impl Model {
         let leases = self.leases.iter().filter_map(|(run, lease)| Some((lease.renew?, Due::Lease(*run))));
         let tokens =
             self.agents().filter_map(|(_, _, agent)| Some((agent.live_token()?.renew, Due::Token(agent.id))));
-        let clock = self.behind.and_then(|behind| Some((behind.look?, Due::Clock)));
-        runs.chain(stages).chain(questions).chain(leases).chain(tokens).chain(clock).min()
+        let locks = self.agents().filter_map(|(_, _, agent)| Some((agent.locks_due()?, Due::Lock(agent.id))));
+        let clock = self.behind.map(|behind| (behind.look, Due::Clock));
+        let glasses = self.glasses.iter().map(|(id, glass)| (glass.until(), Due::Glass(*id)));
+        let authority = leases.chain(tokens).chain(locks).chain(clock).chain(glasses);
+        runs.chain(stages).chain(questions).chain(authority).min()
     }
 
     /// Whether answers need a key kept apart from the home.

@@ -27,6 +27,12 @@ pub(crate) fn before(seen: &Seen, fact: &Fact, now: Moment) -> Result<(), String
             Some(known) if known.agent != *agent || !known.is_performed() || known.released => {
                 Some("what is not performed was let go, or was twice")
             }
+            Some(known) if known.under != seen.policies => {
+                Some("a command was let go under other policies than its permit was given under")
+            }
+            Some(known) if is_unsaid(seen, known) => {
+                Some("a command was let go on the word of somebody who may act no longer")
+            }
             Some(_) if executes(seen, *agent) => None,
             _ => Some("a command was let go for an agent that may do nothing"),
         },
@@ -75,7 +81,13 @@ fn decided(seen: &Seen, ruled: &Ruled, now: Moment) -> Option<&'static str> {
     if seen.policies.is_none() && ruled.verdict.decision != Says::Deny {
         return Some("something was not denied although no policies are in force");
     }
-    if permitted && ruled.action == Action::AnsibleRun && !is_approved(seen, ruled) {
+    let run = seen.agents.get(&ruled.agent).map(|of| of.run);
+    let thing = run.map(|run| (run, ruled.action, ruled.target.clone()));
+    if ruled.verdict.decision != Says::Deny && thing.is_some_and(|thing| seen.denied.contains(&thing)) {
+        return Some("what a person said no to was let be done, or asked for again, in the same run");
+    }
+    let takes_approval = ruled.action == Action::AnsibleRun && ruled.break_glass.is_none();
+    if permitted && takes_approval && !is_approved(seen, ruled) {
         return Some("what takes people's approval was let be done without it, or with one that was used");
     }
     match ruled.permit {
@@ -83,7 +95,11 @@ fn decided(seen: &Seen, ruled: &Ruled, now: Moment) -> Option<&'static str> {
         None => None,
         Some(_) if !permitted => Some("what is not allowed has a permit"),
         Some(given) if seen.permits.contains_key(&given.permit) => Some("a permit was given twice"),
-        Some(given) if given.expires != now.ledger.after(limits::PERMIT_TTL) => {
+        // What people let pass ends with their grant; when that is the model knows.
+        Some(given)
+            if given.expires > now.ledger.after(limits::PERMIT_TTL)
+                || (ruled.break_glass.is_none() && given.expires != now.ledger.after(limits::PERMIT_TTL)) =>
+        {
             Some("a permit holds for longer or shorter than it should")
         }
         Some(_) => None,
@@ -93,7 +109,7 @@ fn decided(seen: &Seen, ruled: &Ruled, now: Moment) -> Option<&'static str> {
 /// Whether people approved exactly this, for this agent, under these policies, and nothing was let be done for it yet.
 fn is_approved(seen: &Seen, ruled: &Ruled) -> bool {
     let gate = ruled.gate.filter(|gate| !seen.used_approvals.contains(gate));
-    let gate = gate.and_then(|gate| seen.gates.get(&gate)).filter(|gate| gate.approved);
+    let gate = gate.and_then(|gate| seen.gates.get(&gate)).filter(|gate| gate.approved && !gate.unsaid);
     let (asker, yes) =
         (gate.and_then(|gate| gate.opened.sought.as_deref()), gate.map_or(0, |gate| gate.votes.len()));
     asker.is_some_and(|sought| {
@@ -101,6 +117,11 @@ fn is_approved(seen: &Seen, ruled: &Ruled) -> bool {
             && (sought.agent, sought.action, &sought.target, sought.params, Some(sought.policy))
                 == (ruled.agent, ruled.action, &ruled.target, ruled.params, ruled.policy)
     })
+}
+
+/// Whether somebody who approved what a permit is for may act no longer.
+fn is_unsaid(seen: &Seen, permit: &SeenPermit) -> bool {
+    permit.gate.and_then(|gate| seen.gates.get(&gate)).is_some_and(|gate| gate.unsaid)
 }
 
 fn spent(seen: &Seen, agent: AgentId, permit: PermitId, now: Moment) -> Option<&'static str> {
@@ -111,6 +132,9 @@ fn spent(seen: &Seen, agent: AgentId, permit: PermitId, now: Moment) -> Option<&
         Some(known) if now.ledger >= known.expires => Some("a permit was used when its time was over"),
         Some(known) if known.under.is_none() || known.under != seen.policies => {
             Some("a permit was used under other policies than it was given under")
+        }
+        Some(known) if is_unsaid(seen, known) => {
+            Some("a permit was used on the word of somebody who may act no longer")
         }
         Some(_) if !has_authority(seen, agent) => Some("an agent without authority used a permit"),
         Some(_) => None,

@@ -1,7 +1,7 @@
 //! Random pipelines, and what their conditions ask, in a form that the model can answer without the expression language.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use eparch_domain::{Name, Profile, Span, StageStatus, Tier};
 use eparch_pipeline::{
@@ -66,6 +66,38 @@ impl Score {
             stages,
         };
         Score { pipeline: Arc::new(pipeline), questions }
+    }
+}
+
+impl Score {
+    /// The pipeline that looks at runs whose agents make too many errors: two agents at T0, so that one may wait for the other.
+    pub(crate) fn looks() -> Score {
+        static LOOKS: OnceLock<Arc<Pipeline>> = OnceLock::new();
+        let pipeline = LOOKS.get_or_init(|| {
+            // Dice that are always the same.
+            let mut dice = Dice::new(7);
+            let mut writer =
+                Writer { dice: &mut dice, stages: Vec::new(), questions: BTreeMap::new(), most: 2 };
+            for name in ["look", "say"] {
+                let requires = (0..u16::from(name == "say")).map(StageIx).collect();
+                let work = AgentWork { tier: Tier::T0, ..writer.agent() };
+                let name = Name::new(name).expect("a word is a name");
+                let work = Work::Agent(Box::new(work));
+                writer.stages.push(Stage { name, parent: None, requires, work });
+            }
+            let stages = writer.stages;
+            Arc::new(Pipeline {
+                name: Name::new("looks").expect("a word is a name"),
+                version: "1.0".to_owned(),
+                description: String::new(),
+                timeout: Span::from_millis(60_000),
+                profile: Profile::Startup,
+                inputs: BTreeMap::new(),
+                budget: Budget::default(),
+                stages,
+            })
+        });
+        Score { pipeline: pipeline.clone(), questions: BTreeMap::new() }
     }
 }
 
@@ -204,6 +236,7 @@ impl Writer<'_> {
             read: Vec::new(),
             write: Vec::new(),
             actions: Vec::new(),
+            locks: self.locks(),
             tools: Vec::new(),
             model: None,
             retries: Retries { max, backoff: if self.dice.chance(30) { Span::ZERO } else { self.span() } },
@@ -221,6 +254,13 @@ impl Writer<'_> {
             sandbox: SandboxMode::Required,
             files: BTreeMap::new(),
         }
+    }
+
+    /// Few names, so that stages meet at them.
+    fn locks(&mut self) -> Vec<Text> {
+        let count = if self.dice.chance(40) { self.dice.between(1, 2) } else { 0 };
+        let names = (0..count).map(|_| *self.dice.pick(&["db", "dns", "production"]));
+        names.map(|name| Text::parse(name).expect("a word is a text")).collect()
     }
 
     fn gate(&mut self) -> GateWork {

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use eparch_domain::{
-    AgentId, Digest, GateId, LeaseId, LedgerTime, Moment, Name, PermitId, Phase, RunId, RunStatus,
-    StageStatus,
+    Action, AgentId, BreakGlassId, Digest, GateId, LeaseId, LedgerTime, Moment, Name, PermitId, Phase, RunId,
+    RunStatus, StageStatus,
 };
 use eparch_governor::{AttemptEnd, Bearer, Fact, GateOpened, GateOutcome};
 use eparch_pipeline::StageIx;
+
+use crate::locks::SeenLocks;
 
 /// One agent, as the facts show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +90,8 @@ pub(crate) struct SeenGate {
     pub(crate) closed: bool,
     /// Whether it was approved.
     pub(crate) approved: bool,
+    /// Whether somebody who approved it may act no longer.
+    pub(crate) unsaid: bool,
 }
 
 /// One permit, as the facts show it.
@@ -97,6 +101,8 @@ pub(crate) struct SeenPermit {
     pub(crate) agent: AgentId,
     /// The arguments it is for.
     pub(crate) params: Digest,
+    /// The gate at which it was approved, if it took that.
+    pub(crate) gate: Option<GateId>,
     /// The policies it was given under.
     pub(crate) under: Option<Digest>,
     /// It may be used before this.
@@ -137,16 +143,26 @@ pub(crate) struct Seen {
     pub(crate) gates: BTreeMap<GateId, SeenGate>,
     /// The lease of each run that has one.
     pub(crate) leases: BTreeMap<RunId, SeenLease>,
+    /// Who has which lock.
+    pub(crate) locks: SeenLocks,
+    /// Whether everything is stopped.
+    pub(crate) stopped: bool,
+    /// Who asked for each break-glass grant ever.
+    pub(crate) glasses: BTreeMap<BreakGlassId, Name>,
     /// Whether nobody believes the clock.
     pub(crate) doubted: bool,
     /// Every permit ever.
     pub(crate) permits: BTreeMap<PermitId, SeenPermit>,
     /// The gates whose approval has become a permit.
     pub(crate) used_approvals: BTreeSet<GateId>,
+    /// What people said no to, and in which run.
+    pub(crate) denied: BTreeSet<(RunId, Action, String)>,
     /// The policies in force.
     pub(crate) policies: Option<Digest>,
     /// When the facts that are being taken were found.
     pub(crate) now: LedgerTime,
+    /// The runs that are or were looked at, each with the one that looks.
+    pub(crate) looked_at: BTreeMap<RunId, RunId>,
     /// The last epoch.
     pub(crate) epoch: u64,
     /// How many agents may work at once.
@@ -156,6 +172,7 @@ pub(crate) struct Seen {
 impl Seen {
     /// Takes in one fact.
     pub(crate) fn take(&mut self, fact: &Fact) {
+        self.locks.take(fact);
         match fact {
             Fact::EpochBegan { epoch, agents_at_once } => {
                 (self.epoch, self.agents_at_once) = (*epoch, *agents_at_once)
@@ -163,6 +180,9 @@ impl Seen {
             Fact::RunSpawned(spawned) => {
                 self.runs.insert(spawned.run, RunStatus::Spawned);
                 self.pipelines.insert(spawned.run, spawned.pipeline);
+                if let Some(parent) = &spawned.parent {
+                    self.looked_at.insert(parent.run, spawned.run);
+                }
                 if spawned.repeats.is_some() {
                     self.repeating.insert(spawned.run);
                 }
@@ -240,6 +260,9 @@ impl Seen {
                     (token.expires, token.renew_at) = (*expires, *renew_at);
                 }
             }),
+            Fact::AllStopped { .. } => self.stopped = true,
+            Fact::AllLifted { .. } => self.stopped = false,
+            Fact::BreakGlassAsked(asked) => drop(self.glasses.insert(asked.grant, asked.by.clone())),
             Fact::ClockDoubted { .. } => self.doubted = true,
             Fact::ClockTrusted { .. } => self.doubted = false,
             Fact::PoliciesInForce { policies, .. } => self.policies = Some(*policies),
@@ -248,6 +271,7 @@ impl Seen {
                     let seen = SeenPermit {
                         agent: ruled.agent,
                         params: ruled.params,
+                        gate: ruled.gate,
                         under: ruled.policy,
                         expires: given.expires,
                         spent: false,
@@ -273,6 +297,7 @@ impl Seen {
                     votes: BTreeSet::new(),
                     closed: false,
                     approved: false,
+                    unsaid: false,
                 };
                 self.gates.insert(opened.gate, gate);
             }
@@ -281,8 +306,19 @@ impl Seen {
                     gate.votes.insert(by.clone());
                 }
             }
+            Fact::OperatorForgotten { name } => {
+                for gate in self.gates.values_mut().filter(|gate| gate.votes.contains(name)) {
+                    gate.unsaid |= gate.closed;
+                    if !gate.closed {
+                        gate.votes.remove(name);
+                    }
+                }
+            }
             Fact::GateClosed { gate, outcome } => {
                 if let Some(gate) = self.gates.get_mut(gate) {
+                    if let (GateOutcome::Denied, Some(sought)) = (outcome, &gate.opened.sought) {
+                        self.denied.insert((gate.opened.run, sought.action, sought.target.clone()));
+                    }
                     (gate.closed, gate.approved) = (true, *outcome == GateOutcome::Approved);
                 }
             }

@@ -2,6 +2,7 @@
 
 mod asking;
 mod commands;
+mod emergencies;
 mod performing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,8 +12,8 @@ use eparch_domain::{
     limits,
 };
 use eparch_governor::{
-    ActionAsked, Bearer, Ended, Event, Kept, Lineage, Operator, Outcome, Record, RunRequest, SecretAccess,
-    SecretOutcome,
+    ActionAsked, Bearer, ClockMoved, Ended, Event, Kept, Lineage, Operator, Outcome, Record, RunRequest,
+    SecretAccess, SecretOutcome, Signal,
 };
 use eparch_pipeline::{StageIx, Work};
 use serde_json::Value;
@@ -128,6 +129,8 @@ enum Act {
     Start,
     Stop,
     Revoke,
+    /// Somebody takes a lock away (R064).
+    TakeLock,
     /// Somebody does something about what an agent has earned.
     Promote,
     AskForSecret,
@@ -139,6 +142,13 @@ enum Act {
     Vouch {
         by: Name,
     },
+    /// Somebody stops everything, or lets things begin again.
+    StopAll,
+    Lift,
+    /// Somebody asks that something be let pass, answers that, or ends it.
+    AskGlass,
+    AnswerGlass,
+    EndGlass,
 }
 
 struct World {
@@ -171,6 +181,8 @@ struct World {
     keys: u64,
     /// The policies that are mostly offered here.
     usual: Rules,
+    /// What is thrown for emergencies: dice of their own, so that the worlds of known seeds stay what they were in all else.
+    grim: Dice,
 }
 
 impl World {
@@ -207,6 +219,7 @@ impl World {
             questions: BTreeMap::new(),
             keys: 0,
             usual,
+            grim: Dice::new(!seed),
         }
     }
 
@@ -230,6 +243,9 @@ impl World {
         for _ in 0..self.dice.below(3) {
             self.later(20_000, Act::Revoke);
         }
+        for _ in 0..self.dice.below(4) {
+            self.later(20_000, Act::TakeLock);
+        }
         for _ in 0..self.dice.below(3) {
             self.later(60_000, Act::Promote);
         }
@@ -242,6 +258,7 @@ impl World {
         for _ in 0..self.dice.below(6) {
             self.later(30_000, Act::Administer);
         }
+        self.plan_emergencies();
         while self.steps.len() < MOST_STEPS {
             let act = self.agenda.first_key_value().map(|((at, _), _)| *at);
             let wake = self.player.governor().next_deadline().map(|deadline| deadline.at.millis());
@@ -323,10 +340,12 @@ impl World {
     }
 
     /// Events are decided on in one commit; now and then the holder dies before, in or after it.
-    fn hand_in(&mut self, events: Vec<Event>) -> Result<(), Broken> {
+    fn hand_in(&mut self, mut events: Vec<Event>) -> Result<(), Broken> {
         if events.is_empty() {
             return Ok(());
         }
+        // As the driver does: that the clock has jumped comes before whatever is decided by what it says now.
+        events.sort_by_key(|event| !matches!(event, Event::ClockJumped { .. }));
         let busy = self.crashes_left > 0 && self.epoch > 0 && self.runs.len() + self.steps.len() > 8;
         if busy && self.dice.chance(3) {
             self.crashes_left -= 1;
@@ -367,10 +386,12 @@ impl World {
         }
         self.epoch += 1;
         let agents_at_once = u32::try_from(self.dice.between(1, 5)).expect("a few");
+        let clock_moved = self.clock_moves_unseen();
         let records = self.step(What::Events(vec![Event::Booted {
             epoch: self.epoch,
             version: "sim".to_owned(),
             agents_at_once,
+            clock_moved,
         }]))?;
         for record in &records {
             self.perform(record);
@@ -379,7 +400,37 @@ impl World {
             let offer = self.offer(None);
             self.event(offer)?;
         }
+        // No dice are thrown for it: most worlds stay what they were. Now and then something else is offered, which mostly is above
+        // what begins by itself may be.
+        let looks = if self.epoch % 4 == 3 { &self.scores[0].pipeline } else { &Score::looks().pipeline };
+        let pipeline = looks.digest();
+        let records = self.step(What::Events(vec![Event::DiagnosticOffered { pipeline }]))?;
+        for record in &records {
+            self.perform(record);
+        }
         Ok(())
+    }
+
+    /// While nobody holds the home the wall clock may be moved, by an hour at most (F17); a holder that begins finds it, and
+    /// what was moved in a commit that was lost. Of these dice nothing else is thrown: the worlds of known seeds stay what
+    /// they were.
+    fn clock_moves_unseen(&mut self) -> Option<ClockMoved> {
+        let is_written =
+            |step: &&Step| matches!(&step.what, What::Events(_) | What::LostCommit { written: true, .. });
+        let last = self.steps.iter().rev().find(is_written)?.at;
+        let mut dice = Dice::new(self.now ^ self.epoch.rotate_left(32));
+        if dice.chance(30) {
+            self.wall_ahead += i64::try_from(dice.below(7_200_000)).expect("hours") - 3_600_000;
+        }
+        let now = self.moment();
+        let gone = now.ledger.since(last.ledger).millis().cast_signed();
+        let by_ms = now.wall.millis() - last.wall.millis() - gone;
+        if by_ms < 0 && dice.chance(50) {
+            let by = people::name(if dice.chance(30) { "dave" } else { "root" });
+            self.acts += 1;
+            self.agenda.insert((self.now + by_ms.unsigned_abs() / 60, self.acts), Act::Vouch { by });
+        }
+        (by_ms.unsigned_abs() > limits::CLOCK_SKEW.millis()).then_some(ClockMoved { by_ms, from: last.wall })
     }
 
     /// The events of an act; none when it has become void.
@@ -405,6 +456,11 @@ impl World {
             }
             Act::Killed { .. } => return Vec::new(),
             Act::Signal { agent } if self.dice.chance(8) => Event::CallsLimited { agent },
+            // Now and then so many errors at once that its run is looked at; no dice are thrown for it, either.
+            Act::Signal { agent } if self.acts.is_multiple_of(31) => {
+                let error = |at: u32| Signal::Error { code: format!("B{at}") };
+                return (0..6).map(|at| Event::AgentSignalled { agent, signal: error(at) }).collect();
+            }
             Act::Signal { agent } => Event::AgentSignalled { agent, signal: actors::signal(&mut self.dice) },
             // Who is dead mostly asks for nothing any more.
             Act::Ask { agent } if self.has_ended(agent) && self.dice.chance(80) => return Vec::new(),
@@ -455,6 +511,14 @@ impl World {
                 let by = self.somebody();
                 Event::RevokeRequested { bearer: self.bearer(), by, reason: "not any more".to_owned() }
             }
+            Act::TakeLock => {
+                let held: Vec<Name> = self.player.seen().locks.held.keys().cloned().collect();
+                let lock = match held.is_empty() || self.dice.chance(10) {
+                    true => people::name("dns"),
+                    false => self.dice.pick(&held).clone(),
+                };
+                Event::LockReleaseRequested { lock, by: self.somebody(), reason: "it is needed".to_owned() }
+            }
             Act::Promote => self.promote(),
             Act::AskForSecret => {
                 let access = match self.dice.chance(50) {
@@ -469,6 +533,17 @@ impl World {
                 return vec![asked, Event::SecretServed { asked: 1, by, path, outcome }];
             }
             Act::Vouch { by } => Event::ClockVouched { by },
+            Act::StopAll => self.stop_all(),
+            Act::Lift => self.lift(),
+            Act::AskGlass => self.ask_glass(),
+            Act::AnswerGlass => match self.answer_glass() {
+                Some(event) => event,
+                None => return Vec::new(),
+            },
+            Act::EndGlass => match self.end_glass() {
+                Some(event) => event,
+                None => return Vec::new(),
+            },
             Act::Jump => {
                 let by_ms = i64::try_from(self.dice.below(7_200_000)).expect("hours") - 3_600_000;
                 self.wall_ahead += by_ms;

@@ -68,6 +68,14 @@ pub(super) fn say(verdict: &Value) {
     let by = names(&verdict["decided_by"]);
     let by = if by.is_empty() { by } else { format!(", by {by}") };
     outln!("{} ({}){by}", word("decision"), word("reason_code"));
+    if verdict["break_glass"].is_object() {
+        let of = |key: &str| verdict["break_glass"][key].as_str().unwrap_or_default();
+        outln!("break-glass {} by {} and {}", of("grant"), of("requested_by"), of("approved_by"));
+    }
+    for shadow in verdict["shadowed"].as_array().into_iter().flatten() {
+        let of = |key: &str| shadow[key].as_str().unwrap_or_default();
+        outln!("watched: {} would say {} ({})", of("policy"), of("decision"), of("reason_code"));
+    }
     let may = verdict["permit"].is_string();
     if may {
         outln!("permit {}", word("permit"));

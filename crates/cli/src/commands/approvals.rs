@@ -49,7 +49,7 @@ async fn list(context: &Context, desk: &Desk<'_>, all: bool) -> Result<u8, Failu
             gate.gate.to_string(),
             gate.pipeline.to_string(),
             match &gate.sought {
-                Some(sought) => format!("{}: {}", gate.stage, beginning(&watch::in_words(sought))),
+                Some(sought) => format!("{}: {}", gate.stage, beginning(&watch::in_full_words(sought))),
                 None => gate.stage.to_string(),
             },
             names.join(","),

@@ -1,13 +1,13 @@
 //! Who has authority, and taking it away from an agent, or from a run.
 
-use eparch_daemon::wire::{Decided, Revoke, RevokeRun, Revoked, TokenShown};
+use eparch_daemon::wire::{Decided, Revoke, RevokeRun, Revoked, TokenOwed, TokenShown};
 use eparch_domain::{AgentId, Name, Phase, RunId, StageStatus, Tier, Timestamp};
 use eparch_ledger::views::RunDetail;
 use serde::Serialize;
 
-use super::block_on;
 use super::runs::newest;
 use super::standing;
+use super::{block_on, emergencies};
 use crate::args::{Agent, Token};
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit};
@@ -71,6 +71,7 @@ async fn list(context: &Context, desk: &Desk<'_>, limit: u32) -> Result<(), Fail
             })
         }));
     }
+    emergencies::shout(context, desk).await?;
     if context.is_json() {
         return print_json(&living);
     }
@@ -95,11 +96,22 @@ async fn list(context: &Context, desk: &Desk<'_>, limit: u32) -> Result<(), Fail
     Ok(())
 }
 
+/// The stable code of a token that is to be ended in the vault and has not been.
+const NOT_ENDED: &str = "EP0918";
+
 async fn status(context: &Context, desk: &Desk<'_>, run: RunId) -> Result<u8, Failure> {
     let shown: TokenShown = desk.get(&format!("/api/pipeline/token?pipeline_id={run}")).await?;
     if context.is_json() {
         print_json(&shown)?;
         return Ok(exit::DONE);
+    }
+    for owed in &shown.owed {
+        let why = match (&owed.code, &owed.detail) {
+            (Some(code), Some(detail)) => format!("{code}: {detail}"),
+            _ => "it was not asked yet".to_owned(),
+        };
+        let TokenOwed { vault_accessor, asked, .. } = owed;
+        outln!("{NOT_ENDED} the vault has not ended {vault_accessor} yet, asked {asked} times: {why}");
     }
     let Some(lease) = shown.lease else {
         outln!("{run} has no lease: nobody of it works.");

@@ -10,6 +10,7 @@ use eparch_sandbox::{Launcher, Status, probe};
 use serde::Serialize;
 use serde_json::json;
 
+use super::emergencies::{glass_in_words, in_words};
 use super::ledger::{check_of, public_key, tenant};
 use super::secrets::{stands, where_it_is};
 use super::verify::has_witness;
@@ -249,10 +250,21 @@ async fn holder(context: &Context, home: &Home) -> Vec<Finding> {
         }
     };
     let mut found = vec![health(&ready)];
+    let lift = "an admin lifts it with `eparch stop-all --lift --reason TEXT`";
+    found.extend(ready.stopped.as_ref().map(|stopped| bad("stop-all", in_words(stopped), lift)));
+    let end = "`eparch break-glass end ID --reason TEXT` ends it";
+    found.extend(ready.break_glass.iter().map(|glass| poor("break-glass", glass_in_words(glass), end)));
     let ours = context.settings(home.root()).ok().map(|settings| settings.digest());
     if ready.ok && ready.settings.is_some() && ours.is_some() && ready.settings != ours {
         found.push(poor("settings in force", other_settings(&ready), ""));
     }
+    found.extend(ready.enforced.watched.iter().map(|of| {
+        let said = format!(
+            "{} would say {} where {} was decided: {} times",
+            of.policy, of.would, of.decided, of.times
+        );
+        good("watched policy", said)
+    }));
     let worth_knowing = [("witness", &ready.anchors_behind), ("notice", &ready.notices)];
     for (what, all) in worth_knowing {
         found.extend(all.iter().map(|more| poor(what, more, "")));

@@ -4,12 +4,15 @@ mod agent_side;
 mod approvals;
 mod authority;
 mod config;
+mod diagnostic;
 mod doctor;
+mod emergencies;
 mod export;
 mod init;
 mod known;
 mod ledger;
 pub(crate) mod links;
+mod locks;
 mod operator;
 mod performing;
 mod pipeline;
@@ -42,6 +45,9 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<u8, Failu
         Command::Approvals(asked) => block_on(approvals::carry_out(context, asked)),
         Command::Agent(command) => authority::agent(context, command),
         Command::Token(command) => authority::token(context, command),
+        Command::Lock(command) => locks::carry_out(context, command),
+        Command::StopAll(asked) => emergencies::stop_all(context, asked),
+        Command::BreakGlass(command) => emergencies::break_glass(context, command),
         Command::Act(asked) => block_on(agent_side::act(context, &asked)),
         Command::Heartbeat => block_on(agent_side::heartbeat()),
         Command::Output(asked) => block_on(agent_side::put_out(&asked)),
@@ -52,6 +58,7 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<u8, Failu
         Command::Secrets(command) => secrets::carry_out(context, command),
         Command::Policy(command) => policy::carry_out(context, command),
         Command::Config(command) => config::carry_out(context, &command),
+        Command::Diagnostic(command) => diagnostic::carry_out(context, command),
         Command::Serve(asked) => serve::serve(context, &asked),
         Command::Doctor => block_on(doctor::doctor(context)),
         Command::Completions { shell } => {

@@ -7,6 +7,7 @@ use eparch_daemon::{CallError, random_bits};
 use eparch_domain::{Name, RunId};
 use eparch_ledger::views::{RunDetail, RunSummary};
 
+use super::emergencies;
 use super::run::{check_approver, detach};
 use crate::args::{ListRuns, OneRun, Runs, RunsArgs};
 use crate::context::{Context, json_line, print_json};
@@ -68,6 +69,7 @@ async fn find(desk: &Desk<'_>, asked: &OneRun) -> Result<RunId, Failure> {
 
 async fn list(context: &Context, desk: &Desk<'_>, asked: &ListRuns) -> Result<u8, Failure> {
     let runs = newest(desk, asked.live, asked.limit.unwrap_or(50)).await?;
+    emergencies::shout(context, desk).await?;
     if context.is_json() {
         print_json(&runs)?;
         return Ok(exit::DONE);
@@ -139,12 +141,22 @@ async fn show(context: &Context, desk: &Desk<'_>, asked: &OneRun) -> Result<u8, 
             }
         ),
     );
-    line("asked by", &format!("{}, {}", run.requester, when::ago(run.started_at)));
+    match run.parent_id {
+        None => line("asked by", &format!("{}, {}", run.requester, when::ago(run.started_at))),
+        Some(_) => line("began", &format!("by itself, {}, for {}", when::ago(run.started_at), run.requester)),
+    }
     line("tier", &format!("{} at most", run.tier));
     line("plan", &run.plan_id.to_string());
     line("project", &paint::harmless(&detail.root));
     if let Some(earlier) = run.repeats {
         line("repeats", &earlier.to_string());
+    }
+    if let (Some(parent), Some(agent)) = (run.parent_id, run.parent_agent) {
+        let why = run.spawn_reason.as_deref().unwrap_or_default();
+        line("looks at", &format!("{parent}, because of {agent}: {}", paint::harmless(why)));
+    }
+    for looks in &detail.spawned {
+        line("seen by", &format!("{looks} (`eparch runs show {looks}` has the diagnosis)"));
     }
     for (name, value) in &detail.inputs {
         line("input", &format!("{name} = {}", paint::harmless(&value.to_string())));

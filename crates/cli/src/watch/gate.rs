@@ -178,6 +178,24 @@ pub(crate) async fn give(
     }
 }
 
+/// A command as it would be written for a shell: where its words begin and end is what matters.
+pub(crate) fn in_shell(words: &[String]) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    let word = |word: &String| {
+        if !word.is_empty() && word.chars().all(is_plain) {
+            word.clone()
+        } else if word.chars().any(char::is_control) {
+            // A script of several lines stays on one, so that none of its lines passes for one of ours.
+            let escapes = [('\\', r"\\"), ('\'', r"\'"), ('\n', r"\n"), ('\t', r"\t")];
+            let escaped = escapes.iter().fold(word.clone(), |word, (from, to)| word.replace(*from, to));
+            format!("$'{escaped}'")
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    words.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
 /// Everything that an approval is bound to, in words.
 pub(crate) fn describe(view: &ApprovalView, run: &RunDetail, desk: &Desk<'_>, paint: Paint) -> String {
     let names: Vec<&str> = view.approvers.iter().map(Name::as_str).collect();
@@ -197,6 +215,12 @@ pub(crate) fn describe(view: &ApprovalView, run: &RunDetail, desk: &Desk<'_>, pa
     if let Some(sought) = &view.sought {
         line("agent", &sought.agent.to_string());
         line("seeks to", &in_words(sought));
+        match (sought.command(), &sought.given) {
+            (Some(words), _) => line("command", &paint::harmless(&in_shell(&words))),
+            (None, Some(given)) => line("arguments", &paint::harmless(given)),
+            (None, None) if sought.is_unseen() => line("arguments", "not shown: only their digest is known"),
+            (None, None) => line("arguments", "none"),
+        }
         line("with", &sought.params.to_string());
         line("because", &paint::harmless(&sought.reason));
         if let Some(unlock) = &sought.unlock {
@@ -263,5 +287,14 @@ mod tests {
     fn a_gate_that_is_closed_is_not_told_to_wait() {
         let told = ["EP0302", "EP0303", "EP0305"].map(after);
         assert_eq!(told, ["It is closed.", "Nobody answered in time.", "It waits."]);
+    }
+
+    #[test]
+    fn a_command_is_shown_with_its_words_apart_and_on_one_line() {
+        let shown =
+            |words: &[&str]| in_shell(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        assert_eq!(shown(&["make", "dist", "A=1"]), "make dist A=1");
+        assert_eq!(shown(&["sh", "-c", "rm -rf x; echo 'y'", ""]), r"sh -c 'rm -rf x; echo '\''y'\''' ''");
+        assert_eq!(shown(&["sh", "-c", "a\nb\\'c"]), r"sh -c $'a\nb\\\'c'");
     }
 }

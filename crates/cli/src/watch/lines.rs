@@ -41,6 +41,7 @@ fn lines(model: &Model, news: &News, verbose: bool) -> Vec<String> {
                 &stage.reason,
             )]
         }
+        News::LockWaiting { at } => vec![format!("{}: {}", name(at), model.stages[*at].reason)],
         News::Attempt { at } if model.stages[*at].attempts > 1 || verbose => {
             vec![format!("{}: attempt {}", name(at), model.stages[*at].attempts)]
         }

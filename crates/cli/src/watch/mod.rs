@@ -29,7 +29,7 @@ pub(crate) use confinement::print as print_confinement;
 use gate::{Conversation, Step};
 pub(crate) use gate::{describe as describe_gate, give as give_answer};
 pub(crate) use interrupts::Interrupts;
-pub(crate) use model::in_words;
+pub(crate) use model::in_full_words;
 use model::{Model, News};
 pub(crate) use summary::{size as file_size, stages as stages_table};
 use tree::Tree;
@@ -306,6 +306,25 @@ impl Watcher<'_> {
     }
 
     fn hear(&mut self, event: &LiveEvent) {
+        let told = |key: &str| event.data.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+        // Another run, which looks at this one.
+        if event.kind == "run_spawned" && told("parent_id") == self.model.run.to_string() {
+            match self.screen {
+                Screen::Json => outln!("{}", json_line(event)),
+                Screen::Lines { .. } => errln!("{} begins and looks at what went wrong", told("pipeline_id")),
+                Screen::Quiet | Screen::Tree(_) => {}
+            }
+            return;
+        }
+        // What concerns the whole home: everybody who watches hears of it.
+        if event.kind == "alert_raised" && event.data.get("alarm").is_some() {
+            match self.screen {
+                Screen::Json => outln!("{}", json_line(event)),
+                Screen::Lines { .. } => errln!("ALERT {}: `eparch doctor` says what it is", told("severity")),
+                Screen::Quiet | Screen::Tree(_) => {}
+            }
+            return;
+        }
         let news = self.model.hear(event);
         if matches!(news, News::None) {
             return;

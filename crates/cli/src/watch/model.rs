@@ -47,6 +47,9 @@ pub(crate) struct Stage {
     pub(crate) last_lines: VecDeque<String>,
 }
 
+/// How much of the arguments of an action a line about it has room for, in characters.
+const ARGUMENTS_IN_A_LINE: usize = 160;
+
 /// A gate that waits.
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
@@ -62,6 +65,19 @@ pub(crate) struct Gate {
 /// What an agent seeks to do, in a line that does nothing to a terminal.
 pub(crate) fn in_words(sought: &Sought) -> String {
     paint::harmless(&format!("{} {}", sought.action, sought.target)).into_owned()
+}
+
+/// The same with what it would be done with, cut where a line ends: whoever answers looks at the whole.
+pub(crate) fn in_full_words(sought: &Sought) -> String {
+    let with = match (sought.command(), &sought.given) {
+        (Some(words), _) => format!(" -- {}", super::gate::in_shell(&words)),
+        (None, Some(given)) => format!(" with {given}"),
+        (None, None) if sought.is_unseen() => " with arguments that are not shown".to_owned(),
+        (None, None) => String::new(),
+    };
+    let with = paint::harmless(&with).into_owned();
+    let cut = with.char_indices().nth(ARGUMENTS_IN_A_LINE).map(|(at, _)| format!("{}…", &with[..at]));
+    format!("{}{}", in_words(sought), cut.unwrap_or(with))
 }
 
 /// What an event changed.
@@ -80,6 +96,9 @@ pub(crate) enum News {
         reason: String,
     },
     Stage {
+        at: usize,
+    },
+    LockWaiting {
         at: usize,
     },
     Attempt {
@@ -140,7 +159,7 @@ impl Model {
                     approvers: view.approvers.clone(),
                     quorum: view.quorum,
                     approvals: u16::try_from(yes).unwrap_or(u16::MAX),
-                    sought: view.sought.as_ref().map(in_words),
+                    sought: view.sought.as_ref().map(in_full_words),
                 };
                 gates.insert(view.gate, gate);
             }
@@ -208,6 +227,18 @@ impl Model {
                 stage.change(status, reason, ts);
                 News::Stage { at }
             }
+            Fact::LockWaiting { run, stage, wait, .. } if run == mine => {
+                let at = stage.at();
+                let Some(stage) = self.stages.get_mut(at) else { return News::None };
+                stage.change(StageStatus::Ready, wait.to_string(), ts);
+                News::LockWaiting { at }
+            }
+            Fact::LockWaitOver { run, stage } if run == mine => {
+                if let Some(stage) = self.stages.get_mut(stage.at()) {
+                    stage.change(StageStatus::Ready, String::new(), ts);
+                }
+                News::Known
+            }
             Fact::StageKept { run, stage, .. } if run == mine => match self.stages.get_mut(stage.at()) {
                 Some(found) => {
                     "kept from the earlier run".clone_into(&mut found.reason);
@@ -243,7 +274,7 @@ impl Model {
                     approvers: opened.approvers,
                     quorum: opened.quorum,
                     approvals: 0,
-                    sought: opened.sought.as_deref().map(in_words),
+                    sought: opened.sought.as_deref().map(in_full_words),
                 };
                 if gate.stage >= self.stages.len() {
                     return News::None;

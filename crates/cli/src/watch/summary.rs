@@ -43,6 +43,9 @@ pub(crate) fn print(detail: &RunDetail, model: Option<&Model>, desk: &Desk<'_>, 
     if !run.reason.is_empty() {
         outln!("  {}", paint::harmless(&run.reason));
     }
+    for looks in &detail.spawned {
+        outln!("  {looks} looks at what went wrong: `eparch runs show {looks}` has its diagnosis");
+    }
     outln!();
     stages(&detail.stages);
     if let Some(model) = model {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::console::Place;
+use crate::console::{Going, Place};
 
 /// A stage at T2 that may ask to run something on staging and does what its script says.
 fn stage(script: &str) -> String {
@@ -85,10 +85,12 @@ fn g5_r007_what_policy_asks_people_about_is_done_once_somebody_else_has_said_yes
         "{opened}"
     );
     let listed = place.ok(&["approvals", "list"]);
-    assert!(listed.contains("only: ansible_run staging-1") && listed.contains("approver,admin"), "{listed}");
+    let what = r#"only: ansible_run staging-1 with {"play":"site.yml"}"#;
+    assert!(listed.contains(what) && listed.contains("approver,admin"), "{listed}");
     let shown = place.ok(&["approvals", "show", &gate]);
     for part in [
         "seeks to   ansible_run staging-1",
+        r#"arguments  {"play":"site.yml"}"#,
         "with       sha256:",
         "because    approval_needed",
         "agent      agt_",
@@ -153,4 +155,125 @@ fn somebody_at_a_pipe_is_told_what_an_agent_seeks_and_how_to_answer() {
     assert_ne!(said.code, 0, "{said:?}");
     assert_eq!(place.json(&["approvals", "list", "--all"])[0]["outcome"], "cancelled");
     assert_eq!(place.json(&["approvals"]).as_array().unwrap().len(), 0);
+}
+
+/// What makes a home ask people about this machine.
+const CAREFUL: &str = r#"
+@id("localhost-ask") @reason("team_rule") @verdict("ask")
+permit (principal is Agent, action == Action::"execute_command", resource == Host::"localhost")
+unless { context.approvals >= 1 };
+"#;
+
+/// A home whose policies ask people about commands on this machine.
+fn careful() -> Place {
+    let place = place();
+    let folder = place.home().join("policies");
+    std::fs::create_dir_all(&folder).unwrap();
+    for file in eparch_policy::DEFAULTS {
+        std::fs::write(folder.join(file.name), file.text).unwrap();
+    }
+    std::fs::write(folder.join("careful.cedar"), CAREFUL).unwrap();
+    place.ok(&["policy", "load"]);
+    place
+}
+
+/// A stage at T1 that may have commands performed on this machine, and does what its script says.
+fn worker(name: &str, more: &str, script: &str) -> String {
+    let lines: String = script.lines().map(|line| format!("        {}\n", line.trim())).collect();
+    format!(
+        "  - name: {name}\n    type: agent\n{more}    config:\n      tier: 1\n      \
+         actions: [\"execute_command localhost\"]\n      command:\n      - sh\n      - -c\n      - |\n{lines}"
+    )
+}
+
+/// The next gate at which people are asked, after these, and what is sought there.
+fn next_question(run: &Going, after: &[&str]) -> (String, Value) {
+    run.until("the next question", |line| {
+        let event: Value = serde_json::from_str(line).ok()?;
+        let gate = event["data"]["gate"].as_str()?.to_owned();
+        let is_it = event["type"] == "gate_opened" && !after.contains(&gate.as_str());
+        is_it.then(|| (gate, event["data"]["sought"].clone()))
+    })
+}
+
+/// A no is of the thing: other arguments, another spelling and another stage are denied, and nobody is asked; in another run people
+/// are asked anew (G5).
+#[test]
+fn g5_a_persons_no_cannot_be_asked_around_in_its_run() {
+    let place = careful();
+    let again = "eparch act execute_command --target localhost --key other --wait -- touch otherwise; echo \"other words ended $?\"
+        eparch --format json act execute_command --target LOCALHOST --params '{\"n\": 3}' > said; echo \"another spelling ended $?\"
+        tr -d ' \\n' < said; echo";
+    let first = format!(
+        "eparch act execute_command --target localhost --wait -- touch made; echo \"asking ended $?\"\n{again}"
+    );
+    let stages = [worker("one", "", &first), worker("other", "    requires: [one]\n", again)].concat();
+    let file = place.file("p.yaml", &format!("name: two\nstages:\n{stages}"));
+    let run = place.start(&["--format", "json", "run", &file]);
+    let (gate, sought) = next_question(&run, &[]);
+    assert_eq!(sought["given"], r#"{"command":["touch","made"]}"#, "{sought}");
+    place.ok(&["approvals", "deny", &gate, "--rationale", "not on this machine", "--as", "bob"]);
+    let said = run.end();
+    let (lines, events) = told(&said.out);
+    let count = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
+    assert_eq!(count("deny (approval_denied), by bob"), 1, "{lines:#?}");
+    assert_eq!(count("deny (people_said_no), by bob"), 2, "{lines:#?}");
+    assert_eq!((count("other words ended 126"), count("another spelling ended 1")), (2, 2), "{lines:#?}");
+    assert_eq!(count(r#""reason_code":"people_said_no""#), 2, "{lines:#?}");
+    assert_eq!(count(r#""retryable":false"#), 2, "{lines:#?}");
+    assert!(count("in this one the no stands") >= 2, "who may let it through, and how: {lines:#?}");
+    assert_eq!(of_kind(&events, "gate_opened").len(), 1, "nobody is asked twice");
+    assert!(!place.path("made").exists() && !place.path("otherwise").exists());
+    let another = place.start(&["--format", "json", "run", &file]);
+    let (gate, _) = next_question(&another, &[]);
+    place.ok(&["approvals", "deny", &gate, "--rationale", "nor today", "--as", "bob"]);
+    another.end();
+    place.ok(&["ledger", "verify", "--replay"]);
+}
+
+/// Whoever answers sees the command line itself, in the list, at the gate and as JSON; what was approved is what is performed; and
+/// somebody who is removed has approved nothing (G5).
+#[test]
+fn g5_people_see_the_command_they_approve_and_an_approver_who_is_gone_has_approved_nothing() {
+    let place = careful();
+    place.ok(&["operator", "add", "carol", "--role", "approver"]);
+    let script = r#"
+        eparch act execute_command --target localhost --key one --wait -- sh -c 'echo "it ran" > made'; echo "the first ended $?"
+        eparch act execute_command --target localhost --key two -- touch later; echo "asking ended $?"
+        digest=$(printf '{"command":["touch","unseen"]}' | sha256sum | cut -d' ' -f1)
+        eparch act execute_command --target localhost --key three --params-digest "sha256:$digest" --wait > said
+        eparch act execute_command --target localhost --key two -- touch later; echo "coming back ended $?"
+        eparch act --permit "$(sed -n 's/^permit //p' said)" -- touch unseen; echo "what nobody saw ended $?"
+    "#;
+    let text = format!("name: one\nstages:\n{}", worker("only", "", script));
+    let run = place.start(&["--format", "json", "run", &place.file("p.yaml", &text)]);
+    let (first, _) = next_question(&run, &[]);
+    let listed = place.ok(&["approvals", "list"]);
+    assert!(listed.contains("only: execute_command localhost -- sh -c"), "{listed}");
+    let shown = place.ok(&["approvals", "show", &first]);
+    assert!(shown.contains(r#"command    sh -c 'echo "it ran" > made'"#), "{shown}");
+    let json = place.json(&["approvals", "show", &first]);
+    let given = json["sought"]["given"].as_str().unwrap();
+    assert_eq!(given, r#"{"command":["sh","-c","echo \"it ran\" > made"]}"#);
+    assert_eq!(json["sought"]["params"], eparch_domain::Digest::of(given.as_bytes()).to_string());
+    place.ok(&["approvals", "approve", &first, "--rationale", "harmless", "--as", "bob"]);
+    let (second, _) = next_question(&run, &[&first]);
+    place.ok(&["approvals", "approve", &second, "--rationale", "fine", "--as", "carol"]);
+    place.ok(&["operator", "remove", "carol"]);
+    let (third, _) = next_question(&run, &[&first, &second]);
+    let shown = place.ok(&["approvals", "show", &third]);
+    assert!(shown.contains("arguments  not shown: only their digest is known"), "{shown}");
+    place.ok(&["approvals", "approve", &third, "--rationale", "blindly", "--as", "bob"]);
+    let said = run.end();
+    let (lines, _) = told(&said.out);
+    let has = |text: &str| assert!(lines.iter().any(|line| line.contains(text)), "{text}: {lines:#?}");
+    has("the first ended 0");
+    has("deny (approval_void), by carol");
+    has("coming back ended 126");
+    has("error[EP0623]");
+    has("what nobody saw ended 125");
+    assert_eq!(std::fs::read_to_string(place.path("made")).unwrap(), "it ran\n");
+    assert!(!place.path("later").exists() && !place.path("unseen").exists());
+    place.ok(&["ledger", "verify", "--replay"]);
+    place.ok(&["ledger", "rebuild-views"]);
 }

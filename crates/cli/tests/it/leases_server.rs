@@ -10,9 +10,15 @@ use crate::leases::{begun, facts, stage, until_all_ended};
 use crate::secrets::hand;
 
 /// A home that has a server.
-fn home_with(bao: &Bao) -> Place {
+pub(crate) fn home_with(bao: &Bao) -> Place {
     let place = Place::new();
     place.ok(&["init", "--owner", "ada"]);
+    settle_on(&place, bao);
+    place
+}
+
+/// From its next holder on a home has this server.
+fn settle_on(place: &Place, bao: &Bao) {
     let config = format!(
         "[vault]\naddress = \"{}\"\nca_cert = \"{}\"\nrole_id = \"{}\"\nsecret_id = \"{}\"\n",
         bao.address(),
@@ -21,7 +27,6 @@ fn home_with(bao: &Bao) -> Place {
         bao.secret_id.expose()
     );
     std::fs::write(place.home().join("eparch.toml"), config).unwrap();
-    place
 }
 
 /// Whether the server knows a token.
@@ -114,7 +119,11 @@ async fn g4_an_agent_does_not_begin_without_its_token_and_what_is_to_end_waits_f
     assert!(refused.code == 1 && refused.out.contains("EP0910"), "{refused:?}");
     // Its authority here is gone at once, although the server does not hear of it.
     place.ok(&["token", "revoke", &run, "--reason", "enough"]);
-    assert_eq!(place.json(&["token", "status", &run]), serde_json::json!({ "pipeline_id": run }));
+    let shown = place.json(&["token", "status", &run]);
+    assert_eq!(
+        (&shown["accessor"], &shown["owed"][0]["vault_accessor"]),
+        (&Value::Null, &own.clone().into())
+    );
     going.end();
     assert_eq!(facts(&place, "credential_ended").len(), 0);
     place.end_holder(Signal::KILL);
@@ -125,4 +134,58 @@ async fn g4_an_agent_does_not_begin_without_its_token_and_what_is_to_end_waits_f
         (!is_alive(&bao, &own) && !is_alive(&bao, &child)).then_some(())
     });
     until_all_ended(&place, 2);
+}
+
+/// The one token that a run's vault owes it an end of, once it was asked for and refused.
+fn owed(place: &Place, run: &str, code: &str) -> Value {
+    wait_until("a token is owed", || {
+        let shown = place.json(&["token", "status", run]);
+        (shown["owed"][0]["code"] == code).then(|| shown["owed"].clone())
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r140_what_a_server_does_not_end_is_owed_and_shown_until_it_has_whatever_vault_the_home_has_meanwhile()
+ {
+    let test = "leases_server::r140_what_a_server_does_not_end_is_owed_and_shown_until_it_has_whatever_vault_the_home_has_meanwhile";
+    let Some(program) = program(test) else { return };
+    let bao = Bao::start(&program, Storage::Memory).await;
+    let place = home_with(&bao);
+    let file = place.file("q.yaml", &stage("", "echo begun; sleep 600"));
+    let going = place.start(&["--format", "json", "run", &file]);
+    begun(&going);
+    let (run, own, child) = borne(&place);
+    let policy = bao.cli(&["policy", "read", "eparch-daemon"]);
+    let set = |text: &str| {
+        let written = place.file("policy.hcl", text);
+        bao.cli(&["policy", "write", "eparch-daemon", &written]);
+    };
+    // Somebody takes from the daemon what it ends tokens with.
+    set(&policy.replace("revoke-accessor", "revoke-nothing"));
+    place.ok(&["token", "revoke", &run, "--reason", "enough"]);
+    going.end();
+    let refused = owed(&place, &run, "EP0911");
+    assert_eq!((refused.as_array().unwrap().len(), &refused[0]["vault_accessor"]), (1, &own.clone().into()));
+    let text = place.ok(&["token", "status", &run]);
+    assert!(text.contains("EP0918") && text.contains(&own) && text.contains("has no lease"), "{text}");
+
+    // Another server knows nothing of it, which does not mean that it has ended.
+    place.end_holder(Signal::TERM);
+    let other = Bao::start(&program, Storage::Memory).await;
+    settle_on(&place, &other);
+    let elsewhere = owed(&place, &run, "EP0919");
+    assert!(elsewhere[0]["detail"].as_str().unwrap().contains(&bao.address()), "{elsewhere}");
+    assert!(is_alive(&bao, &own) && is_alive(&bao, &child));
+    assert_eq!(facts(&place, "credential_ended").len(), 0);
+
+    place.end_holder(Signal::TERM);
+    settle_on(&place, &bao);
+    owed(&place, &run, "EP0911");
+    set(&policy);
+    wait_until("the server has ended both", || {
+        (!is_alive(&bao, &own) && !is_alive(&bao, &child)).then_some(())
+    });
+    until_all_ended(&place, 2);
+    assert_eq!(place.json(&["token", "status", &run]), serde_json::json!({ "pipeline_id": run }));
+    place.ok(&["ledger", "verify", "--replay"]);
 }

@@ -42,10 +42,10 @@ fn g3_a_clean_ledger_verifies_and_a_flipped_byte_is_named() {
     damage(&place, b"\"type\":\"run_requested\"");
     let said = place.say(&["ledger", "verify"]);
     assert_eq!(said.code, 1, "{said:?}");
-    assert!(said.out.contains("from entry 4 on"), "{said:?}");
+    assert!(said.out.contains("from entry 5 on"), "{said:?}");
     let said = place.say(&["ledger", "verify", "--format", "json"]);
     let report: Value = serde_json::from_str(&said.out).unwrap();
-    assert_eq!((said.code, report["first_bad"]["seq"].as_u64()), (1, Some(4)));
+    assert_eq!((said.code, report["first_bad"]["seq"].as_u64()), (1, Some(5)));
     assert_eq!(place.say(&["ledger", "show"]).code, 1);
 }
 
@@ -119,15 +119,15 @@ fn entries_are_shown_found_and_proved() {
     let text = place.ok(&["ledger", "show"]);
     assert!(text.lines().count() > 3 && text.contains("run_"), "{text}");
     assert_eq!(place.ok(&["ledger", "show", "-n", "2"]).lines().count(), 2);
-    let entry = place.json(&["ledger", "show", "4"]);
+    let entry = place.json(&["ledger", "show", "5"]);
     assert_eq!(entry["record"]["event"]["type"], "run_requested");
     assert!(entry["leaf"].as_str().unwrap().starts_with("sha256:"));
     let run = entry["record"]["event"]["run"].as_str().unwrap();
     let found = place.json(&["ledger", "query", "--run", run, "--type", "run_requested"]);
-    assert_eq!((found.as_array().unwrap().len(), found[0]["seq"].as_u64()), (1, Some(4)));
+    assert_eq!((found.as_array().unwrap().len(), found[0]["seq"].as_u64()), (1, Some(5)));
     assert_eq!(place.json(&["ledger", "query", "--refused"]).as_array().unwrap().len(), 0);
-    let proof = place.json(&["ledger", "prove", "4"]);
-    assert_eq!(proof["seq"], 4);
+    let proof = place.json(&["ledger", "prove", "5"]);
+    assert_eq!(proof["seq"], 5);
     assert!(proof["checkpoint"].as_str().unwrap().starts_with("eparch/"));
     assert!(place.say(&["ledger", "prove", "999"]).err.contains("EP0715"));
     assert!(place.holder().is_none(), "none of it needs a holder");

@@ -124,6 +124,7 @@ fn r007_what_no_cage_lets_happen_happens_under_a_permit_and_is_what_the_permit_i
     assert!(place.path("src/y").exists() && !place.path("src/keys/y").exists());
     assert!(!lines.iter().any(|line| line.contains("not for agents")), "{lines:#?}");
     assert!(!place.home().join("x").exists(), "the home stays covered");
+    assert!(!place.path(".agent").exists(), "nothing of a cage is left in the project");
     // Written down before it was begun, let go by a decision of its own, and over with what came of it.
     let (begun, let_go) = (of_kind(&events, "performance_began"), of_kind(&events, "performance_released"));
     let over = of_kind(&events, "performance_ended");
@@ -188,7 +189,8 @@ fn r007_what_is_performed_reaches_nothing_that_nobody_permitted() {
             "program ended 127",
             "nothing ended 0",
             "usage ended 64",
-            "error[EP0639]",
+            // Before anything is asked: whoever is asked would be shown it.
+            "error[EP0606]",
             "secret ended 125",
             "what it printed is cut",
             "long ended 0",

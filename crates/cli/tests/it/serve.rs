@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::bao::{Bao, Storage, program};
 use crate::console::{Place, wait_until};
+use crate::leases_server::home_with;
 
 /// A home that is served.
 struct Served {
@@ -171,16 +172,7 @@ async fn r267_r126_a_vault_that_is_away_shows_and_so_does_that_it_is_back() {
         return;
     };
     let mut bao = Bao::start(&program, Storage::Raft).await;
-    let place = Place::new();
-    place.ok(&["init", "--owner", "ada"]);
-    let config = format!(
-        "[vault]\naddress = \"{}\"\nca_cert = \"{}\"\nrole_id = \"{}\"\nsecret_id = \"{}\"\n",
-        bao.address(),
-        bao.ca().display(),
-        bao.role_id,
-        bao.secret_id.expose()
-    );
-    fs::write(place.home().join("eparch.toml"), config).unwrap();
+    let place = home_with(&bao);
     let served = Served::of(&place);
     let until = |what: &str, wanted: &dyn Fn(&Value) -> bool| {
         wait_until(what, || served.component("vault").filter(wanted))

@@ -20,6 +20,7 @@ stages:
       - -c
       - |
         permit=$(eparch act generate_plan --target . --key p | sed -n 's/^permit //p')
+        echo "look, then do" > "$EPARCH_ARTIFACTS/plan"
         eparch act --done "$permit" --detail planned || exit 9
         [ "$INSIST" = yes ] || exit 0
         for key in a b c d; do eparch act execute_command --target prod-1 --key $key; done

@@ -15,7 +15,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::listener::{Door, bad_body};
+use super::capture::Log;
+use super::listener::{Door, bad_body, unanswered};
 use crate::api::problem::Problem;
 use crate::driver::Done;
 
@@ -24,29 +25,39 @@ use crate::driver::Done;
 pub(super) struct ActBody {
     action: Action,
     target: String,
-    /// What it is to be done with: any JSON, of which only the digest is kept.
+    /// What it is to be done with: any JSON. People who are asked are shown it, unless it is very large.
     #[serde(default)]
     params: Option<Value>,
-    /// The same, digested by the agent.
+    /// Its digest, from an agent that keeps it to itself.
     #[serde(default)]
     params_digest: Option<Digest>,
     idempotency_key: String,
 }
 
 impl ActBody {
-    fn digest(&self) -> Result<Digest, Problem> {
+    /// The digest of the arguments, and the text that it is of, as far as people can be shown it.
+    fn arguments(&self) -> Result<(Digest, Option<String>), Problem> {
         match (&self.params, self.params_digest) {
-            (None, None) => Ok(Digest::of(b"")),
-            (None, Some(digest)) => Ok(digest),
-            (Some(params), None) => Ok(digest_of(params)),
+            (None, None) => Ok((Digest::of(b""), None)),
+            (None, Some(digest)) => Ok((digest, None)),
+            (Some(params), None) => {
+                let text = text_of(params);
+                let digest = Digest::of(text.as_bytes());
+                Ok((digest, Some(text).filter(|text| text.len() <= limits::ARGUMENTS_SHOWN_BYTES)))
+            }
             (Some(_), Some(_)) => Err(bad("params and params_digest are two ways to say one thing")),
         }
     }
 }
 
-/// The digest of arguments, whatever order their keys were written in.
-pub(crate) fn digest_of(params: &Value) -> Digest {
-    Digest::of(&serde_json::to_vec(&InOrder(params)).expect("JSON is plain data"))
+/// Arguments as their digest is taken of them and people are shown them, whatever order their keys were written in.
+fn text_of(params: &Value) -> String {
+    serde_json::to_string(&InOrder(params)).expect("JSON is plain data")
+}
+
+/// Whether arguments hold a secret, in one text of theirs or written as a whole.
+fn hold_a_secret(log: &Log, params: &Value) -> bool {
+    log.hide(params.clone()) != *params
 }
 
 fn bad(why: &str) -> Problem {
@@ -60,7 +71,7 @@ pub(super) async fn act(
     body: Result<Json<ActBody>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(body) = body.map_err(bad_body)?;
-    let params = body.digest()?;
+    let (params, given) = body.arguments()?;
     if body.idempotency_key.trim().is_empty() {
         return Err(bad("the idempotency_key is empty"));
     }
@@ -71,6 +82,15 @@ pub(super) async fn act(
             )));
         }
     }
+    // What people are shown is what is performed, so that nothing can be taken out of it.
+    let as_a_whole = given.as_deref().is_some_and(|text| door.log.is_secret(text));
+    if as_a_whole
+        || given.is_some() && body.params.as_ref().is_some_and(|params| hold_a_secret(&door.log, params))
+    {
+        return Err(bad(
+            "the arguments hold a secret, and whoever is asked is shown them: send their params_digest alone",
+        ));
+    }
     let asked = ActionAsked {
         agent: door.spec.agent,
         tenant: door.tenant.clone(),
@@ -78,12 +98,11 @@ pub(super) async fn act(
         action: body.action,
         target: body.target,
         params,
+        given,
         key: body.idempotency_key,
     };
     let done = door.decide(Event::ActionAsked(Box::new(asked.clone()))).await?;
-    let ruled = ruled(&done, &asked).ok_or_else(|| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0609", "the question was not answered")
-    })?;
+    let ruled = ruled(&done, &asked).ok_or_else(unanswered)?;
     Ok(Json(told(ruled)).into_response())
 }
 
@@ -117,6 +136,12 @@ fn told(ruled: &Ruled) -> Value {
     }
     if let Some(gate) = ruled.gate {
         told["gate"] = gate.to_string().into();
+    }
+    if let Some(under) = &ruled.break_glass {
+        told["break_glass"] = json!(under);
+    }
+    if !verdict.shadowed.is_empty() {
+        told["shadowed"] = json!(verdict.shadowed);
     }
     if !ruled.decided_by.is_empty() {
         told["decided_by"] = json!(ruled.decided_by);
@@ -183,7 +208,24 @@ mod tests {
         let one: Value = serde_json::from_str(r#"{"a": 1, "b": {"c": [1, 2], "d": null}}"#).unwrap();
         let other: Value = serde_json::from_str(r#"{"b": {"d": null, "c": [1, 2]}, "a": 1}"#).unwrap();
         let third: Value = serde_json::from_str(r#"{"b": {"d": null, "c": [2, 1]}, "a": 1}"#).unwrap();
-        assert_eq!(digest_of(&one), digest_of(&other));
-        assert_ne!(digest_of(&one), digest_of(&third));
+        assert_eq!(text_of(&one), text_of(&other));
+        assert_ne!(text_of(&one), text_of(&third));
+    }
+
+    #[test]
+    fn the_text_that_people_are_shown_is_the_one_that_the_digest_is_of() {
+        let body = |json: &str| serde_json::from_str::<ActBody>(json).unwrap();
+        let asked = |rest: &str| {
+            body(&format!(r#"{{"action": "read_file", "target": "x", "idempotency_key": "k"{rest}}}"#))
+        };
+        let (digest, given) = asked(r#", "params": {"b": 1, "a": ["x"]}"#).arguments().unwrap();
+        assert_eq!(given.as_deref(), Some(r#"{"a":["x"],"b":1}"#));
+        assert_eq!(digest, Digest::of(given.unwrap().as_bytes()));
+        assert_eq!(asked("").arguments().unwrap(), (Digest::of(b""), None));
+        let digest = Digest::of(b"something");
+        assert_eq!(asked(&format!(r#", "params_digest": "{digest}""#)).arguments().unwrap(), (digest, None));
+        let large = "x".repeat(limits::ARGUMENTS_SHOWN_BYTES);
+        let (digest, given) = asked(&format!(r#", "params": "{large}""#)).arguments().unwrap();
+        assert_eq!((digest, given), (Digest::of(format!("\"{large}\"").as_bytes()), None));
     }
 }

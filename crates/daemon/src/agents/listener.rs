@@ -1,7 +1,7 @@
 //! The one endpoint an agent can reach: its own listener, inside its own network. Heartbeat, output, message, log, and what it
 //! asks to do.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,16 +12,14 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use eparch_domain::{AgentId, Clock, Digest, LedgerTime, Name, Span, limits};
-use eparch_governor::{AgentSpec, Answer, Decision, Event, Fact, Signal};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use eparch_governor::{AgentSpec, AgentStanding, Answer, Decision, Event, Fact, Refusal, Signal};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::agents::capture::Log;
+use crate::agents::doom::Doom;
 use crate::agents::live::Live;
 use crate::agents::outputs;
 use crate::agents::performances::Performances;
@@ -30,6 +28,7 @@ use crate::api::problem::Problem;
 use crate::driver::{Done, Handle};
 use crate::live_events::Broadcast;
 use crate::perform::Tools;
+use crate::tcp;
 use crate::vault::HomeVault;
 use crate::vault::credentials::Held;
 
@@ -45,9 +44,6 @@ const MINUTE: Span = Span::from_secs(60);
 /// Whoever calls too often waits so long for each refusal: a flood of calls is not to be a flood of work.
 const REFUSED_AFTER: Duration = Duration::from_millis(500);
 
-/// When no connection could be taken, it is tried again after so long: descriptors come back as others end.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-
 /// What the listener of one agent knows. Not the agent itself: what answers here must not keep its cage.
 pub(crate) struct Door {
     pub(super) spec: Arc<AgentSpec>,
@@ -55,7 +51,7 @@ pub(crate) struct Door {
     pub(super) tenant: Name,
     pub(super) project: Name,
     pub(super) performances: Arc<Performances>,
-    doomed: Arc<AtomicBool>,
+    doom: Arc<Doom>,
     token_hash: Digest,
     pub(super) driver: Handle,
     pub(super) vault: Arc<HomeVault>,
@@ -81,7 +77,7 @@ impl Door {
             tenant: tools.tenant.clone(),
             performances: live.performances.clone(),
             project: Name::new(PROJECT).expect("a word is a name"),
-            doomed: live.doomed.clone(),
+            doom: live.doom.clone(),
             token_hash,
             driver,
             vault: tools.vault.clone(),
@@ -108,10 +104,29 @@ impl Door {
             return Err(Problem::new(StatusCode::UNAUTHORIZED, "EP0601", "this is not the agent's token")
                 .hint("send `Authorization: Bearer $EPARCH_TOKEN`"));
         }
-        if self.doomed.load(Ordering::SeqCst) {
-            return Err(Problem::new(StatusCode::GONE, "EP0603", "the agent has ended"));
+        if self.doom.is_sealed() { Err(gone()) } else { Ok(()) }
+    }
+
+    /// Whether what the agent says counts, for whatever the governor would not hear of: its token is checked when it is used,
+    /// not only when it was issued (X15).
+    async fn hears(&self) -> Result<(), Problem> {
+        let agent = self.spec.agent;
+        let standing = || {
+            let now = self.clock.now();
+            self.driver.look(move |governor| governor.agent_standing(agent, now))
+        };
+        let mut found = standing().await.map_err(Problem::from)?;
+        if found == AgentStanding::Expired {
+            // A clock that has jumped since the last decision is decided on with the next one, and what is over by it is
+            // followed by what is not.
+            self.driver.ask(Event::ClockTurned.into()).await.map_err(Problem::from)?;
+            found = standing().await.map_err(Problem::from)?;
         }
-        Ok(())
+        match found {
+            AgentStanding::Holds => Ok(()),
+            AgentStanding::Expired => Err(Problem::from(&Refusal::TokenExpired { agent })),
+            AgentStanding::Nothing => Err(gone()),
+        }
     }
 
     /// Has something decided that the agent asked for; a refusal is a problem.
@@ -143,10 +158,17 @@ impl Door {
         Ok(Json(told(&done.record.decision)).into_response())
     }
 
-    fn write_down(&self, stream: &str, text: &str) {
+    /// Keeps a line of the agent's own, unless its authority went meanwhile.
+    fn write_down(&self, stream: &str, text: &str) -> Result<(), Problem> {
         let show = |line: &_| self.broadcast.log(&self.spec, line);
-        self.log.add(stream, text, self.clock.now().wall, &show);
+        let written = self.doom.unless(|| self.log.add(stream, text, self.clock.now().wall, &show));
+        written.map(|_| ()).ok_or_else(gone)
     }
+}
+
+/// What an agent is told whose end is decided.
+fn gone() -> Problem {
+    Problem::new(StatusCode::GONE, "EP0603", "the agent has ended")
 }
 
 /// The calls of an agent in the last minute.
@@ -208,32 +230,11 @@ fn is_heard(decision: &Decision, of: AgentId, signal: &Signal) -> bool {
     matches!(signal, Signal::Heartbeat) || decision.facts.iter().any(hears)
 }
 
-/// Serves one agent until this is dropped. An agent holds few connections at once, and none for long without saying
-/// anything: what it could grow by connecting, everybody else would have to do without.
+/// Serves one agent until this is dropped.
 pub(crate) async fn serve(listener: TcpListener, routes: Router) {
-    let places = Arc::new(Semaphore::new(limits::AGENT_CONNECTIONS));
-    let mut open = JoinSet::new();
-    loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        while open.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let routes = routes.clone();
-                open.spawn(async move {
-                    let _place = place;
-                    converse(stream, routes).await;
-                });
-            }
-            Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
-        }
-    }
-}
-
-async fn converse(stream: TcpStream, routes: Router) {
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits::AGENT_REQUEST_TIMEOUT.as_duration());
-    // However it ends, it has ended.
-    let _ = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)).await;
+    // Nobody closes it otherwise.
+    let (_open, closing) = watch::channel(false);
+    tcp::serve(listener, routes, limits::AGENT_CONNECTIONS, closing, Duration::ZERO).await;
 }
 
 /// The routes of one agent's listener.
@@ -269,11 +270,19 @@ async fn counted(State(door): State<Arc<Door>>, request: Request, next: Next) ->
     if let Err(limited) = door.count() {
         return refused(&door, limited).await;
     }
-    let answer = tokio::time::timeout(limits::AGENT_REQUEST_TIMEOUT.as_duration(), next.run(request));
-    answer.await.unwrap_or_else(|_| {
-        let what = format!("the call took longer than {}", limits::AGENT_REQUEST_TIMEOUT);
-        Problem::new(StatusCode::REQUEST_TIMEOUT, "EP0608", &what).retryable().into_response()
-    })
+    let cut = async {
+        door.doom.comes().await;
+        tokio::time::sleep(limits::AGENT_LAST_ANSWER.as_duration()).await;
+    };
+    tokio::select! {
+        biased;
+        answer = next.run(request) => answer,
+        () = cut => gone().into_response(),
+        () = tokio::time::sleep(limits::AGENT_REQUEST_TIMEOUT.as_duration()) => {
+            let what = format!("the call took longer than {}", limits::AGENT_REQUEST_TIMEOUT);
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "EP0608", &what).retryable().into_response()
+        }
+    }
 }
 
 /// A call too many is refused, and slowly. Whoever goes on calling loses more than the call.
@@ -294,6 +303,7 @@ async fn refused(door: &Door, limited: Limited) -> Response {
 async fn heartbeat(State(door): State<Arc<Door>>) -> Result<Response, Problem> {
     let now = door.clock.now().ledger.millis();
     let before = door.heartbeat_at.load(Ordering::SeqCst);
+    door.hears().await?;
     if before != 0 && now.saturating_sub(before) < HEARTBEAT_RECORDED_EVERY_MS {
         return Ok(Json(json!({ "ok": true })).into_response());
     }
@@ -341,7 +351,8 @@ async fn message(
         Some(to) => format!("to {to}: {}", body.content),
         None => body.content,
     };
-    door.write_down("message", &text);
+    door.hears().await?;
+    door.write_down("message", &text)?;
     door.tell(Signal::Message { to, content }).await
 }
 
@@ -361,7 +372,8 @@ async fn log(
     body: Result<Json<LogBody>, axum::extract::rejection::JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(body) = body.map_err(bad_body)?;
-    door.write_down("agent", &body.line);
+    door.hears().await?;
+    door.write_down("agent", &body.line)?;
     if body.level.as_deref() == Some("error") {
         let code = body.code.map_or_else(|| "error".to_owned(), |code| word(&door.log, &code));
         return door.tell(Signal::Error { code }).await;
@@ -379,6 +391,15 @@ pub(super) fn bad_body(rejection: axum::extract::rejection::JsonRejection) -> Pr
     Problem::new(StatusCode::BAD_REQUEST, "EP0606", &rejection.body_text())
         .hint("send JSON with `Content-Type: application/json`")
 }
+
+/// What was asked and written down holds no answer.
+pub(super) fn unanswered() -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0609", "the question was not answered")
+}
+
+#[cfg(any(test, feature = "stand"))]
+#[path = "stand.rs"]
+pub mod stand;
 
 #[cfg(test)]
 #[path = "races.rs"]

@@ -1,7 +1,6 @@
 //! An agent that is alive: its cage, its log, its listener.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use eparch_domain::{AgentId, Digest, Span, limits};
@@ -11,6 +10,7 @@ use serde_json::Value;
 use tokio::task::AbortHandle;
 
 use crate::agents::capture::Log;
+use crate::agents::doom::Doom;
 use crate::agents::performances::Performances;
 use crate::agents::roster::Roster;
 
@@ -34,7 +34,7 @@ pub(crate) struct Live {
     /// What is performed for it under permits.
     pub(crate) performances: Arc<Performances>,
     /// Set when it has to end; whatever of it runs or would run next is over.
-    pub(crate) doomed: Arc<AtomicBool>,
+    pub(crate) doom: Arc<Doom>,
     /// What EXECUTE came to, for the phases after it.
     pub(crate) executed: Mutex<Option<Executed>>,
 }
@@ -62,20 +62,20 @@ pub(crate) struct Lost {
 }
 
 impl Live {
-    /// Ends whatever of it runs: SIGTERM, then SIGKILL. Returns at once.
+    /// Ends whatever of it runs: SIGTERM, then SIGKILL. Returns at once; its listener lets nothing more in by then.
     pub(crate) fn doom(&self) {
-        self.doomed.store(true, Ordering::SeqCst);
+        self.doom.seal();
         self.cage.stop(limits::KILL_GRACE);
         self.performances.doom();
     }
 
     pub(crate) fn is_doomed(&self) -> bool {
-        self.doomed.load(Ordering::SeqCst)
+        self.doom.is_sealed()
     }
 
     /// Kills everything of it. Returns at once, before it is dead.
     pub(crate) fn kill(&self) {
-        self.doomed.store(true, Ordering::SeqCst);
+        self.doom.seal();
         self.hang_up();
         self.cage.kill_now();
         self.performances.kill();

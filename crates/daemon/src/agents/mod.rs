@@ -2,6 +2,7 @@
 
 pub(crate) mod actions;
 pub(crate) mod capture;
+pub(crate) mod doom;
 pub(crate) mod evidence;
 pub(crate) mod grant;
 pub(crate) mod listener;

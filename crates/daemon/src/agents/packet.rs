@@ -23,6 +23,9 @@ pub(crate) struct Packet<'s> {
     tier: Tier,
     constraints: Constraints<'s>,
     inputs: InOrder<'s, BTreeMap<String, Value>>,
+    /// What it is given besides its stage's files, by content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handoff: Option<Digest>,
     /// What was asked for: definition and inputs.
     plan_id: Digest,
     definition: Digest,
@@ -37,12 +40,20 @@ struct Constraints<'s> {
     write: &'s [String],
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     actions: &'s [String],
+    /// The locks it holds, each with its fencing number.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    locks: &'s BTreeMap<Name, u64>,
     artifacts: &'s [String],
     timeout_ms: u64,
 }
 
 /// The packet's bytes and its signature, 128 hexadecimal digits of Ed25519 over exactly those bytes.
-pub(crate) fn write(spec: &AgentSpec, now: Moment, key: &SigningKey) -> (Vec<u8>, String) {
+pub(crate) fn write(
+    spec: &AgentSpec,
+    handoff: Option<Digest>,
+    now: Moment,
+    key: &SigningKey,
+) -> (Vec<u8>, String) {
     let timeout = i64::try_from(spec.timeout.millis()).unwrap_or(i64::MAX);
     let packet = Packet {
         v: 1,
@@ -56,10 +67,12 @@ pub(crate) fn write(spec: &AgentSpec, now: Moment, key: &SigningKey) -> (Vec<u8>
             read: &spec.read,
             write: &spec.write,
             actions: &spec.actions,
+            locks: &spec.locks,
             artifacts: &spec.artifacts,
             timeout_ms: spec.timeout.millis(),
         },
         inputs: InOrder(&spec.inputs),
+        handoff,
         plan_id: spec.plan,
         definition: spec.pipeline,
         issued_at: now.wall,

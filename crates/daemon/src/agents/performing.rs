@@ -12,7 +12,7 @@ use eparch_governor::Event;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::listener::{Door, bad_body};
+use super::listener::{Door, bad_body, unanswered};
 use super::performances::Told;
 use crate::api::problem::Problem;
 
@@ -39,16 +39,22 @@ pub(super) async fn perform(
             "a word of the command holds a secret, and everything that is performed is written down",
         ));
     }
+    // Whoever hangs up meanwhile has asked all the same: it is seen through without them, so that what is awaited is either
+    // performed or forgotten.
+    let asking = tokio::spawn(ask(Arc::clone(&door), permit, command));
+    asking.await.map_err(|_| unanswered())??;
+    answer(&door, permit).await
+}
+
+async fn ask(door: Arc<Door>, permit: PermitId, command: Vec<String>) -> Result<(), Problem> {
     let is_first = door.performances.expect(permit);
     let event = Event::PerformanceAsked { agent: door.spec.agent, permit, command };
-    if let Err(problem) = door.decide(event).await {
-        // What was shown before and is being performed goes on.
-        if is_first {
-            door.performances.forget(permit);
-        }
-        return Err(problem);
+    let asked = door.decide(event).await;
+    // What was shown before and is being performed goes on.
+    if asked.is_err() && is_first {
+        door.performances.forget(permit);
     }
-    answer(&door, permit).await
+    asked.map(drop)
 }
 
 /// Waits a while for the end of what is performed.

@@ -12,7 +12,7 @@ use eparch_sandbox::{Cage, OpenError, PATH, Program, StartError, Status, WORKSPA
 
 use crate::agents::grant;
 use crate::agents::spec::{
-    self, ARTIFACTS_FOLDER, INPUTS_FOLDER, OUTPUT_FILE, PACKET_FILE, PACKET_SIGNATURE,
+    self, ARTIFACTS_FOLDER, HANDOFF_FILE, INPUTS_FOLDER, OUTPUT_FILE, PACKET_FILE, PACKET_SIGNATURE,
 };
 use crate::artifacts::Artifacts;
 
@@ -78,6 +78,10 @@ pub(crate) fn environment(
     let mut env = BTreeMap::from([named(("LANG", "C.UTF-8".to_owned()))]);
     env.extend(spec.env.clone());
     env.extend(told.map(named));
+    if !spec.locks.is_empty() {
+        let fences = serde_json::to_string(&spec.locks).expect("names and numbers are plain data");
+        env.insert("EPARCH_LOCKS".to_owned(), fences);
+    }
     env.insert("PATH".to_owned(), path.join(":"));
     env
 }
@@ -85,13 +89,15 @@ pub(crate) fn environment(
 /// Held by whoever copies an artifact into a workspace.
 static ONE_FILE: Mutex<()> = Mutex::new(());
 
-/// Puts into the workspace what the agent is given: its packet, its template's files, earlier artifacts.
+/// Puts into the workspace what the agent is given: its packet, its template's files, earlier artifacts, and what is known of the
+/// run that it looks at.
 pub(crate) fn furnish(
     cage: &Cage,
     spec: &AgentSpec,
     pipeline: &Pipeline,
     artifacts: &Artifacts,
     packet: &(Vec<u8>, String),
+    handoff: Option<&[u8]>,
 ) -> Result<(), String> {
     let workspace = cage.workspace();
     let failed = |what: &str| {
@@ -105,6 +111,9 @@ pub(crate) fn furnish(
     workspace
         .write_file(PACKET_SIGNATURE, packet.1.as_bytes(), 0o400)
         .map_err(failed("its packet's signature"))?;
+    if let Some(handoff) = handoff {
+        workspace.write_file(HANDOFF_FILE, handoff, 0o400).map_err(failed("its handoff"))?;
+    }
     if let Work::Agent(work) = &pipeline.stage(spec.stage).work {
         for (path, content) in &work.files {
             workspace.write_file(path, content.as_bytes(), 0o500).map_err(failed(path))?;
@@ -213,6 +222,7 @@ pub(crate) fn plan_document(spec: &AgentSpec) -> Vec<u8> {
         "read": spec.read,
         "write": spec.write,
         "actions": spec.actions,
+        "locks": spec.locks,
         "verify": spec.verify,
         "artifacts": spec.artifacts,
         "env": spec.env.keys().collect::<Vec<_>>(),

@@ -1,299 +1,27 @@
 //! F7 (G2): agents ask over HTTP while their authority is taken away over HTTP. Whatever is asked after the revoke has returned
 //! is refused, and the ledger has nothing allowed to an agent behind its revocation. Everything is real but what agents are
-//! made of: no program runs, and their listeners are on this machine's own network.
+//! made of.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc::{Sender, channel};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-use axum::body::Bytes;
-use ed25519_dalek::SigningKey;
-use eparch_domain::{OperatorRole, RunId, Tier};
-use eparch_governor::{Check, Effect, Ended, Key, Operator, Outcome, RunRequest, Usage};
-use eparch_ledger::views::Views;
-use eparch_ledger::{EffectRef, Ledger, Settings as LedgerSettings};
-use eparch_pipeline::{Catalogue, Known, Pipeline, check};
-use eparch_policy::PolicySet;
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use tokio::sync::{mpsc, watch};
+use eparch_domain::{ManualClock, Moment, Timestamp};
+use http_body_util::BodyExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
+use super::stand::{Agent, CROWD, Caller, Stand, is_told};
 use super::*;
-use crate::agents::live::Agents;
-use crate::api::{self, App, ReadModels};
-use crate::artifacts::Artifacts;
-use crate::clock::SystemClock;
-use crate::driver::{Core, Driver, Input, Shell};
-use crate::home::Home;
-use crate::journal::{JournalError, LedgerJournal};
-use crate::perform::{Performer, Tools};
-use crate::vault::HomeVault;
 
 /// Attempts of agents, at least; `EPARCH_RACES` asks for more.
 const RACES: usize = 100_000;
-
-/// Agents of one run, side by side.
-const CROWD: usize = 32;
 
 /// Connections of one agent, all of which ask at once.
 const AT_ONCE: usize = 12;
 
 /// Calls an agent makes in all: fewer than would be limited.
 const CALLS: usize = 96;
-
-/// An agent that works, as far as anybody can tell.
-struct Born {
-    spec: Arc<AgentSpec>,
-    doomed: Arc<AtomicBool>,
-}
-
-/// Answers for agents without making any.
-struct Stand {
-    performer: Performer,
-    born: mpsc::UnboundedSender<Born>,
-    reports: Sender<Input>,
-    specs: BTreeMap<AgentId, Arc<AgentSpec>>,
-    working: BTreeMap<AgentId, (Option<EffectRef>, Arc<AtomicBool>)>,
-}
-
-impl Stand {
-    fn report(&self, at: Option<EffectRef>, agent: AgentId, outcomes: Vec<Outcome>) {
-        let event = Event::AgentAdvanced { agent, outcomes };
-        self.reports.send(Input { acknowledges: at.into_iter().collect(), ..event.into() }).unwrap();
-    }
-}
-
-impl Shell for Stand {
-    fn committed(&mut self, done: &Done) {
-        self.performer.committed(done);
-    }
-
-    fn perform(&mut self, at: Option<EffectRef>, effect: &Effect) {
-        match effect {
-            Effect::Prepare(spec) => {
-                self.specs.insert(spec.agent, Arc::new((**spec).clone()));
-                self.report(at, spec.agent, ready(spec.agent));
-            }
-            Effect::Execute { agent, .. } => {
-                let doomed = Arc::new(AtomicBool::new(false));
-                self.working.insert(*agent, (at, doomed.clone()));
-                let spec = self.specs.remove(agent).unwrap();
-                self.born.send(Born { spec, doomed }).unwrap();
-            }
-            Effect::Kill { agent, .. } => {
-                let (at, doomed) = self.working.remove(agent).unwrap();
-                // Every other door learns late that its agent has ended: what it lets in, the governor refuses.
-                doomed.store(agent.bits() % 2 == 0, Ordering::SeqCst);
-                let execute = Outcome::Execute {
-                    ended: Ended::Killed,
-                    outputs: BTreeMap::new(),
-                    artifacts: Vec::new(),
-                    leftovers: 0,
-                    usage: Usage::default(),
-                };
-                self.report(at, *agent, vec![execute]);
-            }
-            Effect::Seal { .. } => self.performer.perform(at, effect),
-            Effect::Release { .. } => {}
-            other => panic!("nobody asks for {other:?} here"),
-        }
-    }
-
-    fn stopped(&mut self, why: &JournalError) {
-        panic!("the ledger is well: {why}");
-    }
-}
-
-fn token(agent: AgentId) -> String {
-    format!("token of {agent}")
-}
-
-fn ready(agent: AgentId) -> Vec<Outcome> {
-    let digest = Digest::of(b"nothing");
-    let held = |name: &str| Check { name: name.to_owned(), ok: true, detail: String::new() };
-    vec![
-        Outcome::Bootstrap { token: Digest::of(token(agent).as_bytes()), packet: digest, tree: None },
-        Outcome::Preflight {
-            checks: ["sandbox", "inventory", "dependencies"].map(held).into(),
-            confinement: Vec::new(),
-        },
-        Outcome::Plan { plan: digest, actions: vec!["read_file .".to_owned()], problem: None },
-    ]
-}
-
-fn crowd() -> Arc<Pipeline> {
-    let branch = |at: usize| {
-        format!(
-            "      - {{name: b{at}, stages: [{{name: s{at}, type: agent, config: {{tier: 1, command: ['true']}}}}]}}\n"
-        )
-    };
-    let text = format!(
-        "name: crowd\nstages:\n  - name: crowd\n    type: parallel\n    config: {{on_failure: wait_all}}\n    branches:\n{}",
-        (0..CROWD).map(branch).collect::<String>()
-    );
-    check("crowd.yaml", &text, &Catalogue::built_in(), &Known::default()).pipeline.map(Arc::new).unwrap()
-}
-
-/// A holder, but for what makes agents.
-struct Place {
-    app: Arc<App>,
-    born: mpsc::UnboundedReceiver<Born>,
-    /// Where the API answers.
-    api: String,
-    _dir: tempfile::TempDir,
-}
-
-const KEY: &str = "the key of ada";
-
-impl Place {
-    async fn new() -> Place {
-        let dir = tempfile::tempdir().unwrap();
-        let ada = Name::new("ada").unwrap();
-        let home = Home::create(&dir.path().join("home"), &ada).unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::after(&[]));
-        let settings = LedgerSettings::in_home(home.root());
-        let ledger = Arc::new(Ledger::open(&settings, clock.now().wall, "races").unwrap());
-        let journal = LedgerJournal::new(ledger.clone(), clock.clone());
-        let tenant = Name::new("default").unwrap();
-        let policies = Arc::new(PolicySet::defaults());
-        let core =
-            Core::recover_with(journal, tenant.clone(), ledger.epoch(), Some(policies.clone())).unwrap();
-        let models =
-            ReadModels { views: Views::open(&home.views()).unwrap(), reader: ledger.reader().unwrap() };
-        let tools = Arc::new(Tools {
-            vault: Arc::new(HomeVault::new(&home, &Default::default(), clock.clone(), &"0".repeat(64))),
-            tenant,
-            signing: SigningKey::from_bytes(Digest::of(b"key").as_bytes()),
-            secret: Vec::new(),
-            launcher: eparch_sandbox::Launcher::this_program(),
-            expose: Vec::new(),
-            readable_env: BTreeSet::new(),
-            artifacts: Artifacts::at(home.artifacts()),
-            home,
-            ledger,
-            clock: clock.clone(),
-            broadcast: Broadcast::default(),
-            runtime: tokio::runtime::Handle::current(),
-            agents: Agents::default(),
-            definitions: Mutex::default(),
-            settings: Digest::of(b"settings"),
-            notices: Vec::new(),
-            head: watch::channel(core.seq()).0,
-        });
-        let (born, from) = mpsc::unbounded_channel();
-        let (driver, handle) = Driver::new(core, 1_024, clock, |handle| {
-            let (reports, told) = channel::<Input>();
-            let teller = handle.clone();
-            // Away from the driver's own thread, which must not wait for itself.
-            std::thread::spawn(move || told.into_iter().for_each(|report| teller.submit(report, |_| {})));
-            let performer = Performer::new(tools.clone(), handle);
-            Stand { performer, born, reports, specs: BTreeMap::new(), working: BTreeMap::new() }
-        });
-        std::thread::spawn(move || driver.run());
-        let key = Key::Home { hash: Digest::of(KEY.as_bytes()) };
-        let operator =
-            Operator { name: ada, role: OperatorRole::Admin, groups: Vec::new(), max_tier: Tier::T4, key };
-        handle.ask(Event::OperatorAdded { by: None, operator }.into()).await.unwrap();
-        let offered = Event::PoliciesOffered { by: None, policies: policies.digest() };
-        handle.ask(Input { policies: Some(policies), ..offered.into() }).await.unwrap();
-        let app = App::new(tools, handle, models, None);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let api = listener.local_addr().unwrap().to_string();
-        tokio::spawn(axum::serve(listener, api::routes(app.clone())).into_future());
-        Place { app, born: from, api, _dir: dir }
-    }
-
-    /// Starts a run, and waits until all its agents work.
-    async fn crowd(&mut self, number: usize, pipeline: &Arc<Pipeline>) -> Vec<Born> {
-        let request = RunRequest {
-            run: RunId::from_bits(number as u128 + 1),
-            pipeline: pipeline.digest(),
-            inputs: BTreeMap::new(),
-            env: BTreeMap::new(),
-            requester: Name::new("ada").unwrap(),
-            grant: None,
-            root: "/".to_owned(),
-            idempotency_key: None,
-            lineage: None,
-        };
-        let event = Event::RunRequested(Box::new(request));
-        let input = Input { definition: Some(pipeline.clone()), ..event.into() };
-        let done = self.app.driver.ask(input).await.unwrap();
-        assert!(
-            !matches!(done.record.decision.answer, Answer::Refused(_)),
-            "{:?}",
-            done.record.decision.answer
-        );
-        let mut crowd = Vec::new();
-        while crowd.len() < CROWD {
-            crowd.push(self.born.recv().await.unwrap());
-        }
-        crowd
-    }
-
-    /// Opens the listener of an agent.
-    async fn door(&self, born: &Born) -> String {
-        let spec = born.spec.clone();
-        let token = token(spec.agent);
-        let path = self._dir.path().join(spec.agent.to_string());
-        let door = Door {
-            log: Arc::new(Log::create(path, token.clone()).unwrap()),
-            spec,
-            tenant: self.app.tools.tenant.clone(),
-            project: Name::new(PROJECT).unwrap(),
-            performances: Arc::default(),
-            doomed: born.doomed.clone(),
-            vault: self.app.tools.vault.clone(),
-            held: tokio::sync::Mutex::new(None),
-            token_hash: Digest::of(token.as_bytes()),
-            driver: self.app.driver.clone(),
-            clock: self.app.tools.clock.clone(),
-            broadcast: self.app.tools.broadcast.clone(),
-            calls: Mutex::default(),
-            heartbeat_at: AtomicU64::new(0),
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap().to_string();
-        tokio::spawn(serve(listener, routes(Arc::new(door))));
-        at
-    }
-}
-
-/// A client with a connection of its own.
-struct Client {
-    sender: SendRequest<Full<Bytes>>,
-    key: String,
-}
-
-impl Client {
-    async fn to(at: &str, key: String) -> Client {
-        let stream = TcpStream::connect(at).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        Client { sender, key }
-    }
-
-    fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Request<Full<Bytes>> {
-        let body = body.map(|body| serde_json::to_vec(body).unwrap()).unwrap_or_default();
-        Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "eparch")
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.key))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body.into()))
-            .unwrap()
-    }
-
-    async fn post(&mut self, path: &str, body: &Value) -> (StatusCode, Value) {
-        let request = self.request("POST", path, Some(body));
-        let answer = self.sender.send_request(request).await.unwrap();
-        let status = answer.status();
-        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
-        (status, serde_json::from_slice(&bytes).unwrap())
-    }
-}
 
 /// What came of the attempts of one agent.
 #[derive(Default)]
@@ -309,7 +37,7 @@ struct Tally {
 
 impl Tally {
     /// Makes one attempt, if the agent may still call.
-    async fn attempt(&self, client: &mut Client, path: &str, body: &Value) -> Option<Value> {
+    async fn attempt(&self, client: &mut Caller, path: &str, body: &Value) -> Option<Value> {
         self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).ok()?;
         let sent_late = self.returned.load(Ordering::SeqCst);
         let (status, answer) = client.post(path, body).await;
@@ -324,10 +52,19 @@ impl Tally {
     }
 }
 
-/// Asks for permits and uses them, until it may not call any more.
-async fn ask_on(at: String, agent: AgentId, number: usize, tally: Arc<Tally>) {
-    let mut client = Client::to(&at, token(agent)).await;
+/// Asks for permits and uses them, and says what else an agent may say, until it may not call any more.
+async fn ask_on(at: String, token: String, number: usize, tally: Arc<Tally>) {
+    let mut client = Caller::to(&at, &token).await;
     for ask in 0.. {
+        let (path, said) = match (number + ask) % 4 {
+            0 => ("/api/agent/heartbeat", json!({})),
+            1 => ("/api/agent/output", json!({ "name": "progress", "value": ask })),
+            2 => ("/api/agent/log", json!({ "line": format!("{number}-{ask}") })),
+            _ => ("/api/agent/message", json!({ "content": format!("{number}-{ask}") })),
+        };
+        if tally.attempt(&mut client, path, &said).await.is_none() {
+            return;
+        }
         let wish = json!({
             "action": "read_file", "target": format!("docs/{number}/{ask}"), "idempotency_key": format!("{number}-{ask}"),
         });
@@ -340,22 +77,20 @@ async fn ask_on(at: String, agent: AgentId, number: usize, tally: Arc<Tally>) {
 }
 
 /// Takes an agent's authority away once it has made some of its calls.
-async fn revoke_after(api: String, agent: AgentId, calls: usize, tally: Arc<Tally>) {
-    let mut client = Client::to(&api, KEY.to_owned()).await;
+async fn revoke_after(mut client: Caller, agent: AgentId, calls: usize, tally: Arc<Tally>) {
     while tally.left.load(Ordering::SeqCst) + calls > CALLS {
         tokio::task::yield_now().await;
     }
     let (status, answer) =
         client.post(&format!("/api/agents/{agent}/revoke"), &json!({ "reason": "a race" })).await;
+    // From here on everything the agent says is refused, a heartbeat and a line of its log too.
     tally.returned.store(true, Ordering::SeqCst);
     assert_eq!(status, StatusCode::OK, "{answer}");
 }
 
 /// Reads the live stream until so many agents are revoked; those that were allowed something behind their revocation.
-async fn watch_the_cut(api: String, agents: usize) -> (usize, Vec<String>) {
-    let mut client = Client::to(&api, KEY.to_owned()).await;
-    let request = client.request("GET", "/api/events?since=0", None);
-    let mut body = client.sender.send_request(request).await.unwrap().into_body();
+async fn watch_the_cut(mut client: Caller, agents: usize) -> (usize, Vec<String>) {
+    let mut body = client.get("/api/events?since=0").await;
     let (mut revoked, mut allowed, mut wrong, mut rest) = (BTreeSet::new(), 0, Vec::new(), Vec::new());
     while revoked.len() < agents {
         let frame = body.frame().await.expect("the stream goes on").unwrap();
@@ -387,21 +122,21 @@ async fn watch_the_cut(api: String, agents: usize) -> (usize, Vec<String>) {
 async fn f7_g2_nothing_is_accepted_after_a_revoke_has_returned() {
     let asked = std::env::var("EPARCH_RACES").ok().and_then(|text| text.parse().ok()).unwrap_or(RACES);
     let agents = asked.div_ceil(CALLS).next_multiple_of(CROWD);
-    let mut place = Place::new().await;
-    let pipeline = crowd();
-    let stream = tokio::spawn(watch_the_cut(place.api.clone(), agents));
+    let folder = tempfile::tempdir().unwrap();
+    let mut stand = Stand::new(folder.path()).await;
+    let stream = tokio::spawn(watch_the_cut(stand.operator().await, agents));
     let (mut accepted, mut refused, mut too_late) = (0, 0, 0);
-    for wave in 0..agents / CROWD {
+    for _ in 0..agents / CROWD {
         let mut open = JoinSet::new();
         let mut tallies = Vec::new();
-        for (number, born) in place.crowd(wave, &pipeline).await.iter().enumerate() {
-            let at = place.door(born).await;
+        let (_, crowd) = stand.crowd().await;
+        for (number, agent) in crowd.iter().enumerate() {
             let tally = Arc::new(Tally { left: AtomicUsize::new(CALLS), ..Tally::default() });
-            let agent = born.spec.agent;
             for connection in 0..AT_ONCE {
-                open.spawn(ask_on(at.clone(), agent, connection, tally.clone()));
+                open.spawn(ask_on(agent.at.clone(), agent.token.clone(), connection, tally.clone()));
             }
-            open.spawn(revoke_after(place.api.clone(), agent, 2 * number + 1, tally.clone()));
+            let operator = stand.operator().await;
+            open.spawn(revoke_after(operator, agent.id, 2 * number + 1, tally.clone()));
             tallies.push(tally);
         }
         open.join_all().await;
@@ -417,4 +152,134 @@ async fn f7_g2_nothing_is_accepted_after_a_revoke_has_returned() {
     assert!(accepted + refused >= asked && refused > asked / 10 && accepted > asked / 10);
     assert_eq!(too_late, 0, "accepted although sent after the revoke had returned");
     assert!(allowed > 0 && wrong.is_empty(), "allowed behind a revocation: {wrong:?}");
+}
+
+/// An agent whose door is told of its end.
+async fn somebody(stand: &mut Stand) -> Agent {
+    let (_, mut crowd) = stand.crowd().await;
+    crowd.retain(|agent| is_told(agent.id));
+    crowd.swap_remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn g2_a_revoke_that_has_returned_has_cut_calls_in_flight_and_refuses_all_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stand = Stand::new(folder.path()).await;
+    let agent = somebody(&mut stand).await;
+    // It is let in, and goes on for as long as it pleases: its body never comes.
+    let mut slow = TcpStream::connect(&agent.at).await.unwrap();
+    let head = format!(
+        "POST /api/agent/output HTTP/1.1\r\nHost: eparch\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{",
+        agent.token
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut client = Caller::to(&agent.at, &agent.token).await;
+    let (status, _) = client.post("/api/agent/heartbeat", &json!({})).await;
+    assert_eq!(status, StatusCode::OK);
+    let mut ada = stand.operator().await;
+    let revoke = format!("/api/agents/{}/revoke", agent.id);
+    let (status, answer) = ada.post(&revoke, &json!({ "reason": "enough" })).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert!(agent.doom.is_sealed(), "the signal is set before the answer (2.C rule 5)");
+    let act = json!({ "action": "read_file", "target": "docs/a", "idempotency_key": "late" });
+    for (path, body) in [
+        ("heartbeat", json!({})),
+        ("output", json!({ "name": "late", "value": 1 })),
+        ("log", json!({ "line": "late" })),
+        ("message", json!({ "content": "late" })),
+        ("act", act),
+    ] {
+        let (status, answer) = client.post(&format!("/api/agent/{path}"), &body).await;
+        assert_eq!((status, answer["code"].as_str()), (StatusCode::GONE, Some("EP0603")), "{path}: {answer}");
+    }
+    let mut told = String::new();
+    let mut lines = BufReader::new(slow);
+    lines.read_line(&mut told).await.unwrap();
+    assert_eq!(told.trim_end(), "HTTP/1.1 410 Gone", "the call in flight is cut");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r134_f17_no_heartbeat_and_no_line_counts_on_a_token_that_is_over() {
+    let clock = Arc::new(ManualClock::at(Moment {
+        ledger: LedgerTime::from_millis(1_000),
+        wall: Timestamp::from_millis(1_767_225_600_000),
+    }));
+    let folder = tempfile::tempdir().unwrap();
+    let mut stand = Stand::by(folder.path(), clock.clone()).await;
+    let agent = somebody(&mut stand).await;
+    let id = agent.id;
+    let mut client = Caller::to(&agent.at, &agent.token).await;
+    let standing = async || {
+        let now = clock.now();
+        let look = stand.driver().look(move |governor| {
+            let round = governor.token(id).map(|token| token.round);
+            (governor.agent_standing(id, now), round)
+        });
+        look.await.unwrap()
+    };
+    let mut round = 1;
+    for (path, body) in [
+        ("heartbeat", json!({})),
+        ("log", json!({ "line": "on" })),
+        ("message", json!({ "content": "on" })),
+        ("output", json!({ "name": "on", "value": 1 })),
+        ("heartbeat", json!({})),
+    ] {
+        assert_eq!(standing().await, (AgentStanding::Holds, Some(round)), "before {path}");
+        // The wall clock jumps, and nobody has told the governor yet.
+        clock.jump_wall(3_600_000);
+        assert_eq!(standing().await.0, AgentStanding::Expired, "before {path}");
+        let (status, answer) = client.post(&format!("/api/agent/{path}"), &body).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {answer}");
+        // It counts on the token that follows, and on none that is over.
+        round += 1;
+        assert_eq!(standing().await, (AgentStanding::Holds, Some(round)), "after {path}");
+    }
+}
+
+/// Waves of agents, each of which is stopped with everything else.
+const STOPS: usize = 8;
+
+/// The same for a stop of everything: one call takes the authority of all agents, nothing that is asked after it has returned is
+/// accepted of any of them, no run begins, and after it was lifted the next ones work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn f7_g2_nothing_is_accepted_after_everything_was_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stand = Stand::new(folder.path()).await;
+    let (mut accepted, mut refused) = (0, 0);
+    for wave in 0..STOPS {
+        let mut open = JoinSet::new();
+        // One tally for all: whoever asks after the one call has returned asks too late.
+        let tally = Arc::new(Tally { left: AtomicUsize::new(CALLS * CROWD), ..Tally::default() });
+        let (_, crowd) = stand.crowd().await;
+        for agent in &crowd {
+            // Fewer of each than would be limited, however unevenly they come to call.
+            for connection in 0..2 {
+                open.spawn(ask_on(agent.at.clone(), agent.token.clone(), connection, tally.clone()));
+            }
+        }
+        let (mut client, stops) = (stand.operator().await, tally.clone());
+        open.spawn(async move {
+            while stops.left.load(Ordering::SeqCst) + CROWD * (wave + 1) > CALLS * CROWD {
+                tokio::task::yield_now().await;
+            }
+            let (status, answer) = client.post("/api/stop-all", &json!({ "reason": "a race" })).await;
+            stops.returned.store(true, Ordering::SeqCst);
+            assert_eq!((status, &answer["stopped"]["by"]), (StatusCode::OK, &"ada".into()), "{answer}");
+            // Whatever they ask from here on is too late; some of it is enough.
+            stops.left.fetch_min(CROWD * 8, Ordering::SeqCst);
+        });
+        open.join_all().await;
+        let count = |of: &AtomicUsize| of.load(Ordering::SeqCst);
+        assert_eq!(count(&tally.too_late), 0, "accepted although sent after everything was stopped");
+        (accepted, refused) = (accepted + count(&tally.accepted), refused + count(&tally.refused));
+        let (_, answer) = stand.begin().await;
+        assert!(matches!(&answer, Answer::Refused(refusal) if refusal.code() == "EP0650"), "{answer:?}");
+        let mut client = stand.operator().await;
+        let (status, answer) = client.post("/api/stop-all/lift", &json!({ "reason": "the next" })).await;
+        assert_eq!((status, &answer["stopped"]), (StatusCode::OK, &Value::Null), "{answer}");
+    }
+    println!("{STOPS} stops: {accepted} accepted, {refused} refused");
+    assert!(accepted > STOPS * CROWD && refused > STOPS * CROWD);
 }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use eparch_domain::{AgentId, Name, PermitId};
 use eparch_governor::{Performance, Reach};
-use eparch_sandbox::{Bind, CageSpec, Desk};
+use eparch_sandbox::{Bind, CageSpec};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
 use crate::agents::grant;
-use crate::agents::spec::{self, OWN_FOLDER};
+use crate::agents::spec;
 
 /// Why there is no such cage.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,8 +42,9 @@ pub(crate) fn cage_name(agent: AgentId, permit: PermitId) -> Name {
 pub(crate) fn cage(shown: &CageSpec, performance: &Performance) -> Result<CageSpec, OutOfReach> {
     let mut cage = shown.clone();
     cage.name = cage_name(performance.agent, performance.permit);
-    // Nothing is handed to it or taken from it but its words and its output.
-    cage.desk = Some(Desk { at: OWN_FOLDER.into(), given: Vec::new(), files: Vec::new() });
+    // Nothing is handed to it or taken from it but its words and its output. A desk would have to stand somewhere in the project,
+    // and where that is written as a whole it would leave an empty folder behind.
+    cage.desk = None;
     let root = Path::new(&performance.root);
     let real =
         root.canonicalize().map_err(|problem| not_there(format!("the project's folder: {problem}")))?;

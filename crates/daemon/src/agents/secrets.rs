@@ -14,7 +14,7 @@ use eparch_governor::{ActionAsked, Event};
 use eparch_vault::{SecretPath, SecretVersion, VaultError};
 
 use super::actions::ruled;
-use super::listener::Door;
+use super::listener::{Door, unanswered};
 use crate::api::problem::Problem;
 use crate::api::wire::{OpenFields, SecretShown};
 use crate::home::random_bits;
@@ -34,9 +34,7 @@ pub(super) async fn read(
     }
     // What is begun is carried to its end, whoever has hung up: it is written down what came of it.
     let task = tokio::spawn(async move { answer(&door, &path).await });
-    task.await.unwrap_or_else(|_| {
-        Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0609", "the question was not answered"))
-    })
+    task.await.unwrap_or_else(|_| Err(unanswered()))
 }
 
 async fn answer(door: &Door, path: &SecretPath) -> Result<Response, Problem> {
@@ -48,12 +46,11 @@ async fn answer(door: &Door, path: &SecretPath) -> Result<Response, Problem> {
         action: Action::ReadSecret,
         target: path.to_string(),
         params,
+        given: None,
         key: format!("secret-{:032x}", random_bits()),
     };
     let done = door.decide(Event::ActionAsked(Box::new(asked.clone()))).await?;
-    let ruled = ruled(&done, &asked).ok_or_else(|| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0609", "the question was not answered")
-    })?;
+    let ruled = ruled(&done, &asked).ok_or_else(unanswered)?;
     let Some(given) = ruled.permit else {
         let verdict = &ruled.verdict;
         let title = format!("the agent may not read {path} ({})", verdict.reason);

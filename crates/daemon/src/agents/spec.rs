@@ -21,6 +21,8 @@ pub(crate) const ARTIFACTS_FOLDER: &str = ".agent/artifacts";
 const GIVEN_FOLDER: &str = "given";
 /// Artifacts of earlier stages, by stage.
 pub(crate) const INPUTS_FOLDER: &str = ".agent/given/inputs";
+/// What is known of the run that it looks at, for an agent that does.
+pub(crate) const HANDOFF_FILE: &str = ".agent/given/inputs/handoff.json";
 /// The instruction packet.
 pub(crate) const PACKET_FILE: &str = ".agent/given/packet.json";
 /// Its signature.

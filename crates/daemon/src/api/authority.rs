@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use eparch_domain::{AgentId, Name, RunId};
-use eparch_governor::{Bearer, Event};
+use eparch_governor::{Bearer, Credential, Event, Governor};
 use eparch_ledger::views::RunDetail;
 use eparch_vault::{PIPELINE_AGENT, tier_policy};
 use serde::Deserialize;
@@ -17,7 +17,7 @@ use super::extract::{Body, Path, Query, body};
 use super::problem::Problem;
 use super::runs::find;
 use super::secrets::refuse_secret;
-use super::wire::{AgentTokenShown, Decided, LeaseShown, Revoke, RevokeRun, Revoked, TokenShown};
+use super::wire::{AgentTokenShown, Decided, LeaseShown, Revoke, RevokeRun, Revoked, TokenOwed, TokenShown};
 use super::{App, Caller, shown};
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -41,7 +41,7 @@ async fn token(
 ) -> Result<Json<TokenShown>, Problem> {
     caller.who("see what runs bear", |_| true)?;
     let now = app.tools.clock.now();
-    let looked = app.driver.look(move |governor| {
+    let of_lease = move |governor: &Governor| {
         let held = governor.lease(run)?.clone();
         let vault = governor.credential(run, None).map(str::to_owned);
         let of_agent = |agent: AgentId| {
@@ -66,13 +66,28 @@ async fn token(
             vault_accessor: vault,
             agents,
         })
+    };
+    let looked = app.driver.look(move |governor| {
+        (of_lease(governor), governor.to_end_of(run).cloned().collect::<Vec<Credential>>())
     });
-    let lease = looked.await.map_err(Problem::from)?;
-    if lease.is_none() {
+    let (lease, to_end) = looked.await.map_err(Problem::from)?;
+    let owed = to_end.into_iter().map(|credential| {
+        let why = app.tools.vault.owed(&credential.accessor);
+        let (asked, code) = why.as_ref().map_or((0, None), |why| (why.asked, Some(why.code.to_owned())));
+        TokenOwed {
+            vault_accessor: credential.accessor,
+            agent_id: credential.agent,
+            asked,
+            code,
+            detail: why.map(|why| why.why),
+        }
+    });
+    let owed: Vec<TokenOwed> = owed.collect();
+    if lease.is_none() && owed.is_empty() {
         // One that has none is told from one that nobody knows.
         find(&app, run).await?;
     }
-    Ok(Json(TokenShown { pipeline_id: run, lease }))
+    Ok(Json(TokenShown { pipeline_id: run, lease, owed }))
 }
 
 /// Somebody says that the wall clock is right, although it is behind what was recorded. Nobody can say then which tokens of

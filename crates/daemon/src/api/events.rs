@@ -154,9 +154,12 @@ async fn unreadable(query: &EventQuery, to: &Sender, entry: u64, why: &str) -> R
 }
 
 async fn send(query: &EventQuery, to: &Sender, event: &LiveEvent) -> Result<(), Gone> {
-    let of_run = event.data.get("pipeline_id").and_then(|run| run.as_str());
-    // Facts about an agent or a gate name no run; whoever watches a run knows its agents and gates.
-    let wanted = query.pipeline_id.is_none_or(|run| of_run.is_none_or(|found| found == run.to_string()));
+    let named = |key: &str| event.data.get(key).and_then(|run| run.as_str());
+    let (of_run, parent) = (named("pipeline_id"), named("parent_id"));
+    // Facts about an agent or a gate name no run; whoever watches a run knows its agents and gates. That another run looks at
+    // it is theirs to know as well.
+    let is_theirs = |run: String| of_run.is_none_or(|found| found == run) || parent == Some(run.as_str());
+    let wanted = query.pipeline_id.is_none_or(|run| is_theirs(run.to_string()));
     if !wanted {
         return Ok(());
     }

@@ -8,12 +8,13 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use super::emergencies::{glass_shown, is_open, stopped_shown};
 use super::problem::Problem;
-use super::wire::{Component, Confinement, Enforced, Ready};
+use super::wire::{Component, Confinement, Enforced, Ready, WatchedShown};
 use super::{App, Caller};
 use crate::driver::ENGINE;
 use eparch_domain::{Name, in_full};
-use eparch_governor::OperatorRole;
+use eparch_governor::{Governor, OperatorRole};
 use eparch_ledger::{AnchorHealth, Health, WriteError};
 use eparch_policy::PolicySet;
 
@@ -27,14 +28,19 @@ pub(super) fn routes() -> Router<Arc<App>> {
 
 async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Ready>) {
     // Whoever asks here asks again and again, and needs no key: a stopped tenant is not tried again for it.
-    let seen = app.driver.glance(|governor| (governor.live_runs(), governor.policies_in_force())).await;
+    let look = |governor: &Governor| {
+        let glasses: Vec<_> =
+            governor.break_glasses().filter(|found| is_open(found)).map(glass_shown).collect();
+        (governor.live_runs(), governor.policies_in_force(), stopped_shown(governor), glasses)
+    };
+    let seen = app.driver.glance(look).await;
     let health = app.tools.ledger.health();
     let ledger_failure = health
         .failure
         .as_ref()
         .map(|failure| in_full(failure))
         .or_else(|| seen.as_ref().err().map(ToString::to_string));
-    let (live_runs, policies) = seen.unwrap_or_default();
+    let (live_runs, policies, stopped, break_glass) = seen.unwrap_or_default();
     let ready = Ready {
         ok: ledger_failure.is_none(),
         pid: std::process::id(),
@@ -48,7 +54,9 @@ async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Ready>) {
         notices: notices(&app, &health),
         settings: Some(app.tools.settings),
         url: app.url.clone(),
-        enforced: enforced(policies.as_deref(), app.dependencies.confinement()),
+        enforced: enforced(policies.as_deref(), app.dependencies.confinement(), app.tools.watched.shown()),
+        stopped,
+        break_glass,
     };
     (if ready.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(ready))
 }
@@ -74,12 +82,17 @@ fn components(app: &App, ledger_failure: Option<&str>, has_policies: bool) -> Ve
     found
 }
 
-fn enforced(policies: Option<&PolicySet>, confinement: Option<Vec<Confinement>>) -> Enforced {
+fn enforced(
+    policies: Option<&PolicySet>,
+    confinement: Option<Vec<Confinement>>,
+    watched: Vec<WatchedShown>,
+) -> Enforced {
     let rules = || policies.into_iter().flat_map(PolicySet::rules);
     Enforced {
         policies: policies.map(PolicySet::digest),
         deciding: rules().filter(|rule| !rule.shadow).count(),
         shadowed: rules().filter(|rule| rule.shadow).map(|rule| rule.id.to_string()).collect(),
+        watched,
         confinement,
     }
 }

@@ -21,15 +21,17 @@ use wire::Decided;
 
 mod approvals;
 mod authority;
+mod emergencies;
 mod events;
 mod extract;
 mod ledger;
+mod locks;
 mod logs;
 pub(crate) mod operators;
 mod policies;
 pub(crate) mod problem;
 mod runs;
-mod secrets;
+pub(crate) mod secrets;
 mod standing;
 mod vault;
 pub mod wire;
@@ -187,7 +189,9 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
     Router::new()
         .merge(runs::routes())
         .merge(authority::routes())
+        .merge(emergencies::routes())
         .merge(standing::routes())
+        .merge(locks::routes())
         .merge(logs::routes())
         .merge(approvals::routes())
         .merge(operators::routes())

@@ -11,6 +11,7 @@ use eparch_governor::{Event, Key, Operator};
 
 use super::extract::{Body, Path, body};
 use super::problem::Problem;
+use super::secrets::refuse_secret;
 use super::wire::{AddOperator, OperatorView};
 use super::{App, Caller};
 use crate::driver::{Handle, SubmitError};
@@ -49,6 +50,9 @@ async fn add(
     asked: Body<AddOperator>,
 ) -> Result<(StatusCode, Json<OperatorView>), Problem> {
     let asked = body(asked)?;
+    for name in std::iter::once(&asked.name).chain(&asked.groups) {
+        refuse_secret("the name", name.as_str())?;
+    }
     let draft;
     let key = match asked.public_key {
         Some(public_key) => {

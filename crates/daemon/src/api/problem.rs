@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use eparch_domain::redact::redact;
 use eparch_governor::Refusal;
 use serde::{Deserialize, Serialize};
 
@@ -90,13 +91,17 @@ impl From<&Refusal> for Problem {
             | Refusal::UnknownAgent { .. }
             | Refusal::UnknownGate { .. }
             | Refusal::UnknownStanding { .. }
+            | Refusal::UnknownBreakGlass { .. }
             | Refusal::NoPromotionWaits { .. }
+            | Refusal::LockIsFree { .. }
             | Refusal::UnknownOperator { .. } => StatusCode::NOT_FOUND,
             Refusal::UnknownStage { .. }
             | Refusal::UnknownPipeline { .. }
             | Refusal::UnknownPolicies { .. }
+            | Refusal::ArgumentsDiffer { .. }
             | Refusal::BadTarget { .. }
             | Refusal::NotTheNextTier { .. }
+            | Refusal::BadBreakGlass { .. }
             | Refusal::BadRationale { .. }
             | Refusal::TooLarge { .. } => StatusCode::BAD_REQUEST,
             Refusal::RunExists { .. }
@@ -108,6 +113,9 @@ impl From<&Refusal> for Problem {
             | Refusal::PromotionWaits { .. }
             | Refusal::NothingToLower { .. }
             | Refusal::PromotionDiffers { .. }
+            | Refusal::BreakGlassDiffers { .. }
+            | Refusal::BreakGlassOver { .. }
+            | Refusal::StillStopping
             | Refusal::PromotionAnsweredBefore { .. }
             | Refusal::SubjectDiffers { .. }
             | Refusal::AnsweredBefore { .. }
@@ -115,6 +123,7 @@ impl From<&Refusal> for Problem {
             | Refusal::KeyTaken { .. }
             | Refusal::ActionKeyReused { .. }
             | Refusal::LeaseOver { .. }
+            | Refusal::NotSeen { .. }
             | Refusal::Permit { .. }
             | Refusal::OperatorExists { .. }
             | Refusal::LastAdmin { .. } => StatusCode::CONFLICT,
@@ -122,9 +131,11 @@ impl From<&Refusal> for Problem {
             Refusal::TooManyRuns { .. }
             | Refusal::TooManyPermits { .. }
             | Refusal::TooManyQuestions { .. }
+            | Refusal::TooManyBreakGlasses { .. }
             | Refusal::TooManyPerformances { .. } => StatusCode::TOO_MANY_REQUESTS,
             Refusal::NotPerformed { .. } | Refusal::HostOutOfReach { .. } => StatusCode::NOT_IMPLEMENTED,
-            Refusal::AuthorityOver { .. } => StatusCode::GONE,
+            Refusal::AuthorityOver { .. } | Refusal::LockLost { .. } => StatusCode::GONE,
+            Refusal::Stopped { .. } => StatusCode::LOCKED,
             Refusal::RuntimeMissing { .. } => StatusCode::NOT_IMPLEMENTED,
             Refusal::RoleForbids { .. }
             | Refusal::GrantTooHigh { .. }
@@ -132,6 +143,7 @@ impl From<&Refusal> for Problem {
             | Refusal::NotAnApprover { .. }
             | Refusal::OwnRequest { .. }
             | Refusal::OwnPromotion { .. }
+            | Refusal::OwnBreakGlass { .. }
             | Refusal::SeparationTooWeak { .. }
             | Refusal::KeyTooYoung { .. }
             | Refusal::KeyDiffers { .. }
@@ -144,7 +156,11 @@ impl From<&Refusal> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = serde_json::to_vec(&self).expect("a problem is plain data");
+        // It may quote what somebody sent in the wrong place; what looks like a secret is not said again (G8).
+        let clean = |text: &str| redact(text, &[]).into_owned();
+        let (title, detail, hint) = (clean(&self.title), clean(&self.detail), clean(&self.hint));
+        let body = serde_json::to_vec(&Problem { title, detail, hint, ..self });
+        let body = body.expect("a problem is plain data");
         let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))];
         (status, kind, body).into_response()
     }

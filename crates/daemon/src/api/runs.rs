@@ -46,7 +46,8 @@ async fn start(
     let env: BTreeMap<String, String> =
         asked.env.into_iter().filter(|(key, _)| names.contains(key)).collect();
     let key = asked.idempotency_key.as_deref().unwrap_or_default();
-    no_secrets(&inputs, &env, [("the project's folder", &asked.root), ("the idempotency key", key)])?;
+    let root = real(&asked.root);
+    no_secrets(&inputs, &env, [("the project's folder", &root), ("the idempotency key", key)])?;
     let request = RunRequest {
         run: RunId::from_bits(random_bits()),
         pipeline: pipeline.digest(),
@@ -54,13 +55,20 @@ async fn start(
         env,
         requester: caller.name,
         grant: asked.tier,
-        root: asked.root,
+        root,
         idempotency_key: asked.idempotency_key,
         lineage: None,
     };
     let name = pipeline.name.clone();
     let done = submit(&app, request, pipeline).await?;
     started(&app, done, name).await
+}
+
+/// The project's folder as the kernel calls it: a place in it has one name from the root of the machine then. One that is not there
+/// is said to be missing by whoever wants to use it.
+fn real(root: &str) -> String {
+    let found = std::path::Path::new(root).canonicalize().ok();
+    found.and_then(|found| found.into_os_string().into_string().ok()).unwrap_or_else(|| root.to_owned())
 }
 
 /// What a run is asked for with is written into the ledger, where no secret may be (G8).

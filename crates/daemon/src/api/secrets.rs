@@ -32,7 +32,7 @@ pub(super) fn refuse_secrets_in(what: &str, value: &Value) -> Result<(), Problem
 }
 
 /// [`refuse_secret`] for every text of a definition, which is kept whole; what is in a stage is named by it.
-pub(super) fn refuse_secrets_of(pipeline: &Pipeline) -> Result<(), Problem> {
+pub(crate) fn refuse_secrets_of(pipeline: &Pipeline) -> Result<(), Problem> {
     let mut rest = serde_json::to_value(pipeline).expect("a definition is plain data");
     let stages = rest.get_mut("stages").map(Value::take);
     for stage in stages.iter().filter_map(Value::as_array).flatten() {

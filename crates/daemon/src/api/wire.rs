@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 
 use eparch_domain::{
-    Action, AgentId, BreakerState, Digest, LeaseId, Name, RunId, RunStatus, Span, StandingId, Tier, Timestamp,
+    Action, AgentId, BreakGlassId, BreakerState, Digest, LeaseId, Name, RunId, RunStatus, Span, StandingId,
+    Tier, Timestamp,
 };
-use eparch_governor::{GateDecision, OperatorRole, Separation};
+use eparch_governor::{Allowed, GateDecision, GlassScope, GlassStands, OperatorRole, Separation};
 use eparch_ledger::views::{PromotionRow, ViolationRow};
 pub use eparch_vault::{Fields, Secret};
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
+
+mod locks;
+
+pub use locks::{LockReleased, LockView, ReleaseLock};
 
 /// A run to start.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -224,6 +229,27 @@ pub struct TokenShown {
     /// Its lease; none while nobody of it works.
     #[serde(flatten)]
     pub lease: Option<LeaseShown>,
+    /// Its tokens of the vault that are to be ended there and are not known to be. Here they are good for nothing any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owed: Vec<TokenOwed>,
+}
+
+/// A token that is over here and that the vault has not ended yet (EP0918).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TokenOwed {
+    /// What it is called in the vault.
+    pub vault_accessor: String,
+    /// Whose it was, unless it was the run's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<AgentId>,
+    /// How often the vault was asked in vain.
+    pub asked: u32,
+    /// The stable code of why it was in vain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Why it was in vain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 /// A run's lease.
@@ -478,6 +504,86 @@ pub struct Ready {
     /// What is enforced, rather than loaded.
     #[serde(default)]
     pub enforced: Enforced,
+    /// Who stopped everything, when and why, until an admin lifts it: nothing has authority meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<StoppedShown>,
+    /// What two people let pass now although policy denies it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub break_glass: Vec<BreakGlassShown>,
+}
+
+/// Everything is stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoppedShown {
+    /// Who did it.
+    pub by: Name,
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: String,
+}
+
+/// Whether everything is stopped, as it stands after what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopAllShown {
+    /// Who stopped everything, when and why; nothing when it is not stopped.
+    pub stopped: Option<StoppedShown>,
+    /// The entry in which this was decided.
+    pub decided: u64,
+    /// Agents whose processes are being ended still. None of them has authority.
+    pub ending: usize,
+}
+
+/// Stops everything, or lets things begin again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopAll {
+    /// Why.
+    pub reason: String,
+}
+
+/// Asks two people's leave for what policy denies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskBreakGlass {
+    /// For whom.
+    pub scope: GlassScope,
+    /// What.
+    pub allows: Vec<Allowed>,
+    /// For how long.
+    pub time: Span,
+    /// Why.
+    pub reason: String,
+}
+
+/// What two people let pass, or one asks another to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakGlassShown {
+    /// Its name.
+    pub grant: BreakGlassId,
+    /// For whom.
+    pub scope: GlassScope,
+    /// What.
+    pub allows: Vec<Allowed>,
+    /// Who asked.
+    pub requested_by: Name,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+    /// For how long, from when it is approved.
+    pub time: Span,
+    /// The least separation an approval must have.
+    pub needs: Separation,
+    /// How it stands.
+    #[serde(flatten)]
+    pub stands: GlassStands,
+    /// When it is over by itself, by the wall clock; nothing when it is over.
+    pub ends_at: Option<Timestamp>,
+    /// What was allowed under it, each once.
+    pub used: Vec<Allowed>,
+    /// The digest of what is asked for: what an answer is to.
+    pub subject: Digest,
 }
 
 /// Something that decisions or agents need.
@@ -503,8 +609,24 @@ pub struct Enforced {
     pub deciding: usize,
     /// Those that only record what they would have decided, by name.
     pub shadowed: Vec<String>,
+    /// How often these spoke since this holder began, and what was decided meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watched: Vec<WatchedShown>,
     /// What confines agents here; nothing where it was not tried yet.
     pub confinement: Option<Vec<Confinement>>,
+}
+
+/// How often a watched policy said something beside a decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchedShown {
+    /// The policy.
+    pub policy: String,
+    /// What it would have said.
+    pub would: String,
+    /// What was decided.
+    pub decided: String,
+    /// How often.
+    pub times: u64,
 }
 
 /// A measure that confines agents.

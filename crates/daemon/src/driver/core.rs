@@ -15,7 +15,7 @@ use crate::journal::{Journal, JournalError};
 
 /// The version of the engine that decides; recorded with every decision. Only the same one is expected to decide the same
 /// again (G10): the number after the plus rises with each change in what is decided between two releases of the program.
-pub const ENGINE: &str = concat!(env!("CARGO_PKG_VERSION"), "+2");
+pub const ENGINE: &str = concat!(env!("CARGO_PKG_VERSION"), "+3");
 
 /// The kind under which definitions are kept.
 const DEFINITION: &str = "pipeline";
@@ -290,6 +290,9 @@ impl<J: Journal> Core<J> {
         if let (Event::RunRequested(request), Some(definition)) = (&input.event, &input.definition) {
             self.governor.learn_as(request.pipeline, definition.clone());
         }
+        if let (Event::DiagnosticOffered { pipeline }, Some(definition)) = (&input.event, &input.definition) {
+            self.governor.learn_as(*pipeline, definition.clone());
+        }
         if let Some(policies) = &input.policies {
             self.governor.learn_policies(policies.clone());
         }
@@ -339,7 +342,8 @@ impl<J: Journal> Core<J> {
     /// The event that begins an epoch. It acknowledges every effect still due: what is to be done about them is decided
     /// anew.
     pub fn boot(&self, agents_at_once: u32) -> Result<Input, JournalError> {
-        let event = Event::Booted { epoch: self.epoch, version: ENGINE.to_owned(), agents_at_once };
+        let version = ENGINE.to_owned();
+        let event = Event::Booted { epoch: self.epoch, version, agents_at_once, clock_moved: None };
         Ok(Input { acknowledges: self.journal.due(&self.tenant)?, ..event.into() })
     }
 

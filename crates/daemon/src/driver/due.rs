@@ -65,7 +65,8 @@ mod tests {
     fn what_a_turn_did_can_be_taken_back() {
         let effect = |seq, idx| EffectRef { seq, idx };
         let report = |acknowledges: Vec<EffectRef>| Input { acknowledges, ..Event::ClockTurned.into() };
-        let boot = || Event::Booted { epoch: 1, version: String::new(), agents_at_once: 1 };
+        let boot =
+            || Event::Booted { epoch: 1, version: String::new(), agents_at_once: 1, clock_moved: None };
         let (mut due, mut steps) = (Due::default(), Vec::new());
         // Before the epoch has begun, whoever reports is believed.
         assert_eq!(due.acknowledge(&report(vec![effect(9, 9)]), &mut steps), [effect(9, 9)]);

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
-use eparch_domain::{Digest, ManualClock, Moment, Phase, RunId, Tier};
+use eparch_domain::{Digest, LedgerTime, ManualClock, Moment, Phase, RunId, Tier, Timestamp};
 use eparch_governor::{Answer, Key, Operator, OperatorRole, Outcome, RunRequest, Signal};
 use eparch_ledger::{Append, Appended, Document, Entry, Snapshot};
 use eparch_pipeline::{Catalogue, Known, Pipeline, check};
@@ -188,8 +188,11 @@ fn g1_what_was_written_is_found_however_short_the_pages_are() {
 }
 
 fn drive(journal: Memory) -> Driven {
+    drive_by(journal, Arc::new(ManualClock::default()))
+}
+
+fn drive_by(journal: Memory, clock: Arc<ManualClock>) -> Driven {
     let (to, told) = channel();
-    let clock = Arc::new(ManualClock::default());
     let (driver, handle) = Driver::new(core(&journal), 8, clock, |_| Ear(to));
     let thread = std::thread::spawn(move || driver.run());
     Driven { journal, handle, told, thread }
@@ -497,4 +500,128 @@ fn recovery_reads_no_more_than_a_snapshots_distance_however_often_a_holder_dies(
     }
     assert!(read_most <= 10_000 + 3_001, "{read_most} entries were read");
     assert!(journal.kept().snapshot.is_some());
+}
+
+/// What entries say of the clock, each with its place.
+fn clock_entries(journal: &Memory) -> Vec<(u64, String)> {
+    let told = |entry: &Entry| {
+        let record = eparch_governor::Record::from_bytes(&entry.body).unwrap();
+        let what = match record.event {
+            Event::Booted { clock_moved, .. } => {
+                format!("boot {}", clock_moved.map_or(0, |moved| moved.by_ms))
+            }
+            Event::ClockJumped { by_ms } => format!("jump {by_ms}"),
+            _ => return None,
+        };
+        Some((entry.seq, what))
+    };
+    journal.kept().entries.iter().filter_map(told).collect()
+}
+
+#[test]
+fn g7_f17_a_clock_moved_while_nobody_held_the_home_is_decided_on_with_the_boot_and_never_before_it() {
+    const HOUR: i64 = 3_600_000;
+    let begun = Moment { ledger: LedgerTime::from_millis(1_000), wall: Timestamp::from_millis(100 * HOUR) };
+    let clock = Arc::new(ManualClock::at(begun));
+    let driven = drive_by(Memory::default(), clock.clone());
+    driven.began();
+    driven.agents();
+    let mut journal = driven.end();
+    let mut expected = vec![(1, "boot 0".to_owned())];
+    for by_ms in [-HOUR, 2 * HOUR, -2_001, 2_001, -2_000, 2_000] {
+        clock.jump_wall(by_ms);
+        let driven = drive_by(journal, clock.clone());
+        driven.began();
+        // A holder that lives is told of it first, before whatever comes next.
+        clock.jump_wall(by_ms);
+        driven.handle.decide(Event::ClockTurned.into()).unwrap();
+        let boot = driven.journal.kept().entries.len() as u64;
+        journal = driven.end();
+        if by_ms.abs() > 2_000 {
+            expected.extend([(boot - 2, format!("boot {by_ms}")), (boot - 1, format!("jump {by_ms}"))]);
+        } else {
+            expected.push((boot - 1, "boot 0".to_owned()));
+        }
+    }
+    assert_eq!(clock_entries(&journal), expected);
+}
+
+#[test]
+fn a_clock_that_moves_while_a_commit_fails_is_no_reason_to_doubt_it() {
+    let begun = Moment { ledger: LedgerTime::from_millis(1_000), wall: Timestamp::from_millis(360_000_000) };
+    let clock = Arc::new(ManualClock::at(begun));
+    let driven = drive_by(Memory::default(), clock.clone());
+    driven.began();
+    driven.journal.kept().fails_in = Some(0);
+    clock.jump_wall(-3_600_000);
+    driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
+    driven.began();
+    // This process has measured the time all along.
+    let found = clock_entries(&driven.end());
+    let found: Vec<&str> = found.iter().map(|(_, what)| what.as_str()).collect();
+    assert_eq!(found, ["boot 0", "boot 0", "jump -3600000"]);
+}
+
+#[test]
+fn whoever_asks_where_many_wait_already_is_answered_after_them() {
+    let journal = Memory::default();
+    let (to, _told) = channel();
+    let (driver, handle) = Driver::new(core(&journal), 8, Arc::new(ManualClock::default()), |_| Ear(to));
+    for _ in 0..limits::DRIVER_QUEUE {
+        handle.submit(Event::ClockTurned.into(), |_| {});
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let asker = handle.clone();
+        let asking = tokio::spawn(async move { asker.ask(Event::ClockTurned.into()).await });
+        // It has met the full queue by then.
+        tokio::task::yield_now().await;
+        let thread = std::thread::spawn(move || driver.run());
+        let after_the_boot = 1 + limits::DRIVER_QUEUE as u64;
+        assert_eq!(asking.await.unwrap().unwrap().seq, after_the_boot + 1);
+        handle.stop();
+        thread.join().unwrap();
+        let gone = handle.ask(Event::ClockTurned.into()).await.unwrap_err();
+        assert!(matches!(gone, SubmitError::Gone), "{gone}");
+    });
+}
+
+/// A stop of everything that cannot be written cuts whoever lives, since the ledger failed, and is decided on before anything
+/// begins again: a ledger that comes back does not bring the agents back (G1, G2).
+#[test]
+fn g1_g2_a_stop_of_everything_outlasts_a_ledger_that_cannot_be_written() {
+    let driven = drive(Memory::default());
+    assert_eq!(driven.began(), 1);
+    driven.agents();
+    {
+        let mut kept = driven.journal.kept();
+        (kept.fails_in, kept.leaves, kept.stays_shut) = (Some(0), Some(Left::Nothing), 2);
+    }
+    let by = Name::new("ada").unwrap();
+    let stop = Event::StopAllRequested { by: by.clone(), reason: "they run wild".to_owned() };
+    assert!(matches!(driven.handle.decide(stop.into()), Err(SubmitError::Ledger(_))));
+    driven.next(|told| matches!(told, Told::Stopped).then_some(()));
+    assert_eq!(driven.began(), 2);
+    // What the new epoch is told to do: to prove dead whoever lived, and to make nobody ready.
+    let run = RunRequest {
+        run: RunId::from_bits(8),
+        pipeline: three().digest(),
+        inputs: BTreeMap::new(),
+        env: BTreeMap::new(),
+        requester: by,
+        grant: None,
+        root: "/".to_owned(),
+        idempotency_key: None,
+        lineage: None,
+    };
+    let asked = Input { definition: Some(three()), ..Event::RunRequested(Box::new(run)).into() };
+    let answer = driven.handle.decide(asked).unwrap().record.decision.answer.clone();
+    assert!(matches!(&answer, Answer::Refused(refusal) if refusal.code() == "EP0650"), "{answer:?}");
+    let told: Vec<Told> = driven.told.try_iter().collect();
+    assert!(!told.iter().any(|told| matches!(told, Told::Do(_, Effect::Prepare(_)))), "{told:?}");
+    let journal = driven.end();
+    let facts = |entry: &Entry| eparch_governor::Record::from_bytes(&entry.body).unwrap().decision.facts;
+    let all: Vec<_> = journal.kept().entries.iter().flat_map(facts).collect();
+    let stops = all.iter().filter(|fact| matches!(fact, eparch_governor::Fact::AllStopped { .. })).count();
+    assert_eq!(stops, 1);
 }

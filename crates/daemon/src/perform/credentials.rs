@@ -1,8 +1,6 @@
 //! Renewing and ending tokens of the vault: as often as it takes, with more and more time between, until it is done or the
 //! epoch is over. The next one decides anew.
 
-use std::time::Duration;
-
 use eparch_domain::{RunId, Span, limits};
 use eparch_governor::{CredentialOutcome, Event};
 use eparch_ledger::EffectRef;
@@ -11,7 +9,10 @@ use eparch_vault::{Accessor, VaultError};
 use super::Job;
 use crate::driver::Input;
 use crate::vault::VaultFailure;
-use crate::vault::credentials::code_of;
+use crate::vault::credentials::{NotEnded, code_of};
+
+/// The stable code of a token that is to be ended in the vault and has not been.
+const NOT_ENDED: &str = "EP0918";
 
 impl Job {
     /// Makes a token go on. What could not be renewed by when it was to have been renewed for is over.
@@ -26,8 +27,14 @@ impl Job {
                     Err(VaultFailure::Asked(error @ VaultError::Ended { .. })) => {
                         CredentialOutcome::Over { code: code_of(&error).to_owned() }
                     }
-                    Err(_) if job.tools.clock.now().ledger.since(asked) < ttl => {
-                        if !job.wait(failures).await {
+                    Err(problem) if job.tools.clock.now().ledger.since(asked) < ttl => {
+                        if failures == 0 {
+                            crate::holder::note(&format!(
+                                "the vault has not renewed {accessor} yet, and is asked again: {}",
+                                eparch_domain::in_full(&problem)
+                            ));
+                        }
+                        if !job.wait(failures, most_between(&problem)).await {
                             return;
                         }
                         continue;
@@ -39,23 +46,48 @@ impl Job {
         });
     }
 
-    /// Ends a token in the vault. Here its authority is over already; there it is asked for until it is.
-    pub(super) fn end_credential(&self, at: Option<EffectRef>, run: RunId, accessor: String) {
+    /// Ends a token in the vault. Here its authority is over already; there it is asked for until it is, and the home owes it
+    /// meanwhile.
+    pub(super) fn end_credential(
+        &self,
+        at: Option<EffectRef>,
+        run: RunId,
+        accessor: String,
+        issued_at: Option<String>,
+    ) {
         let job = self.clone();
+        let asked = self.tools.clock.now().ledger;
         self.tools.runtime.spawn(async move {
             let Ok(known) = Accessor::new(&accessor) else { return };
+            let vault = job.tools.vault.clone();
             for failures in 0u32.. {
-                match job.tools.vault.revoke(run, &known).await {
-                    Ok(()) => return job.tell_of(at, accessor, CredentialOutcome::Ended).await,
+                let done = match vault.revoke(run, &known, issued_at.as_deref()).await {
+                    // Nobody here renews it, and nobody here can end it: it ends by itself.
+                    Err(NotEnded::Elsewhere { .. })
+                        if job.tools.clock.now().ledger.since(asked) > limits::LEASE_TTL =>
+                    {
+                        Ok(())
+                    }
+                    done => done,
+                };
+                match done {
+                    Ok(()) => {
+                        vault.settle(&known);
+                        return job.tell_of(at, accessor, CredentialOutcome::Ended).await;
+                    }
                     Err(problem) => {
-                        if failures == 0 {
+                        let most = match &problem {
+                            NotEnded::Elsewhere { .. } => limits::VAULT_OWED_RETRY_MAX,
+                            NotEnded::Vault(failure) => most_between(failure),
+                        };
+                        if vault.owe(&known, &problem) {
                             crate::holder::note(&format!(
-                                "the vault has not ended {accessor} yet, and is asked again: {}",
+                                "{NOT_ENDED}: the vault has not ended {accessor} yet, and is asked again: {}",
                                 eparch_domain::in_full(&problem)
                             ));
                         }
-                        if !job.wait(failures).await {
-                            return;
+                        if !job.wait(failures, most).await {
+                            return vault.settle(&known);
                         }
                     }
                 }
@@ -64,9 +96,8 @@ impl Job {
     }
 
     /// Waits before the next attempt; false when the epoch is over, and nobody waits for it any more.
-    async fn wait(&self, failures: u32) -> bool {
-        let millis = limits::VAULT_RETRY.millis().saturating_mul(1 << failures.min(16));
-        tokio::time::sleep(Duration::from_millis(millis.min(limits::VAULT_RETRY_MAX.millis()))).await;
+    async fn wait(&self, failures: u32, most: Span) -> bool {
+        tokio::time::sleep(wait_after(failures, most).as_duration()).await;
         !self.is_over()
     }
 
@@ -79,22 +110,55 @@ impl Job {
     }
 }
 
-/// Looks for tokens that a crash left in the vault, until it could look, and has them ended.
+/// How long to wait after so many failures, at most `most`.
+fn wait_after(failures: u32, most: Span) -> Span {
+    let millis = limits::VAULT_RETRY.millis().saturating_mul(1 << failures.min(16));
+    Span::from_millis(millis.min(most.millis()))
+}
+
+/// The longest wait between two attempts. A vault that is away comes back by itself; what it refuses it refuses until
+/// somebody does something about it.
+fn most_between(failure: &VaultFailure) -> Span {
+    match failure {
+        VaultFailure::Asked(error) if error.is_retryable() => limits::VAULT_RETRY_MAX,
+        _ => limits::VAULT_OWED_RETRY_MAX,
+    }
+}
+
+/// Looks for tokens that a crash left in the vault, until it could look, and has them ended; from then on for those of which
+/// the answer got lost.
 pub(crate) async fn end_what_was_left(vault: &crate::vault::HomeVault, driver: &crate::driver::Handle) {
     for failures in 0u32.. {
-        match vault.left_by_others().await {
-            Ok(found) => {
-                for found in found.chunks(limits::CREDENTIALS_FOUND) {
-                    let found = found.to_vec();
-                    // What is not written down is looked for at the next boot.
-                    let _ = driver.ask(Event::CredentialsFound { found }.into()).await;
-                }
-                return;
-            }
-            Err(_) => {
-                let millis = limits::VAULT_RETRY.millis().saturating_mul(1 << failures.min(16));
-                tokio::time::sleep(Duration::from_millis(millis.min(limits::VAULT_RETRY_MAX.millis()))).await;
-            }
+        if vault.look_for_what_others_left(driver).await.is_ok() {
+            break;
         }
+        tokio::time::sleep(wait_after(failures, limits::VAULT_RETRY_MAX).as_duration()).await;
+    }
+    let mut failures = 0;
+    loop {
+        let run = vault.doubted().await;
+        // Not at once: whatever lost the answer may still be the matter.
+        tokio::time::sleep(wait_after(failures, limits::VAULT_RETRY_MAX).as_duration()).await;
+        failures = match vault.look_for_what_got_lost(driver, run).await {
+            Ok(()) => 0,
+            Err(_) => failures.saturating_add(1),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_vault_refuses_is_asked_for_ever_more_rarely() {
+        let away = VaultFailure::Asked(VaultError::Sealed);
+        let refused = VaultFailure::Asked(VaultError::Denied { doing: "revoke a token" });
+        let waits = |failure: &VaultFailure| {
+            [0, 1, 5, 6, 10, 11, 30]
+                .map(|failures| wait_after(failures, most_between(failure)).millis() / 1_000)
+        };
+        assert_eq!(waits(&away), [1, 2, 32, 60, 60, 60, 60]);
+        assert_eq!(waits(&refused), [1, 2, 32, 64, 1_024, 1_800, 1_800]);
     }
 }

@@ -15,6 +15,7 @@ use crate::agents::listener::{self, Door};
 use crate::agents::live::{CLOSE_DEADLINE, Live, prove_dead};
 use crate::agents::roster::Go;
 use crate::agents::{packet, prepare, spec};
+use crate::diagnostic::handoff;
 use crate::home::make_folder;
 use crate::vault::credentials::Held;
 
@@ -70,7 +71,9 @@ impl Job {
         let cannot = |code: &str, reason: String| vec![failed(Phase::Bootstrap, code, &reason)];
         let token = token(&tools.secret, &spec);
         let token_hash = Digest::of(token.as_bytes());
-        let packet = packet::write(&spec, tools.clock.now(), &tools.signing);
+        let handoff = self.handoff(&spec, first_seq).map_err(|reason| cannot("EP0681", reason))?;
+        let handed = handoff.as_ref().map(|handoff| Digest::of(handoff));
+        let packet = packet::write(&spec, handed, tools.clock.now(), &tools.signing);
         let packet_digest = Digest::of(&packet.0);
         let identity = |tree| Outcome::Bootstrap { token: token_hash, packet: packet_digest, tree };
         let pipeline = self.definition(&spec.pipeline).map_err(|reason| cannot("EP0241", reason))?;
@@ -90,7 +93,7 @@ impl Job {
             ]
         })?;
         let cage = &*opened.insert(cage);
-        prepare::furnish(cage, &spec, &pipeline, &tools.artifacts, &packet)
+        prepare::furnish(cage, &spec, &pipeline, &tools.artifacts, &packet, handoff.as_deref())
             .map_err(|reason| cannot("EP0242", reason))?;
         let env = prepare::environment(&spec, cage.port(), &token, &tools.expose);
         let confinement = prepare::record(cage.measures());
@@ -127,7 +130,7 @@ impl Job {
             confinement,
             listener: Mutex::new(None),
             performances: Arc::default(),
-            doomed: Arc::default(),
+            doom: Arc::default(),
             executed: Mutex::new(None),
         });
         if let Err(problem) = self.listen(&live, token_hash, credential) {
@@ -135,6 +138,17 @@ impl Job {
             return Err(cannot("EP0245", format!("its listener cannot be served: {problem}")));
         }
         Ok((live, outcomes))
+    }
+
+    /// What is known of the run that it looks at, for an agent that does; kept, so that what it saw can be looked at later.
+    fn handoff(&self, spec: &AgentSpec, to: u64) -> Result<Option<Vec<u8>>, String> {
+        let Some(parent) = &spec.looks_at else { return Ok(None) };
+        let tools = &self.tools;
+        let gathered = handoff::gather(&tools.ledger, &tools.tenant, &tools.home.logs(), parent, to)?;
+        let mut bytes = serde_json::to_vec_pretty(&gathered).map_err(|problem| problem.to_string())?;
+        bytes.push(b'\n');
+        tools.artifacts.keep_bytes(&bytes).map_err(|problem| format!("it cannot be kept: {problem}"))?;
+        Ok(Some(bytes))
     }
 
     /// The agent's token of the vault, if it is to have one.

@@ -157,6 +157,7 @@ mod tests {
             read: vec!["src".to_owned()],
             write: Vec::new(),
             actions: Vec::new(),
+            locks: BTreeMap::new(),
             verify: vec![vec!["make".to_owned(), "check".to_owned()]],
             artifacts: Vec::new(),
             inputs_from: BTreeMap::new(),
@@ -165,6 +166,7 @@ mod tests {
             sandbox: SandboxMode::Required,
             timeout: Span::from_secs(1),
             idle_timeout: None,
+            looks_at: None,
         }
     }
 

@@ -1,12 +1,12 @@
 //! Tokens of the vault for runs and their agents. A run's own is sealed as soon as it is issued and opened when another one is
 //! to come from it; nobody else ever has it. What it is called is durable in the ledger before it is used.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eparch_domain::{AgentId, LeaseId, RunId, Span, Tier, in_full, keys, limits};
 use eparch_governor::{Answer, Credential, Event, Lease};
@@ -28,12 +28,44 @@ pub(super) struct Issuing {
     runs: [tokio::sync::Mutex<()>; AT_ONCE],
     /// What was issued in this process, until what others left has been looked for.
     fresh: Mutex<Option<BTreeSet<Accessor>>>,
+    /// Held while a token is issued, until it is written down or ended: whoever looks for what others left waits for what it
+    /// may have seen half done.
+    under_way: tokio::sync::RwLock<()>,
+    /// Runs of which the vault may have issued something that nobody here knows.
+    doubted: Mutex<BTreeSet<RunId>>,
+    /// Told when there is one more.
+    doubt: tokio::sync::Notify,
+    /// What is to be ended and was not, and why.
+    owed: Mutex<BTreeMap<Accessor, Owed>>,
 }
 
 impl Default for Issuing {
     fn default() -> Issuing {
-        Issuing { runs: Default::default(), fresh: Mutex::new(Some(BTreeSet::new())) }
+        Issuing {
+            runs: Default::default(),
+            fresh: Mutex::new(Some(BTreeSet::new())),
+            under_way: tokio::sync::RwLock::default(),
+            doubted: Mutex::default(),
+            doubt: tokio::sync::Notify::new(),
+            owed: Mutex::default(),
+        }
     }
+}
+
+/// Why a token that is to be ended has not been.
+#[derive(Debug, Clone)]
+pub(crate) struct Owed {
+    /// The stable code of the reason.
+    pub(crate) code: &'static str,
+    /// The reason.
+    pub(crate) why: String,
+    /// How often it was asked for.
+    pub(crate) asked: u32,
+}
+
+/// Locks what no panic can leave half done.
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An agent's token of the vault.
@@ -68,6 +100,32 @@ impl From<VaultError> for CredentialFailure {
     }
 }
 
+/// Why a token was not ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotEnded {
+    /// It is of another vault than the home has now.
+    #[error("it was issued by {at}, and the home's vault is {here} now")]
+    Elsewhere {
+        /// Which issued it.
+        at: String,
+        /// Which it is now.
+        here: String,
+    },
+    /// The vault did not do it, or cannot be asked.
+    #[error(transparent)]
+    Vault(#[from] VaultFailure),
+}
+
+impl NotEnded {
+    /// The stable code.
+    fn code(&self) -> &'static str {
+        match self {
+            NotEnded::Elsewhere { .. } => "EP0919",
+            NotEnded::Vault(failure) => failure_code(failure),
+        }
+    }
+}
+
 /// Why a run's token could not be sealed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SealFailure {
@@ -92,8 +150,7 @@ impl CredentialFailure {
     /// The stable code.
     pub(crate) fn code(&self) -> &'static str {
         match self {
-            CredentialFailure::Vault(VaultFailure::Asked(error)) => code_of(error),
-            CredentialFailure::Vault(_) => "EP0912",
+            CredentialFailure::Vault(failure) => failure_code(failure),
             CredentialFailure::Seal(_) => "EP0916",
             CredentialFailure::LeaseOver => "EP0661",
             CredentialFailure::Ledger(_) => "EP0917",
@@ -112,6 +169,24 @@ impl CredentialFailure {
             CredentialFailure::Ledger(_) => true,
             _ => false,
         }
+    }
+}
+
+/// The stable code of why a vault did not do something.
+fn failure_code(failure: &VaultFailure) -> &'static str {
+    match failure {
+        VaultFailure::Asked(error) => code_of(error),
+        VaultFailure::Store(_) | VaultFailure::Connect(_) | VaultFailure::Lost => "EP0912",
+    }
+}
+
+/// Whether a vault may have issued a token although it did not say so, or not so that it could be read.
+fn may_have_issued(error: &VaultError) -> bool {
+    use VaultError::{CutOff, Malformed, Refused, Store, TimedOut};
+    match error {
+        TimedOut { .. } | CutOff { .. } | Malformed { .. } | Store(_) => true,
+        Refused { status, .. } => *status >= 500,
+        _ => false,
     }
 }
 
@@ -149,8 +224,24 @@ impl HomeVault {
         agent: AgentId,
         tier: Tier,
     ) -> Result<Held, CredentialFailure> {
-        let place = usize::try_from(run.bits() % AT_ONCE as u128).unwrap_or_default();
-        let _alone = self.issuing.runs[place].lock().await;
+        let _alone = self.issuing.runs[place_of(run)].lock().await;
+        let _under_way = self.issuing.under_way.read().await;
+        let issued = self.issue_for(driver, run, agent, tier).await;
+        if let Err(CredentialFailure::Vault(VaultFailure::Asked(error))) = &issued
+            && may_have_issued(error)
+        {
+            self.doubt(run);
+        }
+        issued
+    }
+
+    async fn issue_for(
+        &self,
+        driver: &Handle,
+        run: RunId,
+        agent: AgentId,
+        tier: Tier,
+    ) -> Result<Held, CredentialFailure> {
         let standing = driver.look(move |governor| {
             let held = governor.lease(run)?;
             let credential = governor.credential(run, None).map(str::to_owned);
@@ -183,15 +274,16 @@ impl HomeVault {
         let accessor = &issued.status.accessor;
         self.note(accessor);
         let sealed = self.seal(run, accessor, &issued.token);
-        let credential = Credential { accessor: accessor.to_string(), run, agent: None };
+        let at = Some(self.place());
+        let credential = Credential { accessor: accessor.to_string(), run, agent: None, at };
         // Also when it could not be sealed: then it is known to be ended.
         let told = self.tell(driver, standing.held.lease, credential).await;
         if let Err(problem) = sealed {
-            self.undo(vault, accessor).await;
+            self.undo(vault, run, accessor).await;
             return Err(problem.into());
         }
         if let Err(problem) = told {
-            self.undo(vault, accessor).await;
+            self.undo(vault, run, accessor).await;
             return Err(problem);
         }
         Ok(issued.token)
@@ -216,9 +308,10 @@ impl HomeVault {
         };
         let accessor = issued.status.accessor;
         self.note(&accessor);
-        let credential = Credential { accessor: accessor.to_string(), run, agent: Some(agent) };
+        let at = Some(self.place());
+        let credential = Credential { accessor: accessor.to_string(), run, agent: Some(agent), at };
         if let Err(problem) = self.tell(driver, standing.held.lease, credential).await {
-            self.undo(vault, &accessor).await;
+            self.undo(vault, run, &accessor).await;
             return Err(problem);
         }
         Ok(Held { accessor, token: issued.token })
@@ -238,9 +331,72 @@ impl HomeVault {
         }
     }
 
-    /// Ends a token that is not used. Where that fails, too, its time is over soon, and the next holder looks for it.
-    async fn undo(&self, vault: &dyn Vault, accessor: &Accessor) {
-        let _ = vault.revoke(accessor).await;
+    /// Ends a token that is not used. Where that fails, too, it is looked for.
+    async fn undo(&self, vault: &dyn Vault, run: RunId, accessor: &Accessor) {
+        if vault.revoke(accessor).await.is_err() {
+            self.doubt(run);
+        }
+    }
+
+    /// Notes that the vault may have issued something for a run that nobody here knows.
+    fn doubt(&self, run: RunId) {
+        lock(&self.issuing.doubted).insert(run);
+        self.issuing.doubt.notify_one();
+    }
+
+    /// A run of which the vault may have something that nobody here knows; waits for one.
+    pub(crate) async fn doubted(&self) -> RunId {
+        loop {
+            let found = lock(&self.issuing.doubted).first().copied();
+            match found {
+                Some(run) => return run,
+                None => self.issuing.doubt.notified().await,
+            }
+        }
+    }
+
+    /// Tells `driver` of every token that the vault has of a run, while none is issued for it: what no entry knows is ended.
+    pub(crate) async fn look_for_what_got_lost(
+        &self,
+        driver: &Handle,
+        run: RunId,
+    ) -> Result<(), CredentialFailure> {
+        let _alone = self.issuing.runs[place_of(run)].lock().await;
+        let found = self.vault().await?.find(Some(run)).await?;
+        let found = found.into_iter().map(|status| credential_of(status, self.place()));
+        tell_found(driver, found.collect()).await?;
+        lock(&self.issuing.doubted).remove(&run);
+        Ok(())
+    }
+
+    /// Notes that a token was asked to be ended, and was not; whether that is said for the first time.
+    pub(crate) fn owe(&self, accessor: &Accessor, failure: &NotEnded) -> bool {
+        let (code, why) = (failure.code(), in_full(failure));
+        let mut owed = lock(&self.issuing.owed);
+        let entry =
+            owed.entry(accessor.clone()).or_insert_with(|| Owed { code, why: String::new(), asked: 0 });
+        let is_first = entry.code != code || entry.asked == 0;
+        *entry = Owed { code, why, asked: entry.asked.saturating_add(1) };
+        is_first
+    }
+
+    /// A token is not owed any more: it has ended, or the epoch that was to end it has.
+    pub(crate) fn settle(&self, accessor: &Accessor) {
+        lock(&self.issuing.owed).remove(accessor);
+    }
+
+    /// Why a token that is to be ended was not, when it was asked for in vain.
+    pub(crate) fn owed(&self, accessor: &str) -> Option<Owed> {
+        lock(&self.issuing.owed)
+            .iter()
+            .find(|(owed, _)| owed.as_str() == accessor)
+            .map(|(_, why)| why.clone())
+    }
+
+    /// How many tokens were asked in vain to be ended, and why one of them was not.
+    pub(crate) fn all_owed(&self) -> Option<(usize, Owed)> {
+        let owed = lock(&self.issuing.owed);
+        owed.values().next().map(|first| (owed.len(), first.clone()))
     }
 
     /// Makes a token go on; a child as long as its parent, at most.
@@ -255,10 +411,19 @@ impl HomeVault {
         }
     }
 
-    /// Ends a token, and those that come from it. Where there is no vault at all, there is no token.
-    pub(crate) async fn revoke(&self, run: RunId, accessor: &Accessor) -> Result<(), VaultFailure> {
+    /// Ends a token, and those that come from it. Where there is no vault at all, there is no token; and one that another vault
+    /// issued is not taken for one that has ended because this one does not know it.
+    pub(crate) async fn revoke(
+        &self,
+        run: RunId,
+        accessor: &Accessor,
+        at: Option<&str>,
+    ) -> Result<(), NotEnded> {
+        if let Some(at) = at.filter(|at| *at != self.place()) {
+            return Err(NotEnded::Elsewhere { at: at.to_owned(), here: self.place() });
+        }
         if self.is_made().await? {
-            self.vault().await?.revoke(accessor).await?;
+            self.vault().await?.revoke(accessor).await.map_err(VaultFailure::from)?;
         }
         let path = self.sealed_token(run);
         let is_its =
@@ -270,23 +435,18 @@ impl HomeVault {
         Ok(())
     }
 
-    /// The tokens of this home in the vault that nobody in this process asked for. Looked for once.
-    pub(crate) async fn left_by_others(&self) -> Result<Vec<Credential>, VaultFailure> {
+    /// Tells `driver` of the tokens of this home in the vault that nobody in this process asked for. Looked for once.
+    pub(crate) async fn look_for_what_others_left(&self, driver: &Handle) -> Result<(), CredentialFailure> {
         let found = if self.is_made().await? { self.vault().await?.find(None).await? } else { Vec::new() };
-        let fresh = self.issuing.fresh.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let fresh = fresh.unwrap_or_default();
+        // What was seen may have been issued here, by somebody who has not had its answer yet.
+        drop(self.issuing.under_way.write().await);
+        let fresh = lock(&self.issuing.fresh).take().unwrap_or_default();
         let left = found.into_iter().filter(|status| !fresh.contains(&status.accessor));
-        let credential = |status: TokenStatus| Credential {
-            accessor: status.accessor.to_string(),
-            run: status.run,
-            agent: status.agent,
-        };
-        Ok(left.map(credential).collect())
+        tell_found(driver, left.map(|status| credential_of(status, self.place())).collect()).await
     }
 
     fn note(&self, accessor: &Accessor) {
-        let mut fresh = self.issuing.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(fresh) = fresh.as_mut() {
+        if let Some(fresh) = lock(&self.issuing.fresh).as_mut() {
             fresh.insert(accessor.clone());
         }
     }
@@ -337,6 +497,23 @@ impl HomeVault {
         let secret = (of == accessor).then(|| self.seal_key().ok()?.unseal(&place, sealed).ok())??;
         Some(Token::new(secret))
     }
+}
+
+/// Has it written down what was found in the vault.
+async fn tell_found(driver: &Handle, found: Vec<Credential>) -> Result<(), CredentialFailure> {
+    for found in found.chunks(limits::CREDENTIALS_FOUND) {
+        driver.ask(Event::CredentialsFound { found: found.to_vec() }.into()).await?;
+    }
+    Ok(())
+}
+
+fn credential_of(status: TokenStatus, at: String) -> Credential {
+    let TokenStatus { accessor, run, agent, .. } = status;
+    Credential { accessor: accessor.to_string(), run, agent, at: Some(at) }
+}
+
+fn place_of(run: RunId) -> usize {
+    usize::try_from(run.bits() % AT_ONCE as u128).unwrap_or_default()
 }
 
 /// The folder of sealed tokens in a home.

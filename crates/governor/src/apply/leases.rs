@@ -51,17 +51,19 @@ pub(super) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
                 governor.timers.set(Timer::Token(*agent), *renew_at);
             }
         }
-        Fact::CredentialKnown { accessor, run, lease, agent, round } => {
+        Fact::CredentialKnown { accessor, run, lease, agent, round, at } => {
             let agent = agent.map(|agent| (agent, *round));
-            let known = Known { run: *run, lease: *lease, agent };
+            let known = Known { run: *run, lease: *lease, agent, at: at.clone() };
             governor.state.leases.credentials.insert(accessor.clone(), known);
         }
         Fact::CredentialEnding(credential) => {
             governor.state.leases.let_go(&credential.accessor);
             governor.state.leases.to_end.insert(credential.accessor.clone(), credential.clone());
+            governor.state.leases.to_end_since.insert(credential.accessor.clone(), now.ledger);
         }
         Fact::CredentialEnded { accessor } => {
             governor.state.leases.to_end.remove(accessor);
+            governor.state.leases.to_end_since.remove(accessor);
         }
         Fact::CredentialLost { accessor } => governor.state.leases.let_go(accessor),
         Fact::ClockSetBack { seen } => governor.state.leases.wall_seen = Some(*seen),

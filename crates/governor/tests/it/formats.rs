@@ -61,3 +61,26 @@ fn a_snapshot_is_refused_by_its_format_before_its_state_is_looked_at() {
     assert_eq!(format(&with(&bytes, "state", json!({ "everything": "else" }))), None);
     assert_eq!(format(b"neither"), None);
 }
+
+#[test]
+fn r151_a_state_from_before_there_were_locks_is_one_in_which_nobody_has_any() {
+    let bytes = Governor::new().snapshot().to_bytes();
+    let mut json: Value = serde_json::from_slice(&bytes).expect("a snapshot is JSON");
+    assert!(json["state"].as_object_mut().expect("a state has fields").remove("locks").is_some());
+    let before = Snapshot::from_bytes(&serde_json::to_vec(&json).expect("JSON is written")).unwrap();
+    let mut restored = Governor::new();
+    restored.restore(before).unwrap();
+    assert!(restored.agrees_with(&Governor::new()) && restored.locks().is_empty());
+}
+
+/// A home that was saved before there were stops and grants opens as one that has none.
+#[test]
+fn a_snapshot_without_emergencies_is_of_a_home_that_has_none() {
+    let mut json: Value = serde_json::from_slice(&Governor::new().snapshot().to_bytes()).expect("it is JSON");
+    let state = json["state"].as_object_mut().expect("state is an object");
+    assert!(state.remove("emergencies").is_some());
+    let bytes = serde_json::to_vec(&json).expect("JSON is written");
+    let mut opened = Governor::new();
+    opened.restore(Snapshot::from_bytes(&bytes).expect("it reads back")).expect("nothing is missing");
+    assert!(opened.agrees_with(&Governor::new()) && opened.stopped().is_none());
+}

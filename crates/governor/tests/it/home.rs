@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use eparch_domain::{
-    AgentId, AlertId, Digest, GateId, LeaseId, LedgerTime, Moment, Name, PermitId, RunId, StageStatus,
-    StandingId, Timestamp,
+    AgentId, AlertId, BreakGlassId, Digest, GateId, LeaseId, LedgerTime, Moment, Name, PermitId, RunId,
+    StageStatus, StandingId, Timestamp,
 };
 use eparch_governor::{Answer, Decision, Event, Fact, GatePurpose, Governor, Operator, Record, Snapshot};
 use eparch_pipeline::{Pipeline, StageIx, Work};
@@ -23,6 +23,7 @@ pub(crate) struct Names {
     pub(crate) leases: BTreeMap<LeaseId, String>,
     pub(crate) standings: BTreeMap<StandingId, String>,
     alerts: BTreeMap<AlertId, String>,
+    glasses: BTreeMap<BreakGlassId, String>,
     digests: Vec<Digest>,
 }
 
@@ -58,6 +59,9 @@ impl Names {
         for (id, name) in &self.standings {
             text = text.replace(&id.to_string(), name);
         }
+        for (id, name) in &self.glasses {
+            text = text.replace(&id.to_string(), name);
+        }
         for (id, name) in &self.alerts {
             text = text.replace(&id.to_string(), name);
         }
@@ -85,6 +89,8 @@ pub(crate) struct Home {
     pub(crate) packages: BTreeMap<AgentId, Digest>,
     pub(crate) epoch: u64,
     pub(crate) wall_ahead: i64,
+    /// When the last event was handed in.
+    pub(crate) last: Moment,
     /// Whether leases and tokens are told.
     pub(crate) tells_leases: bool,
     pub(crate) statuses: BTreeMap<(RunId, StageIx), StageStatus>,
@@ -121,11 +127,18 @@ impl Home {
             packages: BTreeMap::new(),
             epoch: 0,
             wall_ahead: 0,
+            last: Moment::default(),
             tells_leases: false,
             statuses: BTreeMap::new(),
             outputs: BTreeMap::new(),
             stage_of: BTreeMap::new(),
         }
+    }
+
+    /// The break-glass request that a scenario calls so; one that nobody knows for any other name.
+    pub(crate) fn glass(&self, wanted: &str) -> BreakGlassId {
+        let known = self.names.glasses.iter().find(|(_, name)| *name == wanted);
+        known.map_or(BreakGlassId::from_bits(99), |(grant, _)| *grant)
     }
 
     /// The lease that a scenario calls so.
@@ -177,6 +190,7 @@ impl Home {
     pub(crate) fn handle(&mut self, event: &Event, millis: u64) -> Decision {
         let decision = self.decide(event, millis);
         let now = self.moment(millis);
+        self.last = now;
         let record = Record {
             v: eparch_governor::RECORD_FORMAT,
             engine: "test".to_owned(),
@@ -205,6 +219,12 @@ impl Home {
                 self.operators.insert(operator.name.clone(), operator.clone());
             }
             Fact::RunSpawned(spawned) => {
+                if let Some(parent) = &spawned.parent {
+                    let of = self.names.runs.get(&parent.run).cloned().unwrap_or_default();
+                    self.names.runs.insert(spawned.run, format!("{of}-diagnosis"));
+                    let known = self.pipelines.values().find(|known| known.digest() == spawned.pipeline);
+                    self.runs.insert(spawned.run, known.expect("it was offered").clone());
+                }
                 for ix in self.runs[&spawned.run].places() {
                     self.statuses.insert((spawned.run, ix), StageStatus::Pending);
                 }
@@ -236,7 +256,11 @@ impl Home {
                 self.names.agents.insert(*agent, name);
                 self.stage_of.insert(*agent, (*run, *stage));
             }
-            Fact::AlertRaised { alert, .. } => {
+            Fact::BreakGlassAsked(asked) => {
+                let name = format!("glass-{}", self.names.glasses.len() + 1);
+                self.names.glasses.insert(asked.grant, name);
+            }
+            Fact::AlertRaised { alert, .. } | Fact::AlarmRaised { alert, .. } => {
                 let name = format!("alert-{}", self.names.alerts.len() + 1);
                 assert!(
                     self.names.alerts.insert(*alert, name).is_none(),

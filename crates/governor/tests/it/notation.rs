@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 
 use eparch_domain::{Name, Profile, Span, limits};
 use eparch_pipeline::{
-    AgentWork, Branch, Budget, ConditionWork, Expr, GateType, GateWork, OnFailure, OnTimeout, ParallelWork,
-    Parent, Pipeline, Retries, Runtime, SandboxMode, Stage, StageIx, Text, Work,
+    AgentWork, Branch, Budget, ConditionWork, Expr, GateType, GateWork, InputSpec, InputType, OnFailure,
+    OnTimeout, ParallelWork, Parent, Pipeline, Retries, Runtime, SandboxMode, Stage, StageIx, Text, Work,
 };
 
 use crate::words::{Args, words};
@@ -36,7 +36,7 @@ pub(crate) fn pipeline(lines: &[&str]) -> Pipeline {
         description: String::new(),
         timeout: args.read("timeout").unwrap_or(limits::PIPELINE_TIMEOUT),
         profile: args.word("profile").unwrap_or(Profile::Startup),
-        inputs: BTreeMap::new(),
+        inputs: args.list("inputs").iter().map(|name| (name.clone(), input(name))).collect(),
         budget: Budget::default(),
         stages: reader.stages,
     }
@@ -44,6 +44,12 @@ pub(crate) fn pipeline(lines: &[&str]) -> Pipeline {
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// A required input: a number when it is called so, text otherwise.
+fn input(name: &str) -> InputSpec {
+    let kind = if name == "attempt" { InputType::Integer } else { InputType::String };
+    InputSpec { kind, choices: Vec::new(), default: None, description: String::new() }
 }
 
 fn text(source: &str) -> Text {
@@ -149,6 +155,7 @@ fn agent(args: &Args) -> AgentWork {
         read: Vec::new(),
         write: Vec::new(),
         actions: Vec::new(),
+        locks: args.list("locks").iter().map(|lock| text(lock)).collect(),
         tools: Vec::new(),
         model: None,
         retries: Retries {

@@ -7,9 +7,10 @@ use eparch_domain::{
     AgentId, Artifact, Digest, GateId, Grade, Name, Phase, RunId, Span, StageStatus, StandingId, Tier,
 };
 use eparch_governor::{
-    ActionAsked, Bearer, Check, Credential, CredentialOutcome, Ended, Event, GateAnswer, GateDecision, Key,
-    Lineage, Operator, OperatorRole, Outcome, PerformanceEnd, PromotionAnswer, RunRequest, SecretAccess,
-    SecretOutcome, Signal, SignedAnswer, Usage, command_params,
+    ActionAsked, Allowed, Bearer, BreakGlassAnswer, BreakGlassRequest, Check, ClockMoved, Credential,
+    CredentialOutcome, Ended, Event, GateAnswer, GateDecision, GlassScope, Key, Lineage, Operator,
+    OperatorRole, Outcome, PerformanceEnd, PromotionAnswer, RunRequest, SecretAccess, SecretOutcome, Signal,
+    SignedAnswer, Usage, command_params, command_text,
 };
 use eparch_policy::{PolicySet, PolicyText};
 use serde_json::Value;
@@ -34,7 +35,12 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
         "boot" => {
             home.epoch += 1;
             let agents_at_once = args.read("agents").unwrap_or(8);
-            Event::Booted { epoch: home.epoch, version: "test".to_owned(), agents_at_once }
+            let clock_moved = args.read("moved").map(|by_ms: i64| {
+                let from = home.last.wall;
+                home.wall_ahead += by_ms;
+                ClockMoved { by_ms, from }
+            });
+            Event::Booted { epoch: home.epoch, version: "test".to_owned(), agents_at_once, clock_moved }
         }
         "tick" => Event::ClockTurned,
         "jump" => {
@@ -62,6 +68,22 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
             let reason = args.get("because").unwrap_or("not any more").to_owned();
             Event::RevokeRequested { bearer, by: by(&args), reason }
         }
+        "stop-all" => Event::StopAllRequested {
+            by: by(&args),
+            reason: args.get("because").unwrap_or("everything is wrong").to_owned(),
+        },
+        "lift" => Event::StopAllLifted {
+            by: by(&args),
+            reason: args.get("because").unwrap_or("it is well again").to_owned(),
+        },
+        "break-glass" => Event::BreakGlassRequested(Box::new(break_glass(home, &args))),
+        "let-pass" => glass_answer(home, &args, GateDecision::Approve),
+        "forbid" => glass_answer(home, &args, GateDecision::Deny),
+        "end-glass" => Event::BreakGlassEndRequested {
+            grant: home.glass(args.first()),
+            by: by(&args),
+            reason: args.get("because").unwrap_or("it is over").to_owned(),
+        },
         "promote" => Event::PromotionRequested {
             standing: standing(home, args.first()),
             by: by(&args),
@@ -80,6 +102,12 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
             home.governor.learn_policies(policies.clone());
             Event::PoliciesOffered { by: args.get("by").map(name), policies: policies.digest() }
         }
+        "diagnostic" => Event::DiagnosticOffered {
+            pipeline: match args.first() {
+                "unknown" => Digest::of(b"nowhere"),
+                wanted => home.pipelines[wanted].digest(),
+            },
+        },
         "asks" => {
             let key = args.get("key").unwrap_or("k1");
             return match args.read("times") {
@@ -133,6 +161,11 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
             path: args.first().to_owned(),
             outcome: SecretOutcome::Read { version: 1 },
         },
+        "releases" => Event::LockReleaseRequested {
+            lock: name(args.first()),
+            by: by(&args),
+            reason: args.get("because").unwrap_or("it is needed").to_owned(),
+        },
         // The wall clock moves and nobody says so: by less than what counts as a jump, or while nothing was written.
         "drifts" => {
             let by_ms: i64 = args.first().parse().expect("a drift is a number of milliseconds");
@@ -149,7 +182,8 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
                 Some(named) => home.lease_named(named),
                 None => home.governor.lease(run).expect("the run has a lease").lease,
             };
-            let credential = Credential { accessor: args.first().to_owned(), run, agent };
+            let at = args.get("at").map(str::to_owned);
+            let credential = Credential { accessor: args.first().to_owned(), run, agent, at };
             Event::CredentialIssued { lease, credential }
         }
         "renewed" | "gone" | "lost" => Event::CredentialTold {
@@ -164,7 +198,12 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
             found: args
                 .plain
                 .iter()
-                .map(|accessor| Credential { accessor: accessor.clone(), run: run_id("r1"), agent: None })
+                .map(|accessor| Credential {
+                    accessor: accessor.clone(),
+                    run: run_id("r1"),
+                    agent: None,
+                    at: args.get("at").map(str::to_owned),
+                })
                 .collect(),
         },
         "limited" => Event::CallsLimited { agent: agent(home, args.first()) },
@@ -210,6 +249,42 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
     vec![event]
 }
 
+/// `break-glass r1`, `r1/STAGE`, `a#1` or `next:NAME`, with `allow=ACTION:TARGET,…` and `time=30m`.
+fn break_glass(home: &Home, args: &Args) -> BreakGlassRequest {
+    let whom = args.first();
+    let scope = match (whom.strip_prefix("next:"), whom.split_once('/')) {
+        (Some(of), _) => GlassScope::NextRun { of: name(of) },
+        (None, Some((run, stage))) => GlassScope::Stage { run: run_id(run), stage: name(stage) },
+        (None, None) if whom.contains('#') => GlassScope::Agent { agent: agent(home, whom) },
+        (None, None) => GlassScope::Run { run: run_id(whom) },
+    };
+    let allows = args.list("allow").into_iter().map(|entry| {
+        let (action, target) = entry.split_once(':').expect("allow=ACTION:TARGET");
+        Allowed { action: action.parse().expect("an action"), target: target.to_owned() }
+    });
+    BreakGlassRequest {
+        by: by(args),
+        scope,
+        allows: allows.collect(),
+        time: args.read("time").unwrap_or(Span::from_mins(30)),
+        reason: args.get("because").unwrap_or("production is down").to_owned(),
+    }
+}
+
+fn glass_answer(home: &Home, args: &Args, decision: GateDecision) -> Event {
+    let (grant, by) = (home.glass(args.first()), by(args));
+    let remote = args.plain.iter().any(|word| word == "remote");
+    let signed = remote.then(|| SignedAnswer {
+        signature: "5".repeat(128),
+        public_key: public_key(args.get("key").unwrap_or(by.as_str())),
+    });
+    let shown = home.governor.break_glasses().find(|found| found.asked.grant == grant);
+    let shown = shown.map_or(Digest::of(b"nothing"), |found| found.asked.subject);
+    let subject = if args.get("subject").is_some() { Digest::of(b"something else") } else { shown };
+    let rationale = args.get("rationale").unwrap_or("looked at it").to_owned();
+    Event::BreakGlassAnswered(Box::new(BreakGlassAnswer { grant, by, signed, decision, subject, rationale }))
+}
+
 /// `std:a` is that of the first stage `a`.
 fn standing(home: &Home, wanted: &str) -> StandingId {
     let known = home.names.standings.iter().find(|(_, name)| *name == wanted);
@@ -238,8 +313,23 @@ fn asks(home: &Home, args: &Args, key: &str) -> Event {
         action: action.parse().expect("an action"),
         target: target.to_owned(),
         params: params(args),
+        given: given(args),
         key: key.to_owned(),
     }))
+}
+
+/// What people are shown: the words of a command, or what an action is done with where the line says `shown`; of something else
+/// with `shows=TEXT`.
+fn given(args: &Args) -> Option<String> {
+    let shown = args.plain.iter().any(|word| word == "shown");
+    match (args.get("shows"), args.get("command"), args.get("with")) {
+        (Some(text), ..) => Some(text.to_owned()),
+        (None, Some(_), _) if !args.plain.iter().any(|word| word == "unseen") => {
+            Some(command_text(&command(args)))
+        }
+        (None, None, Some(with)) if shown => Some(with.to_owned()),
+        _ => None,
+    }
 }
 
 /// The digest of what an action is done with; of nothing when the line says nothing.
@@ -258,9 +348,22 @@ fn command(args: &Args) -> Vec<String> {
 fn policies(named: &str) -> Arc<PolicySet> {
     let read_everything = "@id(\"all-look\") @reason(\"anybody_looks\")\n\
                            permit (principal is Agent, action in Action::\"look\", resource);";
+    // People are asked about this machine; a place of the project is named from the root; and what was done is not done twice.
+    let careful = "@id(\"localhost-ask\") @reason(\"team_rule\") @verdict(\"ask\")\n\
+                   permit (principal is Agent, action == Action::\"execute_command\", resource == Host::\"localhost\")\n\
+                   unless { context.approvals >= 1 };\n\
+                   @id(\"keys-never\") @reason(\"team_rule\")\n\
+                   forbid (principal is Agent, action, resource in Path::\"/project/docs/keys\");\n\
+                   @id(\"once\") @reason(\"once_a_run\")\n\
+                   forbid (principal is Agent, action == Action::\"docker_run\", resource)\n\
+                   when { context.history.contains(\"docker_run\") };\n\
+                   @id(\"not-after-a-container\") @reason(\"team_rule\")\n\
+                   forbid (principal is Agent, action == Action::\"write_file\", resource)\n\
+                   when { context.history.contains(\"docker_run\") };";
     let mut files = eparch_policy::DEFAULTS.to_vec();
     match named {
         "defaults" => {}
+        "careful" => files.push(PolicyText { name: "careful.cedar", text: careful }),
         "open" => files.push(PolicyText { name: "open.cedar", text: read_everything }),
         "closed" => files.retain(|file| file.name.contains("always")),
         other => panic!("no such policies: {other}"),

@@ -22,9 +22,9 @@ fn play(home: &mut Home, hour: u64, line: &str) -> (Answer, Vec<Fact>) {
 fn earns(home: &mut Home, run: u64, hour: u64, does: &[&str]) {
     let agent = if run == 1 { "a#1".to_owned() } else { format!("r{run}:a#1") };
     play(home, hour, &format!("start r{run} grant=T4"));
-    play(home, hour, &format!("ready {agent} may=ansible_run:sandbox-*,terraform_apply:*"));
+    play(home, hour, &format!("ready {agent} may=ansible_run:*,terraform_apply:*"));
     for (at, action) in does.iter().enumerate() {
-        let (answer, facts) = play(home, hour, &format!("asks {agent} {action} key=k{at}"));
+        let (answer, facts) = play(home, hour, &format!("asks {agent} {action} key=k{at} command=play"));
         assert_eq!(answer, Answer::Taken, "{action}: {facts:?}");
         let permit = facts.iter().find_map(|fact| match fact {
             Fact::ActionDecided(ruled) => ruled.permit.map(|given| given.permit),
@@ -32,10 +32,20 @@ fn earns(home: &mut Home, run: u64, hour: u64, does: &[&str]) {
         });
         if let Some(permit) = permit {
             let name = home.names.permits[&permit].clone();
-            play(home, hour, &format!("did {agent} {name}"));
+            let lines = match action.ends_with("localhost") {
+                true => vec![
+                    format!("performs {agent} {name} command=play"),
+                    format!("opens {agent} {name}"),
+                    format!("performed {agent} {name}"),
+                ],
+                false => vec![format!("did {agent} {name}")],
+            };
+            for line in lines {
+                assert_eq!(play(home, hour, &line).0, Answer::Taken, "{line}");
+            }
         }
     }
-    play(home, hour, &format!("exits {agent}"));
+    play(home, hour, &format!("exits {agent} file.plan=steps"));
     play(home, hour, &format!("concludes {agent}"));
 }
 
@@ -76,9 +86,11 @@ fn r085_r086_the_whole_way_from_t0_to_t4() {
     assert_eq!(play(&mut home, 99, "vouch std:a by=tom").0, Answer::Taken);
     assert_eq!(tier(&home), Tier::T1);
 
-    earn(&mut home, 5, &["ansible_run sandbox-1"]);
-    assert_eq!(refused(&play(&mut home, 99, "promote std:a").0), "EP0641", "terraform_apply is missing");
-    earn(&mut home, 1, &["terraform_apply sandbox-1"]);
+    earn(&mut home, 5, &["ansible_run localhost", "terraform_apply sandbox-1"]);
+    let missing = play(&mut home, 99, "promote std:a").0;
+    assert_eq!(refused(&missing), "EP0641", "its word is no evidence");
+    assert!(format!("{missing:?}").contains("[\"terraform_apply in a compliant run\"]"), "{missing:?}");
+    earn(&mut home, 1, &["terraform_apply localhost"]);
     assert_eq!(play(&mut home, 99, "promote std:a by=wes").0, Answer::Taken);
     assert_eq!(play(&mut home, 99, "vouch std:a by=una remote").0, Answer::Taken);
     assert_eq!(tier(&home), Tier::T2);
@@ -111,7 +123,12 @@ fn r085_r086_the_whole_way_from_t0_to_t4() {
     play(&mut home, 99, "doubt std:a");
     assert_eq!(play(&mut home, 100, "promote std:a").0, Answer::Taken);
     assert_eq!(play(&mut home, 100, "vouch std:a by=una remote").0, Answer::Taken);
-    let (_, facts) = play(&mut home, 100, "vouch std:a by=yan remote");
+    // What somebody said who may act no longer counts no more; whoever has their name later says it anew.
+    play(&mut home, 100, "remove una by=root");
+    let (answer, facts) = play(&mut home, 100, "vouch std:a by=yan remote");
+    assert!(answer == Answer::Taken && facts.len() == 1, "one of two: {facts:?}");
+    play(&mut home, 100, "add una role=approver tier=T4 remote by=root");
+    let (_, facts) = play(&mut home, 100, "vouch std:a by=una remote");
     assert!(matches!(facts.last(), Some(Fact::PromotionApproved { to: Tier::T4, .. })), "{facts:?}");
     assert_eq!(refused(&play(&mut home, 100, "promote std:a").0), "EP0642");
 }

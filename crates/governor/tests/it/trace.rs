@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use eparch_domain::{Artifact, limits};
 use eparch_governor::{
-    Answer, AttemptEnd, Bearer, Cause, Decision, Effect, Fact, GateDecision, GatePurpose, Key, Lowered,
-    Ruled, SecretAccess, Separation,
+    Alarm, Answer, AttemptEnd, Bearer, Cause, Decision, Effect, Fact, GateDecision, GatePurpose, GlassEnd,
+    GlassScope, Key, Lowered, Ruled, SecretAccess, Separation,
 };
 use serde_json::Value;
 
@@ -47,6 +47,11 @@ pub(crate) fn outline(home: &mut Home, decision: &Decision) -> Vec<String> {
                 | Fact::AgentEnding { .. }
                 | Fact::StageEnding { .. }
                 | Fact::AgentLingers { .. }
+                | Fact::LockWaiting { .. }
+                | Fact::LockWaitOver { .. }
+                | Fact::LockAcquired { .. }
+                | Fact::LockLost { .. }
+                | Fact::LockReleased { .. }
                 | Fact::RetryScheduled { .. }
                 | Fact::GateOpened(_)
                 | Fact::GateClosed { .. }
@@ -59,7 +64,17 @@ pub(crate) fn outline(home: &mut Home, decision: &Decision) -> Vec<String> {
                 | Fact::PromotionAnswered { .. }
                 | Fact::PromotionApproved { .. }
                 | Fact::PromotionDenied { .. }
-        ) || is_of_leases(fact)
+                | Fact::DiagnosticKnown { .. }
+                | Fact::DiagnosisSkipped { .. }
+                | Fact::AllStopped { .. }
+                | Fact::AllLifted { .. }
+                | Fact::BreakGlassAsked(_)
+                | Fact::BreakGlassOpened { .. }
+                | Fact::BreakGlassBound { .. }
+                | Fact::BreakGlassOver { .. }
+                | Fact::AlarmRaised { .. }
+        ) || is_spawned(fact)
+            || is_of_leases(fact)
     };
     let facts = decision.facts.iter().filter(|fact| matters(fact)).cloned().collect();
     let kept = |effect: &&Effect| {
@@ -67,6 +82,11 @@ pub(crate) fn outline(home: &mut Home, decision: &Decision) -> Vec<String> {
     };
     let effects = decision.effects.iter().filter(kept).cloned().collect();
     lines(home, &Decision { facts, effects, answer: decision.answer.clone() })
+}
+
+/// A run that nobody asked for.
+fn is_spawned(fact: &Fact) -> bool {
+    matches!(fact, Fact::RunSpawned(spawned) if spawned.parent.is_some())
 }
 
 /// Every run has a lease and every agent a token, as every agent has phases: only scenarios about them tell of it.
@@ -108,7 +128,16 @@ fn said(home: &Home, fact: &Fact) -> String {
                 .as_ref()
                 .map_or(String::new(), |(run, from)| format!(", repeats {run} from {from}"));
             let (by, grant, deadline) = (&spawned.requester, spawned.grant, at(spawned.deadline));
-            format!("{} spawned for {by}, granted {grant}, must end by {deadline}{repeats}", spawned.run)
+            let looks = spawned.parent.as_ref().map_or(String::new(), |parent| {
+                let told: Vec<String> =
+                    spawned.inputs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let (run, agent, reason) = (parent.run, parent.agent, &parent.reason);
+                format!(", looks at {run} because of {agent}: {reason}; told {}", told.join(" "))
+            });
+            format!(
+                "{} spawned for {by}, granted {grant}, must end by {deadline}{repeats}{looks}",
+                spawned.run
+            )
         }
         Fact::RunEnding { run, status, reason, by } => {
             let by = by.as_ref().map_or(String::new(), |by| format!(" by {by}"));
@@ -139,8 +168,10 @@ fn said(home: &Home, fact: &Fact) -> String {
         }
         Fact::ActionDecided(ruled) => format!("{} {}", ruled.agent, ruling(ruled)),
         Fact::PermitSpent { agent, permit } => format!("{agent} uses {permit}"),
-        Fact::PerformanceBegan { agent, permit, until } => {
-            format!("what {permit} of {agent} is for is performed, must end by {}", at(*until))
+        Fact::PerformanceBegan { agent, permit, until, covered } => {
+            let covered =
+                if covered.is_empty() { String::new() } else { format!(", without {}", covered.join(", ")) };
+            format!("what {permit} of {agent} is for is performed{covered}, must end by {}", at(*until))
         }
         Fact::PerformanceReleased { permit, .. } => format!("what {permit} is for is let go"),
         Fact::PerformanceEnded { permit, end, .. } => format!("what {permit} is for is over: {end}"),
@@ -158,6 +189,10 @@ fn said(home: &Home, fact: &Fact) -> String {
                 "{agent} is told {plan} about {old}, clarification {}: {why}: {document}",
                 clarified.crossing
             )
+        }
+        Fact::DiagnosticKnown { pipeline } => format!("{pipeline} looks at what goes wrong"),
+        Fact::DiagnosisSkipped { run, agent, reason } => {
+            format!("nothing looks at {run} because of {agent}: {reason}")
         }
         Fact::ProgramReleased { agent, execute_by } => {
             format!("{agent} is let go, must end by {}", at(*execute_by))
@@ -223,6 +258,26 @@ fn said(home: &Home, fact: &Fact) -> String {
         Fact::TokenRenewed { agent, round, expires, renew_at } => {
             format!("{agent}'s token {round} goes on until {}, renewed at {}", until(expires), at(*renew_at))
         }
+        Fact::LockWaiting { run, stage, wait, .. } => {
+            let live = home.stage_name(*run, *stage);
+            format!("{live} is {wait}")
+        }
+        Fact::LockWaitOver { run, stage } => format!("{} can have its locks", home.stage_name(*run, *stage)),
+        Fact::LockAcquired { lock, fence, agent, expires, renew_at, .. } => {
+            let until = until(expires);
+            format!(
+                "{agent} has the lock {lock}, number {fence}, until {until}, renewed at {}",
+                at(*renew_at)
+            )
+        }
+        Fact::LocksRenewed { agent, expires, renew_at } => {
+            format!("{agent}'s locks go on until {}, renewed at {}", until(expires), at(*renew_at))
+        }
+        Fact::LockLost { lock, fence, agent, because } => {
+            format!("{agent} has lost the lock {lock}, number {fence}: {because}")
+        }
+        Fact::LockMissed { agent, lock } => format!("{agent} goes on without the lock {lock}"),
+        Fact::LockReleased { lock, fence, .. } => format!("the lock {lock}, number {fence}, is free"),
         Fact::CredentialKnown { accessor, lease, agent, round, .. } => match agent {
             Some(agent) => format!("{accessor} stands behind token {round} of {agent}"),
             None => format!("{accessor} stands behind {lease}"),
@@ -258,6 +313,40 @@ fn said(home: &Home, fact: &Fact) -> String {
             };
             format!("{by} may {what} {path}")
         }
+        Fact::AllStopped { by, reason } => format!("{by} stops everything{}", because(reason)),
+        Fact::StoppingGoesOn { again_at } => match again_at {
+            Some(when) => format!("more is stopped at {}", at(*when)),
+            None => "everything has stopped".to_owned(),
+        },
+        Fact::AllLifted { by, reason } => format!("{by} lets things begin again{}", because(reason)),
+        Fact::BreakGlassAsked(asked) => {
+            let what: Vec<String> =
+                asked.allows.iter().map(|allowed| format!("{} {}", allowed.action, allowed.target)).collect();
+            let whom = match &asked.scope {
+                GlassScope::Run { run } => run.to_string(),
+                GlassScope::Stage { run, stage } => format!("{run}/{stage}"),
+                GlassScope::Agent { agent } => agent.to_string(),
+                GlassScope::NextRun { of } => format!("the next run of {of}"),
+            };
+            let (by, grant, time, separation) = (&asked.by, asked.grant, asked.time, far(asked.separation));
+            format!(
+                "{by} asks for {grant}: {} for {whom}, {time}, {separation}{}",
+                what.join(", "),
+                because(&asked.reason)
+            )
+        }
+        Fact::BreakGlassOpened { grant, by, separation, expires, .. } => {
+            format!("{by} lets {grant} pass ({}) until {}", far(*separation), until(expires))
+        }
+        Fact::BreakGlassBound { grant, run } => format!("{grant} is for {run}"),
+        Fact::BreakGlassOver { grant, because: why } => format!("{grant} is over: {}", glass_end(why)),
+        Fact::AlarmRaised { alert, severity, alarm } => match alarm {
+            Alarm::StoppedAll => format!("{alert} is raised, {severity}: everything is stopped"),
+            Alarm::BreakGlassOpened { grant } => format!("{alert} is raised, {severity}: {grant} is open"),
+            Alarm::BreakGlassUsed { grant, agent, action, target } => {
+                format!("{alert} is raised, {severity}: {agent} uses {grant} for {action} {target}")
+            }
+        },
         Fact::Revoked { bearer, cause, reason } => {
             let whose = match bearer {
                 Bearer::Agent { agent } => agent.to_string(),
@@ -291,8 +380,11 @@ fn said(home: &Home, fact: &Fact) -> String {
             let who: Vec<&str> = opened.approvers.iter().map(|entry| entry.as_str()).collect();
             let why = match &opened.sought {
                 Some(sought) => format!(
-                    "asks whether {} may {} {}, and waits",
-                    sought.agent, sought.action, sought.target
+                    "asks whether {} may {} {}{}, and waits",
+                    sought.agent,
+                    sought.action,
+                    sought.target,
+                    sought.given.as_ref().map(|given| format!(" with {given}")).unwrap_or_default()
                 ),
                 None if opened.purpose == GatePurpose::Interrupted => {
                     "asks whether to do it again".to_owned()
@@ -314,6 +406,19 @@ fn said(home: &Home, fact: &Fact) -> String {
     }
 }
 
+fn glass_end(why: &GlassEnd) -> String {
+    match why {
+        GlassEnd::Denied { by } => format!("{by} says no"),
+        GlassEnd::NotAnswered => "nobody answered".to_owned(),
+        GlassEnd::Expired => "its time has come".to_owned(),
+        GlassEnd::Ended { by, reason } => format!("{by} ends it{}", because(reason)),
+        GlassEnd::PersonLeft { name } => format!("{name} is known no longer"),
+        GlassEnd::ItsRunEnded => "whom it is for has ended".to_owned(),
+        GlassEnd::Revoked => "authority was taken away".to_owned(),
+        GlassEnd::AllStopped => "everything is stopped".to_owned(),
+    }
+}
+
 fn ruling(ruled: &Ruled) -> String {
     let (action, target, verdict) = (ruled.action, &ruled.target, &ruled.verdict);
     let mut text = format!("{action} {target}: {} ({}", verdict.decision, verdict.reason);
@@ -326,6 +431,9 @@ fn ruling(ruled: &Ruled) -> String {
     }
     if let Some(gate) = ruled.gate {
         text.push_str(&format!(", {gate}"));
+    }
+    if let Some(under) = &ruled.break_glass {
+        text.push_str(&format!(", {under}"));
     }
     if !ruled.decided_by.is_empty() {
         let names: Vec<&str> = ruled.decided_by.iter().map(|name| name.as_str()).collect();
@@ -383,6 +491,7 @@ fn asked(home: &Home, effect: &Effect) -> String {
             format!("prove {agent} dead{}{}", by_its_tree(tree.as_ref()), also.concat())
         }
         Effect::RenewCredential { accessor, ttl } => format!("renew {accessor} for {ttl}"),
+        Effect::EndCredential { accessor, at: Some(at), .. } => format!("end {accessor} at {at}"),
         Effect::EndCredential { accessor, .. } => format!("end {accessor}"),
         Effect::Seal { run } => format!("seal {}", home.names.runs[run]),
     }
@@ -432,6 +541,7 @@ fn ended(end: &AttemptEnd) -> String {
         AttemptEnd::TimedOut { .. } => "timed out",
         AttemptEnd::Cancelled { .. } => "cancelled",
         AttemptEnd::Revoked { .. } => "revoked",
+        AttemptEnd::LockLost { .. } => "lock lost",
         AttemptEnd::Interrupted { .. } => "interrupted",
     };
     format!("{word}{}", because(&end.reason()))

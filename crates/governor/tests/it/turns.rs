@@ -1,7 +1,7 @@
 //! How much one decision takes on: what is left begins with the next one.
 
 use eparch_domain::limits;
-use eparch_governor::{Decision, Event, Fact};
+use eparch_governor::{Answer, Decision, Event, Fact};
 
 use crate::home::Home;
 use crate::scenario::set_up;
@@ -142,4 +142,41 @@ fn after_a_long_sleep_deadlines_are_kept_a_few_at_a_time_and_nothing_begins_befo
     assert_eq!((closed(&asked), began(&asked)), (limits::TIMERS_PER_TURN - 2, 0));
     let rest = follow(&mut home, hour, |decision| closed(decision) * 1_000 + began(decision));
     assert_eq!(rest, [limits::TIMERS_PER_TURN * 1_000, (602 - 2 * limits::TIMERS_PER_TURN) * 1_000 + 1]);
+}
+
+/// A stop of more than one decision writes down cuts every agent in the first and ends the runs over several; nothing begins and
+/// nobody lifts it before the last is ended, and a snapshot in between goes on (G2).
+#[test]
+fn g2_a_stop_of_very_much_cuts_at_once_and_ends_over_several_turns() {
+    let (runs, stages) = (110, 200);
+    let mut header = vec!["boot agents=3".to_owned(), "pipeline main".to_owned()];
+    header.extend((0..stages).map(|at| format!("  agent a{at}")));
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let mut home = set_up(&header);
+    let now = |home: &mut Home, line: &str, millis: u64| {
+        let events = script::events(home, &words(line));
+        let [event] = events.as_slice() else { panic!("{line} is one event") };
+        home.decide(event, millis)
+    };
+    for run in 1..=runs {
+        now(&mut home, &format!("start r{run}"), 0);
+    }
+    let ended = |decision: &Decision| count(decision, |fact| matches!(fact, Fact::RunEnding { .. }));
+    let stopped = now(&mut home, "stop-all by=root", 1);
+    let first = ended(&stopped);
+    assert_eq!(count(&stopped, |fact| matches!(fact, Fact::Revoked { .. })), 3, "every agent, at once");
+    assert!(first > 0 && first < runs, "{first} runs ended in the turn of the stop");
+    home.check_snapshot();
+    let early = now(&mut home, "lift by=root", 1).answer;
+    assert!(matches!(&early, Answer::Refused(refusal) if refusal.code() == "EP0651"), "{early:?}");
+    let (mut all, mut millis) = (first, 2);
+    while home.governor.next_deadline().is_some_and(|deadline| deadline.at.millis() <= millis) {
+        let decision = home.decide(&Event::ClockTurned, millis);
+        assert_eq!(began(&decision), 0);
+        (all, millis) = (all + ended(&decision), millis + 1);
+    }
+    assert_eq!((all, home.governor.live_runs()), (runs, 1), "only that whose agents are not dead yet");
+    let lifted = now(&mut home, "lift by=root", millis);
+    assert_eq!(count(&lifted, |fact| matches!(fact, Fact::AllLifted { .. })), 1);
+    home.check_snapshot();
 }

@@ -68,6 +68,8 @@ impl Views {
                 stage.artifacts.push(artifact);
             }
         }
+        let spawned = format!("{RUNS} AND parent_run = :run ORDER BY opened_seq, run_id");
+        found.spawned = self.list(&spawned, values, |row| row.parsed("run_id"))?;
         let approvals = format!("{APPROVALS} AND run_id = :run ORDER BY opened_seq, opened_no");
         found.approvals = self.list(&approvals, values, approval)?;
         self.add_votes(tenant, &mut found.approvals)?;
@@ -137,6 +139,9 @@ fn summary(columns: &Columns<'_>) -> Result<RunSummary, ViewsError> {
         ended_at: columns.parsed_or_null("ended_at")?,
         exit_code: columns.number_or_null("exit_code")?,
         repeats: columns.parsed_or_null("repeats")?,
+        parent_id: columns.parsed_or_null("parent_run")?,
+        parent_agent: columns.parsed_or_null("parent_agent")?,
+        spawn_reason: columns.text_or_null("spawn_reason")?,
         stages_total: columns.number("stages_total")?,
         stages_ended: columns.number("stages_ended")?,
         approvals_waiting: columns.number("approvals_waiting")?,
@@ -150,6 +155,7 @@ fn detail(columns: &Columns<'_>) -> Result<RunDetail, ViewsError> {
         inputs: columns.json("inputs")?,
         root: columns.text("root")?,
         stages: Vec::new(),
+        spawned: Vec::new(),
         approvals: Vec::new(),
     })
 }

@@ -35,6 +35,15 @@ pub struct RunSummary {
     pub exit_code: Option<u8>,
     /// The run it repeats in part.
     pub repeats: Option<RunId>,
+    /// The run that began it, when no person asked for it (R089).
+    #[serde(default)]
+    pub parent_id: Option<RunId>,
+    /// The agent of that run that it began for.
+    #[serde(default)]
+    pub parent_agent: Option<AgentId>,
+    /// Why it began.
+    #[serde(default)]
+    pub spawn_reason: Option<String>,
     /// Stages in it, nested ones included.
     pub stages_total: u32,
     /// Stages of it that have ended.
@@ -57,6 +66,9 @@ pub struct RunDetail {
     pub root: String,
     /// Its stages, in file order, a stage after the one around it.
     pub stages: Vec<StageView>,
+    /// Runs that began because of it, the earliest first.
+    #[serde(default)]
+    pub spawned: Vec<RunId>,
     /// Its gates, in the order they opened.
     pub approvals: Vec<ApprovalView>,
 }

@@ -21,6 +21,7 @@ pub(super) const VIEWS: Schema = Schema {
         Migration { name: "marketplace", sql: include_str!("../../migrations/views/002_marketplace.sql") },
         Migration { name: "governance", sql: include_str!("../../migrations/views/003_governance.sql") },
         Migration { name: "standing", sql: include_str!("../../migrations/views/004_standing.sql") },
+        Migration { name: "parents", sql: include_str!("../../migrations/views/005_parents.sql") },
     ],
 };
 

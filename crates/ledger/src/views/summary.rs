@@ -2,8 +2,9 @@
 
 use eparch_domain::{AgentId, Name, RunId};
 use eparch_governor::{
-    AgentSpec, Answer, Bearer, CredentialOutcome, Effect, Event, Fact, GateDecision, GateOutcome, LeaseEnd,
-    Outcome, PerformanceEnd, Record, Ruled, SecretAccess, SecretOutcome, Signal,
+    AgentSpec, Answer, Bearer, BreakGlassAsked, CredentialOutcome, Effect, Event, Fact, GateDecision,
+    GateOutcome, GlassEnd, GlassScope, LeaseEnd, Outcome, PerformanceEnd, Record, Ruled, SecretAccess,
+    SecretOutcome, Signal,
 };
 use eparch_pipeline::StageIx;
 
@@ -116,8 +117,11 @@ fn one_line(text: &str) -> String {
 
 fn event(names: &Names<'_>, event: &Event) -> String {
     match event {
-        Event::Booted { epoch, version, .. } => {
-            format!("a holder began epoch {epoch} with version {version}")
+        Event::Booted { epoch, version, clock_moved, .. } => {
+            let moved = clock_moved.map_or_else(String::new, |moved| {
+                format!(", after the wall clock was moved by {} ms", moved.by_ms)
+            });
+            format!("a holder began epoch {epoch} with version {version}{moved}")
         }
         Event::ClockTurned => "a deadline came".to_owned(),
         Event::ClockJumped { by_ms } => format!("the wall clock jumped by {by_ms} ms"),
@@ -134,6 +138,16 @@ fn event(names: &Names<'_>, event: &Event) -> String {
         Event::RevokeRequested { bearer, by, reason } => {
             because(&format!("{by} takes the authority of {} away", names.bearer(bearer)), reason)
         }
+        Event::StopAllRequested { by, reason } => because(&format!("{by} stops everything"), reason),
+        Event::StopAllLifted { by, reason } => because(&format!("{by} lets things begin again"), reason),
+        Event::BreakGlassRequested(request) => {
+            because(&format!("{} asks for break-glass", request.by), &request.reason)
+        }
+        Event::BreakGlassAnswered(answer) => {
+            let word = if answer.decision == GateDecision::Approve { "approves" } else { "denies" };
+            because(&format!("{} {word} {}", answer.by, answer.grant), &answer.rationale)
+        }
+        Event::BreakGlassEndRequested { grant, by, reason } => because(&format!("{by} ends {grant}"), reason),
         Event::PromotionRequested { standing, by, rationale, .. } => {
             because(&format!("{by} asks for {standing} to be promoted"), rationale)
         }
@@ -173,6 +187,9 @@ fn event(names: &Names<'_>, event: &Event) -> String {
             };
             format!("{by} asks {what} the secret {path}")
         }
+        Event::LockReleaseRequested { lock, by, reason } => {
+            because(&format!("{by} takes the lock {lock} away"), reason)
+        }
         Event::CredentialIssued { credential, .. } => {
             let of = credential.agent.map_or_else(|| "a run".to_owned(), |agent| names.agent(agent));
             format!("the vault issued {} for {of}", credential.accessor)
@@ -198,6 +215,7 @@ fn event(names: &Names<'_>, event: &Event) -> String {
             format!("{} came through {}", names.agent(*agent), phases.join(", "))
         }
         Event::AgentSignalled { agent, signal } => format!("{} {}", names.agent(*agent), said(signal)),
+        Event::DiagnosticOffered { .. } => "a pipeline is to look at what goes wrong".to_owned(),
         Event::TreeProvenDead { agent, killed: true } => format!("{} was killed", names.agent(*agent)),
         Event::TreeProvenDead { agent, killed: false } => format!("{} was found dead", names.agent(*agent)),
         Event::GateAnswered(answer) => {
@@ -209,9 +227,42 @@ fn event(names: &Names<'_>, event: &Event) -> String {
 
 fn ruling(ruled: &Ruled) -> String {
     let verdict = &ruled.verdict;
-    match ruled.permit {
-        Some(given) => format!("{} ({}) with {}", verdict.decision, verdict.reason, given.permit),
+    let mut said = match &ruled.break_glass {
+        Some(under) => format!("{}, {under}", verdict.decision),
         None => format!("{} ({})", verdict.decision, verdict.reason),
+    };
+    if let Some(given) = ruled.permit {
+        said.push_str(&format!(" with {}", given.permit));
+    }
+    for shadow in &verdict.shadowed {
+        said.push_str(&format!(", watched {} would say {}", shadow.policy, shadow.decision));
+    }
+    said
+}
+
+/// What two people let pass, for whom and for how long.
+fn glass(names: &Names<'_>, asked: &BreakGlassAsked) -> String {
+    let what: Vec<String> =
+        asked.allows.iter().map(|allowed| format!("{} {}", allowed.action, allowed.target)).collect();
+    let whom = match &asked.scope {
+        GlassScope::Run { run } => format!("run {run}"),
+        GlassScope::Stage { run, stage } => format!("stage {stage} of run {run}"),
+        GlassScope::Agent { agent } => names.agent(*agent),
+        GlassScope::NextRun { of } => format!("the next run of {of}"),
+    };
+    format!("{} waits: {} for {whom}, {}", asked.grant, what.join(", "), asked.time)
+}
+
+fn glass_end(because: &GlassEnd) -> String {
+    match because {
+        GlassEnd::Denied { by } => format!("{by} said no"),
+        GlassEnd::NotAnswered => "nobody answered in time".to_owned(),
+        GlassEnd::Expired => "its time is over".to_owned(),
+        GlassEnd::Ended { by, .. } => format!("{by} ended it"),
+        GlassEnd::PersonLeft { name } => format!("{name} is known no longer"),
+        GlassEnd::ItsRunEnded => "whom it was for has ended".to_owned(),
+        GlassEnd::Revoked => "authority was taken away".to_owned(),
+        GlassEnd::AllStopped => "everything was stopped".to_owned(),
     }
 }
 
@@ -261,6 +312,12 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         Fact::PlanClarified { agent, clarified, .. } => {
             because(&format!("{} gets a clarified plan", names.agent(*agent)), &clarified.reason)
         }
+        Fact::DiagnosticKnown { pipeline } => format!("{pipeline} looks at what goes wrong"),
+        Fact::DiagnosisSkipped { run, reason, .. } => because(&format!("nothing looks at {run}"), reason),
+        Fact::RunSpawned(spawned) => {
+            let parent = spawned.parent.as_ref()?;
+            because(&format!("{} begins and looks at {}", spawned.run, parent.run), &parent.reason)
+        }
         Fact::AttemptSpoiled { agent, end } => {
             because(&format!("{} went wrong", names.agent(*agent)), &end.reason())
         }
@@ -304,6 +361,15 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         Fact::Revoked { bearer, reason, .. } => {
             because(&format!("the authority of {} is gone", names.bearer(bearer)), reason)
         }
+        Fact::AllStopped { .. } => "nothing has authority any more, and nothing begins".to_owned(),
+        Fact::StoppingGoesOn { again_at: Some(_) } => "more runs are to be ended".to_owned(),
+        Fact::StoppingGoesOn { again_at: None } => "the last run is being ended".to_owned(),
+        Fact::AllLifted { .. } => "what is asked for from here on may begin".to_owned(),
+        Fact::BreakGlassAsked(asked) => glass(names, asked),
+        Fact::BreakGlassOpened { grant, expires, .. } => format!("{grant} is open until {}", expires.wall),
+        Fact::BreakGlassBound { grant, run } => format!("{grant} is for run {run}"),
+        Fact::BreakGlassOver { grant, because: why } => because(&format!("{grant} is over"), &glass_end(why)),
+        Fact::AlarmRaised { alert, severity, .. } => format!("{alert} is raised ({severity})"),
         Fact::GateOpened(opened) => match &opened.sought {
             Some(sought) => {
                 let who = names.agent(sought.agent);
@@ -323,6 +389,19 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         Fact::LeaseEnded { lease, because: LeaseEnd::Expired, .. } => {
             format!("{lease} was over before it was renewed, and another one began")
         }
+        Fact::LockWaiting { run, stage, wait, .. } => {
+            format!("stage {} is {wait}", names.stage(*run, *stage))
+        }
+        Fact::LockWaitOver { run, stage } => {
+            format!("stage {} can have its locks", names.stage(*run, *stage))
+        }
+        Fact::LockAcquired { lock, fence, agent, .. } => {
+            format!("{} has the lock {lock}, fencing number {fence}", names.agent(*agent))
+        }
+        Fact::LockLost { lock, agent, because: why, .. } => {
+            because(&format!("{} has lost the lock {lock}", names.agent(*agent)), &why.to_string())
+        }
+        Fact::LockReleased { lock, .. } => format!("the lock {lock} is free"),
         Fact::CredentialEnding(credential) => format!("{} is to end", credential.accessor),
         Fact::CredentialLost { accessor } => format!("{accessor} is over before its time"),
         Fact::ClockSetBack { seen } => format!("the clock was set back, from {seen}"),
@@ -337,6 +416,8 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         | Fact::TokenIssued { .. }
         | Fact::TokenRenewed { .. }
         | Fact::CredentialKnown { .. }
+        | Fact::LocksRenewed { .. }
+        | Fact::LockMissed { .. }
         | Fact::CredentialEnded { .. } => return None,
         // The event or another fact has said it.
         Fact::EpochBegan { .. }
@@ -344,7 +425,6 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         | Fact::OperatorRekeyed { .. }
         | Fact::OperatorForgotten { .. }
         | Fact::SecretGranted { .. }
-        | Fact::RunSpawned(_)
         | Fact::PromotionRequested(_)
         | Fact::PromotionAnswered { .. }
         | Fact::TreeKnown { .. }
@@ -372,6 +452,8 @@ fn place_of(fact: &Fact) -> Option<(RunId, StageIx)> {
         | Fact::StageKept { run, stage, .. }
         | Fact::StageExpired { run, stage }
         | Fact::StageEnding { run, stage, .. }
+        | Fact::LockWaiting { run, stage, .. }
+        | Fact::LockWaitOver { run, stage }
         | Fact::RetryScheduled { run, stage, .. }
         | Fact::ConditionDecided { run, stage, .. }
         | Fact::AttemptBegan { run, stage, .. } => Some((*run, *stage)),
@@ -400,6 +482,8 @@ fn agent_of(fact: &Fact) -> Option<AgentId> {
         | Fact::PerformanceEnded { agent, .. }
         | Fact::PermitRefused { agent, .. }
         | Fact::ActionEnded { agent, .. }
+        | Fact::LockAcquired { agent, .. }
+        | Fact::LockLost { agent, .. }
         | Fact::ViolationFound { agent, .. } => Some(*agent),
         Fact::ActionDecided(ruled) => Some(ruled.agent),
         _ => None,

@@ -6,6 +6,7 @@ use eparch_domain::{Name, Span, Tier, limits};
 
 use super::actions;
 use super::config::{self, Config, Set};
+use super::locks;
 use super::names::Surroundings;
 use super::shell;
 use super::stages::Draft;
@@ -94,6 +95,7 @@ pub(super) fn agent(
         },
         egress: agent.egress(problems),
         secrets: agent.secrets(tier, problems),
+        locks: locks::locks(draft, around, config, problems),
         verify: agent.verify(problems),
         continue_on_error: config
             .get("continue_on_error")

@@ -131,6 +131,7 @@ impl Page<'_, '_> {
             ("tools", &agent.tools),
             ("reaches", &agent.egress),
             ("secrets", &agent.secrets),
+            ("locks", &agent.locks),
             ("brings", &agent.files),
             ("leaves", &agent.artifacts),
         ];

@@ -112,6 +112,10 @@ const MISTAKES: &[(&str, &str)] = &[
         "name: a\ninputs: {what: {default: x}}\nstages:\n  - name: b\n    type: agent\n    config:\n      command: [c]\n      actions:\n        - ansible_rum sandbox-*\n        - \"${{ inputs.what }} sandbox-1\"\n        - ansible_run\n        - ansible_run a*b\n        - ansible_run .\n        - write_file ../out\n        - promote agent-1\n        - ansible_run ${{ inputs.host }}\n",
     ),
     (
+        "locks that cannot be held",
+        "name: a\ninputs: {where: {default: x}}\nstages:\n  - name: b\n    type: agent\n    config:\n      command: [c]\n      locks: [production, a/b, production, \"db-${{ inputs.where }}\", \"db-${{ inputs.wehre }}\", \"\", -x]\n",
+    ),
+    (
         "a name with a dash in an expression",
         "name: a\nstages:\n  - {name: b-c, type: agent, config: {command: [c]}}\n  - {name: r, type: condition, requires: [b-c], if: stages.b-c.status == \"FAILED\", then: []}\n",
     ),

@@ -69,6 +69,11 @@ stages:
     let plan = Plan::of(&short.pipeline.unwrap(), &BTreeMap::new(), &BTreeMap::new(), Tier::T4);
     // Three attempts of 70 s, waits of 5 s and 10 s with a quarter more of each, then an hour.
     assert_eq!(plan.worst_case, Span::from_millis(1_000 * (3 * 70 + 3600) + 18_750));
+    let waits = checked(
+        "name: a\nstages: [{name: b, type: agent, config: {command: [c], timeout: 9m, attempt_timeout: 1m, locks: [d]}}]\n",
+    );
+    let plan = Plan::of(&waits.pipeline.unwrap(), &BTreeMap::new(), &BTreeMap::new(), Tier::T4);
+    assert_eq!(plan.worst_case, Span::from_mins(9), "it may wait for its lock until its time is over");
 }
 
 #[test]

@@ -123,6 +123,7 @@ fn config(dice: &mut Dice) -> Value {
         ("on_interrupt", &|dice| scalar(dice, &[json!("ask")])),
         ("egress", &|dice| words(dice, &[json!("a.b:443"), json!("[::1]:1"), json!("a-b:80")])),
         ("secrets", &|dice| words(dice, &[json!("a/b"), json!("_c")])),
+        ("locks", &texts),
         ("verify", &verify),
         ("continue_on_error", &|dice| scalar(dice, &[json!(true), json!(false)])),
         ("budget", &|dice| fields(dice, &[("tokens", &count), ("dollars", &dollars)])),

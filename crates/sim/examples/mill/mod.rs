@@ -32,7 +32,7 @@ impl Mill {
         let digest = governor.learn(pipeline);
         let mut mill = Mill { governor, due: VecDeque::new(), pipeline: digest, millis: 0, runs: 0 };
         let agents_at_once = u32::try_from(runs * 2).expect("a few thousand");
-        let boot = Event::Booted { epoch: 1, version: "mill".to_owned(), agents_at_once };
+        let boot = Event::Booted { epoch: 1, version: "mill".to_owned(), agents_at_once, clock_moved: None };
         mill.handle(&boot);
         let operator = Operator {
             name: name("alice"),
@@ -165,6 +165,7 @@ fn pipeline() -> Pipeline {
             read: Vec::new(),
             write: Vec::new(),
             actions: Vec::new(),
+            locks: Vec::new(),
             tools: Vec::new(),
             model: None,
             retries: Retries { max: 1, backoff: Span::from_secs(1) },

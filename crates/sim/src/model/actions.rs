@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use eparch_domain::{
-    Action, AgentId, Digest, GateId, LedgerTime, Name, PermitId, StandingId, Tier, ViolationType, limits,
+    Action, AgentId, BreakGlassId, Digest, GateId, LedgerTime, Name, PermitId, StandingId, Tier,
+    ViolationType, limits,
 };
-use eparch_governor::{ActionAsked, Answer, Decision, Fact, PerformanceEnd};
+use eparch_governor::{ActionAsked, Alarm, Answer, Decision, Fact, PerformanceEnd};
 use eparch_policy::Decision as Says;
 
 use super::Model;
@@ -31,6 +32,8 @@ pub(super) enum Word {
     NoGood(PermitId),
     Done(PermitId),
     Violated(ViolationType),
+    /// Something was let pass under a grant that had not been before.
+    LetPass(BreakGlassId),
     Alerted(ViolationType),
     /// To which tier.
     Lowered(StandingId, Tier),
@@ -53,6 +56,7 @@ pub(super) fn words_of(decision: &Decision) -> impl Iterator<Item = Word> + '_ {
         }
         Fact::PermitRefused { permit, .. } => Some(Word::NoGood(*permit)),
         Fact::ActionEnded { permit, .. } => Some(Word::Done(*permit)),
+        Fact::AlarmRaised { alarm: Alarm::BreakGlassUsed { grant, .. }, .. } => Some(Word::LetPass(*grant)),
         Fact::ViolationFound { violation, .. } => Some(Word::Violated(*violation)),
         Fact::AlertRaised { violation, .. } => Some(Word::Alerted(*violation)),
         Fact::StandingLowered { standing, to, .. } => Some(Word::Lowered(*standing, *to)),
@@ -79,8 +83,10 @@ struct Asked {
     permit: Option<Permit>,
     /// Where it stands with people.
     waits: Waits,
-    /// Under which policies a person said no to it.
-    refused: Option<Rules>,
+    /// Who said yes to it.
+    by: BTreeSet<Name>,
+    /// Whether one of those may act no longer.
+    unsaid: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +96,8 @@ struct Permit {
     under: Option<Rules>,
     /// How many people said yes to it.
     approvals: u32,
+    /// Under which grant it is let pass.
+    glass: Option<BreakGlassId>,
     stands: Stands,
 }
 
@@ -144,13 +152,27 @@ impl Actions {
         }
     }
 
-    /// A person said no.
-    pub(super) fn refuse(&mut self, gate: GateId, rules: Option<Rules>) {
-        let Some(asked) = self.at(gate) else { return };
-        asked.refused = rules;
+    /// A person said no to this.
+    pub(super) fn refuse(&mut self, gate: GateId) -> Option<(Action, String)> {
+        let asked = self.at(gate)?;
         let thing = (asked.action, asked.target.clone());
         self.stands(gate, Waits::No);
-        *self.denied.entry(thing).or_default() += 1;
+        *self.denied.entry(thing.clone()).or_default() += 1;
+        Some(thing)
+    }
+
+    /// These people said yes.
+    pub(super) fn approved(&mut self, gate: GateId, by: BTreeSet<Name>) {
+        if let Some(asked) = self.at(gate) {
+            asked.by = by;
+        }
+    }
+
+    /// Somebody may act no longer.
+    pub(super) fn unsay(&mut self, name: &Name) {
+        for asked in &mut self.asked {
+            asked.unsaid |= asked.by.contains(name);
+        }
     }
 
     /// Whatever waits, for people or for its agent, is answered with no; how much that was.
@@ -163,6 +185,13 @@ impl Actions {
         let count = waiting.len();
         self.asked = others.into_iter().chain(waiting).collect();
         count
+    }
+
+    /// The thing that a permit is for, and whether whoever approved it may still act.
+    fn thing(&self, id: PermitId) -> Option<((Action, String), bool)> {
+        let has = |asked: &&Asked| asked.permit.is_some_and(|permit| permit.id == id);
+        let asked = self.asked.iter().find(has)?;
+        Some(((asked.action, asked.target.clone()), !asked.unsaid))
     }
 
     fn permit(&mut self, id: PermitId) -> Option<(&mut Permit, Action, Digest)> {
@@ -194,6 +223,30 @@ fn says(rules: Option<Rules>, action: Action, agent: &Agent, approvals: u32) -> 
     }
 }
 
+/// Whether people may let pass what policies deny so: that nothing permits it, or that no plan holds it, but not the phase.
+fn may_break(rules: Option<Rules>, action: Action, agent: &Agent) -> bool {
+    let in_its_time = match action {
+        Action::ReadFile => agent.is_set_up(),
+        Action::WriteFile | Action::AnsibleRun => agent.works(),
+        _ => false,
+    };
+    rules.is_some() && in_its_time
+}
+
+/// Whether what a permit was given for is still let be done in the same way: by policies, or by the same grant.
+fn is_as_it_was(
+    rules: Option<Rules>,
+    action: Action,
+    agent: &Agent,
+    (given, covered): (&Permit, Option<BreakGlassId>),
+) -> bool {
+    match says(rules, action, agent, given.approvals) {
+        Word::Allowed => given.glass.is_none(),
+        Word::Denied(_) => may_break(rules, action, agent) && given.glass.is_some() && given.glass == covered,
+        _ => false,
+    }
+}
+
 impl Model {
     pub(super) fn offered(&mut self, by: Option<&Name>, policies: Digest) -> BTreeSet<&'static str> {
         let mut refusals = BTreeSet::new();
@@ -214,8 +267,12 @@ impl Model {
 
     /// Why nothing that an agent asks for counts (G2), if that is so.
     fn without_authority(&mut self, id: AgentId) -> Option<&'static str> {
+        if self.stopped {
+            return Some("EP0650");
+        }
         match self.agent(id) {
             None => Some("EP0214"),
+            Some(agent) if agent.is_without_lock() => Some("EP0670"),
             Some(agent) if !agent.has_authority() => Some("EP0610"),
             Some(_) => self.has_expired(id).then_some("EP0660"),
         }
@@ -226,25 +283,34 @@ impl Model {
         asked: &ActionAsked,
         decision: &Decision,
     ) -> Result<BTreeSet<&'static str>, String> {
+        self.asks_without_lock(asked.agent);
         if let Some(refusal) = self.without_authority(asked.agent) {
             return Ok([refusal].into());
         }
         let (now, rules) = (self.now, self.rules);
+        let (denied, room) = self.said_no_to(asked);
         let Some(agent) = self.agent(asked.agent) else { return Ok(BTreeSet::new()) };
         let open = agent.actions.asked.iter().filter(|asked| asked.is_open(now)).count();
         let waiting = agent.actions.asked.iter().filter(|asked| asked.waits != Waits::No).count();
         let before = agent.actions.asked.iter().find(|before| before.key == asked.key).cloned();
-        let (mut word, mut approvals, mut refused) = (says(rules, asked.action, agent, 0), 0, None);
+        let (mut word, mut approvals) = (says(rules, asked.action, agent, 0), 0);
+        let (mut by, mut insists) = (BTreeSet::new(), true);
+        let breakable = may_break(rules, asked.action, agent);
+        let mut is_of_policy = true;
         match before.as_ref().map(|before| (before, before.waits)) {
             Some((before, _)) if !before.is(asked) => return Ok(["EP0611"].into()),
             // What people approved is decided on once more, and that is the end of their approval.
-            Some((_, Waits::ForAgent(_, yes, until))) => {
+            Some((before, Waits::ForAgent(_, yes, until))) => {
                 if open >= limits::OPEN_PERMITS {
                     return Ok(["EP0612"].into());
                 }
-                approvals = yes;
-                word = match says(rules, asked.action, agent, yes) {
-                    _ if now >= until => Word::Denied(true),
+                (approvals, by) = (yes, before.by.clone());
+                insists = !denied;
+                let by_policy = says(rules, asked.action, agent, yes);
+                is_of_policy = !denied && now < until && !before.unsaid && by_policy != Word::Asked;
+                word = match by_policy {
+                    _ if denied => Word::Denied(false),
+                    _ if now >= until || before.unsaid => Word::Denied(true),
                     Word::Asked => Word::Denied(true),
                     word => word,
                 };
@@ -260,20 +326,34 @@ impl Model {
             }
             None => {
                 let mut refusals = BTreeSet::new();
+                let differ = |given: &String| Digest::of(given.as_bytes()) != asked.params;
+                refusals.extend(asked.given.as_ref().is_some_and(differ).then_some("EP0622"));
                 refusals.extend((open >= limits::OPEN_PERMITS).then_some("EP0612"));
                 refusals.extend(asked.target.contains("..").then_some("EP0613"));
                 if !refusals.is_empty() {
                     return Ok(refusals);
                 }
-                let no_before =
-                    |before: &Asked| before.is(asked) && before.refused.is_some() && before.refused == rules;
-                if word == Word::Asked && agent.actions.asked.iter().any(no_before) {
-                    (word, refused) = (Word::Denied(false), rules);
+                if denied && !matches!(word, Word::Denied(_)) {
+                    (word, is_of_policy) = (Word::Denied(false), false);
                 } else if word == Word::Asked && waiting >= limits::OPEN_QUESTIONS {
                     return Ok(["EP0621"].into());
+                } else if word == Word::Asked && !room {
+                    return Err("people said no to more than there is in these worlds".to_owned());
                 }
             }
         }
+        let mut glass = None;
+        if is_of_policy && breakable && matches!(word, Word::Denied(_)) {
+            glass = self.glass_over_it(asked.agent, asked.action, &asked.target);
+            // A person's no outweighs what two others let pass.
+            word = match glass {
+                Some(_) if denied => Word::Denied(false),
+                Some(_) => Word::Allowed,
+                None => word,
+            };
+            glass = glass.filter(|_| !denied);
+        }
+        let left = glass.and_then(|grant| self.glass_left(grant));
         let waits =
             if word == Word::Asked { Waits::ForPeople(self.question(asked, decision)?) } else { Waits::No };
         let given = decision.facts.iter().find_map(|fact| match fact {
@@ -285,22 +365,30 @@ impl Model {
         // Which name a permit has only the decision can tell; that what is denied has none is looked at elsewhere.
         let permit = given.filter(|_| word == Word::Allowed).map(|given| Permit {
             id: given.permit,
-            until: now.after(limits::PERMIT_TTL),
+            until: now.after(left.map_or(limits::PERMIT_TTL, |left| left.min(limits::PERMIT_TTL))),
             under: rules,
             approvals,
+            glass,
             stands: Stands::Open,
         });
         let (key, action, target, params) =
             (asked.key.clone(), asked.action, asked.target.clone(), asked.params);
         let Some(agent) = self.agent(asked.agent) else { return Ok(BTreeSet::new()) };
         let denied_before = agent.actions.denied.get(&(action, target.clone())).copied().unwrap_or_default();
-        if word == Word::Denied(false) {
+        let held_against_it = word == Word::Denied(false) && insists;
+        if held_against_it {
             agent.actions.denied.insert((action, target.clone()), denied_before + 1);
         }
-        agent.actions.remember(Asked { key, action, target, params, permit, waits, refused }, now);
+        let answered = Asked { key, action, target, params, permit, waits, by, unsaid: false };
+        agent.actions.remember(answered, now);
         self.said.push(word);
+        if let Some(grant) = glass
+            && self.glass_is_used(grant, asked.action, &asked.target)
+        {
+            self.said.push(Word::LetPass(grant));
+        }
         // A denial alone is none; it becomes one at the third repeat (1.4).
-        if word == Word::Denied(false) && denied_before >= 3 {
+        if held_against_it && denied_before >= 3 {
             let violation = match action {
                 Action::ModifyGovernance => ViolationType::GovernanceTampering,
                 _ => ViolationType::ForbiddenAction,
@@ -310,6 +398,36 @@ impl Model {
         Ok(BTreeSet::new())
     }
 
+    /// Whether somebody said no to this in the run, and whether one more no could be remembered.
+    fn said_no_to(&self, asked: &ActionAsked) -> (bool, bool) {
+        let Some((run, ..)) = self.agents().find(|(_, _, agent)| agent.id == asked.agent) else {
+            return (false, true);
+        };
+        let denied = &self.runs[&run].denied;
+        let open = self.questions().filter(|(of, ..)| *of == run).count();
+        let thing = (asked.action, asked.target.clone());
+        (denied.contains(&thing), denied.len() + open < limits::DENIALS_REMEMBERED)
+    }
+
+    /// Why what a permit is for is not let be done any more, now that somebody is about to do it.
+    fn no_longer(&mut self, id: AgentId, permit: PermitId) -> Option<&'static str> {
+        let rules = self.rules;
+        let run = self.agents().find(|(_, _, agent)| agent.id == id).map(|(run, ..)| run)?;
+        let denied = self.runs[&run].denied.clone();
+        let thing = self.agent(id)?.actions.thing(permit).map(|(thing, _)| thing);
+        let covered = thing.and_then(|(action, target)| self.glass_over_it(id, action, &target));
+        let agent = self.agent(id)?;
+        let as_it_is = agent.clone();
+        let (thing, approved) = agent.actions.thing(permit)?;
+        let (given, action, _) = agent.actions.permit(permit)?;
+        match () {
+            () if given.under != rules => Some("EP0619"),
+            () if denied.contains(&thing) || !approved => Some("EP0620"),
+            () if !is_as_it_was(rules, action, &as_it_is, (given, covered)) => Some("EP0620"),
+            () => None,
+        }
+    }
+
     /// A permit is shown: by whoever is about to do what it is for, with the arguments it has, or who has done it.
     pub(super) fn permit_used(
         &mut self,
@@ -317,15 +435,16 @@ impl Model {
         permit: PermitId,
         params: Option<Digest>,
     ) -> BTreeSet<&'static str> {
+        self.asks_without_lock(id);
         let refusal = self.without_authority(id).or_else(|| self.spend(id, permit, params));
         refusal.into_iter().collect()
     }
 
     fn spend(&mut self, id: AgentId, permit: PermitId, params: Option<Digest>) -> Option<&'static str> {
-        let (now, rules) = (self.now, self.rules);
+        let now = self.now;
+        let no_longer = self.no_longer(id, permit);
         let anothers = self.agents().any(|(_, _, agent)| agent.id != id && agent.actions.has(permit));
         let agent = self.agent(id)?;
-        let as_it_is = agent.clone();
         let (code, violation) = match agent.actions.permit(permit) {
             None if anothers => ("EP0615", Some(ViolationType::IdentityForgery)),
             None => ("EP0614", None),
@@ -334,10 +453,7 @@ impl Model {
             Some((_, _, asked)) if params.is_some_and(|params| params != asked) => {
                 ("EP0618", Some(ViolationType::ApprovalBypass))
             }
-            Some((given, ..)) if given.under != rules => ("EP0619", None),
-            Some((given, action, _)) if says(rules, action, &as_it_is, given.approvals) != Word::Allowed => {
-                ("EP0620", None)
-            }
+            Some(_) if no_longer.is_some() => (no_longer.unwrap_or_default(), None),
             Some((given, ..)) => {
                 given.stands = Stands::Doing;
                 self.said.push(Word::Spent(permit));
@@ -352,6 +468,7 @@ impl Model {
     }
 
     pub(super) fn action_ended(&mut self, id: AgentId, permit: PermitId) -> BTreeSet<&'static str> {
+        self.asks_without_lock(id);
         if let Some(refusal) = self.without_authority(id) {
             return [refusal].into();
         }
@@ -380,6 +497,7 @@ impl Model {
         permit: PermitId,
         params: Digest,
     ) -> Option<&'static str> {
+        self.asks_without_lock(id);
         if let Some(refusal) = self.without_authority(id) {
             return Some(refusal);
         }
@@ -411,6 +529,7 @@ impl Model {
 
     /// What is to be performed could be let go.
     pub(super) fn performance_ready(&mut self, id: AgentId, permit: PermitId) -> Option<&'static str> {
+        self.look_at_locks(id);
         if let Some(refusal) = self.without_authority(id) {
             return Some(refusal);
         }
@@ -418,15 +537,19 @@ impl Model {
         if !agent.executes() {
             return Some("EP0610");
         }
-        match agent.performing.get_mut(&permit) {
-            None => Some("EP0614"),
-            Some(true) => Some("EP0616"),
-            Some(let_go) => {
-                *let_go = true;
-                self.said.push(Word::LetGo(permit));
-                None
-            }
+        match agent.performing.get(&permit) {
+            None => return Some("EP0614"),
+            Some(true) => return Some("EP0616"),
+            Some(false) => {}
         }
+        // A third look, since opening a cage takes its time.
+        if let Some(why) = self.no_longer(id, permit) {
+            self.said.push(Word::NoGood(permit));
+            return Some(why);
+        }
+        self.agent(id)?.performing.insert(permit, true);
+        self.said.push(Word::LetGo(permit));
+        None
     }
 
     /// What was performed is over. Nobody believes of what was never let go that it ran.
@@ -446,7 +569,7 @@ impl Model {
     }
 
     /// What is CRITICAL takes the authority of the whole run; of what is HIGH the second takes the agent's (1.4, R199).
-    fn violates(&mut self, id: AgentId, violation: ViolationType) {
+    pub(super) fn violates(&mut self, id: AgentId, violation: ViolationType) {
         self.said.push(Word::Violated(violation));
         let (now, place) =
             (self.now, self.agents().find(|(_, _, agent)| agent.id == id).map(|(run, ix, _)| (run, ix)));

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::actions::{Actions, Word};
 use super::leases::Token;
+use super::locks::Right;
 use super::{Doing, Due, Hints, Model, OpenGate};
 
 #[derive(Debug, Clone)]
@@ -54,6 +55,8 @@ pub(super) struct Agent {
     pub(super) plans_staging: bool,
     outputs: BTreeMap<String, Value>,
     package: Option<Digest>,
+    /// Its right to its locks, if its stage names any.
+    pub(super) right: Option<Right>,
     /// The last it was given.
     pub(super) token: Option<Token>,
 }
@@ -101,6 +104,7 @@ impl Agent {
             plans_staging: false,
             outputs: BTreeMap::new(),
             package: None,
+            right: None,
             token: None,
         }
     }
@@ -134,7 +138,11 @@ impl Agent {
         self.gone_by = Some(now.after(Span::from_millis(wait)));
     }
 
-    fn kill(&mut self, fate: AttemptEnd, now: LedgerTime) {
+    pub(super) fn is_killed(&self) -> bool {
+        self.killed
+    }
+
+    pub(super) fn kill(&mut self, fate: AttemptEnd, now: LedgerTime) {
         if !self.killed {
             self.must_go(now);
         }
@@ -148,7 +156,9 @@ impl Agent {
     }
 
     pub(super) fn cancel(&mut self, now: LedgerTime) {
-        if !self.killed || matches!(self.fate, Some(AttemptEnd::TimedOut { .. })) {
+        let may_be_tried_again =
+            matches!(self.fate, Some(AttemptEnd::TimedOut { .. } | AttemptEnd::LockLost { .. }));
+        if !self.killed || may_be_tried_again {
             self.kill(AttemptEnd::Cancelled { reason: String::new() }, now);
         }
     }
@@ -160,6 +170,11 @@ impl Agent {
     /// Everything but EXIT is behind it.
     pub(super) fn only_lets_go(&self) -> bool {
         self.behind == 7
+    }
+
+    /// How it will have ended is settled.
+    pub(super) fn is_being_ended(&self) -> bool {
+        self.fate.is_some()
     }
 
     /// What it asks for counts: nothing was decided about its end, and its holder lives (G2).
@@ -349,6 +364,7 @@ impl Model {
         hints: &mut Hints,
     ) -> Result<(), String> {
         let Some((run, ix, work)) = self.place_of(id) else { return Ok(()) };
+        self.look_at_locks(id);
         for outcome in outcomes {
             let Some(agent) = self.agent(id).filter(|agent| !agent.cut_off) else { return Ok(()) };
             if place(outcome.phase()) != agent.behind {
@@ -398,8 +414,9 @@ impl Model {
         id: AgentId,
         signal: &Signal,
         now: LedgerTime,
-    ) -> BTreeSet<&'static str> {
-        let nothing = BTreeSet::new();
+        hints: &mut Hints,
+    ) -> Result<BTreeSet<&'static str>, String> {
+        let nothing = Ok(BTreeSet::new());
         let Some((run, ix, work)) = self.place_of(id) else { return nothing };
         let expired = self.has_expired(id);
         let Some(agent) = self.agent(id) else { return nothing };
@@ -407,7 +424,7 @@ impl Model {
             return nothing;
         }
         if expired && *signal != Signal::Progress {
-            return ["EP0660"].into();
+            return Ok(["EP0660"].into());
         }
         match signal {
             Signal::Heartbeat => {}
@@ -420,7 +437,12 @@ impl Model {
                 *agent.errors.entry(code.clone()).or_default() += 1;
                 agent.errors_at.push(now);
                 agent.revoke_if_over_budget(now);
+                let lately = agent.errors_at.iter().filter(|at| now.since(**at).millis() < 60_000).count();
+                let (lost, attempt) = (agent.is_revoked(), agent.id);
                 self.hear_of(run, ix);
+                if lost && lately >= 6 {
+                    self.look_at(run, attempt, now, hints)?;
+                }
             }
         }
         nothing

@@ -1,6 +1,6 @@
 //! Which gates open, for whom, and about what.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use eparch_domain::{Digest, InOrder, LedgerTime, Name, RunId, StageStatus, limits};
 use eparch_governor::{GateOpened, GatePurpose, Operator, OperatorRole, Separation};
@@ -86,7 +86,7 @@ impl Model {
         if opened != expected {
             return Err(format!("a gate was opened as it should not be: {opened:?}, expected {expected:?}"));
         }
-        let gate = OpenGate { opened, approvals: BTreeSet::new(), signed_with: BTreeSet::new() };
+        let gate = OpenGate { opened, approvals: BTreeSet::new(), signed_with: BTreeMap::new() };
         let cell = self.cell(run, stage);
         (cell.status, cell.doing) = (StageStatus::AwaitingApproval, Doing::Gate(Box::new(gate)));
         Ok(())

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use eparch_domain::{AgentId, LedgerTime, Name, RunId};
+use eparch_domain::{AgentId, LedgerTime, Moment, Name, RunId, Span, Timestamp};
 
 use super::Model;
 use crate::seen::Seen;
@@ -34,22 +34,46 @@ pub(super) struct Token {
     pub(super) renew: LedgerTime,
 }
 
-/// A wall clock that was set back.
+/// A wall clock that was set back while there was no holder: nobody believes it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Behind {
     /// Of what it said before.
     of: i64,
-    /// When it is looked at again, while nobody believes it.
-    pub(super) look: Option<LedgerTime>,
+    /// When it is looked at again.
+    pub(super) look: LedgerTime,
+}
+
+impl Ends {
+    pub(super) fn of(ends: Moment) -> Ends {
+        Ends { ledger: ends.ledger.millis(), wall: ends.wall.millis() }
+    }
+}
+
+impl Ends {
+    pub(super) fn in_ledger_time(self) -> LedgerTime {
+        LedgerTime::from_millis(self.ledger)
+    }
+
+    pub(super) fn moment(self) -> Moment {
+        Moment { ledger: self.in_ledger_time(), wall: Timestamp::from_millis(self.wall) }
+    }
 }
 
 impl Model {
-    fn is_over(&self, ends: Ends) -> bool {
+    pub(super) fn is_over(&self, ends: Ends) -> bool {
         self.now.millis() >= ends.ledger || self.wall >= ends.wall
     }
 
-    fn in_minutes(&self, minutes: u64) -> Ends {
-        let more = minutes * MINUTE;
+    pub(super) fn in_minutes(&self, minutes: u64) -> Ends {
+        self.in_millis(minutes * MINUTE)
+    }
+
+    /// What is left, by whichever clock says less.
+    pub(super) fn time_until(&self, ends: Ends) -> Span {
+        Span::from_millis((ends.ledger - self.now.millis()).min((ends.wall - self.wall).unsigned_abs()))
+    }
+
+    pub(super) fn in_millis(&self, more: u64) -> Ends {
         Ends { ledger: self.now.millis() + more, wall: self.wall + more.cast_signed() }
     }
 
@@ -63,20 +87,22 @@ impl Model {
     pub(super) fn clock_looked_at(&mut self) {
         let (now, wall) = (self.now.millis(), self.wall);
         if let Some(behind) = &mut self.behind {
-            behind.look = Some(LedgerTime::from_millis(now + (behind.of - wall).unsigned_abs()));
+            behind.look = LedgerTime::from_millis(now + (behind.of - wall).unsigned_abs());
         }
     }
 
-    /// A holder begins: nobody of an earlier one has a lease, and a clock that is behind is not believed.
-    pub(super) fn leases_end(&mut self) {
+    /// A holder begins: nobody of an earlier one has a lease, and a clock that has gone back since `before` is not believed.
+    pub(super) fn leases_end(&mut self, before: Option<i64>) {
         self.leases.clear();
-        if self.behind.is_some_and(|behind| behind.of - self.wall > 2_000) {
-            self.clock_looked_at();
+        if let Some(before) = before.filter(|before| before - self.wall > 2_000) {
+            let of = self.behind.map_or(before, |behind| behind.of.max(before));
+            self.behind = Some(Behind { of, look: self.now });
         }
+        self.clock_looked_at();
     }
 
     pub(super) fn is_doubted(&self) -> bool {
-        self.behind.is_some_and(|behind| behind.look.is_some())
+        self.behind.is_some()
     }
 
     pub(super) fn vouched(&mut self, by: &Name) -> BTreeSet<&'static str> {
@@ -90,12 +116,8 @@ impl Model {
         }
     }
 
-    pub(super) fn clock_jumped(&mut self, by_ms: i64) {
-        if by_ms < 0 {
-            let before = self.wall - by_ms;
-            let of = self.behind.map_or(before, |behind| behind.of.max(before));
-            self.behind = Some(Behind { of, look: self.behind.and_then(|behind| behind.look) });
-        }
+    pub(super) fn clock_jumped(&mut self) {
+        self.clock_looked_at();
         for run in self.leases.keys().copied().collect::<Vec<_>>() {
             self.renew_lease(run);
             for agent in self.holders(run) {
@@ -105,6 +127,7 @@ impl Model {
                 }
             }
         }
+        self.locks_after_a_jump();
     }
 
     fn new_lease(&mut self, run: RunId) {

@@ -59,6 +59,8 @@ impl Model {
         refusals.extend(self.is_last_at_the_door(name).then_some("EP0402"));
         if refusals.is_empty() {
             self.people.remove(name);
+            self.unsay(name);
+            self.glasses_of_person_end(name);
         }
         refusals
     }

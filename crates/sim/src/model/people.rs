@@ -38,6 +38,9 @@ impl Model {
             refusals.insert(if again { "already" } else { "EP0211" });
             return refusals;
         }
+        if self.stopped {
+            refusals.insert("EP0650");
+        }
         if self.runs.contains_key(&request.run) || self.ended.contains_key(&request.run) {
             refusals.insert("EP0201");
         }
@@ -71,10 +74,14 @@ impl Model {
                 go: request.inputs.get("go").is_some_and(|go| go == true),
                 deadline: now.after(score.pipeline.timeout),
                 ending: None,
+                looks: false,
+                looked_at: false,
                 cells: vec![Cell::new(); score.pipeline.stages.len()],
+                denied: BTreeSet::new(),
                 score,
             };
             self.runs.insert(request.run, run);
+            self.glass_for_next(request.run);
             if let Some(lineage) = &request.lineage {
                 self.keep(request.run, lineage);
             }
@@ -148,7 +155,7 @@ impl Model {
         self.end_run(run, RunStatus::Failed);
     }
 
-    fn revoke_agent_at(&mut self, run: RunId, ix: StageIx) {
+    pub(super) fn revoke_agent_at(&mut self, run: RunId, ix: StageIx) {
         let now = self.now;
         let cell = self.cell(run, ix);
         match &mut cell.doing {
@@ -168,7 +175,7 @@ impl Model {
             Some(known) if known.role != OperatorRole::Admin => Some("EP0205"),
             Some(known) => (tier > known.max_tier).then_some("EP0403"),
         };
-        refusal.into_iter().collect()
+        refusal.or(self.stopped.then_some("EP0650")).into_iter().collect()
     }
 
     pub(super) fn stopped(&mut self, run: RunId, by: &Name) -> BTreeSet<&'static str> {
@@ -225,7 +232,11 @@ impl Model {
             ),
             (signed_with != own_key, "EP0312"),
             (strict && own_key.is_none(), "EP0309"),
-            (signed_with.is_some_and(|key| gate.signed_with.contains(&key.to_lowercase())), "EP0307"),
+            (
+                signed_with
+                    .is_some_and(|key| gate.signed_with.values().any(|other| *other == key.to_lowercase())),
+                "EP0307",
+            ),
             (strict && young, "EP0311"),
         ];
         refusals.extend(reasons.iter().filter(|(holds, _)| *holds).map(|(_, code)| *code));
@@ -242,8 +253,7 @@ impl Model {
         let cell = self.cell(run, ix);
         let Doing::Gate(gate) = &mut cell.doing else { return };
         let purpose = gate.opened.purpose;
-        gate.approvals.insert(answer.by.clone());
-        gate.signed_with.extend(answer.signed.as_ref().map(|signed| signed.public_key.to_lowercase()));
+        gate.approve(answer);
         let approved = match answer.decision {
             GateDecision::Deny => false,
             GateDecision::Approve if gate.approvals.len() >= usize::from(gate.opened.quorum) => true,
@@ -260,7 +270,7 @@ impl Model {
 }
 
 impl Cell {
-    fn new() -> Cell {
+    pub(super) fn new() -> Cell {
         Cell {
             status: StageStatus::Pending,
             doing: Doing::Nothing,

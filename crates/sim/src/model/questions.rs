@@ -1,8 +1,8 @@
 //! What agents have people asked: gates that open and close beside their stages, and what comes of the answers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::{AgentId, Digest, GateId, LedgerTime, Name, RunId, limits};
+use eparch_domain::{Action, AgentId, Digest, GateId, LedgerTime, Name, RunId, limits};
 use eparch_governor::{
     ActionAsked, Decision, Fact, GateAnswer, GateDecision, GateOpened, GatePurpose, Separation, Sought,
 };
@@ -74,6 +74,7 @@ impl Model {
             action: asked.action,
             target: asked.target.clone(),
             params: asked.params,
+            given: asked.given.clone(),
             policy,
             reason: "approval_needed".to_owned(),
             unlock: opened.sought.as_ref().and_then(|sought| sought.unlock.clone()),
@@ -98,7 +99,7 @@ impl Model {
         let gate = opened.gate;
         if let Some(agent) = self.agent(id) {
             agent.idle_stops(now);
-            let open = OpenGate { opened, approvals: BTreeSet::new(), signed_with: BTreeSet::new() };
+            let open = OpenGate { opened, approvals: BTreeSet::new(), signed_with: BTreeMap::new() };
             agent.questions.insert(gate, open);
         }
         Ok(gate)
@@ -111,25 +112,78 @@ impl Model {
 
     /// Somebody answered, and may.
     pub(super) fn say(&mut self, id: AgentId, answer: &GateAnswer) {
-        let (now, rules) = (self.now, self.rules);
+        let now = self.now;
         let Some(agent) = self.agent(id) else { return };
         let Some(open) = agent.questions.get_mut(&answer.gate) else { return };
-        open.approvals.insert(answer.by.clone());
-        open.signed_with.extend(answer.signed.as_ref().map(|signed| signed.public_key.to_lowercase()));
+        open.approve(answer);
         let (yes, until) = (open.approvals.len(), open.opened.deadline);
         let enough = yes >= usize::from(open.opened.quorum);
         match answer.decision {
             GateDecision::Approve if !enough => return,
             GateDecision::Approve => {
+                let by = open.approvals.clone();
                 let yes = u32::try_from(yes).unwrap_or(u32::MAX);
+                agent.actions.approved(answer.gate, by);
                 agent.actions.stands(answer.gate, Waits::ForAgent(answer.gate, yes, until));
             }
             GateDecision::Deny => {
-                agent.actions.refuse(answer.gate, rules);
+                let run = open.opened.run;
+                let thing = agent.actions.refuse(answer.gate);
                 self.said.push(Word::Denied(false));
+                if let Some(thing) = thing {
+                    self.is_denied(run, answer.gate, thing);
+                }
             }
         }
         self.question_is_over(id, answer.gate, false, now);
+    }
+
+    /// Somebody said no to a thing: it is denied in the whole run, and nobody is asked for it any more.
+    fn is_denied(&mut self, run: RunId, gate: GateId, thing: (Action, String)) {
+        let now = self.now;
+        let (mut closed, mut others) = (Vec::new(), 0);
+        let of_run: Vec<AgentId> =
+            self.agents().filter(|(of, ..)| *of == run).map(|(_, _, agent)| agent.id).collect();
+        for id in of_run {
+            let Some(agent) = self.agent(id) else { continue };
+            let asks_the_same = |open: &OpenGate| {
+                let sought = open.opened.sought.as_deref();
+                sought.is_some_and(|sought| (sought.action, &sought.target) == (thing.0, &thing.1))
+            };
+            let same: Vec<GateId> = agent
+                .questions
+                .iter()
+                .filter(|(other, open)| **other != gate && asks_the_same(open))
+                .map(|(other, _)| *other)
+                .collect();
+            for other in same {
+                agent.actions.stands(other, Waits::No);
+                agent.question_over(other, now);
+                closed.push((other, false));
+                others += 1;
+            }
+        }
+        self.said.extend((0..others).map(|_| Word::Denied(false)));
+        self.closed.extend(closed);
+        if let Some(run) = self.runs.get_mut(&run) {
+            run.denied.insert(thing);
+        }
+    }
+
+    /// Somebody may act no longer: what they said where nothing has come of it yet, they have not said.
+    pub(super) fn unsay(&mut self, name: &Name) {
+        for run in self.runs.values_mut() {
+            for cell in &mut run.cells {
+                match &mut cell.doing {
+                    Doing::Gate(gate) => gate.forget(name),
+                    Doing::Agent(agent) => {
+                        agent.questions.values_mut().for_each(|open| open.forget(name));
+                        agent.actions.unsay(name);
+                    }
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// Nobody has answered in time.

@@ -1,7 +1,7 @@
 //! When stages start and end: rules, applied to everything until nothing changes.
 
 use eparch_domain::{LedgerTime, RunId, RunStatus, StageStatus, limits};
-use eparch_governor::{AttemptEnd, GatePurpose};
+use eparch_governor::{AttemptEnd, GatePurpose, LockLoss};
 use eparch_pipeline::{OnFailure, OnTimeout, Parent, StageIx, Work};
 
 use super::agent::Agent;
@@ -311,11 +311,11 @@ impl Model {
         let waiting: Vec<(RunId, StageIx, u64)> = self
             .cells()
             .filter_map(|(run, ix, cell)| match cell.doing {
-                Doing::Queued(since) => Some((run, ix, since)),
+                Doing::Queued(since) if self.can_have_locks(run, ix) => Some((run, ix, since)),
                 _ => None,
             })
             .collect();
-        if self.agents().count() >= self.at_once || waiting.is_empty() || self.is_doubted() {
+        if self.agents().count() >= self.at_once || waiting.is_empty() || self.is_doubted() || self.stopped {
             return Ok(false);
         }
         let Some((run, ix, id)) = hints.begun.pop_front() else {
@@ -330,7 +330,8 @@ impl Model {
         let Work::Agent(work) = &self.runs[&run].pipeline.stage(ix).work else {
             return Err(format!("stage s{} of {run} is no agent's", ix.0));
         };
-        let agent = Agent::begun(id, work.tier, now.after(work.start_timeout));
+        let mut agent = Agent::begun(id, work.tier, now.after(work.start_timeout));
+        agent.right = self.right_to_locks(run, ix);
         let cell = self.cell(run, ix);
         cell.attempts += 1;
         (cell.status, cell.doing) = (StageStatus::Running, Doing::Agent(Box::new(agent)));
@@ -369,7 +370,9 @@ impl Model {
             }
             Due::Lease(run) => self.renew_lease(run),
             Due::Token(id) => self.renew_token(id),
+            Due::Lock(id) => self.renew_locks(id),
             Due::Clock => self.clock_looked_at(),
+            Due::Glass(grant) => self.glass_over(grant),
             Due::Gate(id) => {
                 if let Some(agent) = self.asker(id) {
                     self.nobody_answered(agent, id);
@@ -414,7 +417,12 @@ impl Model {
         let (retries, timeout) = (work.retries, work.timeout);
         let cell = self.cell(run, ix);
         let failures = cell.attempts - cell.interruptions;
-        let fails = matches!(end, AttemptEnd::Failed { .. } | AttemptEnd::TimedOut { .. });
+        // What somebody took away is not taken again.
+        let fails = match end {
+            AttemptEnd::Failed { .. } | AttemptEnd::TimedOut { .. } => true,
+            AttemptEnd::LockLost { because, .. } => *because == LockLoss::Expired,
+            _ => false,
+        };
         if fails && !cell.expired && !ending && failures <= retries.max {
             let Some(at) = hints.retries.remove(&(run, ix)) else {
                 return Err(format!("stage s{} of {run} is not tried again", ix.0));
@@ -433,9 +441,10 @@ impl Model {
             _ if ending => StageStatus::Cancelled,
             AttemptEnd::TimedOut { .. } => StageStatus::TimedOut,
             AttemptEnd::Cancelled { .. } => StageStatus::Cancelled,
-            AttemptEnd::Failed { .. } | AttemptEnd::Revoked { .. } | AttemptEnd::Interrupted { .. } => {
-                StageStatus::Failed
-            }
+            AttemptEnd::Failed { .. }
+            | AttemptEnd::Revoked { .. }
+            | AttemptEnd::LockLost { .. }
+            | AttemptEnd::Interrupted { .. } => StageStatus::Failed,
         };
         self.end_stage(run, ix, status);
         Ok(())

@@ -40,7 +40,7 @@ impl Model {
     /// An attempt ended. What it did not do by itself counts for nothing.
     pub(super) fn note_end(&mut self, run: RunId, ix: StageIx, end: &AttemptEnd, wrong: u32) {
         match end {
-            AttemptEnd::Cancelled { .. } | AttemptEnd::Interrupted { .. } => {}
+            AttemptEnd::Cancelled { .. } | AttemptEnd::LockLost { .. } | AttemptEnd::Interrupted { .. } => {}
             AttemptEnd::Completed if wrong == 0 => self.deed(run, ix, Deed::Well),
             _ => self.deed(run, ix, Deed::Badly),
         }
@@ -82,6 +82,7 @@ impl Model {
             }
         }
         refusals.extend(to.is_some_and(|to| to != Tier::T1).then_some("EP0642"));
+        refusals.extend(self.stopped.then_some("EP0650"));
         // No plan was made by anybody.
         refusals.insert(if self.kinds.contains_key(&standing) { "EP0641" } else { "EP0640" });
         refusals

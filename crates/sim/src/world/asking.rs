@@ -1,7 +1,9 @@
 //! What agents of a world ask to do, how they use what they are let, well or badly, and which policies people offer.
 
 use eparch_domain::{Action, AgentId, Digest, GateId, Name, PermitId, StandingId, Tier};
-use eparch_governor::{ActionAsked, Event, GateDecision, PromotionAnswer, Ruled, command_params};
+use eparch_governor::{
+    ActionAsked, Event, GateDecision, PromotionAnswer, Ruled, command_params, command_text,
+};
 use eparch_pipeline::Work;
 use eparch_policy::Decision as Says;
 
@@ -87,7 +89,7 @@ impl World {
         let asked = self.asked.get(&agent).and_then(|asked| asked.iter().find(|asked| asked.key == key));
         let Some(mut asked) = asked.cloned() else { return Vec::new() };
         if self.dice.chance(5) {
-            asked.params = Digest::of(b"something else");
+            (asked.params, asked.given) = (Digest::of(b"something else"), None);
         }
         vec![Event::ActionAsked(Box::new(asked))]
     }
@@ -160,17 +162,21 @@ impl World {
     fn something(&mut self, agent: AgentId, things: &[(Action, &str)]) -> ActionAsked {
         let (action, target) = *self.dice.pick(things);
         self.keys += 1;
+        let (given, params) = match self.dice.below(10) {
+            0..5 => (Some(command_text(&commands::usual())), command_params(&commands::usual())),
+            5..8 => (Some("{}".to_owned()), Digest::of(b"{}")),
+            // Nobody is told more than the digest; or something else than it is of.
+            8 => (None, Digest::of(b"[]")),
+            _ => (self.dice.chance(30).then(|| "{}".to_owned()), Digest::of(b"[]")),
+        };
         ActionAsked {
             agent,
             tenant: people::name("acme"),
             project: people::name("web"),
             action,
             target: target.to_owned(),
-            params: match self.dice.below(10) {
-                0..5 => command_params(&commands::usual()),
-                5..9 => Digest::of(b"{}"),
-                _ => Digest::of(b"[]"),
-            },
+            params,
+            given,
             key: format!("k{}", self.keys),
         }
     }

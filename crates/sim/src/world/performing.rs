@@ -23,8 +23,12 @@ impl World {
     fn notice(&mut self, fact: &Fact) {
         match fact {
             Fact::RunSpawned(spawned) => self.runs.push(spawned.run),
+            // What nobody asked for nobody asks for again.
             Fact::RunChanged { run, status, .. }
-                if status.is_terminal() && self.steps.len() < BUSY_STEPS && self.dice.chance(50) =>
+                if status.is_terminal()
+                    && self.scores_of.contains_key(run)
+                    && self.steps.len() < BUSY_STEPS
+                    && self.dice.chance(50) =>
             {
                 self.later(5_000, Act::Repeat { run: *run });
             }

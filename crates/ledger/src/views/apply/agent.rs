@@ -281,6 +281,7 @@ pub(super) fn ended(to: &Writing<'_>, agent: AgentId, end: &AttemptEnd) -> Resul
         AttemptEnd::Failed { code, reason } => action.failed(code, reason.clone()),
         AttemptEnd::TimedOut { limit, .. } => action.failed(&format!("{limit}_timeout"), end.reason()),
         AttemptEnd::Cancelled { .. } => action.failed("cancelled", end.reason()),
+        AttemptEnd::LockLost { .. } => action.failed("EP0672", end.reason()),
         AttemptEnd::Interrupted { .. } => action.failed("interrupted", end.reason()),
         AttemptEnd::Revoked { .. } => action.denied("revoked", end.reason()),
     }

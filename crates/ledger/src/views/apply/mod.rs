@@ -12,8 +12,8 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use eparch_domain::{AgentId, Digest, Name, Phase};
-use eparch_governor::{AgentSpec, Effect, Event, Fact, Record};
+use eparch_domain::{AgentId, Digest, Name, Phase, StageStatus};
+use eparch_governor::{AgentSpec, Effect, Event, Fact, Record, is_proven_by_files};
 use eparch_pipeline::Pipeline;
 use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
 
@@ -110,6 +110,10 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         Fact::StageChanged { run, stage, status, reason } => {
             run::stage_changed(to, *run, *stage, *status, reason)
         }
+        Fact::LockWaiting { run, stage, wait, .. } => {
+            run::stage_changed(to, *run, *stage, StageStatus::Ready, &wait.to_string())
+        }
+        Fact::LockWaitOver { run, stage } => run::stage_changed(to, *run, *stage, StageStatus::Ready, ""),
         Fact::StageKept { run, stage, kept } => run::stage_kept(to, *run, *stage, kept),
         Fact::AttemptBegan { run, stage, agent, attempt, .. } => {
             agent::began(to, *run, *stage, *agent, *attempt)
@@ -135,8 +139,12 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         }
         Fact::PromotionDenied { standing, by } => standing::decided(to, no, *standing, by.as_slice(), None),
         Fact::ActionDecided(ruled) => standing::ruled(to, ruled),
-        Fact::ActionEnded { agent, permit, ok, .. } => standing::did(to, *agent, *permit, *ok),
-        Fact::PerformanceEnded { agent, permit, end } => standing::did(to, *agent, *permit, end.is_ok()),
+        Fact::ActionEnded { agent, permit, ok, .. } => {
+            standing::did(to, *agent, *permit, *ok, is_proven_by_files)
+        }
+        Fact::PerformanceEnded { agent, permit, end } => {
+            standing::did(to, *agent, *permit, end.is_ok(), |_| true)
+        }
         Fact::Packaged { agent, manifest } => agent::packaged(to, *agent, manifest),
         Fact::Reported { agent, report } => agent::reported(to, *agent, report),
         Fact::AttemptCutOff { agent } => agent::cut_off(to, *agent),
@@ -151,13 +159,28 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         // The row of what was asked says all there is to say of these, or another fact does.
         Fact::EpochBegan { .. }
         | Fact::PoliciesInForce { .. }
+        | Fact::DiagnosticKnown { .. }
+        | Fact::DiagnosisSkipped { .. }
         | Fact::PermitSpent { .. }
         | Fact::PerformanceBegan { .. }
         | Fact::PerformanceReleased { .. }
         | Fact::PermitRefused { .. }
         | Fact::CallsLimited { .. }
         | Fact::Revoked { .. }
+        | Fact::AllStopped { .. }
+        | Fact::StoppingGoesOn { .. }
+        | Fact::AllLifted { .. }
+        | Fact::BreakGlassAsked(_)
+        | Fact::BreakGlassOpened { .. }
+        | Fact::BreakGlassBound { .. }
+        | Fact::BreakGlassOver { .. }
+        | Fact::AlarmRaised { .. }
         | Fact::SecretGranted { .. }
+        | Fact::LockAcquired { .. }
+        | Fact::LocksRenewed { .. }
+        | Fact::LockLost { .. }
+        | Fact::LockMissed { .. }
+        | Fact::LockReleased { .. }
         | Fact::LeaseBegan { .. }
         | Fact::LeaseRenewed { .. }
         | Fact::LeaseEnded { .. }

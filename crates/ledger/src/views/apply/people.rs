@@ -43,6 +43,13 @@ pub(super) fn rekeyed(to: &Writing<'_>, no: i64, name: &Name, key: &Key) -> Resu
 /// Somebody may act no longer.
 pub(super) fn forgotten(to: &Writing<'_>, name: &Name) -> Result<(), rusqlite::Error> {
     revoke(to, name)?;
+    // What they said where people are still asked counts no more, and somebody called like them may answer there.
+    to.sql
+        .prepare_cached(
+            "DELETE FROM votes WHERE tenant_id = ?1 AND voter = ?2 AND gate_id IN \
+             (SELECT gate_id FROM approvals WHERE tenant_id = ?1 AND outcome IS NULL)",
+        )?
+        .execute((to.tenant, name.as_str()))?;
     to.sql
         .prepare_cached("DELETE FROM user_roles WHERE tenant_id = ?1 AND user_id = ?2")?
         .execute((to.tenant, name.as_str()))?;

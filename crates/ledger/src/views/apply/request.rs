@@ -40,6 +40,30 @@ pub(super) fn asked(to: &Writing<'_>) -> Result<(), rusqlite::Error> {
             answered(to, NewAction { target: Some(run.to_string()), reason, ..of_run("stop", by, *run) })?
         }
         Event::RevokeRequested { bearer, by, reason } => revoke(to, bearer, by, reason)?,
+        Event::StopAllRequested { by, reason } => answered(to, for_all("stop_all", by, reason))?,
+        Event::StopAllLifted { by, reason } => answered(to, for_all("lift_stop", by, reason))?,
+        Event::BreakGlassRequested(request) => {
+            let asked = to.record.decision.facts.iter().find_map(|fact| match fact {
+                Fact::BreakGlassAsked(asked) => Some((asked.grant.to_string(), asked.subject.to_string())),
+                _ => None,
+            });
+            let (target, params_digest) = asked.unzip();
+            let action = for_all("ask_break_glass", &request.by, &request.reason);
+            answered(to, NewAction { target, params_digest, ..action })?
+        }
+        Event::BreakGlassAnswered(answer) => {
+            let action = match answer.decision {
+                GateDecision::Approve => "approve_break_glass",
+                GateDecision::Deny => "deny_break_glass",
+            };
+            let (target, params_digest) = (Some(answer.grant.to_string()), Some(answer.subject.to_string()));
+            let action = for_all(action, &answer.by, &answer.rationale);
+            answered(to, NewAction { target, params_digest, ..action })?
+        }
+        Event::BreakGlassEndRequested { grant, by, reason } => {
+            let target = Some(grant.to_string());
+            answered(to, NewAction { target, ..for_all("end_break_glass", by, reason) })?
+        }
         Event::PromotionRequested { standing, by, rationale, .. } => {
             answered(to, of_standing("promote", standing, by, rationale))?
         }
@@ -84,6 +108,7 @@ pub(super) fn asked(to: &Writing<'_>) -> Result<(), rusqlite::Error> {
             answered(to, of_secret(action, by, path))?
         }
         Event::SecretServed { by, path, outcome, .. } => secret_served(to, by, path, outcome)?,
+        Event::LockReleaseRequested { lock, by, reason } => lock_released(to, lock, by, reason)?,
         Event::CredentialIssued { credential, .. } => {
             let (run, target) = (Some(credential.run.to_string()), Some(credential.accessor.clone()));
             answered(to, NewAction { action: "credential_issued", run, target, ..NewAction::default() })?
@@ -101,6 +126,10 @@ pub(super) fn asked(to: &Writing<'_>) -> Result<(), rusqlite::Error> {
         Event::GateAnswered(answer) => gate_answered(to, answer)?,
         Event::AgentAdvanced { agent, outcomes } => advanced(to, *agent, outcomes)?,
         Event::AgentSignalled { agent, signal } => signalled(to, *agent, signal)?,
+        Event::DiagnosticOffered { pipeline } => {
+            let target = Some(pipeline.to_string());
+            answered(to, NewAction { action: "offer_diagnostic", target, ..NewAction::default() })?
+        }
         Event::TreeProvenDead { agent, killed } => proven_dead(to, *agent, *killed)?,
     };
     Ok(())
@@ -116,6 +145,12 @@ fn about(action: &'static str, target: &Name) -> NewAction<'static> {
 
 fn of_run(action: &'static str, by: &Name, run: RunId) -> NewAction<'static> {
     NewAction { action, actor: Some(by.to_string()), run: Some(run.to_string()), ..NewAction::default() }
+}
+
+/// What somebody does that is about no run.
+fn for_all(action: &'static str, by: &Name, why: &str) -> NewAction<'static> {
+    let reason = (!why.is_empty()).then(|| why.to_owned());
+    NewAction { action, actor: Some(by.to_string()), reason, ..NewAction::default() }
 }
 
 fn of_standing(action: &'static str, standing: &StandingId, by: &Name, why: &str) -> NewAction<'static> {
@@ -208,6 +243,18 @@ fn revoke(to: &Writing<'_>, bearer: &Bearer, by: &Name, reason: &str) -> Result<
     answered(to, NewAction { action: "revoke", actor, target, run, reason, ..NewAction::default() })
 }
 
+/// Somebody takes a lock away; the row is of the run that had it.
+fn lock_released(to: &Writing<'_>, lock: &Name, by: &Name, reason: &str) -> Result<i64, rusqlite::Error> {
+    let lost = to.record.decision.facts.iter().find_map(|fact| match fact {
+        Fact::LockLost { lock: lost, agent, .. } if lost == lock => Some(*agent),
+        _ => None,
+    });
+    let row = lost.map(|agent| to.agent(agent)).transpose()?.flatten();
+    let (actor, run) = (Some(by.to_string()), row.map(|row| row.run_id));
+    let reason = (!reason.is_empty()).then(|| reason.to_owned());
+    answered(to, NewAction { actor, run, reason, ..about("release_lock", lock) })
+}
+
 /// An agent asked to do something; the row is of what it wants to do, and what policy said.
 fn action_asked(to: &Writing<'_>, asked: &ActionAsked) -> Result<i64, rusqlite::Error> {
     let Some(row) = to.agent(asked.agent)? else { return unknown(to, asked.action.as_str(), asked.agent) };
@@ -230,7 +277,10 @@ fn action_asked(to: &Writing<'_>, asked: &ActionAsked) -> Result<i64, rusqlite::
     let reason = ruled.verdict.reason.to_string();
     match ruled.permit {
         // What came of it is told later, by the row of its end.
-        Some(_) => action.reason = Some(reason),
+        Some(_) => {
+            let under = ruled.break_glass.as_ref().map(ToString::to_string);
+            action.reason = Some(under.unwrap_or(reason));
+        }
         None => action.denied(&reason, format!("policy says {}", ruled.verdict.decision)),
     }
     action.write(to)

@@ -20,8 +20,9 @@ pub(super) fn spawned(
         spawned.repeats.as_ref().map(|(run, from)| (run.to_string(), from.to_string())).unzip();
     to.run(
         "INSERT INTO runs (tenant_id, project_id, run_id, name, status, requester, tier, plan_id, definition, inputs, root, \
-         started_at, repeats, repeats_from, stages_total, opened_seq, journal_seq, ts) \
-         VALUES (?1, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?3, ?14, ?15, ?16, ?2, ?2, ?3)",
+         started_at, repeats, repeats_from, stages_total, parent_run, parent_agent, spawn_reason, opened_seq, \
+         journal_seq, ts) \
+         VALUES (?1, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?3, ?14, ?15, ?16, ?17, ?18, ?19, ?2, ?2, ?3)",
         &[
             &PROJECT,
             &run,
@@ -36,6 +37,9 @@ pub(super) fn spawned(
             &repeats,
             &from,
             &count(pipeline.stages.len() as u64),
+            &spawned.parent.as_ref().map(|parent| parent.run.to_string()),
+            &spawned.parent.as_ref().map(|parent| parent.agent.to_string()),
+            &spawned.parent.as_ref().map(|parent| &parent.reason),
         ],
     )?;
     for ix in pipeline.places() {

@@ -25,8 +25,16 @@ pub(super) fn ended(to: &Writing<'_>, row: &AgentRow, end: &AttemptEnd) -> Resul
         violations: u32::try_from(row.violations).unwrap_or(u32::MAX),
         did: actions(&row.did),
         escalated: row.escalated,
+        left_files: has_left_files(to, &row.agent_id)?,
     };
     change(to, row.standing.as_deref(), Some(&row.agent_name), |metrics| metrics.evidence.take(end, &conduct))
+}
+
+fn has_left_files(to: &Writing<'_>, agent: &str) -> Result<bool, rusqlite::Error> {
+    let mut found = to.sql.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM agent_artifacts WHERE tenant_id = ?1 AND agent_id = ?2)",
+    )?;
+    found.query_row(params![to.tenant, agent], |row| row.get(0))
 }
 
 /// An agent of it violated something.
@@ -64,12 +72,13 @@ pub(super) fn ruled(to: &Writing<'_>, ruled: &Ruled) -> Result<(), rusqlite::Err
     Ok(())
 }
 
-/// What a permit is for was done.
+/// What a permit is for was done: it was performed, or the agent says so, of which not everything counts.
 pub(super) fn did(
     to: &Writing<'_>,
     agent: AgentId,
     permit: PermitId,
     ok: bool,
+    counts: fn(Action) -> bool,
 ) -> Result<(), rusqlite::Error> {
     let mut action =
         to.sql.prepare_cached("SELECT action FROM permits WHERE tenant_id = ?1 AND permit_id = ?2")?;
@@ -77,7 +86,7 @@ pub(super) fn did(
         action.query_row(params![to.tenant, permit.to_string()], |row| row.get(0)).optional()?;
     let (Some(row), Some(action), true) = (to.agent(agent)?, action, ok) else { return Ok(()) };
     let mut all = actions(&row.did);
-    all.extend(action.parse::<Action>().ok());
+    all.extend(action.parse::<Action>().ok().filter(|action| counts(*action)));
     to.run(
         "UPDATE agents SET did = ?5, journal_seq = ?2, ts = ?3 WHERE tenant_id = ?1 AND agent_id = ?4",
         &[&row.agent_id, &json(&all)],

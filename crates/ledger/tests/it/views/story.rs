@@ -88,7 +88,12 @@ impl Story {
     /// A holder takes the home, the first one or after one that died.
     pub(crate) fn boot(&mut self) -> Record {
         self.epoch += 1;
-        self.tell(Event::Booted { epoch: self.epoch, version: "0.1.0-test".into(), agents_at_once: 8 })
+        self.tell(Event::Booted {
+            epoch: self.epoch,
+            version: "0.1.0-test".into(),
+            agents_at_once: 8,
+            clock_moved: None,
+        })
     }
 
     /// Has the governor decide on an event, and writes what came of it.
@@ -324,6 +329,7 @@ fn agent_work(model: &str, tier: Tier, retries: u32) -> Work {
         read: Vec::new(),
         write: Vec::new(),
         actions: Vec::new(),
+        locks: Vec::new(),
         tools: Vec::new(),
         model: Some(model.into()),
         retries: Retries { max: retries, backoff: Span::from_secs(5) },

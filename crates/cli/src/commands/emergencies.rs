@@ -1,0 +1,222 @@
+//! When something is very wrong: `stop-all`, `break-glass`.
+
+use eparch_daemon::break_glass_statement;
+use eparch_daemon::wire::{
+    Answer, AskBreakGlass, BreakGlassShown, Revoke, StopAll as Asked, StopAllShown, StoppedShown,
+};
+use eparch_domain::Action;
+use eparch_governor::{Allowed, GateDecision, GlassEnd, GlassScope, GlassStands};
+
+use super::approvals::sign;
+use super::block_on;
+use crate::args::{AnswerGlass, AskGlass, BreakGlass, StopAll};
+use crate::context::{Context, print_json};
+use crate::failure::{Failure, exit};
+use crate::holder::Desk;
+use crate::output::outln;
+use crate::table::{Table, plain};
+use crate::{paint, when};
+
+/// `eparch stop-all …`.
+pub(crate) fn stop_all(context: &Context, asked: StopAll) -> Result<u8, Failure> {
+    block_on(async {
+        let desk = Desk::open(context)?;
+        let path = if asked.lift { "/api/stop-all/lift" } else { "/api/stop-all" };
+        let after: StopAllShown = desk.post_again(path, &Asked { reason: asked.reason }).await?;
+        if context.is_json() {
+            print_json(&after)?;
+            return Ok(exit::DONE);
+        }
+        match &after.stopped {
+            None => outln!("Things may begin again. What was stopped stays stopped."),
+            Some(stopped) => {
+                outln!("{}", paint::out().bad(&in_words(stopped)));
+                outln!("Nothing has authority, and nothing begins; processes being ended: {}.", after.ending);
+                outln!("An admin lifts it: eparch stop-all --lift --reason TEXT");
+            }
+        }
+        Ok(exit::DONE)
+    })
+}
+
+/// Says beside whatever else is shown what nobody should miss: that everything is stopped, and what is let pass.
+pub(super) async fn shout(context: &Context, desk: &Desk<'_>) -> Result<(), Failure> {
+    let ready = desk.ready().await?;
+    let stopped = ready.stopped.iter().map(in_words);
+    for loud in stopped.chain(ready.break_glass.iter().map(glass_in_words)) {
+        context.say(&paint::err().bad(&loud));
+    }
+    Ok(())
+}
+
+/// Who stopped everything, when and why.
+pub(super) fn in_words(stopped: &StoppedShown) -> String {
+    let why = paint::harmless(&stopped.reason);
+    let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+    format!("EVERYTHING IS STOPPED by {} at {}{why}", stopped.by, stopped.at)
+}
+
+/// What is let pass, in one line.
+pub(super) fn glass_in_words(glass: &BreakGlassShown) -> String {
+    let ends = glass.ends_at.map_or_else(String::new, |at| format!(", {}", when::until(at)));
+    format!("{} is open for {}: {}{ends}", glass.grant, whom(&glass.scope), what(&glass.allows))
+}
+
+fn whom(scope: &GlassScope) -> String {
+    match scope {
+        GlassScope::Run { run } => run.to_string(),
+        GlassScope::Stage { run, stage } => format!("stage {stage} of {run}"),
+        GlassScope::Agent { agent } => agent.to_string(),
+        GlassScope::NextRun { of } => format!("the next run of {of}"),
+    }
+}
+
+fn what(allows: &[Allowed]) -> String {
+    let each: Vec<String> =
+        allows.iter().map(|allowed| format!("{} {}", allowed.action, allowed.target)).collect();
+    each.join(", ")
+}
+
+/// `eparch break-glass …`.
+pub(crate) fn break_glass(context: &Context, command: BreakGlass) -> Result<u8, Failure> {
+    block_on(async {
+        match command {
+            BreakGlass::Request(asked) => ask(context, asked).await?,
+            BreakGlass::Approve(asked) => answer(context, &asked, GateDecision::Approve).await?,
+            BreakGlass::Deny(asked) => answer(context, &asked, GateDecision::Deny).await?,
+            BreakGlass::End { id, reason } => {
+                let path = format!("/api/break-glass/{id}/end");
+                let after: BreakGlassShown = Desk::open(context)?.post(&path, &Revoke { reason }).await?;
+                tell(context, &after)?;
+            }
+            BreakGlass::List => list(context).await?,
+            BreakGlass::Show { id } => {
+                let found: BreakGlassShown =
+                    Desk::open(context)?.get(&format!("/api/break-glass/{id}")).await?;
+                tell(context, &found)?;
+            }
+        }
+        Ok(exit::DONE)
+    })
+}
+
+async fn ask(context: &Context, asked: AskGlass) -> Result<(), Failure> {
+    let scope = match (asked.run, asked.stage, asked.agent, asked.next_run_of) {
+        (Some(run), Some(stage), ..) => GlassScope::Stage { run, stage },
+        (Some(run), None, ..) => GlassScope::Run { run },
+        (None, _, Some(agent), _) => GlassScope::Agent { agent },
+        (None, _, None, Some(of)) => GlassScope::NextRun { of },
+        (None, _, None, None) => return Err(usage("one of --run, --agent and --next-run-of is needed")),
+    };
+    let allows = asked.allows.iter().map(|entry| allowed(entry)).collect::<Result<Vec<_>, _>>()?;
+    let body = AskBreakGlass { scope, allows, time: asked.time, reason: asked.reason };
+    let after: BreakGlassShown = Desk::open(context)?.post("/api/break-glass", &body).await?;
+    tell(context, &after)
+}
+
+fn allowed(entry: &str) -> Result<Allowed, Failure> {
+    let (action, target) =
+        entry.split_once(' ').ok_or_else(|| usage(&format!("--allow {entry:?} names no target")))?;
+    let action: Action = action.parse().map_err(|_| usage(&format!("there is no action {action:?}")))?;
+    Ok(Allowed { action, target: target.trim().to_owned() })
+}
+
+fn usage(what: &str) -> Failure {
+    Failure::new("EP0701", what).hint("for example --allow \"execute_command prod-web-1\"").exit(exit::USAGE)
+}
+
+async fn answer(context: &Context, asked: &AnswerGlass, decision: GateDecision) -> Result<(), Failure> {
+    // A signed answer proves itself; somebody of this home carries it.
+    let desk = if asked.key.is_some() { Desk::for_owner(context)? } else { Desk::open(context)? };
+    let grant = asked.id;
+    let subject = match asked.digest {
+        Some(digest) => digest,
+        None => desk.get::<BreakGlassShown>(&format!("/api/break-glass/{grant}")).await?.subject,
+    };
+    let by = match context.named_operator() {
+        Some(name) => name.clone(),
+        None => desk.home().owner()?,
+    };
+    let statement = break_glass_statement(grant, &subject, decision, &by, &asked.rationale);
+    let signed = asked.key.as_ref().map(|file| sign(file, &by, &statement)).transpose()?;
+    let body = Answer { decision, rationale: asked.rationale.clone(), subject, signed };
+    let after: BreakGlassShown = desk.post(&format!("/api/break-glass/{grant}/answer"), &body).await?;
+    tell(context, &after)
+}
+
+fn tell(context: &Context, glass: &BreakGlassShown) -> Result<(), Failure> {
+    if context.is_json() {
+        return print_json(glass);
+    }
+    let paint = paint::out();
+    let (grant, by) = (glass.grant, &glass.requested_by);
+    match &glass.stands {
+        GlassStands::Waiting => outln!("{}", paint.warn(&format!("{grant} waits for a second person"))),
+        GlassStands::Open { by: approved_by, separation, .. } => {
+            let far = if *separation == eparch_governor::Separation::RemoteKey {
+                "remote key"
+            } else {
+                "same home"
+            };
+            outln!("{}", paint.bad(&format!("{grant} is open, by {by} and {approved_by} ({far})")));
+        }
+        GlassStands::Over { because, .. } => outln!("{grant} is over: {}", ended(because)),
+    }
+    outln!("  for        {}", whom(&glass.scope));
+    outln!("  lets pass  {}", what(&glass.allows));
+    outln!("  asked by   {by}, {}: {}", when::ago(glass.at), paint::harmless(&glass.reason));
+    match glass.ends_at {
+        Some(at) => outln!("  ends       {} ({at}); it is for {}", when::until(at), glass.time),
+        None => outln!("  was for    {}", glass.time),
+    }
+    outln!("  used for   {}", if glass.used.is_empty() { "nothing".to_owned() } else { what(&glass.used) });
+    if glass.stands == GlassStands::Waiting {
+        let digest = &glass.subject;
+        outln!(
+            "\nAnswer it with:\n  eparch break-glass approve {grant} --digest {digest} --rationale \"…\" --as NAME"
+        );
+    }
+    Ok(())
+}
+
+fn ended(because: &GlassEnd) -> String {
+    match because {
+        GlassEnd::Denied { by } => format!("{by} said no"),
+        GlassEnd::NotAnswered => "nobody answered in time".to_owned(),
+        GlassEnd::Expired => "its time has come".to_owned(),
+        GlassEnd::Ended { by, reason } => format!("{by} ended it: {}", paint::harmless(reason)),
+        GlassEnd::PersonLeft { name } => format!("{name} is known here no longer"),
+        GlassEnd::ItsRunEnded => "whom it was for has ended".to_owned(),
+        GlassEnd::Revoked => "authority was taken away in its run".to_owned(),
+        GlassEnd::AllStopped => "everything was stopped".to_owned(),
+    }
+}
+
+async fn list(context: &Context) -> Result<(), Failure> {
+    let all: Vec<BreakGlassShown> = Desk::open(context)?.get("/api/break-glass").await?;
+    if context.is_json() {
+        return print_json(&all);
+    }
+    if all.is_empty() {
+        context.say("Nothing is let pass that policy denies, and nobody asks for it.");
+        return Ok(());
+    }
+    let mut table = Table::new(&["GRANT", "STANDS", "FOR", "LETS PASS", "ASKED BY", "ENDS"]);
+    for glass in &all {
+        let stands = match &glass.stands {
+            GlassStands::Waiting => "waits".to_owned(),
+            GlassStands::Open { by, .. } => format!("open, by {by}"),
+            GlassStands::Over { because, .. } => format!("over: {}", ended(because)),
+        };
+        table.row([
+            plain(glass.grant.to_string()),
+            plain(stands),
+            plain(whom(&glass.scope)),
+            plain(what(&glass.allows)),
+            plain(glass.requested_by.to_string()),
+            plain(glass.ends_at.map(when::until).unwrap_or_default()),
+        ]);
+    }
+    table.print();
+    Ok(())
+}

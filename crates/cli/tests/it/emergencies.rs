@@ -1,0 +1,213 @@
+//! When something is very wrong, with the real binary: everything is stopped and lifted again, and two people let pass for a while
+//! what policy denies.
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::console::{Place, one_stage};
+
+fn home() -> Place {
+    let place = Place::new();
+    place.ok(&["init", "--owner", "ada"]);
+    for (name, role) in [("oscar", "operator"), ("bob", "approver"), ("dave", "viewer")] {
+        place.ok(&["operator", "add", name, "--role", role, "--max-tier", "2"]);
+    }
+    place
+}
+
+/// What `doctor` says of something about the home's holder.
+fn doctor_says(place: &Place, what: &str) -> Option<String> {
+    let said = place.say(&["--format", "json", "doctor"]);
+    let found: Value = serde_json::from_str(&said.out).unwrap();
+    let findings = found["checks"]["home"].as_array().unwrap().clone();
+    let finding = findings.iter().find(|finding| finding["what"] == what)?;
+    Some(finding["detail"].as_str().unwrap().to_owned())
+}
+
+/// Every live agent is revoked and its run ended in the entry that says so; nothing begins any more, for nobody, until an admin
+/// lifts it; it is shown wherever people look, and a killed holder knows it still (G2, R240).
+#[test]
+fn g2_r240_everything_stops_stays_stopped_over_a_crash_and_is_lifted_by_an_admin() {
+    let place = home();
+    let file = place.file("p.yaml", &one_stage("sleep 600"));
+    let runs =
+        [place.start(&["--format", "json", "run", &file]), place.start(&["--format", "json", "run", &file])];
+    for run in &runs {
+        run.event("program_released");
+    }
+    let viewer = place.say(&["--as", "dave", "stop-all", "--reason", "no"]);
+    assert!(viewer.code == 1 && viewer.err.contains("EP0205"), "{viewer:?}");
+    let after = place.json(&["--as", "bob", "stop-all", "--reason", "they run wild"]);
+    assert_eq!(
+        (&after["stopped"]["by"], &after["stopped"]["reason"]),
+        (&"bob".into(), &"they run wild".into())
+    );
+    for run in runs {
+        let said = run.end();
+        assert_eq!(said.code, 3, "{said:?}");
+    }
+    let stopped = place.json(&["runs", "list"]);
+    for run in stopped.as_array().unwrap() {
+        assert_eq!(run["status"], "STOPPED", "{run:#}");
+    }
+    // Whoever asks again finds it done.
+    let again = place.json(&["stop-all", "--reason", "again"]);
+    assert_eq!(again["stopped"], after["stopped"]);
+    place.end_holder(Signal::KILL);
+    for words in [&["run", &*file][..], &["secrets", "get", "a/b"]] {
+        let said = place.say(words);
+        assert!(said.code == 1 && said.err.contains("EP0650"), "{words:?}: {said:?}");
+        assert!(
+            said.err.contains("bob stopped everything") && said.err.contains("they run wild"),
+            "{said:?}"
+        );
+        assert!(said.err.contains("stop-all --lift"), "{said:?}");
+    }
+    let shown = place.say(&["runs", "list"]);
+    assert!(shown.err.contains("EVERYTHING IS STOPPED by bob"), "{shown:?}");
+    assert!(doctor_says(&place, "stop-all").is_some_and(|detail| detail.contains("they run wild")));
+    let not_he = place.say(&["--as", "oscar", "stop-all", "--lift", "--reason", "go on"]);
+    assert!(not_he.code == 1 && not_he.err.contains("EP0205"), "{not_he:?}");
+    let lifted = place.json(&["stop-all", "--lift", "--reason", "it was a drill"]);
+    assert_eq!(lifted["stopped"], Value::Null);
+    assert_eq!(doctor_says(&place, "stop-all"), None);
+    place.ok(&["run", &place.file("well.yaml", &one_stage("true"))]);
+    let trail = place.ok(&["ledger", "show"]);
+    assert!(trail.contains("they run wild") && trail.contains("it was a drill"), "{trail}");
+    place.ok(&["ledger", "verify", "--replay"]);
+}
+
+/// A stage whose agent asks for the same again and again, as files tell it to.
+fn asks_when_told() -> String {
+    let script = r#"
+        n=0
+        while [ $n -lt 4 ]; do
+          while [ ! -e go/$n ]; do sleep 0.05; done
+          eparch act execute_command --target prod-1 --key k$n; echo "asked $n ended $?"
+          [ $n != 1 ] || eparch act read_file --target /etc/shadow --key s
+          echo "step $n done"
+          n=$((n+1))
+        done
+    "#;
+    let lines: String = script.lines().map(|line| format!("        {}\n", line.trim())).collect();
+    format!(
+        "name: one\nstages:\n  - name: only\n    type: agent\n    config:\n      tier: 1\n      paths: {{write: [go]}}\n      \
+         command:\n      - sh\n      - -c\n      - |\n{lines}"
+    )
+}
+
+/// Policy says no; one person asks, another approves, and exactly that is allowed, recorded with both of them and told; what is
+/// inviolable stays so; whoever asked cannot approve, and it ends when somebody says so (G5).
+#[test]
+fn g5_two_people_let_one_thing_pass_and_it_is_shouted_about() {
+    let place = home();
+    std::fs::create_dir_all(place.path("go")).unwrap();
+    let file = place.file("p.yaml", &asks_when_told());
+    let run = place.start(&["--format", "json", "run", &file]);
+    run.event("program_released");
+    let id = place.json(&["runs", "list", "--live"])[0]["pipeline_id"].as_str().unwrap().to_owned();
+    // What the agent prints is told on standard output here.
+    let tells = |what: &str| run.until(what, |line| line.contains(what).then_some(()));
+    let step = |n: u32| {
+        std::fs::write(place.path(&format!("go/{n}")), "").unwrap();
+        tells(&format!("step {n} done"));
+    };
+    step(0);
+    tells("deny (forbidden_target)");
+    let ask = |words: &[&str]| {
+        let first =
+            ["--as", "oscar", "break-glass", "request", "--run", &id, "--reason", "production is down"];
+        [&first[..], words].concat().iter().map(|word| (*word).to_owned()).collect::<Vec<String>>()
+    };
+    let said = |words: Vec<String>| place.say(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let never = said(ask(&["--allow", "modify_governance policy"]));
+    assert!(never.code == 1 && never.err.contains("EP0654"), "{never:?}");
+    let long = said(ask(&["--allow", "execute_command prod-1", "--for", "2h"]));
+    assert!(long.code == 1 && long.err.contains("EP0654"), "{long:?}");
+    let asked = said(ask(&[
+        "--allow",
+        "execute_command prod-1",
+        "--allow",
+        "read_file /etc/shadow",
+        "--for",
+        "10m",
+        "--format",
+        "json",
+    ]));
+    assert_eq!(asked.code, 0, "{asked:?}");
+    let asked: Value = serde_json::from_str(&asked.out).unwrap();
+    let grant = asked["grant"].as_str().unwrap();
+    assert_eq!(asked["stands"], "waiting", "{asked:#}");
+    let own = place.say(&["--as", "oscar", "break-glass", "approve", grant, "--rationale", "I say so"]);
+    assert!(own.code == 1 && own.err.contains("EP0655"), "{own:?}");
+    // She asked for the run.
+    let hers = place.say(&["break-glass", "approve", grant, "--rationale", "mine"]);
+    assert!(hers.code == 1 && hers.err.contains("EP0655"), "{hers:?}");
+    let open = place.json(&["--as", "bob", "break-glass", "approve", grant, "--rationale", "looked at it"]);
+    assert_eq!(
+        (&open["stands"], &open["by"], &open["separation"]),
+        (&"open".into(), &"bob".into(), &"same-home".into())
+    );
+    step(1);
+    tells("allow (break_glass)");
+    tells(&format!("break-glass {grant} by oscar and bob"));
+    // What is inviolable stays so.
+    tells("deny (forbidden_path)");
+    step(2);
+    let shown = place.json(&["break-glass", "show", grant]);
+    assert_eq!(shown["used"].as_array().map(Vec::len), Some(1), "{shown:#}");
+    let loud = place.say(&["runs", "list"]);
+    assert!(loud.err.contains(grant) && loud.err.contains("execute_command prod-1"), "{loud:?}");
+    assert!(doctor_says(&place, "break-glass").is_some_and(|detail| detail.contains(grant)));
+    place.ok(&["--as", "bob", "break-glass", "end", grant, "--reason", "it is up again"]);
+    assert_eq!(doctor_says(&place, "break-glass"), None);
+    step(3);
+    let said = run.end();
+    let events: Vec<Value> = said.out.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let alerts = events.iter().filter(|event| event["type"] == "alert_raised").count();
+    assert_eq!(alerts, 2, "one that it is open and one for its first use; the second use is no news");
+    let last = events.iter().rfind(|event| event["type"] == "action_decided").unwrap();
+    assert_eq!(last["data"]["decision"], "deny", "{last:#}");
+    let over = place.json(&["break-glass", "list"]);
+    assert_eq!((&over[0]["stands"], &over[0]["because"]), (&"over".into(), &"ended".into()), "{over:#}");
+    assert_eq!(
+        (&over[0]["reason"], &over[0]["why"]),
+        (&"production is down".into(), &"it is up again".into()),
+        "{over:#}"
+    );
+    let trail = place.ok(&["ledger", "show"]);
+    assert!(trail.contains(&format!("allow, break-glass {grant} by oscar and bob")), "{trail}");
+    place.ok(&["ledger", "verify", "--replay"]);
+}
+
+/// What only watches decides nothing, and what it would have said stands beside each verdict.
+#[test]
+fn a_watched_policy_is_told_beside_the_verdict_and_changes_none() {
+    let place = home();
+    std::fs::create_dir_all(place.path("docs")).unwrap();
+    std::fs::write(place.path("docs/a"), "a").unwrap();
+    let watched = "@id(\"zz-watched\")\n@reason(\"too_curious\")\n@shadow\n\
+                   forbid (principal is Agent, action in Action::\"look\", resource);\n";
+    let own = place.home().join("policies");
+    std::fs::create_dir(&own).unwrap();
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../policies")).unwrap() {
+        let file = file.unwrap().path();
+        if file.extension().is_some_and(|end| end == "cedar") {
+            std::fs::copy(&file, own.join(file.file_name().unwrap())).unwrap();
+        }
+    }
+    std::fs::write(own.join("zz.cedar"), watched).unwrap();
+    place.ok(&["policy", "load"]);
+    let script = "eparch act read_file --target docs/a --key k";
+    let text = format!(
+        "name: one\nstages:\n  - name: only\n    type: agent\n    config: {{tier: 1, paths: {{read: [docs]}}, command: [sh, -c, {}]}}\n",
+        Value::from(script)
+    );
+    let said = place.ok(&["--format", "json", "run", &place.file("p.yaml", &text)]);
+    assert!(said.contains("allow (own_work)"), "{said}");
+    assert!(said.contains("watched: zz-watched would say deny (too_curious)"), "{said}");
+    let counted = doctor_says(&place, "watched policy");
+    assert_eq!(counted.as_deref(), Some("zz-watched would say deny where allow was decided: 1 times"));
+    let trail = place.ok(&["ledger", "show"]);
+    assert!(trail.contains("watched zz-watched would say deny"), "{trail}");
+}

@@ -1,0 +1,44 @@
+//! What people said: it is remembered where it was a no to an agent, and counts no more once they may act no longer.
+
+use std::sync::Arc;
+
+use eparch_domain::{AgentId, GateId, Name};
+
+use crate::asking::who_said;
+use crate::event::GateDecision;
+use crate::governor::Governor;
+
+/// Takes the votes of somebody who is known no longer from every gate and promotion that waits, and marks what they approved
+/// and was not done yet: whoever is called like them later is somebody else.
+pub(super) fn forgotten(governor: &mut Governor, name: &Name) {
+    let voted_at =
+        |gate: &GateId| governor.open_gate(*gate).is_some_and(|open| open.votes.contains_key(name));
+    let gates: Vec<GateId> = governor.gates.keys().copied().filter(voted_at).collect();
+    for gate in gates {
+        if let Some(open) = governor.open_gate_mut(gate) {
+            open.votes.remove(name);
+        }
+    }
+    let agents: Vec<AgentId> = governor.agents.keys().copied().collect();
+    for agent in agents {
+        let rests = governor
+            .attempt(agent)
+            .is_some_and(|(_, _, attempt)| attempt.questions.rest_on(name) || attempt.actions.rest_on(name));
+        if let (true, Some(attempt)) = (rests, governor.attempt_mut(agent)) {
+            attempt.questions.withdraw(name);
+            attempt.actions.withdraw(name);
+        }
+    }
+    governor.state.standings.forget_votes(name);
+}
+
+/// Somebody said no to what an agent seeks to do: its run remembers that.
+pub(super) fn denied(governor: &mut Governor, gate: GateId) {
+    let Some(open) = governor.open_gate(gate) else { return };
+    let Some(sought) = &open.opened.sought else { return };
+    let (run, action, target) = (open.opened.run, sought.action, sought.target.clone());
+    let by = who_said(open, GateDecision::Deny);
+    if let Some(live) = governor.state.runs.get_mut(&run) {
+        Arc::make_mut(live).denials.note(action, &target, by);
+    }
+}

@@ -1,0 +1,142 @@
+//! What people of a world do when something is very wrong, rightly or not: they stop everything, and have what policies deny let
+//! pass. All of it is thrown with dice of its own.
+
+use eparch_domain::{Action, BreakGlassId, Digest, Name, Span};
+use eparch_governor::{
+    Allowed, BreakGlassAnswer, BreakGlassRequest, Event, GateDecision, GlassScope, GlassStands, Key,
+    SignedAnswer,
+};
+
+use super::{Act, World};
+use crate::people;
+
+/// What is to be let pass: what agents of these worlds are denied, and what nobody may have.
+const THINGS: [(Action, &str); 6] = [
+    (Action::WriteFile, "src/x"),
+    (Action::WriteFile, "src/x"),
+    (Action::AnsibleRun, "staging-1"),
+    (Action::ReadFile, "docs/guide"),
+    (Action::ModifyGovernance, "policy"),
+    (Action::AnsibleRun, "staging-*"),
+];
+
+impl World {
+    /// Some worlds have emergencies, now and then several.
+    pub(super) fn plan_emergencies(&mut self) {
+        let glasses = if self.grim.chance(50) { self.grim.between(1, 12) } else { 0 };
+        for _ in 0..glasses {
+            self.grimly(25_000, Act::AskGlass);
+        }
+        if self.grim.chance(15) {
+            self.grimly(30_000, Act::StopAll);
+        }
+    }
+
+    fn grimly(&mut self, within: u64, act: Act) {
+        let at = self.now + self.grim.below(within);
+        self.acts += 1;
+        self.agenda.insert((at, self.acts), act);
+    }
+
+    fn anybody(&mut self) -> Name {
+        let anybody = ["alice", "alice", "frank", "root", "bob", "carol", "dave", "mallory"];
+        people::name(self.grim.pick::<&str>(&anybody))
+    }
+
+    pub(super) fn stop_all(&mut self) -> Event {
+        for _ in 0..self.grim.below(3) {
+            self.grimly(20_000, Act::Lift);
+        }
+        if self.grim.chance(30) {
+            self.grimly(20_000, Act::StopAll);
+        }
+        for _ in 0..2 {
+            self.grimly(20_000, Act::Start);
+        }
+        Event::StopAllRequested { by: self.anybody(), reason: "everything is wrong".to_owned() }
+    }
+
+    pub(super) fn lift(&mut self) -> Event {
+        let by = if self.grim.chance(70) { people::name("root") } else { self.anybody() };
+        Event::StopAllLifted { by, reason: "it is well again".to_owned() }
+    }
+
+    pub(super) fn ask_glass(&mut self) -> Event {
+        for _ in 0..self.grim.between(1, 3) {
+            self.grimly(4_000, Act::AnswerGlass);
+        }
+        if self.grim.chance(40) {
+            self.grimly(30_000, Act::EndGlass);
+        }
+        let agents: Vec<_> =
+            self.player.seen().alive().map(|(agent, of)| (agent, of.run, of.stage)).collect();
+        let scope = match self.grim.below(10) {
+            0..2 => GlassScope::NextRun { of: self.anybody() },
+            2..4 if !agents.is_empty() => GlassScope::Agent { agent: self.grim.pick(&agents).0 },
+            4..6 if !agents.is_empty() => {
+                let (_, run, ix) = *self.grim.pick(&agents);
+                let score = self.scores_of.get(&run).copied().unwrap_or(0);
+                GlassScope::Stage { run, stage: self.scores[score].pipeline.stage(ix).name.clone() }
+            }
+            _ if !self.runs.is_empty() => GlassScope::Run { run: *self.grim.pick(&self.runs) },
+            _ => GlassScope::NextRun { of: people::name("alice") },
+        };
+        let count = self.grim.between(1, 3);
+        let allows = (0..count).map(|_| {
+            let known = if self.grim.chance(80) { 4 } else { THINGS.len() };
+            let (action, target) = *self.grim.pick(&THINGS[..known]);
+            Allowed { action, target: target.to_owned() }
+        });
+        let allows = allows.collect();
+        let time = Span::from_millis(*self.grim.pick(&[5_000, 60_000, 600_000, 3_600_000, 3_600_001]));
+        let reason = if self.grim.chance(97) { "production is down" } else { " " }.to_owned();
+        Event::BreakGlassRequested(Box::new(BreakGlassRequest {
+            by: self.anybody(),
+            scope,
+            allows,
+            time,
+            reason,
+        }))
+    }
+
+    /// Somebody answers what waits, mostly; mostly somebody who may, about what is shown.
+    pub(super) fn answer_glass(&mut self) -> Option<Event> {
+        let known: Vec<_> = self.player.governor().break_glasses().cloned().collect();
+        let waiting: Vec<_> = known.iter().filter(|found| found.stands == GlassStands::Waiting).collect();
+        if known.is_empty() {
+            return None;
+        }
+        let found = match waiting.is_empty() || self.grim.chance(10) {
+            false => (*self.grim.pick(&waiting)).clone(),
+            true => self.grim.pick(&known).clone(),
+        };
+        let by = match self.grim.below(10) {
+            0 => found.asked.by.clone(),
+            1..3 => self.anybody(),
+            _ => people::name(self.grim.pick::<&str>(&["bob", "carol", "erin", "erin", "root"])),
+        };
+        let key =
+            self.player.governor().operators().find(|known| known.name == by).map(|known| known.key.clone());
+        let signed = match key {
+            Some(Key::Remote { public_key }) => Some(SignedAnswer { signature: "5".repeat(128), public_key }),
+            _ => None,
+        };
+        Some(Event::BreakGlassAnswered(Box::new(BreakGlassAnswer {
+            grant: found.asked.grant,
+            by,
+            signed,
+            decision: if self.grim.chance(85) { GateDecision::Approve } else { GateDecision::Deny },
+            subject: if self.grim.chance(95) { found.asked.subject } else { Digest::of(b"something else") },
+            rationale: if self.grim.chance(95) { "looked at it" } else { "" }.to_owned(),
+        })))
+    }
+
+    pub(super) fn end_glass(&mut self) -> Option<Event> {
+        let known: Vec<_> = self.player.governor().break_glasses().map(|found| found.asked.grant).collect();
+        if known.is_empty() {
+            return None;
+        }
+        let grant = if self.grim.chance(10) { BreakGlassId::from_bits(99) } else { *self.grim.pick(&known) };
+        Some(Event::BreakGlassEndRequested { grant, by: self.anybody(), reason: "no need".to_owned() })
+    }
+}
