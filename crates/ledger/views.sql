@@ -189,7 +189,7 @@ CREATE TABLE runs (
     -- The entry that brought it: runs are listed by it.
     opened_seq INTEGER NOT NULL,
     journal_seq INTEGER NOT NULL,
-    ts TEXT NOT NULL, parent_run TEXT, parent_agent TEXT, spawn_reason TEXT,
+    ts TEXT NOT NULL, parent_run TEXT, parent_agent TEXT, spawn_reason TEXT, decided_otherwise INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, run_id),
     FOREIGN KEY (tenant_id, project_id) REFERENCES projects ON DELETE CASCADE
 ) STRICT;
@@ -505,4 +505,29 @@ CREATE TABLE agent_metrics (
 CREATE INDEX promotions_of_standing ON promotions (tenant_id, agent_id, journal_seq, no);
 
 CREATE INDEX runs_by_parent ON runs (tenant_id, parent_run) WHERE parent_run IS NOT NULL;
+
+CREATE TABLE watched (
+    -- One row for each policy that spoke beside a decision.
+    tenant_id TEXT NOT NULL REFERENCES tenants ON DELETE CASCADE,
+    journal_seq INTEGER NOT NULL,
+    -- The decision's place among the facts of its entry.
+    no INTEGER NOT NULL,
+    policy TEXT NOT NULL,
+    ts TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    agent_id TEXT NOT NULL,
+    -- The gate at which people are asked, when that was decided.
+    gate_id TEXT,
+    action TEXT NOT NULL,
+    target TEXT NOT NULL,
+    decided TEXT NOT NULL,
+    would TEXT NOT NULL,
+    reason_code TEXT NOT NULL,
+    -- 1 when the decision would have been another one, had the policy been enforced.
+    otherwise INTEGER NOT NULL,
+    PRIMARY KEY (tenant_id, journal_seq, no, policy),
+    FOREIGN KEY (tenant_id, run_id) REFERENCES runs ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX watched_of_run ON watched (tenant_id, run_id);
 

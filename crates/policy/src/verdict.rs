@@ -33,6 +33,18 @@ pub struct Verdict {
     pub shadowed: Vec<Shadowed>,
 }
 
+impl Verdict {
+    /// Which of [`Verdict::shadowed`] would have made the answer another one, each had it alone been enforced: what says less
+    /// than the answer changes nothing, and where nothing permits it, whatever permits it does.
+    pub fn otherwise(&self) -> impl Iterator<Item = &Shadowed> {
+        let nothing_permits = self.decision == Decision::Deny && &*self.reason == reasons::NO_POLICY_ALLOWS;
+        self.shadowed.iter().filter(move |shadow| match nothing_permits {
+            true => shadow.decision != Decision::Deny,
+            false => shadow.decision > self.decision,
+        })
+    }
+}
+
 /// What the answer is. The order is that of precedence: the greatest wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,5 +1,6 @@
 //! Gates: what waits, and answering it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use eparch_daemon::gate_statement;
 use eparch_daemon::wire::{Answer as WireAnswer, Decided, Signed};
 use eparch_domain::{GateId, Name, hex, unhex};
 use eparch_governor::GateDecision;
-use eparch_ledger::views::{ApprovalView, RunDetail};
+use eparch_ledger::views::{ApprovalView, RunDetail, WatchedView};
 
 use crate::args::{Answer, Approvals, ApprovalsArgs};
 use crate::context::{Context, print_json};
@@ -49,7 +50,10 @@ async fn list(context: &Context, desk: &Desk<'_>, all: bool) -> Result<u8, Failu
             gate.gate.to_string(),
             gate.pipeline.to_string(),
             match &gate.sought {
-                Some(sought) => format!("{}: {}", gate.stage, beginning(&watch::in_full_words(sought))),
+                Some(sought) => {
+                    let seeks = beginning(&watch::in_full_words(sought));
+                    format!("{}: {seeks}{}", gate.stage, watched(&gate.watched))
+                }
                 None => gate.stage.to_string(),
             },
             names.join(","),
@@ -60,6 +64,16 @@ async fn list(context: &Context, desk: &Desk<'_>, all: bool) -> Result<u8, Failu
     }
     table.print();
     Ok(exit::DONE)
+}
+
+/// What watched policies would have said instead, where one would have said something else.
+fn watched(words: &[WatchedView]) -> String {
+    let would: BTreeSet<&str> =
+        words.iter().filter(|word| word.otherwise).map(|word| word.would.as_str()).collect();
+    match would.is_empty() {
+        true => String::new(),
+        false => format!(" (watched: {})", Vec::from_iter(would).join(", ")),
+    }
 }
 
 /// As much of a text as a table has room for; whoever answers looks at the whole.

@@ -165,6 +165,7 @@ async fn show(context: &Context, desk: &Desk<'_>, asked: &OneRun) -> Result<u8, 
     outln!();
     watch::stages_table(&detail.stages);
     watch::print_confinement(&detail.stages);
+    watch::print_watched(&detail);
     for stage in detail.stages.iter().filter(|stage| !stage.outputs.is_empty() || !stage.artifacts.is_empty())
     {
         outln!("\n{}", paint.bold(stage.name.as_str()));

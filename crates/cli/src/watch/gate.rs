@@ -9,6 +9,7 @@ use eparch_ledger::views::{ApprovalView, RunDetail};
 use tokio::sync::mpsc;
 
 use super::model::{Gate, in_words};
+use super::watched;
 use crate::failure::Failure;
 use crate::holder::Desk;
 use crate::paint::{self, Paint};
@@ -227,6 +228,9 @@ pub(crate) fn describe(view: &ApprovalView, run: &RunDetail, desk: &Desk<'_>, pa
             line("takes", &paint::harmless(unlock));
         }
         line("policies", &sought.policy.to_string());
+        for word in &view.watched {
+            line("watched", &watched::says(word));
+        }
     }
     line("asked by", view.requester.as_str());
     line("plan", &view.plan_id.to_string());

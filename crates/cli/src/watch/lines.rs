@@ -55,6 +55,7 @@ fn lines(model: &Model, news: &News, verbose: bool) -> Vec<String> {
             vec![with_reason(&format!("{}: {}", name(at), vote(by.as_str(), *decision)), rationale)]
         }
         News::GateClosed { at, outcome, .. } => vec![format!("{}: {}", name(at), closed(*outcome))],
+        News::Watched { at, said } => vec![format!("{}: {said}", name(at))],
         News::Violation { at, kind, detail } => {
             vec![format!("{}: {} {kind}: {detail}", name(at), paint.bad("violation"))]
         }

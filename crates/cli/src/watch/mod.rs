@@ -8,6 +8,7 @@ mod lines;
 mod model;
 mod summary;
 mod tree;
+mod watched;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -33,6 +34,7 @@ pub(crate) use model::in_full_words;
 use model::{Model, News};
 pub(crate) use summary::{size as file_size, stages as stages_table};
 use tree::Tree;
+pub(crate) use watched::print as print_watched;
 
 /// How often the tree is drawn anew: often enough for a spinner.
 const DRAW_EVERY: Duration = Duration::from_millis(100);

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use eparch_daemon::LiveEvent;
 use eparch_domain::{GateId, Name, Phase, RunId, RunStatus, StageKind, StageStatus, Tier, Timestamp};
-use eparch_governor::{Fact, GateDecision, GateOutcome, GatePurpose, Sought};
+use eparch_governor::{Fact, GateDecision, GateOutcome, GatePurpose, Ruled, Sought};
 use eparch_ledger::views::{RunDetail, StageView};
 use serde_json::Value;
 
+use super::watched::would_say;
 use crate::paint;
 
 /// Lines kept of each stage, to show the end of what a failed one said.
@@ -25,6 +26,8 @@ pub(crate) struct Model {
     pub(crate) stages: Vec<Stage>,
     /// Gates that wait, by their stage's place.
     pub(crate) gates: BTreeMap<GateId, Gate>,
+    /// Decisions that would have been others, had a watched policy been enforced.
+    pub(crate) otherwise: u32,
 }
 
 /// A stage, as far as it is known here.
@@ -80,6 +83,18 @@ pub(crate) fn in_full_words(sought: &Sought) -> String {
     format!("{}{}", in_words(sought), cut.unwrap_or(with))
 }
 
+/// What was decided and what watched policies said beside it, in a line that does nothing to a terminal.
+fn beside(ruled: &Ruled) -> String {
+    let verdict = &ruled.verdict;
+    let would = verdict
+        .shadowed
+        .iter()
+        .map(|shadow| would_say(&shadow.policy, shadow.decision.as_str(), &shadow.reason));
+    let would: Vec<String> = would.collect();
+    let decided = format!("{} {}: {} ({})", ruled.action, ruled.target, verdict.decision, verdict.reason);
+    format!("{}; watched: {}", paint::harmless(&decided), would.join(", "))
+}
+
 /// What an event changed.
 #[derive(Debug, Clone)]
 pub(crate) enum News {
@@ -129,6 +144,11 @@ pub(crate) enum News {
         at: usize,
         outcome: GateOutcome,
     },
+    /// A watched policy spoke beside a decision.
+    Watched {
+        at: usize,
+        said: String,
+    },
     Violation {
         at: usize,
         kind: String,
@@ -172,6 +192,7 @@ impl Model {
             started_at: summary.started_at,
             stages,
             gates,
+            otherwise: if fresh { 0 } else { summary.decided_otherwise },
         }
     }
 
@@ -263,6 +284,11 @@ impl Model {
                 }
                 None => News::None,
             },
+            Fact::ActionDecided(ruled) if !ruled.verdict.shadowed.is_empty() => {
+                let Some(at) = self.by_agent(&ruled.agent.to_string()) else { return News::None };
+                self.otherwise += u32::from(ruled.verdict.otherwise().next().is_some());
+                News::Watched { at, said: beside(&ruled) }
+            }
             Fact::ViolationFound { agent, violation, detail } => match self.by_agent(&agent.to_string()) {
                 Some(at) => News::Violation { at, kind: violation.to_string(), detail },
                 None => News::None,

@@ -4,8 +4,8 @@ use eparch_domain::{RunStatus, StageStatus};
 use eparch_ledger::views::{RunDetail, StageView};
 use serde_json::{Value, json};
 
-use super::confinement;
 use super::model::Model;
+use super::{confinement, watched};
 use crate::holder::Desk;
 use crate::output::outln;
 use crate::table::{Table, plain};
@@ -52,6 +52,7 @@ pub(crate) fn print(detail: &RunDetail, model: Option<&Model>, desk: &Desk<'_>, 
         last_words(model);
     }
     confinement::print_missing(&detail.stages);
+    watched::print(detail);
     artifacts(detail, desk);
     match entries {
         (_, 0) => {}

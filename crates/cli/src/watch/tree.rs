@@ -170,6 +170,9 @@ fn render(model: &Model, frame: usize) -> Vec<Line> {
         .add(format!("  {}  {}  ", model.run, model.tier), Ink::Faint)
         .add(format!("{}/{} stages  ", model.stages_ended(), model.stages.len()), Ink::Plain)
         .add(when::length(when::between(model.started_at, now)), Ink::Plain);
+    if model.otherwise > 0 {
+        head.add(format!("  watched policies would change {}", model.otherwise), Ink::Faint);
+    }
     let mut lines = vec![head];
     let widest = model
         .stages

@@ -180,6 +180,17 @@ fn g5_two_people_let_one_thing_pass_and_it_is_shouted_about() {
     place.ok(&["ledger", "verify", "--replay"]);
 }
 
+/// Has these in force beside those that ship.
+fn with_policies(place: &Place, more: &str) {
+    let own = place.home().join("policies");
+    std::fs::create_dir(&own).unwrap();
+    for file in eparch_policy::DEFAULTS {
+        std::fs::write(own.join(file.name), file.text).unwrap();
+    }
+    std::fs::write(own.join("zz.cedar"), more).unwrap();
+    place.ok(&["policy", "load"]);
+}
+
 /// What only watches decides nothing, and what it would have said stands beside each verdict.
 #[test]
 fn a_watched_policy_is_told_beside_the_verdict_and_changes_none() {
@@ -188,16 +199,7 @@ fn a_watched_policy_is_told_beside_the_verdict_and_changes_none() {
     std::fs::write(place.path("docs/a"), "a").unwrap();
     let watched = "@id(\"zz-watched\")\n@reason(\"too_curious\")\n@shadow\n\
                    forbid (principal is Agent, action in Action::\"look\", resource);\n";
-    let own = place.home().join("policies");
-    std::fs::create_dir(&own).unwrap();
-    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../policies")).unwrap() {
-        let file = file.unwrap().path();
-        if file.extension().is_some_and(|end| end == "cedar") {
-            std::fs::copy(&file, own.join(file.file_name().unwrap())).unwrap();
-        }
-    }
-    std::fs::write(own.join("zz.cedar"), watched).unwrap();
-    place.ok(&["policy", "load"]);
+    with_policies(&place, watched);
     let script = "eparch act read_file --target docs/a --key k";
     let text = format!(
         "name: one\nstages:\n  - name: only\n    type: agent\n    config: {{tier: 1, paths: {{read: [docs]}}, command: [sh, -c, {}]}}\n",
@@ -210,4 +212,63 @@ fn a_watched_policy_is_told_beside_the_verdict_and_changes_none() {
     assert_eq!(counted.as_deref(), Some("zz-watched would say deny where allow was decided: 1 times"));
     let trail = place.ok(&["ledger", "show"]);
     assert!(trail.contains("watched zz-watched would say deny"), "{trail}");
+    let shown = place.ok(&["runs", "show", "--last"]);
+    let words =
+        "would change 1 decision\n  zz-watched would say deny (too_curious) where allow was decided: once\n";
+    assert!(shown.contains(words), "{shown}");
+    let run = place.json(&["runs", "show", "--last"]);
+    assert_eq!(run["decided_otherwise"], 1, "{run:#}");
+    assert_eq!(
+        run["watched"],
+        serde_json::json!([{
+            "policy": "zz-watched", "would": "deny", "reason_code": "too_curious", "decided": "allow", "otherwise": true,
+            "times": 1,
+        }])
+    );
+    assert_eq!(place.json(&["runs", "list"])[0]["decided_otherwise"], 1);
+    place.ok(&["ledger", "rebuild-views"]);
+    assert_eq!(place.json(&["runs", "show", "--last"]), run);
+}
+
+/// Whoever watches a run sees it when it is decided; whoever is asked sees it before they answer.
+#[test]
+fn what_a_watched_policy_would_say_is_seen_in_the_lines_of_a_run_and_at_its_gates() {
+    let place = home();
+    let policies = r#"
+@id("localhost-ask") @reason("needs_people") @verdict("ask")
+permit (principal is Agent, action == Action::"execute_command", resource == Host::"localhost")
+unless { context.approvals >= 1 };
+@id("zz-never") @reason("not_here") @shadow
+forbid (principal is Agent, action == Action::"execute_command", resource);
+@id("zz-yes") @reason("why_not") @shadow
+permit (principal is Agent, action == Action::"execute_command", resource);
+"#;
+    with_policies(&place, policies);
+    let file = place.file(
+        "p.yaml",
+        "name: one\nstages:\n  - name: only\n    type: agent\n    config:\n      tier: 1\n      \
+         actions: [\"execute_command localhost\"]\n      \
+         command: [eparch, act, execute_command, --target, localhost, --wait]\n",
+    );
+    let run = place.start(&["run", &file]);
+    run.until_told(
+        "only: execute_command localhost: ask (needs_people); watched: zz-never would say deny (not_here)",
+    );
+    run.until_told("waits for");
+    let listed = place.ok(&["approvals", "list"]);
+    assert!(listed.contains("only: execute_command localhost (watched: deny)"), "{listed}");
+    let gates = place.json(&["approvals", "list"]);
+    let (gate, watched) = (gates[0]["gate"].as_str().unwrap(), &gates[0]["watched"]);
+    assert_eq!(watched[0]["policy"], "zz-never", "{gates:#}");
+    let shown = place.ok(&["approvals", "show", gate]);
+    for part in [
+        "watched    zz-never would say deny (not_here)\n",
+        "watched    zz-yes would say allow (why_not), which changes nothing\n",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    place.ok(&["--as", "bob", "approvals", "approve", gate, "--rationale", "seen"]);
+    let said = run.end();
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("would change 2 decisions\n"), "{said:?}");
 }

@@ -35,7 +35,7 @@ pub use audit::{
 pub use error::ViewsError;
 use error::sql;
 pub use read::{ApprovalFilter, RunFilter};
-pub use shape::{ApprovalView, RunDetail, RunSummary, StageView, VoteView};
+pub use shape::{ApprovalView, RunDetail, RunSummary, StageView, VoteView, WatchedView};
 
 /// Definitions kept at hand while following: runs of one pipeline come in rows.
 const DEFINITIONS: usize = 64;

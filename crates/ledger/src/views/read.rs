@@ -4,7 +4,7 @@ use eparch_domain::{Artifact, GateId, Name, RunId};
 use rusqlite::named_params;
 
 use super::column::Columns;
-use super::{ApprovalView, RunDetail, RunSummary, StageView, Views, ViewsError, VoteView};
+use super::{ApprovalView, RunDetail, RunSummary, StageView, Views, ViewsError, VoteView, WatchedView};
 
 /// Which runs are asked for.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +31,13 @@ pub struct ApprovalFilter {
 const RUNS: &str = "SELECT * FROM runs WHERE tenant_id = :tenant";
 
 const APPROVALS: &str = "SELECT * FROM approvals WHERE tenant_id = :tenant";
+
+/// What is read of watched policies, and what makes two of their words the same.
+const WATCHED: &str = "w.policy, w.would, w.reason_code, w.decided, w.otherwise, count(*) AS times";
+const WATCHED_BY: &str = "w.policy, w.would, w.reason_code, w.decided, w.otherwise";
+
+/// So many words of watched policies are shown of a run or a gate; each of them stands in the record.
+const WATCHED_SHOWN: u32 = 256;
 
 impl Views {
     /// Runs, newest first.
@@ -72,7 +79,12 @@ impl Views {
         found.spawned = self.list(&spawned, values, |row| row.parsed("run_id"))?;
         let approvals = format!("{APPROVALS} AND run_id = :run ORDER BY opened_seq, opened_no");
         found.approvals = self.list(&approvals, values, approval)?;
-        self.add_votes(tenant, &mut found.approvals)?;
+        self.complete(tenant, &mut found.approvals)?;
+        let watched = format!(
+            "SELECT {WATCHED} FROM watched w WHERE tenant_id = :tenant AND run_id = :run GROUP BY {WATCHED_BY} \
+             ORDER BY otherwise DESC, times DESC, {WATCHED_BY} LIMIT {WATCHED_SHOWN}"
+        );
+        found.watched = self.list(&watched, values, watched_row)?;
         Ok(Some(found))
     }
 
@@ -103,7 +115,7 @@ impl Views {
         let after = filter.after.map(|gate| gate.to_string());
         let values = named_params! { ":tenant": tenant.as_str(), ":after": after, ":limit": filter.limit };
         let mut found = self.list(&query, values, approval)?;
-        self.add_votes(tenant, &mut found)?;
+        self.complete(tenant, &mut found)?;
         Ok(found)
     }
 
@@ -111,16 +123,25 @@ impl Views {
     pub fn approval(&self, tenant: &Name, gate: GateId) -> Result<Option<ApprovalView>, ViewsError> {
         let values = named_params! { ":tenant": tenant.as_str(), ":gate": gate.to_string() };
         let mut found = self.list(&format!("{APPROVALS} AND gate_id = :gate"), values, approval)?;
-        self.add_votes(tenant, &mut found)?;
+        self.complete(tenant, &mut found)?;
         Ok(found.pop())
     }
 
-    fn add_votes(&self, tenant: &Name, approvals: &mut [ApprovalView]) -> Result<(), ViewsError> {
-        let query =
+    /// Adds the answers, and what watched policies said beside the decision that opened each.
+    fn complete(&self, tenant: &Name, approvals: &mut [ApprovalView]) -> Result<(), ViewsError> {
+        let votes =
             "SELECT * FROM votes WHERE tenant_id = :tenant AND gate_id = :gate ORDER BY journal_seq, voter";
+        // Whoever comes back for what was approved is decided on once more, for the same gate.
+        let watched = format!(
+            "SELECT {WATCHED} FROM approvals a JOIN watched w ON w.tenant_id = a.tenant_id \
+             AND w.journal_seq = a.opened_seq AND w.gate_id = a.gate_id \
+             WHERE a.tenant_id = :tenant AND a.gate_id = :gate GROUP BY {WATCHED_BY} \
+             ORDER BY otherwise DESC, {WATCHED_BY} LIMIT {WATCHED_SHOWN}"
+        );
         for approval in approvals {
             let values = named_params! { ":tenant": tenant.as_str(), ":gate": approval.gate.to_string() };
-            approval.votes = self.list(query, values, vote)?;
+            approval.votes = self.list(votes, values, vote)?;
+            approval.watched = self.list(&watched, values, watched_row)?;
         }
         Ok(())
     }
@@ -145,6 +166,7 @@ fn summary(columns: &Columns<'_>) -> Result<RunSummary, ViewsError> {
         stages_total: columns.number("stages_total")?,
         stages_ended: columns.number("stages_ended")?,
         approvals_waiting: columns.number("approvals_waiting")?,
+        decided_otherwise: columns.number("decided_otherwise")?,
     })
 }
 
@@ -157,6 +179,7 @@ fn detail(columns: &Columns<'_>) -> Result<RunDetail, ViewsError> {
         stages: Vec::new(),
         spawned: Vec::new(),
         approvals: Vec::new(),
+        watched: Vec::new(),
     })
 }
 
@@ -201,6 +224,7 @@ fn approval(columns: &Columns<'_>) -> Result<ApprovalView, ViewsError> {
         purpose: columns.word("purpose")?,
         subject: columns.parsed("subject")?,
         sought: columns.json_or_default("sought")?,
+        watched: Vec::new(),
         plan_id: columns.parsed("plan_id")?,
         approvers: columns.json("approvers")?,
         quorum: columns.number("quorum")?,
@@ -210,6 +234,17 @@ fn approval(columns: &Columns<'_>) -> Result<ApprovalView, ViewsError> {
         outcome: columns.word_or_null("outcome")?,
         opened_at: columns.parsed("opened_at")?,
         expires_at: columns.parsed("expires_at")?,
+    })
+}
+
+fn watched_row(columns: &Columns<'_>) -> Result<WatchedView, ViewsError> {
+    Ok(WatchedView {
+        policy: columns.text("policy")?,
+        would: columns.word("would")?,
+        reason_code: columns.text("reason_code")?,
+        decided: columns.word("decided")?,
+        otherwise: columns.number::<u64>("otherwise")? != 0,
+        times: columns.number("times")?,
     })
 }
 

@@ -7,6 +7,7 @@ use eparch_domain::{
     StageStatus, Tier, Timestamp,
 };
 use eparch_governor::{GateDecision, GateOutcome, GatePurpose, Measure, Separation, Sought};
+use eparch_policy::Decision;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -50,6 +51,9 @@ pub struct RunSummary {
     pub stages_ended: u32,
     /// Gates of it that wait.
     pub approvals_waiting: u32,
+    /// Decisions about its agents that would have been others, had a policy that is only watched been enforced.
+    #[serde(default)]
+    pub decided_otherwise: u32,
 }
 
 /// Everything about a run.
@@ -71,6 +75,9 @@ pub struct RunDetail {
     pub spawned: Vec<RunId>,
     /// Its gates, in the order they opened.
     pub approvals: Vec<ApprovalView>,
+    /// What watched policies said beside its decisions: what would change one first, then the most frequent; 256 at most.
+    #[serde(default)]
+    pub watched: Vec<WatchedView>,
 }
 
 /// A stage of a run.
@@ -146,6 +153,9 @@ pub struct ApprovalView {
     /// What an agent seeks to do, at a gate that is for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sought: Option<Sought>,
+    /// What watched policies said beside the decision to ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watched: Vec<WatchedView>,
     /// Definition and inputs.
     pub plan_id: Digest,
     /// Who may answer.
@@ -164,6 +174,23 @@ pub struct ApprovalView {
     pub opened_at: Timestamp,
     /// When it will have waited long enough, by the wall clock of its opening.
     pub expires_at: Timestamp,
+}
+
+/// What a policy that is only watched (`@shadow`) said beside decisions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchedView {
+    /// The policy.
+    pub policy: String,
+    /// What it would have said.
+    pub would: Decision,
+    /// Its reason.
+    pub reason_code: String,
+    /// What was decided.
+    pub decided: Decision,
+    /// Whether that would have been another decision, had the policy been enforced.
+    pub otherwise: bool,
+    /// How many times.
+    pub times: u64,
 }
 
 /// An answer at a gate.

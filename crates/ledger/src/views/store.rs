@@ -22,6 +22,7 @@ pub(super) const VIEWS: Schema = Schema {
         Migration { name: "governance", sql: include_str!("../../migrations/views/003_governance.sql") },
         Migration { name: "standing", sql: include_str!("../../migrations/views/004_standing.sql") },
         Migration { name: "parents", sql: include_str!("../../migrations/views/005_parents.sql") },
+        Migration { name: "watched", sql: include_str!("../../migrations/views/006_watched.sql") },
     ],
 };
 

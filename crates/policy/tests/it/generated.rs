@@ -47,6 +47,7 @@ fn names_of(kind: ResourceKind) -> &'static [&'static str] {
 }
 
 /// A policy in text, and what is to be known of it.
+#[derive(Clone)]
 pub(crate) struct Generated {
     pub(crate) id: String,
     pub(crate) text: String,

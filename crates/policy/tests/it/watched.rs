@@ -53,6 +53,33 @@ fn a_set_says_the_same_with_watched_policies_and_without() {
     assert!(spoke > 500 && in_error >= 10 && differed > 200, "{spoke} {in_error} {differed}");
 }
 
+/// What a watched policy would change is what it changes once it is enforced.
+#[test]
+fn a_watched_policy_would_change_what_it_changes_when_it_is_enforced() {
+    let mut dice = Dice::new(20_261_123);
+    let requests: Vec<Request> = (0..REQUESTS).map(|_| request(&mut dice)).collect();
+    let (mut changed, mut same) = (0, 0);
+    for _ in 0..SETS {
+        let many = 1 + dice.below(20);
+        let all: Vec<Generated> = (0..many).map(|number| policy(&mut dice, number)).collect();
+        let deciding: Vec<&Generated> = all.iter().filter(|policy| !policy.shadow).collect();
+        for one in all.iter().filter(|policy| policy.shadow) {
+            let now_enforced =
+                Generated { text: one.text.replace("@shadow", ""), shadow: false, ..one.clone() };
+            let watching = set(&[&deciding[..], &[one]].concat());
+            let enforcing = set(&[&deciding[..], &[&now_enforced]].concat());
+            for request in &requests {
+                let (beside, after) = (watching.decide(request), enforcing.decide(request));
+                let would = beside.otherwise().map(|shadow| shadow.decision).next();
+                assert_eq!(would.unwrap_or(beside.decision), after.decision, "{request:?}\n{}", one.text);
+                changed += usize::from(would.is_some());
+                same += usize::from(would.is_none() && !beside.shadowed.is_empty());
+            }
+        }
+    }
+    assert!(changed > 80 && same > 60, "{changed} {same}");
+}
+
 /// An agent in EXECUTE asks for something of its project, or of what governs.
 fn asked(tier: Tier, action: Action, kind: ResourceKind, target: &str, planned: bool) -> Request {
     let owner = match kind {

@@ -7,6 +7,7 @@ mod performance;
 mod request;
 mod run;
 mod standing;
+mod watched;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -138,7 +139,10 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
             standing::decided(to, no, *standing, by, Some(*raised))
         }
         Fact::PromotionDenied { standing, by } => standing::decided(to, no, *standing, by.as_slice(), None),
-        Fact::ActionDecided(ruled) => standing::ruled(to, ruled),
+        Fact::ActionDecided(ruled) => {
+            standing::ruled(to, ruled)?;
+            watched::spoke(to, no, ruled)
+        }
         Fact::ActionEnded { agent, permit, ok, .. } => {
             standing::did(to, *agent, *permit, *ok, is_proven_by_files)
         }

@@ -4,6 +4,7 @@ mod audit;
 mod rebuilt;
 mod shown;
 mod story;
+mod watched;
 
 use std::collections::BTreeMap;
 

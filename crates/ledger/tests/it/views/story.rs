@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use eparch_domain::{
-    AgentId, Artifact, Digest, GateId, Grade, LedgerTime, Moment, Name, Profile, RunId, Span, Tier, Timestamp,
+    Action, AgentId, Artifact, Digest, GateId, Grade, LedgerTime, Moment, Name, Profile, RunId, Span, Tier,
+    Timestamp,
 };
 use eparch_governor::{
-    Answer, Check, Effect, Ended, Event, Fact, GateAnswer, GateDecision, Governor, Key, Measure, Operator,
-    OperatorRole, Outcome, RECORD_FORMAT, Record, RunRequest, Signal, Usage,
+    ActionAsked, Answer, Check, Effect, Ended, Event, Fact, GateAnswer, GateDecision, Governor, Key, Measure,
+    Operator, OperatorRole, Outcome, RECORD_FORMAT, Record, RunRequest, Signal, Usage,
 };
 use eparch_ledger::views::Views;
 use eparch_ledger::{Append, Ledger, NewDocument, NewEntry};
@@ -17,6 +18,7 @@ use eparch_pipeline::{
     AgentWork, Branch, Budget, ConditionWork, Expr, GateType, GateWork, OnFailure, OnTimeout, ParallelWork,
     Parent, Pipeline, Retries, Runtime, SandboxMode, Stage, StageIx, Text, Work,
 };
+use eparch_policy::{PolicySet, PolicyText};
 
 use crate::home::{Home, name};
 
@@ -220,6 +222,29 @@ impl Story {
 
     pub(crate) fn signal(&mut self, agent: AgentId, signal: Signal) -> Record {
         self.tell(Event::AgentSignalled { agent, signal })
+    }
+
+    /// These policies, and no others, are in force from now on.
+    pub(crate) fn policies(&mut self, text: &str) -> Record {
+        let set =
+            PolicySet::load(&[PolicyText { name: "story.cedar", text }]).expect("they are without fault");
+        let (digest, set) = (set.digest(), Arc::new(set));
+        self.governor.learn_policies(set);
+        self.tell(Event::PoliciesOffered { by: None, policies: digest })
+    }
+
+    /// An agent asks whether it may.
+    pub(crate) fn ask(&mut self, agent: AgentId, action: Action, target: &str, key: &str) -> Record {
+        self.tell(Event::ActionAsked(Box::new(ActionAsked {
+            agent,
+            tenant: self.tenant.clone(),
+            project: name("default"),
+            action,
+            target: target.to_owned(),
+            params: Digest::of(b""),
+            given: None,
+            key: key.to_owned(),
+        })))
     }
 
     pub(crate) fn answer(&mut self, gate: GateId, by: &str, decision: GateDecision) -> Record {
