@@ -6,11 +6,13 @@ use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -89,8 +91,7 @@ impl Place {
     /// Starts a command that goes on by itself.
     pub(crate) fn start(&self, words: &[&str]) -> Going {
         let mut child = self.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let out = Arc::new(Mutex::new(Vec::new()));
-        let err = Arc::new(Mutex::new(Vec::new()));
+        let (out, err) = (Arc::new(Lines::default()), Arc::new(Lines::default()));
         let readers =
             vec![collect(child.stdout.take().unwrap(), &out), collect(child.stderr.take().unwrap(), &err)];
         Going { child, out, err, readers }
@@ -110,7 +111,7 @@ impl Place {
     pub(crate) fn end_holder(&self, signal: Signal) {
         if let Some(pid) = self.holder() {
             let _ = kill_process(pid, signal);
-            wait_until("the holder is gone", || is_gone(pid).then_some(()));
+            until_gone("the holder is gone", pid);
         }
     }
 }
@@ -119,11 +120,6 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.end_holder(Signal::TERM);
     }
-}
-
-/// Whether a process is gone, or dead and not yet buried.
-pub(crate) fn is_gone(pid: Pid) -> bool {
-    fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).map_or(true, |words| words.is_empty())
 }
 
 /// Whether some process has this word on its command line.
@@ -138,16 +134,53 @@ pub(crate) fn runs_somewhere(word: &str) -> bool {
 /// A command that is going on.
 pub(crate) struct Going {
     child: Child,
-    out: Arc<Mutex<Vec<String>>>,
-    err: Arc<Mutex<Vec<String>>>,
+    out: Arc<Lines>,
+    err: Arc<Lines>,
     readers: Vec<JoinHandle<()>>,
 }
 
-fn collect(from: impl Read + Send + 'static, to: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
+/// Lines that a command has printed so far; whoever waits for one is woken by the next.
+type Lines = Shown<Vec<String>>;
+
+/// What is shown bit by bit. Whoever waits for something in it is woken by every bit.
+#[derive(Default)]
+pub(crate) struct Shown<T> {
+    so_far: Mutex<T>,
+    more: Condvar,
+}
+
+impl<T> Shown<T> {
+    /// Shows more.
+    pub(crate) fn add(&self, more: impl FnOnce(&mut T)) {
+        more(&mut self.so_far.lock().unwrap());
+        self.more.notify_all();
+    }
+
+    /// Waits until there is something in it; fails after a deadline.
+    pub(crate) fn until<F>(&self, what: &str, mut look: impl FnMut(&T) -> Option<F>) -> F {
+        let begun = Instant::now();
+        let mut so_far = self.so_far.lock().unwrap();
+        loop {
+            if let Some(found) = look(&so_far) {
+                return found;
+            }
+            let left = DEADLINE.checked_sub(begun.elapsed());
+            let left = left.unwrap_or_else(|| panic!("waited in vain: {what}"));
+            so_far = self.more.wait_timeout(so_far, left).unwrap().0;
+        }
+    }
+
+    /// Looks at it as it is now.
+    pub(crate) fn look<F>(&self, look: impl FnOnce(&T) -> F) -> F {
+        look(&self.so_far.lock().unwrap())
+    }
+}
+
+fn collect(from: impl Read + Send + 'static, to: &Arc<Lines>) -> JoinHandle<()> {
     let to = Arc::clone(to);
     std::thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
-            to.lock().unwrap().push(line);
+            to.add(|lines| lines.push(line));
         }
     })
 }
@@ -156,8 +189,7 @@ impl Going {
     /// Waits for a line on standard output that `wanted` finds something in.
     pub(crate) fn until<T>(&self, what: &str, mut wanted: impl FnMut(&str) -> Option<T>) -> T {
         let mut seen = 0;
-        wait_until(what, || {
-            let lines = self.out.lock().unwrap();
+        self.out.until(what, |lines| {
             let found = lines[seen..].iter().find_map(|line| wanted(line));
             seen = lines.len();
             found
@@ -174,12 +206,12 @@ impl Going {
 
     /// Waits for something on standard error.
     pub(crate) fn until_told(&self, what: &str) {
-        wait_until(what, || self.has_told(what).then_some(()));
+        self.err.until(what, |lines| lines.iter().any(|line| line.contains(what)).then_some(()));
     }
 
     /// Whether it has said something to people.
     pub(crate) fn has_told(&self, what: &str) -> bool {
-        self.err.lock().unwrap().iter().any(|line| line.contains(what))
+        self.err.look(|lines| lines.iter().any(|line| line.contains(what)))
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -193,11 +225,10 @@ impl Going {
 
     /// Waits for its end.
     pub(crate) fn end(mut self) -> Said {
-        let code = wait_until("the command ends", || self.child.try_wait().unwrap()).code().unwrap_or(-1);
+        until_gone("the command ends", self.pid());
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
         self.readers.drain(..).for_each(|reader| reader.join().unwrap());
-        let text = |lines: &Arc<Mutex<Vec<String>>>| {
-            lines.lock().unwrap().iter().map(|line| format!("{line}\n")).collect()
-        };
+        let text = |lines: &Lines| lines.look(|lines| lines.iter().map(|line| format!("{line}\n")).collect());
         Said { code, out: text(&self.out), err: text(&self.err) }
     }
 }
@@ -210,7 +241,19 @@ impl Drop for Going {
     }
 }
 
-/// Looks again and again until something is there; fails after a deadline.
+/// Waits until a process has ended, which the kernel says; fails after a deadline.
+pub(crate) fn until_gone(what: &str, pid: Pid) {
+    let process = match pidfd_open(pid, PidfdFlags::empty()) {
+        // It has ended, and was buried.
+        Err(Errno::SRCH) => return,
+        opened => opened.unwrap(),
+    };
+    let deadline = Timespec { tv_sec: DEADLINE.as_secs().cast_signed(), tv_nsec: 0 };
+    let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&deadline)).unwrap();
+    assert_eq!(ended, 1, "waited in vain: {what}");
+}
+
+/// Looks again and again until something is there of which nobody tells; fails after a deadline.
 pub(crate) fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {

@@ -4,7 +4,7 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::console::{Place, is_gone, runs_somewhere, wait_until};
+use crate::console::{Place, runs_somewhere, until_gone, wait_until};
 
 /// Whatever these tests ask for is allowed, so that what stops it is what they are about.
 const ALLOW: &str = r#"
@@ -305,7 +305,7 @@ fn g7_what_is_performed_dies_with_its_holder_and_is_unknown() {
     wait_until("it runs", || (place.path("begun").exists() && runs_somewhere(&word)).then_some(()));
     let holder = place.holder().unwrap();
     rustix::process::kill_process(holder, Signal::KILL).unwrap();
-    wait_until("the holder is gone", || is_gone(holder).then_some(()));
+    until_gone("the holder is gone", holder);
     // Nobody was there to end it: the kernel did.
     wait_until("nothing of it lives", || (!runs_somewhere(&word)).then_some(()));
     let said = run.end();

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::console::{Place, is_gone, is_there, one_stage, runs_somewhere, wait_until};
+use crate::console::{Place, is_there, one_stage, runs_somewhere, until_gone, wait_until};
 
 const TWO_STAGES: &str = r#"
 name: hello
@@ -119,6 +119,8 @@ fn a_second_interrupt_leaves_at_once_and_the_run_ends_all_the_same() {
     run.event("log");
     run.signal(Signal::INT);
     run.until_told("Stopping the run");
+    // What is said comes before what is asked for: whoever leaves in between has asked for nothing.
+    run.event("run_ending");
     run.signal(Signal::INT);
     let said = run.end();
     assert_eq!(said.code, 130, "{said:?}");
@@ -239,7 +241,7 @@ fn the_holder_leaves_when_nobody_needs_it() {
     place.ok(&["run", &file]);
     let pid = place.holder().unwrap();
     // Asking it whether it is there would be needing it.
-    wait_until("the holder leaves", || is_gone(pid).then_some(()));
+    until_gone("the holder leaves", pid);
     assert!(!is_there(place.home().join("control.sock")));
     // And is there again when somebody does.
     assert_eq!(place.json(&["runs"]).as_array().unwrap().len(), 1);

@@ -267,9 +267,9 @@ fn g8_a_secret_typed_at_a_terminal_is_not_shown() {
     terminal.types("ada\n");
     terminal.until("password (not shown): ", 1);
     terminal.types("correct horse\n");
-    assert_eq!(terminal.end(), 0, "{}", terminal.shown.lock().unwrap());
+    assert_eq!(terminal.end(), 0, "{}", terminal.shown());
     terminal.until("Wrote version 1 of a/b.", 1);
-    let shown = terminal.shown.lock().unwrap().clone();
+    let shown = terminal.shown();
     assert!(!shown.contains("ada") && !shown.contains("horse"), "{shown}");
     let fields = &place.json(&["secrets", "get", "a/b"])["fields"];
     assert_eq!(*fields, json!({ "user": "ada", "password": "correct horse" }));
@@ -277,6 +277,6 @@ fn g8_a_secret_typed_at_a_terminal_is_not_shown() {
     let mut terminal = Terminal::start(&place, &["secrets", "put", "a/b"], 100, 30);
     terminal.until("value (not shown): ", 1);
     terminal.types("half a sec\x03");
-    assert_eq!(terminal.end(), 130, "{}", terminal.shown.lock().unwrap());
+    assert_eq!(terminal.end(), 130, "{}", terminal.shown());
     assert_eq!(place.json(&["secrets", "get", "a/b"])["version"], 1);
 }

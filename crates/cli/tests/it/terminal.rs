@@ -4,19 +4,21 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::console::{Place, one_stage, wait_until};
+use crate::console::{Place, Shown, one_stage, until_gone};
 
 /// A command at a terminal: what it is shown, and somebody to type.
 pub(crate) struct Terminal {
     child: Child,
     keys: File,
-    pub(crate) shown: Arc<Mutex<String>>,
+    shown: Arc<Shown<String>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Terminal {
@@ -34,16 +36,16 @@ impl Terminal {
         let child = command.spawn().unwrap();
         drop(command);
         let keys = File::from(here);
-        let (mut screen, shown) = (keys.try_clone().unwrap(), Arc::new(Mutex::new(String::new())));
+        let (mut screen, shown) = (keys.try_clone().unwrap(), Arc::new(Shown::<String>::default()));
         let seen = shown.clone();
         // It ends when nobody holds the other side any more.
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(some @ 1..) = screen.read(&mut bytes) {
-                seen.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..some]));
+                seen.add(|text| text.push_str(&String::from_utf8_lossy(&bytes[..some])));
             }
         });
-        Terminal { child, keys, shown }
+        Terminal { child, keys, shown, reader: Some(reader) }
     }
 
     pub(crate) fn types(&mut self, text: &str) {
@@ -52,11 +54,20 @@ impl Terminal {
 
     /// Waits until it shows this for the n-th time.
     pub(crate) fn until(&self, what: &str, times: usize) {
-        wait_until(what, || (self.shown.lock().unwrap().matches(what).count() >= times).then_some(()));
+        self.shown.until(what, |text| (text.matches(what).count() >= times).then_some(()));
     }
 
     pub(crate) fn end(&mut self) -> i32 {
-        wait_until("the command ends", || self.child.try_wait().unwrap()).code().unwrap_or(-1)
+        until_gone("the command ends", Pid::from_child(&self.child));
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        // What it showed last is shown, too.
+        self.reader.take().into_iter().for_each(|reader| reader.join().unwrap());
+        code
+    }
+
+    /// What it has shown so far.
+    pub(crate) fn shown(&self) -> String {
+        self.shown.look(String::clone)
     }
 }
 
@@ -90,7 +101,7 @@ fn r047_a_gate_is_answered_where_it_is_asked() {
         terminal.types("it is fine\n");
         terminal.until("Approved as bob.", gate);
     }
-    assert_eq!(terminal.end(), 0, "{}", terminal.shown.lock().unwrap());
+    assert_eq!(terminal.end(), 0, "{}", terminal.shown());
     let votes = place.json(&["approvals", "list", "--all"]);
     assert!(votes.as_array().unwrap().iter().all(|gate| gate["votes"][0]["rationale"] == "it is fine"));
 }
@@ -105,7 +116,7 @@ fn g5_what_is_typed_before_a_question_is_no_answer_to_it() {
     terminal.types("n\n");
     terminal.until("Rationale:", 1);
     terminal.types("nobody looked\n");
-    assert_eq!(terminal.end(), 1, "{}", terminal.shown.lock().unwrap());
+    assert_eq!(terminal.end(), 1, "{}", terminal.shown());
     let votes = place.json(&["approvals", "list", "--all"]);
     assert_eq!(votes.as_array().unwrap().len(), 1, "the second gate was never reached: {votes}");
     assert_eq!(votes[0]["votes"].as_array().unwrap().len(), 1);
@@ -120,7 +131,7 @@ fn r047_a_gate_that_nobody_answered_in_time_is_not_told_as_answered() {
     let mut terminal = Terminal::start(&place, &["run", &file, "--approve-as", "bob"], 100, 30);
     terminal.until("Approve as bob?", 1);
     assert_ne!(terminal.end(), 0);
-    let shown = terminal.shown.lock().unwrap().clone();
+    let shown = terminal.shown();
     assert!(shown.contains("Nobody answered in time.") && !shown.contains("has been answered"), "{shown}");
 }
 
@@ -131,11 +142,11 @@ fn a_terminal_too_small_for_a_tree_is_told_in_lines() {
     let mut large = Terminal::start(&place, &["run", &file], 100, 30);
     assert_eq!(large.end(), 0);
     large.until("COMPLETED", 1);
-    assert!(large.shown.lock().unwrap().contains("\x1b[J"), "a tree is drawn over itself");
+    assert!(large.shown().contains("\x1b[J"), "a tree is drawn over itself");
     let mut small = Terminal::start(&place, &["run", &file], 15, 3);
     assert_eq!(small.end(), 0);
     small.until("only | hello", 1);
-    assert!(!small.shown.lock().unwrap().contains("\x1b["), "{}", small.shown.lock().unwrap());
+    assert!(!small.shown().contains("\x1b["), "{}", small.shown());
 }
 
 #[test]
