@@ -22,10 +22,11 @@ mod tcp;
 mod vault;
 mod watched;
 
-pub use agents::capture::LogLine;
+pub use agents::capture::{LogLine, is_performed};
 pub use agents::evidence::{Manifest, Report};
 #[cfg(any(test, feature = "stand"))]
 pub use agents::listener::stand;
+pub use agents::prepare::STREAMS;
 pub use api::problem::Problem;
 pub use api::wire;
 pub use artifacts::{Artifacts, Kept};

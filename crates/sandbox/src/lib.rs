@@ -25,7 +25,7 @@ pub use launcher::Launcher;
 pub use measure::{Measure, MeasureName, Status};
 pub use named::end_named;
 pub use probe::probe;
-pub use running::{Lost, Running, StartError};
+pub use running::{Lost, Running, StartError, stream_name};
 pub use spec::{Alias, Bind, CageLimits, CageSpec, Desk, HOME, PATH, Program, Sandbox, WORKSPACE};
 pub use tree::{StillAlive, TreeId};
 pub use workspace::{Entry, Listing, Workspace, WorkspaceError};

@@ -1,7 +1,7 @@
 //! A program that runs in a cage.
 
 use std::io::{self, PipeReader};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,6 +11,15 @@ use crate::ended::Ended;
 use crate::link::{Link, out_of_turn};
 use crate::spec::Program;
 use crate::wire::{Report, WireError};
+
+/// What tells a stream from every other one on this machine, in a cage and outside it alike: a device and a number.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn stream_name(stream: impl AsFd) -> io::Result<String> {
+    let is = rustix::fs::fstat(stream)?;
+    Ok(format!("{}:{}", is.st_dev, is.st_ino))
+}
 
 /// Why a program did not start. Nothing of it has run.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +99,13 @@ impl Running {
         let (stdout, out) = io::pipe().map_err(StartError::Pipes)?;
         let (stderr, err) = io::pipe().map_err(StartError::Pipes)?;
         let exhausted_before = link.exhausted();
-        link.start(program, &OwnedFd::from(out), &OwnedFd::from(err))?;
+        let mut program = program.clone();
+        if let Some(variable) = &program.streams_in {
+            let names = [stream_name(&out), stream_name(&err)].map(|name| name.map_err(StartError::Pipes));
+            let [out, err] = names;
+            program.env.insert(variable.clone(), format!("{} {}", out?, err?));
+        }
+        link.start(&program, &OwnedFd::from(out), &OwnedFd::from(err))?;
         let (stdout, stderr) = (Some(stdout), Some(stderr));
         Ok(Running { link: Arc::clone(link), stdout, stderr, over: false, exhausted_before })
     }

@@ -148,6 +148,9 @@ pub struct Program {
     pub argv: Vec<String>,
     /// The whole environment.
     pub env: BTreeMap<String, String>,
+    /// A variable in which it is told what its stdout and stderr are ([`stream_name`](crate::stream_name)), so that what runs in
+    /// it can tell whether what it prints is printed there. It hides one of the same name.
+    pub streams_in: Option<String>,
     /// Nothing that was put into the cage is found by name: from `PATH` goes every folder in which programs of the cage can
     /// write, by whatever name it is there, before the program is looked up and in what it is told. The folders that stay
     /// stand there by their places; where none does, [`PATH`] is in their stead.
@@ -167,6 +170,7 @@ impl Program {
         Program {
             argv: argv.into_iter().map(Into::into).collect(),
             env: env.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            streams_in: None,
             only_given: false,
             cwd: WORKSPACE.into(),
             timeout: None,

@@ -1,6 +1,9 @@
 //! `eparch act … -- COMMAND`: asking, and having a command performed under the permit that comes of it.
 
-use eparch_daemon::{CallError, Client};
+use std::io::{stderr, stdout};
+use std::os::fd::AsFd;
+
+use eparch_daemon::{CallError, Client, STREAMS};
 use serde_json::{Value, json};
 
 use super::agent_side::{say, wait_for_people};
@@ -55,8 +58,7 @@ pub(super) async fn act(context: &Context, listener: &Client, asked: &Act, key: 
     if context.is_json() {
         print_json(&told)?;
     } else {
-        out(format_args!("{}", over["stdout"].as_str().unwrap_or_default()));
-        tell(over);
+        print(over);
     }
     Ok(exit_of(over))
 }
@@ -80,17 +82,28 @@ async fn perform(listener: &Client, permit: &str, params: &Value) -> Result<Valu
     Ok(told)
 }
 
-/// What it said to people, and why it ended if that was not its own doing.
-fn tell(over: &Value) {
-    for line in over["stderr"].as_str().unwrap_or_default().lines() {
-        errln!("{line}");
+/// What it printed and said to people, and why it ended if that was not its own doing. All that it printed stands in the stage's
+/// log already, as what was performed: where this is captured as what the agent prints it would stand there twice.
+fn print(over: &Value) {
+    let captured = std::env::var(STREAMS).unwrap_or_default();
+    let (tells_out, tells_err) = (!is_among(&captured, stdout()), !is_among(&captured, stderr()));
+    if tells_out {
+        out(format_args!("{}", over["stdout"].as_str().unwrap_or_default()));
     }
-    if over["cut"] == true {
+    if tells_err {
+        over["stderr"].as_str().unwrap_or_default().lines().for_each(|line| errln!("{line}"));
+    }
+    if over["cut"] == true && (tells_out || tells_err) {
         errln!("[what it printed is cut; the stage's log has more]");
     }
     if let Some(code) = over["code"].as_str() {
         errln!("error[{code}]: {}", over["detail"].as_str().unwrap_or_default());
     }
+}
+
+/// Whether a stream is one of those that are named.
+fn is_among(named: &str, stream: impl AsFd) -> bool {
+    eparch_sandbox::stream_name(stream).is_ok_and(|name| named.split(' ').any(|known| known == name))
 }
 
 fn exit_of(over: &Value) -> u8 {
@@ -108,6 +121,16 @@ fn exit_of(over: &Value) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_is_known_by_its_name_whoever_has_it_and_no_other_is() {
+        let ((_kept, one), (_other, two)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+        let name = |stream: &std::io::PipeWriter| eparch_sandbox::stream_name(stream).unwrap();
+        let named = format!("1:2 {}", name(&one));
+        assert!(is_among(&named, &one) && is_among(&named, one.try_clone().unwrap()));
+        assert!(!is_among(&named, &two) && !is_among("", &one));
+        assert!(!is_among(&format!("1{}", name(&one)), &one));
+    }
 
     #[test]
     fn it_ends_as_the_command_did_or_says_by_its_exit_why_not() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use eparch_daemon::wire::{Decided, RetryRun, RunLogLine, RunLogNews, Started, StopRun};
-use eparch_daemon::{CallError, random_bits};
+use eparch_daemon::{CallError, is_performed, random_bits};
 use eparch_domain::{Name, RunId};
 use eparch_ledger::views::{RunDetail, RunSummary};
 
@@ -256,7 +256,8 @@ fn print_line(context: &Context, line: &RunLogLine) {
     if context.is_json() {
         outln!("{}", json_line(line));
     } else {
-        outln!("{} {} {}", line.stage, paint::out().faint("|"), paint::harmless(&line.line.line));
+        let speaker = watch::speaker(line.stage.as_str(), is_performed(&line.line.stream));
+        outln!("{speaker} {} {}", paint::out().faint("|"), paint::harmless(&line.line.line));
     }
 }
 

@@ -49,7 +49,9 @@ fn lines(model: &Model, news: &News, verbose: bool) -> Vec<String> {
         News::Phase { at, phase } if verbose => vec![format!("{}: {phase}", name(at))],
         News::Phase { .. } => Vec::new(),
         News::Retry { at } => vec![format!("{}: will be tried again", name(at))],
-        News::Log { at, line } => vec![format!("{} {} {line}", name(at), paint.faint("|"))],
+        News::Log { at, performed, line } => {
+            vec![format!("{} {} {line}", speaker(name(at), *performed), paint.faint("|"))]
+        }
         News::GateOpened { gate } => opened(model, *gate),
         News::Vote { at, by, decision, rationale } => {
             vec![with_reason(&format!("{}: {}", name(at), vote(by.as_str(), *decision)), rationale)]
@@ -60,6 +62,11 @@ fn lines(model: &Model, news: &News, verbose: bool) -> Vec<String> {
             vec![format!("{}: {} {kind}: {detail}", name(at), paint.bad("violation"))]
         }
     }
+}
+
+/// Who a captured line is of, where several stages speak: no stage has a name of two words.
+pub(crate) fn speaker(stage: &str, performed: bool) -> String {
+    if performed { format!("{stage} performed") } else { stage.to_owned() }
 }
 
 fn opened(model: &Model, gate: GateId) -> Vec<String> {

@@ -30,6 +30,7 @@ pub(crate) use confinement::print as print_confinement;
 use gate::{Conversation, Step};
 pub(crate) use gate::{describe as describe_gate, give as give_answer};
 pub(crate) use interrupts::Interrupts;
+pub(crate) use lines::speaker;
 pub(crate) use model::in_full_words;
 use model::{Model, News};
 pub(crate) use summary::{size as file_size, stages as stages_table};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use eparch_daemon::LiveEvent;
+use eparch_daemon::{LiveEvent, is_performed};
 use eparch_domain::{GateId, Name, Phase, RunId, RunStatus, StageKind, StageStatus, Tier, Timestamp};
 use eparch_governor::{Fact, GateDecision, GateOutcome, GatePurpose, Ruled, Sought};
 use eparch_ledger::views::{RunDetail, StageView};
@@ -128,6 +128,8 @@ pub(crate) enum News {
     },
     Log {
         at: usize,
+        /// It is of what was performed for the agent, and not of its own program.
+        performed: bool,
         line: String,
     },
     GateOpened {
@@ -231,7 +233,7 @@ impl Model {
         if last.len() > LAST_LINES {
             last.pop_front();
         }
-        News::Log { at, line }
+        News::Log { at, performed: is_performed(text("stream")), line }
     }
 
     fn hear_fact(&mut self, fact: Fact, ts: Timestamp) -> News {

@@ -54,14 +54,33 @@ fn of_kind<'e>(events: &'e [Value], kind: &str) -> Vec<&'e Value> {
 }
 
 /// Runs a script as an agent; what it printed, everything that was told, and how the run ended.
-fn says(place: &Place, script: &str) -> (Vec<String>, Vec<Value>, i32) {
+fn says(place: &Place, script: &str) -> (Lines, Vec<Value>, i32) {
     // One stream: what is said in both comes in no certain order.
     let file = pipeline(place, &stage("only", "", &format!("exec 2>&1\n{script}")));
     let said = place.say(&["--format", "json", "run", &file]);
     let events = events(&said.out);
-    let told = |event: &Value| Some(event["data"]["line"].as_str()?.to_owned());
-    let lines = events.iter().filter(|event| event["type"] == "log").filter_map(told).collect();
+    // What the agent prints, and each stream of what is performed for it, come in no certain order among themselves.
+    let told = of_kind(&events, "log");
+    let of = |is_it: fn(&str) -> bool| -> Vec<String> {
+        let fits = told.iter().filter(|line| line["stream"].as_str().is_some_and(is_it));
+        fits.filter_map(|line| line["line"].as_str().map(str::to_owned)).collect()
+    };
+    let lines = Lines {
+        own: of(|stream| !stream.starts_with("act-")),
+        out: of(|stream| stream == "act-stdout"),
+        err: of(|stream| stream == "act-stderr"),
+    };
     (lines, events, said.code)
+}
+
+/// What the log of a stage has.
+#[derive(Debug)]
+struct Lines {
+    /// What the agent's own program printed.
+    own: Vec<String>,
+    /// What was printed by what was performed for it.
+    out: Vec<String>,
+    err: Vec<String>,
 }
 
 fn read(place: &Place, path: &str) -> String {
@@ -97,20 +116,18 @@ fn r007_what_no_cage_lets_happen_happens_under_a_permit_and_is_what_the_permit_i
     let (lines, events, code) = says(&place, script);
     assert_eq!(code, 0, "{lines:#?}");
     in_order(
-        &lines,
+        &lines.own,
         &[
             "in memory only",
             "cannot see it",
-            "docs stay",
             "write ended 0",
             "new ended 0",
-            "src/notes.txt:under a permit",
             "command ended 7",
-            "token=.",
-            "EP0722",
             "killed ended 137",
         ],
     );
+    in_order(&lines.out, &["docs stay", "src/notes.txt:under a permit", "token=."]);
+    in_order(&lines.err, &["EP0722"]);
     assert_eq!(read(&place, "src/notes.txt"), "under a permit\n");
     assert_eq!(read(&place, "src/new.txt"), "read me\n");
     assert_eq!(
@@ -122,7 +139,7 @@ fn r007_what_no_cage_lets_happen_happens_under_a_permit_and_is_what_the_permit_i
     assert!(!place.path("src/z").exists(), "looking writes nothing");
     // What policy forbids stays covered in a folder that it permits.
     assert!(place.path("src/y").exists() && !place.path("src/keys/y").exists());
-    assert!(!lines.iter().any(|line| line.contains("not for agents")), "{lines:#?}");
+    assert!(!lines.out.iter().any(|line| line.contains("not for agents")), "{lines:#?}");
     assert!(!place.home().join("x").exists(), "the home stays covered");
     assert!(!place.path(".agent").exists(), "nothing of a cage is left in the project");
     // Written down before it was begun, let go by a decision of its own, and over with what came of it.
@@ -140,6 +157,49 @@ fn r007_what_no_cage_lets_happen_happens_under_a_permit_and_is_what_the_permit_i
     let query = place.ok(&["ledger", "query"]);
     place.ok(&["ledger", "rebuild-views"]);
     assert_eq!(place.ok(&["ledger", "query"]), query);
+}
+
+/// What is performed prints once into the log, as what it is. The agent has it wherever it reads it, and what it says itself stands
+/// there as its own, whatever else was printed and whatever it says of its streams.
+#[test]
+fn what_a_performed_command_prints_stands_once_in_the_log_and_as_what_it_is() {
+    let place = place();
+    let script = r#"
+        eparch act read_file --target docs -- sh -c 'echo plainly; echo and in error >&2'
+        seen=$(eparch act read_file --target docs -- echo into a word); echo "saw: $seen"
+        eparch act read_file --target docs -- echo into a pipe | sed 's/^/piped: /'
+        eparch act read_file --target docs -- echo into a file > kept && sed 's/^/kept: /' kept
+        eparch act read_file --target docs -- echo the same; echo the same
+        eparch act read_file --target docs -- echo hushed > /dev/null; echo hushed
+        lied=$(sh -c 'EPARCH_STREAMS=$(stat -Lc %d:%i /proc/$$/fd/1) exec eparch act read_file --target docs -- echo lied about'); echo "lied: $lied."
+        env -u EPARCH_STREAMS eparch act read_file --target docs -- echo twice
+        eparch act read_file --target docs -- sh -c 'head -c 200000 /dev/zero | tr "\0" x | fold -w 4000'; echo "cut ended $?"
+    "#;
+    let (lines, _, code) = says(&place, script);
+    assert_eq!(code, 0, "{lines:#?}");
+    let own = |text: &str| lines.own.iter().filter(|line| line.as_str() == text).count();
+    let performed = |text: &str| lines.out.iter().filter(|line| line.as_str() == text).count();
+    for (text, as_own) in [
+        ("plainly", 0),
+        ("into a word", 0),
+        ("into a pipe", 0),
+        ("into a file", 0),
+        ("the same", 1),
+        ("hushed", 1),
+        ("lied about", 0),
+        ("twice", 1),
+    ] {
+        assert_eq!((performed(text), own(text)), (1, as_own), "{text}: {lines:#?}");
+    }
+    assert_eq!((lines.err.as_slice(), own("and in error")), (&["and in error".to_owned()][..], 0));
+    for text in ["saw: into a word", "piped: into a pipe", "kept: into a file", "lied: .", "cut ended 0"] {
+        assert_eq!(own(text), 1, "{text}: {lines:#?}");
+    }
+    // Nothing was kept from anybody here.
+    assert!(!lines.own.iter().any(|line| line.contains("is cut")), "{lines:#?}");
+    let log = place.ok(&["runs", "logs", "--last"]);
+    assert!(log.contains("only performed | plainly\n") && !log.contains("only | plainly"), "{log}");
+    assert!(log.contains("only | saw: into a word\n"), "{log}");
 }
 
 #[test]
@@ -169,7 +229,7 @@ fn r007_what_is_performed_reaches_nothing_that_nobody_permitted() {
     let (lines, events, code) = says(&place, script);
     assert_eq!(code, 0, "{lines:#?}");
     in_order(
-        &lines,
+        &lines.own,
         &[
             "error[EP0632]",
             "elsewhere ended 125",
@@ -195,11 +255,10 @@ fn r007_what_is_performed_reaches_nothing_that_nobody_permitted() {
             "what it printed is cut",
             "long ended 0",
             "its own cage has a listener: 1",
-            "listeners: 0",
-            "has lo",
         ],
     );
-    assert!(!lines.iter().any(|line| line.contains("has eth0")), "{lines:#?}");
+    in_order(&lines.out, &["listeners: 0", "has lo"]);
+    assert!(!lines.out.iter().any(|line| line.contains("has eth0")), "{lines:#?}");
     assert!(std::fs::read_dir(place.path("docs")).unwrap().count() == 3 && !place.path("etc/new").exists());
     assert_eq!(read(&place, "home/policies/own.cedar"), ALLOW);
     // A permit for what cannot be performed is not spent.
@@ -246,7 +305,7 @@ fn r199_asked_for_one_command_and_having_another_performed_is_a_violation_and_th
     let (lines, events, code) = says(&place, script);
     assert_eq!(code, 1, "{lines:#?}");
     in_order(
-        &lines,
+        &lines.own,
         &[
             "error[EP0618]",
             "other words ended 125",

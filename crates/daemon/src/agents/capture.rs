@@ -29,6 +29,11 @@ pub struct LogLine {
     pub line: String,
 }
 
+/// Whether a stream is of what was performed for an agent, and not of its own program.
+pub fn is_performed(stream: &str) -> bool {
+    matches!(stream, "act-stdout" | "act-stderr")
+}
+
 /// The log of one attempt.
 pub(crate) struct Log {
     path: PathBuf,

@@ -199,6 +199,15 @@ fn missing_hint(name: &str, problem: &str) -> String {
     }
 }
 
+/// The variable that tells an agent's program what its output streams are: what they get is captured, and what is performed for
+/// it is captured as that. `eparch act` prints no copy of it there.
+pub const STREAMS: &str = "EPARCH_STREAMS";
+
+/// An agent's program, ready to be run in its cage.
+pub(crate) fn agents_program(command: &[String], env: &BTreeMap<String, String>) -> Program {
+    Program { streams_in: Some(STREAMS.to_owned()), ..program(command, env) }
+}
+
 /// A command of an agent, ready to be run in its cage.
 pub(crate) fn program(command: &[String], env: &BTreeMap<String, String>) -> Program {
     let mut program = Program::new(command.to_vec());

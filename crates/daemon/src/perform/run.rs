@@ -32,7 +32,7 @@ impl Job {
         } else if let Some(problem) = departure(&live.spec, plan) {
             failed(Phase::Execute, "EP0251", &problem)
         } else {
-            let program = prepare::program(&live.spec.command, &live.env);
+            let program = prepare::agents_program(&live.spec.command, &live.env);
             let ran = self.run_program(&live, &program, live.spec.idle_timeout);
             // What is performed for a program ends with it, and is told of before its end is.
             live.performances.finish(CLOSE_DEADLINE);
