@@ -62,7 +62,7 @@ pub(crate) struct Promote {
     /// Deny it; whoever asked may take it back so
     #[arg(long)]
     pub(crate) deny: bool,
-    /// Answer only if this is what waits, as `agent show` prints it [default: whatever waits now]
+    /// What is approved, as `agent show` prints it: a later request is another [default: what is shown here, at a terminal]
     #[arg(long, value_name = "DIGEST")]
     pub(crate) digest: Option<Digest>,
     /// Sign the answer with this key, which the home never held; from T3 on nothing else counts

@@ -1,19 +1,18 @@
 //! What agents have earned: `agent list --earned`, `agent show`, `agent promote`, `agent demote`.
 
 use eparch_daemon::promotion_statement;
-use eparch_daemon::wire::{Answer, AskPromotion, Revoke, StandingDetail, StandingView};
-use eparch_domain::Action;
+use eparch_daemon::wire::{Answer, AskPromotion, Revoke, StandingDetail, StandingView, Waiting};
+use eparch_domain::{Action, Digest, Name};
 use eparch_governor::GateDecision;
 
 use super::approvals::sign;
 use crate::args::Promote;
 use crate::context::{Context, print_json};
-use crate::failure::Failure;
+use crate::failure::{Failure, exit};
 use crate::holder::Desk;
-use crate::output::outln;
-use crate::paint;
+use crate::output::{errln, outln};
 use crate::table::{Table, plain};
-use crate::when;
+use crate::{paint, watch, when};
 
 pub(super) async fn list(context: &Context, desk: &Desk<'_>) -> Result<(), Failure> {
     let known: Vec<StandingView> = desk.get("/api/agents").await?;
@@ -48,17 +47,7 @@ pub(super) async fn show(context: &Context, desk: &Desk<'_>, id: &str) -> Result
     let of = &detail.standing;
     let name = if of.agent_name.is_empty() { "never worked yet" } else { &of.agent_name };
     outln!("{} ({name}) has earned {} ({})", of.standing, of.tier, of.tier.name());
-    outln!(
-        "  {} runs, {} compliant, the last {} in a row; {} correct escalations",
-        of.total_runs,
-        of.compliant_runs,
-        of.consecutive_compliant,
-        of.escalations
-    );
-    if !of.actions.is_empty() {
-        let actions: Vec<&str> = of.actions.iter().copied().map(Action::as_str).collect();
-        outln!("  did in compliant runs: {}", actions.join(", "));
-    }
+    evidence(of).iter().for_each(|line| outln!("{line}"));
     match &of.next {
         None => outln!("  there is no tier above"),
         Some(next) if next.missing.is_empty() => outln!("  its evidence suffices for {}", next.tier),
@@ -98,17 +87,27 @@ pub(super) async fn promote(context: &Context, asked: &Promote) -> Result<(), Fa
         (_, true) => GateDecision::Deny,
         (false, false) => return ask(context, &desk, asked).await,
     };
-    let path = format!("/api/agents/{}", asked.id);
-    let before: StandingDetail = desk.get(&path).await?;
-    let standing = before.standing.standing;
-    let waits = before.standing.promotion.map(|waits| waits.subject);
-    let Some(subject) = asked.digest.or(waits) else {
-        return Err(Failure::new("EP0644", format!("nobody has asked for {standing} to be promoted"))
-            .hint("`eparch agent promote ID --rationale TEXT` asks for it"));
-    };
     let by = match context.named_operator() {
         Some(name) => name.clone(),
         None => desk.home().owner()?,
+    };
+    let before: StandingDetail = desk.get(&format!("/api/agents/{}", asked.id)).await?;
+    let standing = before.standing.standing;
+    let subject = match (asked.digest, &before.standing.promotion) {
+        (Some(digest), _) => digest,
+        (None, None) => {
+            return Err(Failure::new("EP0644", format!("nobody has asked for {standing} to be promoted"))
+                .hint("`eparch agent promote ID --rationale TEXT` asks for it"));
+        }
+        // A no gives nobody anything, whatever waits by now.
+        (None, Some(waits)) if decision == GateDecision::Deny => waits.subject,
+        (None, Some(waits)) => match see_and_say(context, &before.standing, waits, &by)? {
+            Some(shown) => shown,
+            None => {
+                outln!("It waits.");
+                return Ok(());
+            }
+        },
     };
     let statement = promotion_statement(standing, &subject, decision, &by, &asked.rationale);
     let signed = asked.key.as_ref().map(|file| sign(file, &by, &statement)).transpose()?;
@@ -125,6 +124,43 @@ pub(super) async fn promote(context: &Context, asked: &Promote) -> Result<(), Fa
         }
     }
     Ok(())
+}
+
+/// Shows what waits to somebody at a terminal and asks them; the digest of what they saw, when they said yes. A standing stays while
+/// requests come and go: who sees none has approved none.
+fn see_and_say(
+    context: &Context,
+    of: &StandingView,
+    waits: &Waiting,
+    by: &Name,
+) -> Result<Option<Digest>, Failure> {
+    if context.is_json() || !watch::can_ask() {
+        return Err(Failure::new("EP0649", "an approval says what it approves")
+            .hint(format!(
+                "`eparch agent show {}` shows what waits, and the --digest that names it",
+                of.standing
+            ))
+            .exit(exit::USAGE));
+    }
+    errln!("{} from {} to {}", of.standing, waits.from, waits.to);
+    evidence(of).iter().for_each(|line| errln!("{line}"));
+    errln!("  {} asks for it: {}", waits.requested_by, paint::harmless(&waits.rationale));
+    errln!("  {}", waits.subject);
+    Ok(watch::says_yes(&format!("Approve as {by}? [y]es, Enter leaves it waiting: "))
+        .then_some(waits.subject))
+}
+
+/// What an agent has shown so far.
+fn evidence(of: &StandingView) -> Vec<String> {
+    let mut lines = vec![format!(
+        "  {} runs, {} compliant, the last {} in a row; {} correct escalations",
+        of.total_runs, of.compliant_runs, of.consecutive_compliant, of.escalations
+    )];
+    if !of.actions.is_empty() {
+        let actions: Vec<&str> = of.actions.iter().copied().map(Action::as_str).collect();
+        lines.push(format!("  did in compliant runs: {}", actions.join(", ")));
+    }
+    lines
 }
 
 async fn ask(context: &Context, desk: &Desk<'_>, asked: &Promote) -> Result<(), Failure> {

@@ -50,6 +50,15 @@ pub(crate) fn can_ask() -> bool {
     stdin().is_terminal() && stderr().is_terminal()
 }
 
+/// Asks somebody who sits here a question to which nothing but yes is a yes. What was typed before the question is no answer.
+pub(crate) fn says_yes(question: &str) -> bool {
+    let _ = rustix::termios::tcflush(stdin(), rustix::termios::QueueSelector::IFlush);
+    crate::output::err(format_args!("{}", paint::err().bold(question)));
+    let _ = stderr().flush();
+    let mut line = String::new();
+    stdin().lock().read_line(&mut line).is_ok() && matches!(line.trim(), "y" | "Y" | "yes")
+}
+
 /// A conversation about one gate.
 #[derive(Debug)]
 pub(crate) struct Conversation {

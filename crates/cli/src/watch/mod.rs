@@ -28,7 +28,7 @@ use crate::holder::{Desk, Setbacks};
 use crate::output::{errln, outln};
 pub(crate) use confinement::print as print_confinement;
 use gate::{Conversation, Step};
-pub(crate) use gate::{describe as describe_gate, give as give_answer};
+pub(crate) use gate::{can_ask, describe as describe_gate, give as give_answer, says_yes};
 pub(crate) use interrupts::Interrupts;
 pub(crate) use lines::speaker;
 pub(crate) use model::in_full_words;

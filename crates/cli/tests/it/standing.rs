@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::console::Place;
+use crate::terminal::Terminal;
 
 /// A stage whose script makes a plan, and does wrong when it is told to: its command is the same either way.
 const PIPELINE: &str = r#"name: earn
@@ -44,6 +45,69 @@ fn only_standing(place: &Place) -> String {
     all[0]["standing"].as_str().unwrap().to_owned()
 }
 
+/// The digest of the request that waits, as it is shown.
+fn waiting(place: &Place, id: &str) -> String {
+    let shown = place.json(&["agent", "show", id]);
+    shown["promotion"]["subject"].as_str().unwrap().to_owned()
+}
+
+/// What is approved is what was shown: a script names it, somebody at a terminal sees it, and an answer to a request that was taken back
+/// is none to the one after it, which reads the same (G5).
+#[test]
+fn g5_a_promotion_is_approved_by_what_was_shown() {
+    let (place, file) = home();
+    for _ in 0..5 {
+        place.ok(&["run", &file]);
+    }
+    let id = only_standing(&place);
+    let ask = || place.ok(&["agent", "promote", &id, "--rationale", "it does well"]);
+    let approve = |more: &[&str]| {
+        let words = ["--as", "bob", "agent", "promote", &id, "--approve", "--rationale", "seen"];
+        place.say(&[&words[..], more].concat())
+    };
+    let nobody = approve(&[]);
+    assert!(nobody.code == 1 && nobody.err.contains("EP0644"), "{nobody:?}");
+    ask();
+    for unseen in [approve(&[]), approve(&["--format", "json"])] {
+        let told = format!("{}{}", unseen.out, unseen.err);
+        assert!(unseen.code == 64 && told.contains("EP0649"), "{unseen:?}");
+        assert!(told.contains(&format!("eparch agent show {id}")), "{unseen:?}");
+    }
+    let first = waiting(&place, &id);
+    // A no gives nobody anything: it needs no digest.
+    place.ok(&["agent", "promote", &id, "--deny", "--rationale", "not yet"]);
+    ask();
+    let second = waiting(&place, &id);
+    assert_ne!(first, second);
+    let late = approve(&["--digest", &first]);
+    assert!(late.code == 1 && late.err.contains("EP0647") && late.err.contains(&second), "{late:?}");
+    assert_eq!(place.json(&["agent", "show", &id])["tier"], 0);
+    let words = ["--as", "bob", "agent", "promote", &id, "--approve", "--rationale", "seen"];
+    let mut terminal = Terminal::start(&place, &words, 100, 30);
+    terminal.until("Approve as bob?", 1);
+    terminal.types("\n");
+    assert_eq!(terminal.end(), 0);
+    assert_eq!(waiting(&place, &id), second, "it waits");
+    let mut terminal = Terminal::start(&place, &words, 100, 30);
+    terminal.until("Approve as bob?", 1);
+    let shown = terminal.shown();
+    for part in ["5 runs, 5 compliant", "ada asks for it: it does well", "from T0 to T1", &second] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    // While it is looked at, it is taken back and asked for anew.
+    place.ok(&["agent", "promote", &id, "--deny", "--rationale", "wait"]);
+    ask();
+    terminal.types("y\n");
+    terminal.until("EP0647", 1);
+    assert_eq!(terminal.end(), 1);
+    let mut terminal = Terminal::start(&place, &words, 100, 30);
+    terminal.until("Approve as bob?", 1);
+    terminal.types("y\n");
+    assert_eq!(terminal.end(), 0);
+    assert_eq!(place.json(&["agent", "show", &id])["tier"], 1);
+    place.ok(&["ledger", "verify", "--replay"]);
+}
+
 /// Four runs are not enough and what is missing is said; nobody approves their own request; the promotion is in the ledger with
 /// the tier, and the read models made anew say the same (R085, R086, R088, R096, R097, R115).
 #[test]
@@ -63,11 +127,27 @@ fn r085_r086_r088_r115_an_agent_earns_t1_and_another_person_approves() {
     let above = place.say(&["agent", "promote", &id, "--to", "2", "--rationale", "fast"]);
     assert!(above.code == 1 && above.err.contains("EP0642"), "{above:?}");
     place.ok(&["agent", "promote", &id, "--rationale", "it does well"]);
-    let own = place.say(&["agent", "promote", &id, "--approve", "--rationale", "I say so"]);
+    let approve = |by: &str| {
+        let shown = waiting(&place, &id);
+        place.say(&[
+            "--as",
+            by,
+            "agent",
+            "promote",
+            &id,
+            "--approve",
+            "--digest",
+            &shown,
+            "--rationale",
+            "seen",
+        ])
+    };
+    let own = approve("ada");
     assert!(own.code == 1 && own.err.contains("EP0645"), "{own:?}");
-    let viewer = place.say(&["--as", "dave", "agent", "promote", &id, "--approve", "--rationale", "x"]);
+    let viewer = approve("dave");
     assert!(viewer.code == 1 && viewer.err.contains("EP0205"), "{viewer:?}");
-    place.ok(&["--as", "bob", "agent", "promote", &id, "--approve", "--rationale", "looked at it"]);
+    let approved = approve("bob");
+    assert_eq!(approved.code, 0, "{approved:?}");
     let shown = place.json(&["agent", "show", &id]);
     let states = |shown: &Value| -> Vec<String> {
         let rows = shown["promotions"].as_array().unwrap().iter();
@@ -97,7 +177,19 @@ fn r079_r087_a_bad_violation_raises_one_alert_and_costs_a_tier() {
     }
     let id = only_standing(&place);
     place.ok(&["agent", "promote", &id, "--rationale", "it does well"]);
-    place.ok(&["--as", "bob", "agent", "promote", &id, "--approve", "--rationale", "looked at it"]);
+    let shown = waiting(&place, &id);
+    place.ok(&[
+        "--as",
+        "bob",
+        "agent",
+        "promote",
+        &id,
+        "--approve",
+        "--digest",
+        &shown,
+        "--rationale",
+        "seen",
+    ]);
     let said = place.ok(&["--format", "json", "run", &file, "--input", "insist=yes"]);
     let events: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let of = |kind: &str| -> Vec<&Value> { events.iter().filter(|event| event["type"] == kind).collect() };
