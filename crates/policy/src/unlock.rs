@@ -62,7 +62,12 @@ impl std::fmt::Display for Unlock {
         needed.extend(self.tier.map(|tier| format!("tier {tier}")));
         if !self.roles.is_empty() {
             let roles: Vec<&str> = self.roles.iter().map(|role| role.as_str()).collect();
-            needed.push(format!("the role {}", roles.join(" or ")));
+            needed.push(match roles.split_last() {
+                Some((last, others)) if !others.is_empty() => {
+                    format!("the role {} or {last}", others.join(", "))
+                }
+                _ => format!("the role {}", roles.join("")),
+            });
         }
         needed.extend(self.grants.map(|tier| format!("somebody who may grant {tier}")));
         needed.extend(self.another_person.then(|| "another person than who asked".to_owned()));

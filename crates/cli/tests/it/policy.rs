@@ -1,9 +1,11 @@
 //! Policies as files: check, explain, test, show.
 
+use std::collections::BTreeSet;
 use std::fs;
 
-use eparch_domain::Tier;
+use eparch_domain::{Action, Tier};
 use eparch_pipeline::document;
+use eparch_policy::{ResourceKind, kinds_of};
 use serde_json::{Value, json};
 
 use crate::console::{Place, is_there};
@@ -59,7 +61,7 @@ fn explain_says_why_not_and_what_would_unlock_it() {
     assert!(said.out.starts_with("deny, forbidden_target\n"), "{said:?}");
     assert!(said.out.contains("decided by never-11-prod-below-t3 (always.cedar:"), "{said:?}");
     assert!(
-        said.out.contains("this very request with: tier T3, the approval of one person at a gate"),
+        said.out.contains("this very request is allowed with: tier T3, the approval of one person at a gate"),
         "{said:?}"
     );
 
@@ -71,13 +73,19 @@ fn explain_says_why_not_and_what_would_unlock_it() {
     assert_eq!(found["policies"], json!([]));
 
     let said = ask(&["--operator", "viewer", "--action", "approve", "--resource", "gate-1"]);
-    assert!(said.out.contains("the role operator or approver or admin"), "{said:?}");
+    assert!(
+        said.out.contains("this very request is allowed with: the role operator, approver or admin"),
+        "{said:?}"
+    );
     let said = ask(&["--agent", "T2", "--action", "read_secret", "--resource", "inventory/hosts"]);
     assert!(
         said.out.starts_with("modify, wrapped_secret\n") && said.out.contains("changed: wrap"),
         "{said:?}"
     );
     let context = r#"{"phase": "PLAN", "planned": false}"#;
+    let said = ask(&["--agent", "T4", "--action", "modify_governance", "--resource", "policy"]);
+    assert!(said.out.contains("nothing would unlock it: an agent at T4 may propose a change"), "{said:?}");
+    assert!(said.out.contains("break-glass does not help: nobody can let it pass as it is"), "{said:?}");
     let said = ask(&["--agent", "T1", "--action", "write_file", "--resource", "a", "--context", context]);
     assert!(said.out.contains("the phase EXECUTE, an accepted plan that holds the action"), "{said:?}");
     assert!(said.out.contains("asking again later can help"), "{said:?}");
@@ -158,8 +166,61 @@ fn explained(place: &Place, case: &Value, context: &Value, subject: &str) -> boo
     true
 }
 
-/// Every denial of the cases that ship, and every action that an agent of each tier may be denied on what the examples' agents
-/// work with: the answer names the policies or that there is none, a reason, and what would unlock it, which is true.
+/// What the agents of the examples and of the templates work with: every action they have as a tool, on what it can be done to, with
+/// the paths that they read and write.
+fn of_examples_and_templates(place: &Place) -> BTreeSet<(String, String)> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../");
+    let files = |folder: &str| -> Vec<String> {
+        let all = fs::read_dir(format!("{root}{folder}")).unwrap().map(|file| file.unwrap().path());
+        let files = all.filter(|path| path.extension().is_some_and(|end| end == "yaml"));
+        files.map(|path| path.display().to_string()).collect()
+    };
+    let (examples, templates) = (files("examples"), files("templates"));
+    assert!(examples.len() >= 4 && templates.len() >= 4, "{examples:?} {templates:?}");
+    let plans = examples.iter().map(|file| place.json(&["pipeline", "plan", file]));
+    let templates = templates.iter().map(|file| {
+        let file = document::read(&fs::read_to_string(file).unwrap()).unwrap().to_value();
+        json!({ "tools": file["tools"], "read": file["config"]["paths"]["read"] })
+    });
+    let mut found = BTreeSet::new();
+    let mut left: Vec<Value> = plans.chain(templates).collect();
+    while let Some(value) = left.pop() {
+        for tool in value["tools"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            let action: Action = tool.parse().unwrap();
+            for resource in kinds_of(action).iter().flat_map(|kind| resources(*kind, &value)) {
+                found.insert((tool.to_owned(), resource));
+            }
+        }
+        match value {
+            Value::Array(items) => left.extend(items),
+            Value::Object(fields) => left.extend(fields.into_iter().map(|(_, value)| value)),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Things of a kind, as a stage may name them.
+fn resources(kind: ResourceKind, stage: &Value) -> Vec<String> {
+    let paths = ["read", "write"].into_iter().filter_map(|key| stage[key].as_array()).flatten();
+    let paths = paths.filter_map(Value::as_str).map(|path| if path == "." { "src/main.rs" } else { path });
+    let named: &[&str] = match kind {
+        ResourceKind::Path => return paths.chain(["release.json"]).map(str::to_owned).collect(),
+        ResourceKind::Host => &["localhost", "staging-web-1", "prod-eu-1"],
+        ResourceKind::Secret => &["inventory/hosts"],
+        ResourceKind::Tool => &["github/create_issue"],
+        ResourceKind::Model => &["openai/gpt"],
+        ResourceKind::Agent | ResourceKind::Template => &["worker@T2"],
+        ResourceKind::Work => &["."],
+        ResourceKind::Lock => &["deploy"],
+        ResourceKind::Gate => &["gate-1"],
+        ResourceKind::Governance => &["policy"],
+    };
+    named.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// Every denial of the cases that ship, and every one that an agent of any tier meets with what the agents of the examples and the
+/// templates work with: the answer names the policies or that there is none, a reason, and what would unlock it, which is true.
 #[test]
 fn explain_tells_the_truth_about_every_denial_there_is_an_example_of() {
     let place = Place::new();
@@ -170,26 +231,32 @@ fn explain_tells_the_truth_about_every_denial_there_is_an_example_of() {
         told += u32::from(explained(&place, case, &context, case["subject"].as_str().unwrap()));
     }
     assert!(told > 30, "{told} of the cases");
-    // What the examples' agents look at, write, call and work on; each action on what it can be done to.
+    let mut asked = of_examples_and_templates(&place);
+    let of_examples = asked.len();
+    // And what none of them does.
     for (action, resource) in [
-        ("read_file", "src/main.rs"),
         ("write_file", "release.json"),
         ("execute_command", "prod-1"),
-        ("ansible_run", "staging-web-1"),
-        ("terraform_apply", "prod-eu-1"),
         ("call_tool", "github/create_issue"),
         ("read_secret", "inventory/hosts"),
         ("spawn_agent", "worker@T2"),
         ("approve", "gate-1"),
         ("modify_governance", "policy"),
     ] {
+        asked.insert((action.to_owned(), resource.to_owned()));
+    }
+    let all = asked.len();
+    for (action, resource) in asked {
+        // A run is its agent's own; all else is the project's.
+        let is_work = kinds_of(action.parse().unwrap()).contains(&ResourceKind::Work);
+        let scope = if is_work { "own" } else { "project" };
         for tier in ["T0", "T1", "T2", "T3", "T4"] {
-            let case = json!({ "action": action, "resource": resource, "scope": "project" });
+            let case = json!({ "action": action, "resource": resource, "scope": scope });
             told += u32::from(explained(&place, &case, &json!({}), tier));
         }
     }
-    println!("{told} denials were explained");
-    assert!(told > 50, "{told} denials");
+    println!("{of_examples} of {all} are of examples and templates; {told} denials were explained");
+    assert!(of_examples > 10 && told > 60, "{of_examples} of {all}, {told} denials");
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub(super) fn explain(context: &Context, asked: &Explain) -> Result<u8, Failure>
     if may_pass(&policies, &request, &verdict) {
         outln!("  two people can let it pass, for an hour at most: `eparch break-glass request`");
     } else if verdict.decision == Decision::Deny {
-        outln!("  nobody can let it pass, not even with break-glass");
+        outln!("  break-glass does not help: nobody can let it pass as it is");
     }
     if verdict.decision == Decision::Deny {
         outln!("  asking again later {}", if verdict.retryable { "can help" } else { "does not help" });
@@ -54,16 +54,19 @@ pub(super) fn explain(context: &Context, asked: &Explain) -> Result<u8, Failure>
     for shadow in &verdict.shadowed {
         outln!("  watched: {} would say {} ({})", shadow.policy, shadow.decision, shadow.reason);
     }
-    outln!("  looked at {} of {} policies of {place}", verdict.candidates, policies.rules().len());
+    outln!("  looked at {} of {} policies ({place})", verdict.candidates, policies.rules().len());
     Ok(exit::DONE)
 }
 
 /// What would unlock it, in words: what a policy says, what would do for this very request, and where nothing would, that.
 fn helps(request: &Request, verdict: &Verdict, unlock: Option<&Unlock>) -> Vec<String> {
-    let said = verdict.unlock.iter().map(|said| format!("what would unlock it: {said}"));
+    let said = verdict.unlock.iter().map(|said| match said.strip_prefix("nothing: ") {
+        Some(why) => format!("nothing would unlock it: {why}"),
+        None => format!("what would unlock it: {said}"),
+    });
     let mut helps: Vec<String> = said.collect();
     match unlock {
-        Some(unlock) => helps.push(format!("this very request with: {unlock}")),
+        Some(unlock) => helps.push(format!("this very request is allowed with: {unlock}")),
         None if verdict.decision == Decision::Deny && verdict.unlock.is_none() => {
             helps.push(format!("what would unlock it: {}", otherwise(request, verdict)));
         }
