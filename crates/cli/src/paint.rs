@@ -4,8 +4,8 @@ use std::io::{IsTerminal as _, stderr, stdout};
 use std::sync::OnceLock;
 
 use anstyle::{AnsiColor, Style};
-pub(crate) use eparch_domain::harmless;
 use eparch_domain::{RunStatus, StageStatus};
+pub(crate) use eparch_domain::{harmless, written_out};
 
 use crate::args::Color;
 

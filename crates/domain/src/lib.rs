@@ -34,7 +34,7 @@ pub use chaos::ChaosCondition;
 pub use clock::{Clock, LedgerTime, ManualClock, Moment, Timestamp};
 pub use core_version::{CORE_HISTORY, CORE_VERSION};
 pub use digest::Digest;
-pub use harmless::{harmless, is_harmful};
+pub use harmless::{harmless, is_harmful, is_unseen, written_out};
 pub use hex::{hex, unhex};
 pub use id::{AgentId, AlertId, BreakGlassId, GateId, LeaseId, PermitId, RunId, StandingId};
 pub use in_order::{InOrder, in_order};

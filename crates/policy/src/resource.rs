@@ -113,7 +113,7 @@ pub enum BadResource {
     )]
     Detour,
     /// A character that is no text, or that the kind does not allow.
-    #[error("{found:?} cannot stand in the name of a {kind}")]
+    #[error("{} cannot stand in the name of a {kind}", named(*found))]
     Character {
         /// The character.
         found: char,
@@ -123,6 +123,14 @@ pub enum BadResource {
     /// An agent without a tier.
     #[error("an agent is asked about together with its tier")]
     NoTier,
+}
+
+/// A character as it can be told: one that nobody sees by its number.
+fn named(letter: char) -> String {
+    match eparch_domain::is_unseen(letter) {
+        true => format!("U+{:04X}, which nobody sees for what it is,", u32::from(letter)),
+        false => format!("{letter:?}"),
+    }
 }
 
 impl Resource {
@@ -224,7 +232,8 @@ fn canonical(kind: ResourceKind, name: &str) -> Result<String, BadResource> {
     let host = kind == ResourceKind::Host;
     let fits = |c: char| match host {
         true => c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':'),
-        false => !eparch_domain::is_harmful(c),
+        // What differs in what nobody sees is one thing to people, and another to policy.
+        false => !eparch_domain::is_unseen(c),
     };
     if let Some(found) = name.chars().find(|c| !fits(*c)) {
         return Err(BadResource::Character { found, kind: kind.as_str() });

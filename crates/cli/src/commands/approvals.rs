@@ -99,7 +99,7 @@ async fn show(context: &Context, desk: &Desk<'_>, gate: GateId) -> Result<u8, Fa
             vote.decision,
             vote.by,
             when::ago(vote.at),
-            paint::harmless(&vote.rationale)
+            paint::written_out(&vote.rationale)
         );
     }
     if view.outcome.is_none() {

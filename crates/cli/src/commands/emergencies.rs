@@ -51,7 +51,7 @@ pub(super) async fn shout(context: &Context, desk: &Desk<'_>) -> Result<(), Fail
 
 /// Who stopped everything, when and why.
 pub(super) fn in_words(stopped: &StoppedShown) -> String {
-    let why = paint::harmless(&stopped.reason);
+    let why = paint::written_out(&stopped.reason);
     let why = if why.is_empty() { String::new() } else { format!(": {why}") };
     format!("EVERYTHING IS STOPPED by {} at {}{why}", stopped.by, stopped.at)
 }
@@ -72,8 +72,10 @@ fn whom(scope: &GlassScope) -> String {
 }
 
 fn what(allows: &[Allowed]) -> String {
-    let each: Vec<String> =
-        allows.iter().map(|allowed| format!("{} {}", allowed.action, allowed.target)).collect();
+    let each: Vec<String> = allows
+        .iter()
+        .map(|allowed| format!("{} {}", allowed.action, paint::written_out(&allowed.target)))
+        .collect();
     each.join(", ")
 }
 
@@ -164,7 +166,7 @@ fn tell(context: &Context, glass: &BreakGlassShown) -> Result<(), Failure> {
     }
     outln!("  for        {}", whom(&glass.scope));
     outln!("  lets pass  {}", what(&glass.allows));
-    outln!("  asked by   {by}, {}: {}", when::ago(glass.at), paint::harmless(&glass.reason));
+    outln!("  asked by   {by}, {}: {}", when::ago(glass.at), paint::written_out(&glass.reason));
     match glass.ends_at {
         Some(at) => outln!("  ends       {} ({at}); it is for {}", when::until(at), glass.time),
         None => outln!("  was for    {}", glass.time),
@@ -184,7 +186,7 @@ fn ended(because: &GlassEnd) -> String {
         GlassEnd::Denied { by } => format!("{by} said no"),
         GlassEnd::NotAnswered => "nobody answered in time".to_owned(),
         GlassEnd::Expired => "its time has come".to_owned(),
-        GlassEnd::Ended { by, reason } => format!("{by} ended it: {}", paint::harmless(reason)),
+        GlassEnd::Ended { by, reason } => format!("{by} ended it: {}", paint::written_out(reason)),
         GlassEnd::PersonLeft { name } => format!("{name} is known here no longer"),
         GlassEnd::ItsRunEnded => "whom it was for has ended".to_owned(),
         GlassEnd::Revoked => "authority was taken away in its run".to_owned(),

@@ -59,7 +59,7 @@ pub(super) async fn show(context: &Context, desk: &Desk<'_>, id: &str) -> Result
              --rationale \"…\" --as NAME",
             waits.requested_by,
             waits.to,
-            paint::harmless(&waits.rationale),
+            paint::written_out(&waits.rationale),
             waits.approved_by.len(),
             waits.approvals,
             of.standing,
@@ -68,7 +68,7 @@ pub(super) async fn show(context: &Context, desk: &Desk<'_>, id: &str) -> Result
     }
     for row in &detail.promotions {
         let (from, to, by) = (row.from_tier, row.to_tier, &row.requested_by);
-        let why = paint::harmless(&row.rationale);
+        let why = paint::written_out(&row.rationale);
         outln!("  {} {} {from} → {to} {}, asked by {by}: {why}", when::ago(row.ts), row.kind, row.state);
     }
     for row in &detail.violations {

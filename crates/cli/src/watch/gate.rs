@@ -226,15 +226,15 @@ pub(crate) fn describe(view: &ApprovalView, run: &RunDetail, desk: &Desk<'_>, pa
         line("agent", &sought.agent.to_string());
         line("seeks to", &in_words(sought));
         match (sought.command(), &sought.given) {
-            (Some(words), _) => line("command", &paint::harmless(&in_shell(&words))),
-            (None, Some(given)) => line("arguments", &paint::harmless(given)),
+            (Some(words), _) => line("command", &paint::written_out(&in_shell(&words))),
+            (None, Some(given)) => line("arguments", &paint::written_out(given)),
             (None, None) if sought.is_unseen() => line("arguments", "not shown: only their digest is known"),
             (None, None) => line("arguments", "none"),
         }
         line("with", &sought.params.to_string());
-        line("because", &paint::harmless(&sought.reason));
+        line("because", &paint::written_out(&sought.reason));
         if let Some(unlock) = &sought.unlock {
-            line("takes", &paint::harmless(unlock));
+            line("takes", &paint::written_out(unlock));
         }
         line("policies", &sought.policy.to_string());
         for word in &view.watched {
@@ -249,7 +249,7 @@ pub(crate) fn describe(view: &ApprovalView, run: &RunDetail, desk: &Desk<'_>, pa
         line("keys", "only answers signed with a key this home never held (--key FILE)");
     }
     for (name, value) in &run.inputs {
-        line("input", &format!("{name} = {}", paint::harmless(&value.to_string())));
+        line("input", &format!("{name} = {}", paint::written_out(&value.to_string())));
     }
     for stage in run.stages.iter().filter(|stage| stage.status == StageStatus::Completed) {
         line("done", stage.name.as_str());

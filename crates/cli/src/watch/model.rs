@@ -67,7 +67,7 @@ pub(crate) struct Gate {
 
 /// What an agent seeks to do, in a line that does nothing to a terminal.
 pub(crate) fn in_words(sought: &Sought) -> String {
-    paint::harmless(&format!("{} {}", sought.action, sought.target)).into_owned()
+    paint::written_out(&format!("{} {}", sought.action, sought.target)).into_owned()
 }
 
 /// The same with what it would be done with, cut where a line ends: whoever answers looks at the whole.
@@ -78,7 +78,7 @@ pub(crate) fn in_full_words(sought: &Sought) -> String {
         (None, None) if sought.is_unseen() => " with arguments that are not shown".to_owned(),
         (None, None) => String::new(),
     };
-    let with = paint::harmless(&with).into_owned();
+    let with = paint::written_out(&with).into_owned();
     let cut = with.char_indices().nth(ARGUMENTS_IN_A_LINE).map(|(at, _)| format!("{}…", &with[..at]));
     format!("{}{}", in_words(sought), cut.unwrap_or(with))
 }

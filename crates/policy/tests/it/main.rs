@@ -9,5 +9,6 @@ mod matrix;
 mod model;
 mod mutants;
 mod plain;
+mod targets;
 mod unlock;
 mod watched;
