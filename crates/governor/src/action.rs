@@ -3,8 +3,8 @@
 
 use eparch_domain::{Action, AgentId, Digest, Name, RunId, Tier, ViolationType, limits};
 use eparch_policy::{
-    AgentSubject, BadResource, Circumstances, Credential, Decision as Says, Owner, Request, Resource,
-    ResourceKind, Subject, Verdict, kinds_of, reasons,
+    AgentSubject, BadResource, Circumstances, Credential, Decision as Says, Owner, PolicySet, Request,
+    Resource, ResourceKind, Subject, Verdict, kinds_of, reasons,
 };
 
 use crate::asking;
@@ -167,9 +167,10 @@ pub(crate) fn allows_as_well(turn: &Turn<'_>, run: RunId, asked: &Asked, target:
     if denials::by_whom(turn, run, ruled.action, target).is_some() {
         return false;
     }
-    // People approved that one thing, and nothing beside it.
+    // People approved that one thing, and nothing beside it; and what they let pass is asked for by its name.
     let verdict = answer(turn, run, &Question { target, ..Question::of(ruled, 0).leaving_out(&asked.noted) });
-    verdict.is_ok_and(|verdict| verdict.decision == Says::Allow && verdict.changes.is_empty())
+    let allows = |verdict: &Verdict| verdict.decision == Says::Allow && verdict.changes.is_empty();
+    verdict.is_ok_and(|verdict| allows(&verdict) && !break_glass::is(&verdict))
 }
 
 /// The agent's attempt, if what it asks for counts; otherwise it is told.
@@ -228,21 +229,42 @@ impl<'q> Question<'q> {
     }
 }
 
-/// What policy says now. It may speak of a place in the project by either of its names, so that it is asked about both: the
-/// heavier answer counts, and silence about one of them is none.
+/// What is the answer now: policy's, or that two people let it pass. That is looked at once, after all that policy says: what is
+/// let pass under one of its names is let pass, whatever policy says of the other.
 pub(crate) fn answer(turn: &Turn<'_>, run: RunId, question: &Question<'_>) -> Result<Verdict, BadResource> {
-    let own = answer_about(turn, run, question, question.target)?;
+    let governor = &*turn.governor;
+    let Some((_, stage, attempt)) = governor.attempt(question.agent) else { return Ok(no_policies()) };
+    let Some(policies) = governor.policies_in_force() else {
+        // What there cannot be is told all the same.
+        return resource(turn, run, attempt, question, question.target).map(|_| no_policies());
+    };
+    let said = policy_says(turn, &policies, run, question)?;
+    let Question { agent, action, target, .. } = *question;
+    let sought = Sought { run, stage, agent, action, target };
+    Ok(break_glass::let_pass(governor, &policies, said, sought, turn.now))
+}
+
+/// What policy says. It may speak of a place in the project by either of its names, so that it is asked about both: the heavier
+/// answer counts, and silence about one of them is none. Of two denials the one that nobody may break is the heavier.
+fn policy_says(
+    turn: &Turn<'_>,
+    policies: &PolicySet,
+    run: RunId,
+    question: &Question<'_>,
+) -> Result<Verdict, BadResource> {
+    let own = answer_about(turn, policies, run, question, question.target)?;
     let root = turn.governor.run(run).map(|live| live.spawned.root.as_str()).unwrap_or_default();
     let full = target::is_path(question.action).then(|| target::in_full(question.target, root)).flatten();
     let Some(full) = full.filter(|full| full != question.target) else { return Ok(own) };
     // What cannot be named so no policy names so.
-    let Ok(full) = answer_about(turn, run, question, &full) else { return Ok(own) };
+    let Ok(full) = answer_about(turn, policies, run, question, &full) else { return Ok(own) };
     let silent =
         |verdict: &Verdict| verdict.decision == Says::Deny && &*verdict.reason == reasons::NO_POLICY_ALLOWS;
+    let weight = |verdict: &Verdict| (verdict.decision, !policies.is_breakable(verdict));
     Ok(match (silent(&own), silent(&full)) {
         (_, true) => own,
         (true, false) => full,
-        (false, false) if full.decision > own.decision => full,
+        (false, false) if weight(&full) > weight(&own) => full,
         (false, false) => own,
     })
 }
@@ -250,6 +272,7 @@ pub(crate) fn answer(turn: &Turn<'_>, run: RunId, question: &Question<'_>) -> Re
 /// What policy says of what is called so.
 fn answer_about(
     turn: &Turn<'_>,
+    policies: &PolicySet,
     run: RunId,
     question: &Question<'_>,
     name: &str,
@@ -262,8 +285,6 @@ fn answer_about(
     let root = &live.spawned.root;
     let mut history = live.history.clone();
     history.leave_out(question.leaving_out);
-    let Some((_, stage)) = governor.agents.get(&question.agent).copied() else { return Ok(no_policies()) };
-    let Some(policies) = governor.policies_in_force() else { return Ok(no_policies()) };
     let work = crate::agent::work_of(turn, question.agent);
     let tier = governor.agents.get(&question.agent).map_or(Tier::T0, |(_, ix)| governor.tier_at(live, *ix));
     let template = work.and_then(|work| Name::new(&work.template).ok());
@@ -289,9 +310,7 @@ fn answer_about(
         },
         resource,
     };
-    let Question { agent, action, target, .. } = *question;
-    let sought = Sought { run, stage, agent, action, target };
-    Ok(break_glass::let_pass(governor, &policies, policies.decide(&request), sought, turn.now))
+    Ok(policies.decide(&request))
 }
 
 /// The answer where there is nothing to ask (G4).

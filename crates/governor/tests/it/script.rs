@@ -354,6 +354,12 @@ fn policies(named: &str) -> Arc<PolicySet> {
                    unless { context.approvals >= 1 };\n\
                    @id(\"keys-never\") @reason(\"team_rule\")\n\
                    forbid (principal is Agent, action, resource in Path::\"/project/docs/keys\");\n\
+                   @id(\"sealed-named-from-the-root\") @reason(\"team_rule\") @breakable\n\
+                   forbid (principal is Agent, action, resource in Path::\"/project/docs/sealed\");\n\
+                   @id(\"shut-named-from-the-project\") @reason(\"team_rule\") @breakable\n\
+                   forbid (principal is Agent, action, resource in Path::\"docs/shut\");\n\
+                   @id(\"shut-named-from-the-root\") @reason(\"team_rule\")\n\
+                   forbid (principal is Agent, action, resource in Path::\"/project/docs/shut/tight\");\n\
                    @id(\"once\") @reason(\"once_a_run\")\n\
                    forbid (principal is Agent, action == Action::\"docker_run\", resource)\n\
                    when { context.history.contains(\"docker_run\") };\n\
