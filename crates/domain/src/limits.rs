@@ -327,6 +327,9 @@ pub const HISTORY_FACTS: usize = 256;
 pub const HISTORY_FACT_BYTES: usize = 512;
 /// How long a permit may be used: time to begin what was asked for, not to forget it in (a value of ours).
 pub const PERMIT_TTL: Span = Span::from_secs(60);
+/// People through whose hands a key may have come whose names are remembered (G5): the makers of makers, of which homes have
+/// two or three. Where there are more it may be anybody's.
+pub const KEY_HANDS: usize = 32;
 /// The longest that people may let pass what policy denies: an emergency that takes longer is asked for again (a value of
 /// ours).
 pub const BREAK_GLASS_TIME: Span = Span::from_hours(1);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use eparch_domain::{
-    AgentId, Artifact, Moment, Name, Phase, RunId, RunStatus, Severity, Span, StageStatus, limits,
+    AgentId, Artifact, Moment, Phase, RunId, RunStatus, Severity, Span, StageStatus, limits,
 };
 use eparch_pipeline::{StageIx, Work};
 use eparch_policy::Decision as Says;
@@ -23,9 +23,10 @@ use crate::fact::{Fact, GateOpened, GateOutcome, GatePurpose, RunSpawned};
 use crate::governor::Governor;
 use crate::performance::Performing;
 use crate::permit::{Actions, Stands};
+use crate::person;
 use crate::revocation::slide;
 use crate::standing;
-use crate::state::{Attempt, Doing, Gate, KeyOrigin, Run, StageState, Vote};
+use crate::state::{Attempt, Doing, Gate, Run, StageState, Vote};
 use crate::timers::Timer;
 use crate::written;
 
@@ -39,11 +40,11 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             governor.state.agents_at_once = *agents_at_once;
         }
         Fact::OperatorKnown { operator, by } => {
-            give_key(governor, &operator.name, by.as_ref());
+            person::note_key(&mut governor.state, &operator.name, by.as_ref());
             governor.state.operators.insert(operator.name.clone(), operator.clone());
         }
         Fact::OperatorRekeyed { name, key, by } => {
-            give_key(governor, name, by.as_ref());
+            person::note_key(&mut governor.state, name, by.as_ref());
             if let Some(operator) = governor.state.operators.get_mut(name) {
                 operator.key = key.clone();
             }
@@ -380,14 +381,6 @@ fn with_attempt(governor: &mut Governor, agent: AgentId, change: impl FnOnce(&mu
     if let Some(attempt) = governor.attempt_mut(agent) {
         change(attempt);
     }
-}
-
-fn give_key(governor: &mut Governor, to: &Name, by: Option<&Name>) {
-    let state = &mut governor.state;
-    state.keys_given += 1;
-    let giver = by.and_then(|by| state.key_origins.get(by)).map_or(0, |origin| origin.number);
-    let origin = KeyOrigin { by: by.cloned(), number: state.keys_given, giver };
-    state.key_origins.insert(to.clone(), origin);
 }
 
 /// An agent is to be dead: by when that must have been reported.

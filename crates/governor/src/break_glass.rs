@@ -20,6 +20,7 @@ use crate::governor::{Governor, Turn};
 use crate::lease::{self, is_over};
 use crate::operator::Separation;
 use crate::operators;
+use crate::person::{Apart, Asker};
 use crate::proof;
 use crate::state::Run;
 use crate::stop_all;
@@ -183,8 +184,8 @@ fn examine(turn: &Turn<'_>, answer: &BreakGlassAnswer) -> Result<(BreakGlassAske
     let operator = operator.ok_or_else(|| Refusal::UnknownOperator { name: answer.by.clone() })?;
     let name = operator.name.clone();
     // Whoever asked may take it back, and nothing else.
-    let own = name == asked.by;
-    if approves && (own || is_theirs(turn.governor, waits, &name)) {
+    let (own, askers) = (name == asked.by, askers(turn.governor, waits));
+    if approves && askers.iter().any(|asker| *asker.name == name) {
         return Err(Refusal::OwnBreakGlass { name });
     }
     if !own && !operator.role.may_vouch() {
@@ -201,28 +202,32 @@ fn examine(turn: &Turn<'_>, answer: &BreakGlassAnswer) -> Result<(BreakGlassAske
     // To take back is to give nobody anything: any key of theirs proves enough.
     let separation = if own { Separation::SameHome } else { asked.separation };
     let votes = BTreeMap::new();
-    let proves =
-        proof::Asked { requester: &asked.by, keys_before: waits.keys_before, separation, votes: &votes };
+    // Wherever keys lie: what is let pass here is what nobody may. Whoever asked for the run may say no to it.
+    let (askers, apart) = match (own, approves, separation) {
+        (true, ..) => (&[][..], Apart::Named),
+        (false, true, _) => (&askers[..], Apart::Ever),
+        (false, false, Separation::RemoteKey) => (&askers[..1], Apart::Since),
+        (false, false, Separation::SameHome) => (&[][..], Apart::Named),
+    };
+    let proves = proof::Asked { askers, apart, separation, votes: &votes };
     let separation = proof::examine(state, operator, answer.signed.as_ref(), &proves)?;
-    // A key that came from whoever asks may be their own, wherever it lies and however long ago that was; so may one that came
-    // since from somebody of theirs.
-    let origin = state.key_origins.get(&name);
-    let from_them = origin
-        .is_none_or(|origin| origin.is_from(&asked.by) || origin.may_be_of(&asked.by, waits.keys_before));
-    if approves && from_them {
-        return Err(Refusal::KeyTooYoung { name, requester: asked.by.clone() });
-    }
     Ok((asked.clone(), separation))
 }
 
-/// Whether it is for a run of theirs: whoever asked for a run approves nothing of what its agents do.
-fn is_theirs(governor: &Governor, waits: &BreakGlass, name: &Name) -> bool {
-    let of_run = |run: RunId| governor.run(run).is_some_and(|live| live.spawned.requester == *name);
-    match &waits.asked.scope {
-        GlassScope::NextRun { of } => of == name,
+/// Whose wish it is: whoever asks for it, and whoever asked for the run, or will, since they approve nothing of what its agents
+/// do.
+fn askers<'g>(governor: &'g Governor, waits: &'g BreakGlass) -> Vec<Asker<'g>> {
+    let BreakGlass { asked, keys_before, .. } = waits;
+    let of_run = |run: RunId| {
+        let live = governor.run(run)?;
+        Some(Asker { name: &live.spawned.requester, keys_before: live.keys_before })
+    };
+    let of = match &asked.scope {
+        GlassScope::NextRun { of } => Some(Asker { name: of, keys_before: *keys_before }),
         GlassScope::Run { run } | GlassScope::Stage { run, .. } => of_run(*run),
-        GlassScope::Agent { agent } => governor.attempt(*agent).is_some_and(|(run, ..)| of_run(run)),
-    }
+        GlassScope::Agent { agent } => governor.attempt(*agent).and_then(|(run, ..)| of_run(run)),
+    };
+    [Asker { name: &asked.by, keys_before: *keys_before }].into_iter().chain(of).collect()
 }
 
 fn live(governor: &Governor, grant: BreakGlassId) -> Result<&BreakGlass, Refusal> {

@@ -141,7 +141,7 @@ pub enum Refusal {
     BadRationale { limit: usize },
     /// The key is not kept far enough apart.
     SeparationTooWeak { needed: Separation },
-    /// The key came from the side of whoever asked for the run, after they had asked.
+    /// The key may be that of whoever asked, or of somebody who has said yes already.
     KeyTooYoung { name: Name, requester: Name },
     /// The answer is not proven by the key its operator has.
     KeyDiffers { name: Name },
@@ -289,7 +289,7 @@ impl Refusal {
                 "ask with the command itself, short enough to be shown: `eparch act … -- COMMAND` sends it"
             }
             Refusal::BadTarget { .. } => {
-                "name the target as it is: a path without `..`, a host, a tool, a secret"
+                "name the target as it is: a path without `..`, a host, a tool, a secret; in letters that everybody sees"
             }
             Refusal::Permit { fault, .. } => fault.hint(),
             Refusal::TooManyPerformances { .. } => "wait until one of them is over",
@@ -332,7 +332,7 @@ impl Refusal {
                 "sign the answer with a key this home never held, known before the run or added by somebody else than who asked for it: `eparch operator add NAME --role approver --public-key KEY`, then `eparch approvals approve ID --key FILE`"
             }
             Refusal::KeyTooYoung { .. } => {
-                "let an approver answer whose key is older than the run, or was given to them by somebody else"
+                "let somebody answer whose key never came from them; at a gate one counts that was known before the run was asked for"
             }
             Refusal::KeyDiffers { .. } => {
                 "`eparch operator list` shows everybody's key; sign with the private half of that one"
@@ -467,7 +467,7 @@ impl std::fmt::Display for Refusal {
             Refusal::KeyTooYoung { name, requester } => {
                 write!(
                     f,
-                    "{name} got their key after {requester} had asked for this run, and may have it from them"
+                    "as far as keys can tell {name} may be {requester}: one of them may have given the other their key"
                 )
             }
             Refusal::KeyDiffers { name } => write!(f, "the answer is not proven by the key that {name} has"),

@@ -10,6 +10,7 @@ use crate::event::{GateAnswer, GateDecision};
 use crate::fact::{Fact, GateOpened, GateOutcome, GatePurpose};
 use crate::governor::Turn;
 use crate::operator::Separation;
+use crate::person::{Apart, Asker};
 use crate::proof;
 use crate::run;
 use crate::scope;
@@ -149,12 +150,14 @@ fn examine(turn: &Turn<'_>, answer: &GateAnswer) -> Result<(GateOpened, Separati
     if answer.rationale.trim().is_empty() || answer.rationale.len() > limits::RATIONALE_BYTES {
         return Err(Refusal::BadRationale { limit: limits::RATIONALE_BYTES });
     }
-    let asked = proof::Asked {
-        requester: &opened.requester,
-        keys_before: live.keys_before,
-        separation: opened.separation,
-        votes: &open.votes,
+    let asker = Asker { name: &opened.requester, keys_before: live.keys_before };
+    // Whoever asked may answer what is no leave of theirs.
+    let (askers, apart) = match (opened.purpose, opened.separation) {
+        (GatePurpose::Interrupted, _) => (&[][..], Apart::Named),
+        (_, Separation::SameHome) => (&[asker][..], Apart::Named),
+        (_, Separation::RemoteKey) => (&[asker][..], Apart::Since),
     };
+    let asked = proof::Asked { askers, apart, separation: opened.separation, votes: &open.votes };
     let separation = proof::examine(&turn.governor.state, operator, answer.signed.as_ref(), &asked)?;
     Ok((opened.clone(), separation))
 }

@@ -28,6 +28,7 @@ mod operator;
 mod operators;
 mod performance;
 mod permit;
+mod person;
 mod plan;
 mod promotion;
 mod proof;

@@ -12,6 +12,7 @@ use crate::fact::Fact;
 use crate::governor::Turn;
 use crate::operator::Separation;
 use crate::operators;
+use crate::person::{Apart, Asker};
 use crate::proof;
 use crate::standing::{Lowered, Standing};
 use crate::state::Vote;
@@ -209,18 +210,12 @@ fn examine(turn: &Turn<'_>, answer: &PromotionAnswer) -> Result<(PromotionOpened
     check_rationale(&answer.rationale)?;
     // To take back is to give nobody anything: any key of theirs proves enough.
     let separation = if own { Separation::SameHome } else { opened.separation };
-    let asked = proof::Asked {
-        requester: &opened.by,
-        keys_before: waits.keys_before,
-        separation,
-        votes: &waits.votes,
-    };
+    let asker = Asker { name: &opened.by, keys_before: waits.keys_before };
+    let askers = if own { &[][..] } else { &[asker][..] };
+    // What is recorded to be signed elsewhere was said by somebody else.
+    let apart = if own || answer.signed.is_none() { Apart::Named } else { Apart::Ever };
+    let asked = proof::Asked { askers, apart, separation, votes: &waits.votes };
     let separation = proof::examine(state, operator, answer.signed.as_ref(), &asked)?;
-    // Whoever asks chooses when: a key that ever came from them may be their own, however long ago that was.
-    let origin = state.key_origins.get(&name);
-    if separation == Separation::RemoteKey && !own && origin.is_none_or(|origin| origin.is_from(&opened.by)) {
-        return Err(Refusal::KeyTooYoung { name, requester: opened.by.clone() });
-    }
     // It may have come to less since it was asked for.
     let missing = known.evidence.missing(opened.to, turn.now.ledger);
     if approves && !missing.is_empty() {

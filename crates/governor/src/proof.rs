@@ -6,16 +6,17 @@ use std::collections::BTreeMap;
 use eparch_domain::Name;
 
 use crate::decision::Refusal;
-use crate::event::SignedAnswer;
+use crate::event::{GateDecision, SignedAnswer};
 use crate::operator::{Key, Operator, Separation};
+use crate::person::{Apart, Asker, is_another};
 use crate::state::{State, Vote};
 
 /// What an answer is held against.
 pub(crate) struct Asked<'a> {
-    /// Who asked.
-    pub(crate) requester: &'a Name,
-    /// How many keys operators had been given then.
-    pub(crate) keys_before: u64,
+    /// Whose wish it is: somebody else has to answer than each of them.
+    pub(crate) askers: &'a [Asker<'a>],
+    /// How far apart from them.
+    pub(crate) apart: Apart,
     /// The least separation an answer must have.
     pub(crate) separation: Separation,
     /// Who answered so far.
@@ -36,15 +37,32 @@ pub(crate) fn examine(
     if let Some(name) = answered_with(asked.votes, signed) {
         return Err(Refusal::KeyAnsweredBefore { name });
     }
-    // Where keys are to be kept apart from whoever asks, one that has come from them since proves nothing.
-    let origin = state.key_origins.get(&operator.name);
-    if asked.separation == Separation::RemoteKey
-        && origin.is_none_or(|origin| origin.may_be_of(asked.requester, asked.keys_before))
-    {
-        let (name, requester) = (operator.name.clone(), asked.requester.clone());
+    let may_be = |asker: &&Asker<'_>| !is_another(state, &operator.name, **asker, asked.apart);
+    if let Some(asker) = asked.askers.iter().find(may_be) {
+        let (name, requester) = (operator.name.clone(), asker.name.clone());
         return Err(Refusal::KeyTooYoung { name, requester });
     }
-    Ok(separation)
+    match also_answered_as(state, operator, asked) {
+        Some(other) => Err(Refusal::KeyTooYoung { name: operator.name.clone(), requester: other }),
+        None => Ok(separation),
+    }
+}
+
+/// Who has said yes already and may be whoever answers now: where it takes several people, one is not two of them, whichever of
+/// the two keys came from the other.
+fn also_answered_as(state: &State, operator: &Operator, asked: &Asked<'_>) -> Option<Name> {
+    if asked.apart == Apart::Named {
+        return None;
+    }
+    // When they answered says nothing of which key is whose.
+    let told_from = |name: &Name, other: &Name| {
+        let asker = Asker { name: other, keys_before: u64::MAX };
+        is_another(state, name, asker, Apart::Ever)
+    };
+    let said_yes = asked.votes.iter().filter(|(_, vote)| vote.decision == GateDecision::Approve);
+    let mut names = said_yes.map(|(name, _)| name).filter(|name| state.operators.contains_key(*name));
+    let same = |other: &&Name| !told_from(&operator.name, other) || !told_from(other, &operator.name);
+    names.find(same).cloned()
 }
 
 /// How far apart the answer was proven to be, with the key that its operator has now: when the shell looked it may have

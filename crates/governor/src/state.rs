@@ -28,6 +28,7 @@ use crate::lock::{Holding, Locks, Waiting};
 use crate::operator::Operator;
 use crate::performance::Performing;
 use crate::permit::Actions;
+use crate::person::KeyOrigin;
 use crate::recent::Recent;
 use crate::standing::Standings;
 use crate::stop_all::Stopped;
@@ -132,30 +133,6 @@ impl State {
     /// The run that came of a request with this key, and the digest of what was asked.
     pub(crate) fn request(&self, key: &String) -> Option<(RunId, Digest)> {
         self.live_requests.get(key).or_else(|| self.ended_requests.get(key)).copied()
-    }
-}
-
-/// How an operator came by their key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct KeyOrigin {
-    /// Who gave it to them; nobody for a home's first operator.
-    pub(crate) by: Option<Name>,
-    /// Which key it was of all that were given, from 1.
-    pub(crate) number: u64,
-    /// Which key whoever gave it had themselves then; 0 for nobody's.
-    pub(crate) giver: u64,
-}
-
-impl KeyOrigin {
-    /// Whether the key came from them.
-    pub(crate) fn is_from(&self, name: &Name) -> bool {
-        self.by.as_ref() == Some(name)
-    }
-
-    /// Whether the key may be the requester's own: given by them after their request, or by somebody whose own key is
-    /// that young and so may be theirs as well. `before` keys had been given when the run was asked for.
-    pub(crate) fn may_be_of(&self, requester: &Name, before: u64) -> bool {
-        self.number > before && (self.by.as_ref() == Some(requester) || self.giver > before)
     }
 }
 
