@@ -97,6 +97,11 @@ impl Shell for Performer {
             Effect::Conclude { agent, from, failure } => {
                 self.aside(move |job| job.conclude(at, agent, from, failure))
             }
+            Effect::EndPerformance { agent, permit, .. } => {
+                if let Some(live) = self.tools.agents.get(agent) {
+                    live.performances.end(permit);
+                }
+            }
             Effect::Kill { agent, .. } => self.tools.agents.doom(agent),
             Effect::Release { agent } => self.aside(move |job| {
                 if let Some(live) = job.tools.agents.get(agent) {

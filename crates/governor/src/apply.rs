@@ -141,8 +141,13 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             governor.timers.clear(Timer::Idle(*agent));
         }
         Fact::PerformanceReleased { agent, permit, tree } => with_attempt(governor, *agent, |attempt| {
-            let covered = Vec::new();
-            attempt.performing.insert(*permit, Performing { released: true, tree: tree.clone(), covered });
+            let released = Performing { released: true, tree: tree.clone(), ..Performing::default() };
+            attempt.performing.insert(*permit, released);
+        }),
+        Fact::PerformanceEnding { agent, permit, because } => with_attempt(governor, *agent, |attempt| {
+            if let Some(performing) = attempt.performing.get_mut(permit) {
+                performing.ending = Some(because.clone());
+            }
         }),
         Fact::PerformanceEnded { agent, permit, end } => {
             with_attempt(governor, *agent, |attempt| {

@@ -20,6 +20,7 @@ use crate::governor::{Governor, Turn};
 use crate::lease::{self, is_over};
 use crate::operator::Separation;
 use crate::operators;
+use crate::performance;
 use crate::person::{Apart, Asker};
 use crate::proof;
 use crate::state::Run;
@@ -162,7 +163,7 @@ pub(crate) fn answered(turn: &mut Turn<'_>, answer: &BreakGlassAnswer) {
     };
     let (grant, by) = (answer.grant, answer.by.clone());
     if answer.decision == GateDecision::Deny {
-        return turn.record(Fact::BreakGlassOver { grant, because: GlassEnd::Denied { by } });
+        return over(turn, grant, GlassEnd::Denied { by });
     }
     turn.record(Fact::BreakGlassOpened {
         grant,
@@ -258,7 +259,7 @@ pub(crate) fn end_requested(turn: &mut Turn<'_>, grant: BreakGlassId, by: &Name,
         return turn.refuse(refusal);
     }
     let reason = cut(reason, limits::RATIONALE_BYTES).to_owned();
-    turn.record(Fact::BreakGlassOver { grant, because: GlassEnd::Ended { by: by.clone(), reason } });
+    over(turn, grant, GlassEnd::Ended { by: by.clone(), reason });
 }
 
 /// Its time has come.
@@ -268,7 +269,7 @@ pub(crate) fn timed_out(turn: &mut Turn<'_>, grant: BreakGlassId) {
         GlassStands::Waiting => GlassEnd::NotAnswered,
         _ => GlassEnd::Expired,
     };
-    turn.record(Fact::BreakGlassOver { grant, because });
+    over(turn, grant, because);
 }
 
 /// Ends what is over by now: its time has come by either clock, or whom it is for has ended.
@@ -327,8 +328,14 @@ fn of_live(governor: &Governor, which: impl Fn(&BreakGlass) -> bool) -> Vec<Brea
 
 fn end(turn: &mut Turn<'_>, which: Vec<BreakGlassId>, because: &GlassEnd) {
     for grant in which {
-        turn.record(Fact::BreakGlassOver { grant, because: because.clone() });
+        over(turn, grant, because.clone());
     }
+}
+
+/// It is over, and so is what is being done under it.
+fn over(turn: &mut Turn<'_>, grant: BreakGlassId, because: GlassEnd) {
+    turn.record(Fact::BreakGlassOver { grant, because });
+    performance::grant_over(turn, grant);
 }
 
 /// A run begins: it is the next one of whoever asked for it, and what was granted for that is for it. Where its gates take only

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{AgentId, Digest, Name, Phase, RunId, Span, Tier};
+use eparch_domain::{AgentId, Digest, Name, PermitId, Phase, RunId, Span, Tier};
 use eparch_pipeline::{SandboxMode, StageIx};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,6 +27,15 @@ pub enum Effect {
     /// Perform a command for an agent in a second cage: open it, ask whether the command may be let go
     /// ([`crate::Event::PerformanceReady`]), and say how it ended.
     Perform(Box<Performance>),
+    /// End a command that is performed, before it is over; how it ended follows.
+    EndPerformance {
+        /// For which agent.
+        agent: AgentId,
+        /// Under which permit.
+        permit: PermitId,
+        /// Why.
+        because: String,
+    },
     /// Carry an agent whose program has ended through what is left: VERIFY, PACKAGE, REPORT, EXIT.
     Conclude {
         /// Which agent.
@@ -95,7 +104,10 @@ impl Effect {
             | Effect::Reap { .. }
             | Effect::RenewCredential { .. }
             | Effect::EndCredential { .. } => true,
-            Effect::Kill { .. } | Effect::Release { .. } | Effect::Seal { .. } => false,
+            Effect::Kill { .. }
+            | Effect::EndPerformance { .. }
+            | Effect::Release { .. }
+            | Effect::Seal { .. } => false,
         }
     }
 
@@ -106,6 +118,7 @@ impl Effect {
             Effect::Perform(performance) => Some(performance.agent),
             Effect::Execute { agent, .. }
             | Effect::Conclude { agent, .. }
+            | Effect::EndPerformance { agent, .. }
             | Effect::Kill { agent, .. }
             | Effect::Release { agent }
             | Effect::Reap { agent, .. } => Some(*agent),

@@ -195,6 +195,15 @@ pub enum Fact {
         #[serde(serialize_with = "eparch_domain::in_order")]
         tree: Option<Value>,
     },
+    /// The command of a performance is to be ended before it is over.
+    PerformanceEnding {
+        /// For whom.
+        agent: AgentId,
+        /// Under which permit.
+        permit: PermitId,
+        /// Why.
+        because: String,
+    },
     /// A performance is over.
     PerformanceEnded {
         /// For whom it was.

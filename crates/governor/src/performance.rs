@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use eparch_domain::{Action, AgentId, Digest, InOrder, PermitId, Phase, RunId, Span, Tier, limits};
+use eparch_domain::{
+    Action, AgentId, BreakGlassId, Digest, InOrder, LedgerTime, PermitId, Phase, RunId, Span, Tier, limits,
+};
 use eparch_pipeline::SandboxMode;
 use eparch_policy::{Owner, Resource, ResourceKind, kinds_of, reasons};
 use serde::{Deserialize, Serialize};
@@ -58,6 +60,16 @@ pub struct Performance {
     pub sandbox: SandboxMode,
     /// How long it may run.
     pub timeout: Span,
+    /// When it must be over, however late it is let go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<LedgerTime>,
+}
+
+impl Performance {
+    /// How long it may run when it is let go now: opening a cage takes its time, and what it may have ends all the same.
+    pub fn time_left(&self, now: LedgerTime) -> Span {
+        self.until.map_or(self.timeout, |until| until.since(now).min(self.timeout))
+    }
 }
 
 /// What a performance may reach beyond what its agent's tier may.
@@ -103,6 +115,11 @@ pub enum PerformanceEnd {
         /// Why.
         reason: String,
     },
+    /// It was ended before it was over, since it was not let be done any more; how far it came nobody knows (G7).
+    Cut {
+        /// Why.
+        because: String,
+    },
     /// It was let go, and nobody was left to see what came of it (G7).
     Unknown,
 }
@@ -123,7 +140,7 @@ impl PerformanceEnd {
         match self {
             PerformanceEnd::Code { .. } | PerformanceEnd::Signal { .. } => None,
             PerformanceEnd::TimedOut => Some("EP0637"),
-            PerformanceEnd::Stopped | PerformanceEnd::Unknown => Some("EP0638"),
+            PerformanceEnd::Stopped | PerformanceEnd::Cut { .. } | PerformanceEnd::Unknown => Some("EP0638"),
             PerformanceEnd::NeverRan { code, .. } => Some(code),
         }
     }
@@ -137,6 +154,7 @@ impl std::fmt::Display for PerformanceEnd {
             PerformanceEnd::TimedOut => f.write_str("it took too long and was ended"),
             PerformanceEnd::Stopped => f.write_str("ended with its agent"),
             PerformanceEnd::NeverRan { reason, .. } => write!(f, "it did not run: {reason}"),
+            PerformanceEnd::Cut { because } => write!(f, "cut off: {because}; what it did is unknown"),
             PerformanceEnd::Unknown => f.write_str("cut off; what it did is unknown"),
         }
     }
@@ -162,6 +180,9 @@ pub(crate) struct Performing {
     pub(crate) covered: Vec<String>,
     #[serde(serialize_with = "eparch_domain::in_order")]
     pub(crate) tree: Option<Value>,
+    /// Why it is being ended, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ending: Option<String>,
 }
 
 /// The digest of the arguments of a command that is to be performed: of `{"command":["…","…"]}`, without spaces. Whoever asks
@@ -282,6 +303,7 @@ pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, comma
     // What is let pass for a while is not done for longer.
     let left = left.chain(break_glass::time_left(turn, ruled));
     let timeout = left.fold(limits::PERFORMANCE_TIMEOUT, Span::min);
+    let until = now.after(timeout);
     let performance = Performance {
         agent,
         permit,
@@ -295,9 +317,10 @@ pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, comma
         covered: covered.clone(),
         sandbox: work.sandbox,
         timeout,
+        until: Some(until),
     };
     turn.record(Fact::PermitSpent { agent, permit });
-    turn.record(Fact::PerformanceBegan { agent, permit, until: now.after(timeout), covered });
+    turn.record(Fact::PerformanceBegan { agent, permit, until, covered });
     turn.ask(Effect::Perform(Box::new(performance)));
 }
 
@@ -355,7 +378,38 @@ pub(crate) fn ended(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, end: 
         let detail = format!("{permit} was not let go, and is said to have run");
         return turn.record(Fact::ReportMisplaced { agent, detail });
     }
-    turn.record(Fact::PerformanceEnded { agent, permit, end: end.clone() });
+    // How it ended by itself is known; how far it came that was ended is not.
+    let by_itself = matches!(
+        end,
+        PerformanceEnd::Code { .. } | PerformanceEnd::Signal { .. } | PerformanceEnd::NeverRan { .. }
+    );
+    let end = match performing.ending.clone().filter(|_| !by_itself) {
+        Some(because) => PerformanceEnd::Cut { because },
+        None => end.clone(),
+    };
+    turn.record(Fact::PerformanceEnded { agent, permit, end });
+}
+
+/// A grant is over: what runs under it is ended. What was not let go yet never will be, and an agent that ends takes everything
+/// with it.
+pub(crate) fn grant_over(turn: &mut Turn<'_>, grant: BreakGlassId) {
+    let because = format!("{grant} is over");
+    let agents: Vec<AgentId> = turn.governor.agents.keys().copied().collect();
+    for agent in agents {
+        let Some((_, _, attempt)) = turn.governor.attempt(agent) else { continue };
+        if attempt.being_killed || attempt.cut_off {
+            continue;
+        }
+        let runs = attempt.performing.iter().filter(|(_, performing)| performing.released);
+        let under = runs.map(|(permit, _)| *permit).filter(|permit| {
+            let ruled = attempt.actions.permitted(*permit).map(|asked| &asked.ruled);
+            ruled.and_then(|ruled| ruled.break_glass.as_ref()).is_some_and(|under| under.grant == grant)
+        });
+        for permit in under.collect::<Vec<_>>() {
+            turn.record(Fact::PerformanceEnding { agent, permit, because: because.clone() });
+            turn.ask(Effect::EndPerformance { agent, permit, because: because.clone() });
+        }
+    }
 }
 
 /// Its agent ends, and everything of it is dead: nobody will report on what is not over. What was let go may have done

@@ -11,6 +11,7 @@ enum Due {
     Prepare(AgentId),
     Execute(AgentId, Option<Digest>),
     Perform(PermitId),
+    EndPerformance(PermitId),
     Conclude(AgentId, Phase),
     Kill(AgentId),
     Release(AgentId),
@@ -60,6 +61,7 @@ impl Owed {
                 self.due.push(Due::Execute(*agent, plan));
             }
             Fact::PerformanceBegan { permit, .. } => self.due.push(Due::Perform(*permit)),
+            Fact::PerformanceEnding { permit, .. } => self.due.push(Due::EndPerformance(*permit)),
             Fact::PhaseEntered { agent, .. } => {
                 if let Some((advanced, moved)) = &mut self.advanced {
                     *moved |= advanced == agent;
@@ -139,6 +141,7 @@ fn told(effect: &Effect) -> Option<Due> {
         Effect::Kill { agent, .. } => Due::Kill(*agent),
         Effect::Release { agent } => Due::Release(*agent),
         Effect::Perform(performance) => Due::Perform(performance.permit),
+        Effect::EndPerformance { permit, .. } => Due::EndPerformance(*permit),
         Effect::Reap { agent, performances, .. } => {
             let cages = performances.iter().map(|cage| (cage.permit, cage.tree.is_some()));
             Due::Reap(*agent, cages.collect())

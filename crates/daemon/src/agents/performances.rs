@@ -33,6 +33,8 @@ struct State {
     closed: bool,
     /// What is performed, with its cage once that is open.
     running: BTreeMap<PermitId, Option<Arc<Cage>>>,
+    /// Of those, what is to end before it is over.
+    ending: BTreeSet<PermitId>,
     /// What somebody asked for and nobody has told the end of.
     awaited: BTreeSet<PermitId>,
     /// What came of those that are over, the latest last.
@@ -82,10 +84,28 @@ impl Performances {
         self.state().closed
     }
 
+    /// Whether this one has to end.
+    pub(crate) fn must_end(&self, permit: PermitId) -> bool {
+        let state = self.state();
+        state.closed || state.ending.contains(&permit)
+    }
+
+    /// Ends one, also where it was let go and runs only in a moment: SIGTERM, then SIGKILL. Returns at once.
+    pub(crate) fn end(&self, permit: PermitId) {
+        let mut state = self.state();
+        let Some(cage) = state.running.get(&permit).cloned() else { return };
+        state.ending.insert(permit);
+        drop(state);
+        if let Some(cage) = cage {
+            cage.stop(limits::KILL_GRACE);
+        }
+    }
+
     /// Nothing of it lives, and this came of it.
     pub(crate) fn over(&self, permit: PermitId, told: Told) {
         let mut state = self.state();
         let cage = state.running.remove(&permit);
+        state.ending.remove(&permit);
         state.awaited.remove(&permit);
         state.told.push_back((permit, told));
         if state.told.len() > limits::PERFORMANCES_REMEMBERED {
@@ -190,6 +210,10 @@ mod tests {
             }
             of.over(PermitId::from_bits(1), told());
         });
+        assert!(!performances.must_end(permit(1)));
+        performances.end(permit(1));
+        performances.end(permit(2));
+        assert!(performances.must_end(permit(1)) && !performances.must_end(permit(2)));
         performances.finish(Span::from_secs(60));
         job.join().unwrap();
         assert_eq!(wait(permit(1)), Ok(Some(told())));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use eparch_domain::{in_full, limits};
+use eparch_domain::{PermitId, Span, in_full, limits};
 use eparch_governor::{Answer, Event, Performance, PerformanceEnd};
 use eparch_ledger::EffectRef;
 use eparch_sandbox::{Cage, Cause, Exit, Program};
@@ -81,17 +81,24 @@ impl Job {
             .map_err(|problem| never("EP0635", &format!("its network cannot be closed: {problem}")))?;
         let mut program = Program::new(performance.command.clone());
         program.env = environment(&live.env);
-        program.timeout = Some(performance.timeout);
         cage.resolve(&program).map_err(|problem| never("EP0636", &in_full(&problem)))?;
-        self.ask_to_let_go(performance, cage)?;
+        let left = self.ask_to_let_go(performance, cage)?;
         if live.performances.is_closed() || self.is_over() {
             return Err(ending());
         }
-        self.run_under_permit(live, cage, &program)
+        if live.performances.must_end(performance.permit) {
+            return Err(never("EP0638", "what let it be done was over before it ran"));
+        }
+        if left == Span::ZERO {
+            return Err(never("EP0637", "its time was over before its cage was open"));
+        }
+        program.timeout = Some(left);
+        self.run_under_permit(live, cage, (performance.permit, &program))
     }
 
-    /// Nothing has run yet. What is written down now is what a later holder finds its tree by.
-    fn ask_to_let_go(&self, performance: &Performance, cage: &Cage) -> Result<(), PerformanceEnd> {
+    /// Nothing has run yet. What is written down now is what a later holder finds its tree by. How long it may run follows from
+    /// when that was written.
+    fn ask_to_let_go(&self, performance: &Performance, cage: &Cage) -> Result<Span, PerformanceEnd> {
         let ready = Event::PerformanceReady {
             agent: performance.agent,
             permit: performance.permit,
@@ -104,7 +111,9 @@ impl Job {
         match self.driver.decide(ready.into()) {
             Ok(done) => match &done.record.decision.answer {
                 Answer::Refused(refusal) => Err(never("EP0638", &refusal.to_string())),
-                Answer::Taken | Answer::Already { .. } | Answer::Ruled(_) => Ok(()),
+                Answer::Taken | Answer::Already { .. } | Answer::Ruled(_) => {
+                    Ok(performance.time_left(done.record.at.ledger))
+                }
             },
             Err(problem) => Err(never("EP0638", &problem.to_string())),
         }
@@ -115,10 +124,10 @@ impl Job {
         &self,
         live: &Arc<Live>,
         cage: &Arc<Cage>,
-        program: &Program,
+        (permit, program): (PermitId, &Program),
     ) -> Result<Told, PerformanceEnd> {
         let mut running = cage.start(program).map_err(|problem| never("EP0636", &in_full(&problem)))?;
-        if live.performances.is_closed() {
+        if live.performances.must_end(permit) {
             // It was ended between looking and starting.
             running.stop(limits::KILL_GRACE);
         }
@@ -139,7 +148,7 @@ impl Job {
                 (Cause::Itself, Exit::Code(code)) => PerformanceEnd::Code { code },
                 (Cause::Itself, Exit::Signal(signal)) => PerformanceEnd::Signal { signal },
             },
-            Err(_) if live.performances.is_closed() => PerformanceEnd::Stopped,
+            Err(_) if live.performances.must_end(permit) => PerformanceEnd::Stopped,
             // Its cage was lost while it ran: it may have done anything.
             Err(_) => PerformanceEnd::Unknown,
         };

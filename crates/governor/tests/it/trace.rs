@@ -174,6 +174,9 @@ fn said(home: &Home, fact: &Fact) -> String {
             format!("what {permit} of {agent} is for is performed{covered}, must end by {}", at(*until))
         }
         Fact::PerformanceReleased { permit, .. } => format!("what {permit} is for is let go"),
+        Fact::PerformanceEnding { permit, because, .. } => {
+            format!("what {permit} is for is to be ended: {because}")
+        }
         Fact::PerformanceEnded { permit, end, .. } => format!("what {permit} is for is over: {end}"),
         Fact::PermitRefused { agent, permit, reason } => {
             format!("{agent} shows {permit}, which is no good: {reason}")
@@ -474,6 +477,9 @@ fn asked(home: &Home, effect: &Effect) -> String {
             format!("conclude {agent} from {from}{after}")
         }
         Effect::Kill { agent, because } => format!("kill {agent} because {}", short(because)),
+        Effect::EndPerformance { permit, because, .. } => {
+            format!("end what {permit} is for because {because}")
+        }
         Effect::Release { agent } => format!("release what {agent} holds"),
         Effect::Perform(performance) => {
             let (command, reach) = (performance.command.join(" "), &performance.reach);

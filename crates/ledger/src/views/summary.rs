@@ -353,7 +353,12 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         Fact::ActionDecided(ruled) => ruling(ruled),
         Fact::PermitSpent { permit, .. } => format!("{permit} is spent"),
         Fact::PerformanceReleased { permit, .. } => format!("what {permit} is for is let go"),
-        Fact::PerformanceEnded { permit, end, .. } if *end == PerformanceEnd::Unknown => {
+        Fact::PerformanceEnding { permit, because: why, .. } => {
+            because(&format!("what {permit} is for is to be ended"), why)
+        }
+        Fact::PerformanceEnded { permit, end, .. }
+            if matches!(end, PerformanceEnd::Unknown | PerformanceEnd::Cut { .. }) =>
+        {
             because(&format!("what {permit} is for is over"), &end.to_string())
         }
         Fact::PermitRefused { permit, reason, .. } => because(&format!("{permit} is no good"), reason),
@@ -479,6 +484,7 @@ fn agent_of(fact: &Fact) -> Option<AgentId> {
         | Fact::PermitSpent { agent, .. }
         | Fact::PerformanceBegan { agent, .. }
         | Fact::PerformanceReleased { agent, .. }
+        | Fact::PerformanceEnding { agent, .. }
         | Fact::PerformanceEnded { agent, .. }
         | Fact::PermitRefused { agent, .. }
         | Fact::ActionEnded { agent, .. }

@@ -100,6 +100,9 @@ impl World {
                 self.work(*agent, Phase::Execute, Phase::Execute);
             }
             Effect::Perform(performance) => self.will_perform(performance),
+            Effect::EndPerformance { agent, permit, .. } => {
+                self.later(2_000, Act::Performed { agent: *agent, permit: *permit });
+            }
             Effect::Conclude { agent, from, .. } => {
                 if self.dice.chance(50) {
                     self.will_ask(*agent, 2, 1_000);

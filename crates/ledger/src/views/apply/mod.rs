@@ -168,6 +168,7 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         | Fact::PermitSpent { .. }
         | Fact::PerformanceBegan { .. }
         | Fact::PerformanceReleased { .. }
+        | Fact::PerformanceEnding { .. }
         | Fact::PermitRefused { .. }
         | Fact::CallsLimited { .. }
         | Fact::Revoked { .. }
