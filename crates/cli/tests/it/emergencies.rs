@@ -4,7 +4,7 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::console::{Place, one_stage};
+use crate::console::{Place, one_stage, runs_somewhere, wait_until};
 
 fn home() -> Place {
     let place = Place::new();
@@ -103,7 +103,9 @@ fn g5_two_people_let_one_thing_pass_and_it_is_shouted_about() {
     let place = home();
     std::fs::create_dir_all(place.path("go")).unwrap();
     let file = place.file("p.yaml", &asks_when_told());
-    let run = place.start(&["--format", "json", "run", &file]);
+    // Ada made everybody known: what she asks for herself, a run that is let pass included, nobody here could approve.
+    place.ok(&["operator", "add", "eve", "--role", "admin", "--max-tier", "2"]);
+    let run = place.start(&["--as", "eve", "--format", "json", "run", &file]);
     run.event("program_released");
     let id = place.json(&["runs", "list", "--live"])[0]["pipeline_id"].as_str().unwrap().to_owned();
     // What the agent prints is told on standard output here.
@@ -140,9 +142,17 @@ fn g5_two_people_let_one_thing_pass_and_it_is_shouted_about() {
     assert_eq!(asked["stands"], "waiting", "{asked:#}");
     let own = place.say(&["--as", "oscar", "break-glass", "approve", grant, "--rationale", "I say so"]);
     assert!(own.code == 1 && own.err.contains("EP0655"), "{own:?}");
-    // She asked for the run.
-    let hers = place.say(&["break-glass", "approve", grant, "--rationale", "mine"]);
+    // She asked for the run; and who has their key from her, with whatever key since, may be her.
+    let hers = place.say(&["--as", "eve", "break-glass", "approve", grant, "--rationale", "mine"]);
     assert!(hers.code == 1 && hers.err.contains("EP0655"), "{hers:?}");
+    place.ok(&["--as", "eve", "operator", "add", "doll", "--role", "approver"]);
+    for rotates in [false, true] {
+        if rotates {
+            place.ok(&["--as", "doll", "operator", "rotate", "doll"]);
+        }
+        let puppet = place.say(&["--as", "doll", "break-glass", "approve", grant, "--rationale", "mine"]);
+        assert!(puppet.code == 1 && puppet.err.contains("EP0311"), "{puppet:?}");
+    }
     let open = place.json(&["--as", "bob", "break-glass", "approve", grant, "--rationale", "looked at it"]);
     assert_eq!(
         (&open["stands"], &open["by"], &open["separation"]),
@@ -189,6 +199,89 @@ fn with_policies(place: &Place, more: &str) {
     }
     std::fs::write(own.join("zz.cedar"), more).unwrap();
     place.ok(&["policy", "load"]);
+}
+
+/// What runs under a grant runs no longer than it: whoever ends the grant ends the command, which is recorded as cut off (G2, G7).
+#[test]
+fn g2_ending_what_is_let_pass_ends_what_runs_under_it() {
+    let place = home();
+    let word = format!("{}75", std::process::id());
+    for folder in ["go", "src"] {
+        std::fs::create_dir_all(place.path(folder)).unwrap();
+    }
+    // It does not leave when it is asked to, and neither does what it started.
+    let script = format!(
+        "while [ ! -e go/1 ]; do sleep 0.05; done; \
+         eparch act write_file --target src --key k -- sh -c 'trap \"\" TERM; setsid sleep {word} & sleep {word}; sleep {word}'; \
+         sleep 600"
+    );
+    let text = format!(
+        "name: one\nstages:\n  - name: only\n    type: agent\n    config: {{tier: 1, paths: {{write: [go]}}, command: [sh, -c, {}]}}\n",
+        Value::from(script)
+    );
+    let run = place.start(&["--as", "oscar", "--format", "json", "run", &place.file("p.yaml", &text)]);
+    run.event("program_released");
+    let id = place.json(&["runs", "list", "--live"])[0]["pipeline_id"].as_str().unwrap().to_owned();
+    let asked = place.json(&[
+        "--as",
+        "oscar",
+        "break-glass",
+        "request",
+        "--run",
+        &id,
+        "--allow",
+        "write_file src",
+        "--reason",
+        "a\u{200b}b",
+    ]);
+    let grant = asked["grant"].as_str().unwrap();
+    // What nobody sees of the reason is written out to whoever looks at it.
+    let shown = place.ok(&["break-glass", "show", grant]);
+    assert!(shown.contains("a\\u{200b}b"), "{shown}");
+    place.ok(&["--as", "bob", "break-glass", "approve", grant, "--rationale", "looked at it"]);
+    std::fs::write(place.path("go/1"), "").unwrap();
+    run.event("performance_released");
+    wait_until("it runs", || runs_somewhere(&word).then_some(()));
+    place.ok(&["--as", "bob", "break-glass", "end", grant, "--reason", "no need"]);
+    wait_until("nothing of it lives", || (!runs_somewhere(&word)).then_some(()));
+    let ended = run.event("performance_ended");
+    let because = format!("{grant} is over");
+    assert_eq!(ended["end"], serde_json::json!({ "how": "cut", "because": because }), "{ended:#}");
+    place.ok(&["runs", "stop", "--last"]);
+    run.end();
+    let trail = place.ok(&["ledger", "show"]);
+    assert!(trail.contains("cut off: ") && trail.contains("what it did is unknown"), "{trail}");
+    place.ok(&["ledger", "verify", "--replay"]);
+}
+
+/// A place whose name nobody can tell from another's is none: it is refused with the number of what nobody sees.
+#[test]
+fn what_nobody_sees_stands_in_no_target() {
+    let place = home();
+    let script = "eparch act read_file --target $(printf 'docs/a\\342\\200\\213b') --key k";
+    let text = format!(
+        "name: one\nstages:\n  - name: only\n    type: agent\n    config: {{tier: 1, paths: {{read: [docs]}}, command: [sh, -c, {}]}}\n",
+        Value::from(script)
+    );
+    std::fs::create_dir_all(place.path("docs")).unwrap();
+    let said = place.say(&["--format", "json", "run", &place.file("p.yaml", &text)]);
+    assert!(said.out.contains("EP0613") && said.out.contains("U+200B"), "{said:?}");
+    let refused = place.say(&[
+        "--as",
+        "oscar",
+        "break-glass",
+        "request",
+        "--next-run-of",
+        "oscar",
+        "--allow",
+        "read_file docs/\u{202e}x",
+        "--reason",
+        "r",
+    ]);
+    assert!(
+        refused.code == 1 && refused.err.contains("EP0654") && refused.err.contains("U+202E"),
+        "{refused:?}"
+    );
 }
 
 /// What only watches decides nothing, and what it would have said stands beside each verdict.
