@@ -71,6 +71,9 @@ fn r085_r086_the_whole_way_from_t0_to_t4() {
         "add una role=approver tier=T4 remote by=root",
         "add vic role=admin tier=T4 remote by=root",
         "add wes role=operator tier=T2 by=root",
+        "add zed role=admin tier=T4 by=root",
+        "add yul role=approver tier=T4 remote by=zed",
+        "add val role=approver tier=T4 remote by=vic",
     ] {
         assert_eq!(play(&mut home, 0, line).0, Answer::Taken);
     }
@@ -103,6 +106,10 @@ fn r085_r086_the_whole_way_from_t0_to_t4() {
     // Root gave una her key: it may be root's own, however long ago that was.
     assert_eq!(play(&mut home, 99, "promote std:a by=root").0, Answer::Taken);
     assert_eq!(refused(&play(&mut home, 99, "vouch std:a by=una remote").0), "EP0311");
+    // So may that of somebody whom a puppet of root's made, also with another key since.
+    assert_eq!(refused(&play(&mut home, 99, "vouch std:a by=yul remote").0), "EP0311");
+    assert_eq!(play(&mut home, 99, "rotate yul remote key=other by=yul").0, Answer::Taken);
+    assert_eq!(refused(&play(&mut home, 99, "vouch std:a by=yul remote key=other").0), "EP0311");
     assert_eq!(play(&mut home, 99, "doubt std:a by=root").0, Answer::Taken);
     let asked = play(&mut home, 99, "promote std:a").0;
     assert_eq!(asked, Answer::Taken, "{asked:?}");
@@ -111,6 +118,11 @@ fn r085_r086_the_whole_way_from_t0_to_t4() {
     assert_eq!(tier(&home), Tier::T3);
 
     earn(&mut home, 24, &[]);
+    assert_eq!(play(&mut home, 99, "promote std:a").0, Answer::Taken);
+    // One person is not two of those who approve.
+    assert_eq!(play(&mut home, 99, "vouch std:a by=val remote").0, Answer::Taken);
+    assert_eq!(refused(&play(&mut home, 99, "vouch std:a by=vic remote").0), "EP0311");
+    assert_eq!(play(&mut home, 99, "doubt std:a").0, Answer::Taken);
     assert_eq!(play(&mut home, 99, "promote std:a").0, Answer::Taken);
     assert_eq!(play(&mut home, 99, "vouch std:a by=una remote").0, Answer::Taken);
     assert_eq!(tier(&home), Tier::T3, "one of two");
