@@ -3,6 +3,7 @@
 mod actors;
 pub mod case;
 mod dice;
+mod glass;
 mod invariants;
 mod journal;
 mod leases;
@@ -15,6 +16,7 @@ mod policies;
 pub mod score;
 mod seen;
 pub mod shrink;
+mod strings;
 pub mod world;
 
 pub use case::{Broken, Case};

@@ -34,6 +34,7 @@ use serde_json::Value;
 use crate::policies::Rules;
 use crate::score::Score;
 use crate::seen::Seen;
+use crate::strings::Strings;
 use actions::Word;
 use agent::Agent;
 use leases::{Behind, Lease};
@@ -43,6 +44,8 @@ use leases::{Behind, Lease};
 pub(crate) struct Model {
     scores: BTreeMap<Digest, Score>,
     people: BTreeMap<Name, Person>,
+    /// Who was given a key by whom, in which turn.
+    strings: Strings,
     at_once: usize,
     runs: BTreeMap<RunId, Run>,
     ended: BTreeMap<RunId, RunStatus>,
@@ -84,10 +87,6 @@ pub(crate) struct Model {
 #[derive(Debug, Clone)]
 struct Person {
     operator: Operator,
-    /// In which turn they got their present key.
-    since: u64,
-    /// Who gave it to them, and since when those had their own.
-    from: Option<(Name, u64)>,
 }
 
 #[derive(Debug, Clone)]
@@ -224,6 +223,7 @@ impl Model {
                 .collect(),
             looks: None,
             people: BTreeMap::new(),
+            strings: Strings::default(),
             at_once: 0,
             runs: BTreeMap::new(),
             ended: BTreeMap::new(),

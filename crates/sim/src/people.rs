@@ -103,6 +103,25 @@ pub(crate) fn replace(dice: &mut Dice, by: &Name, gate: &SeenGate, known: &[Oper
     events
 }
 
+/// A puppet of somebody's, and a puppet of that one's that may approve.
+pub(crate) fn puppets(by: &Name, puppet: &Name, doll: &Name, fresh: u64) -> Vec<Event> {
+    let made = |who: &Name, role, key: Key| person(who.as_str(), role, Tier::T0, &["leads"], key);
+    let maker = made(puppet, OperatorRole::Admin, home_key(&format!("of {by} {fresh}")));
+    let approver = made(doll, OperatorRole::Approver, home_key(&format!("doll {fresh}")));
+    vec![
+        Event::OperatorAdded { by: Some(by.clone()), operator: maker },
+        Event::OperatorRemoved { by: puppet.clone(), name: doll.clone() },
+        Event::OperatorAdded { by: Some(puppet.clone()), operator: approver },
+    ]
+}
+
+/// Somebody gives somebody another key.
+pub(crate) fn rekeyed(by: Name, whom: &Name, fresh: u64) -> Event {
+    let key =
+        if fresh.is_multiple_of(2) { home_key(&fresh.to_string()) } else { remote_key(&fresh.to_string()) };
+    Event::OperatorRotated { by, name: whom.clone(), key }
+}
+
 fn newcomer(dice: &mut Dice, who: Name, known: &[Operator]) -> Operator {
     let role = match who.as_str() {
         "puppet" | "junior" | "root" => OperatorRole::Admin,

@@ -5,6 +5,7 @@ use eparch_domain::{Action, AgentId, Moment, PermitId, Phase, limits};
 use eparch_governor::{Fact, PerformanceEnd, Ruled};
 use eparch_policy::Decision as Says;
 
+use crate::glass::one_thing;
 use crate::seen::{Seen, SeenPermit};
 
 /// What a fact about an action may follow on.
@@ -82,7 +83,7 @@ fn decided(seen: &Seen, ruled: &Ruled, now: Moment) -> Option<&'static str> {
         return Some("something was not denied although no policies are in force");
     }
     let run = seen.agents.get(&ruled.agent).map(|of| of.run);
-    let thing = run.map(|run| (run, ruled.action, ruled.target.clone()));
+    let thing = run.map(|run| (run, ruled.action, one_thing(ruled.action, &ruled.target)));
     if ruled.verdict.decision != Says::Deny && thing.is_some_and(|thing| seen.denied.contains(&thing)) {
         return Some("what a person said no to was let be done, or asked for again, in the same run");
     }

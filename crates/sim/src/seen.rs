@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use eparch_domain::{
-    Action, AgentId, BreakGlassId, Digest, GateId, LeaseId, LedgerTime, Moment, Name, PermitId, Phase, RunId,
-    RunStatus, StageStatus,
+    Action, AgentId, Digest, GateId, LeaseId, LedgerTime, Moment, Name, PermitId, Phase, RunId, RunStatus,
+    StageStatus,
 };
 use eparch_governor::{AttemptEnd, Bearer, Fact, GateOpened, GateOutcome};
 use eparch_pipeline::StageIx;
 
+use crate::glass::{SeenGlasses, one_thing};
 use crate::locks::SeenLocks;
 
 /// One agent, as the facts show it.
@@ -115,6 +116,8 @@ pub(crate) struct SeenPermit {
     pub(crate) begun: bool,
     /// Whether that was let go.
     pub(crate) released: bool,
+    /// Whether it is being ended before it is over.
+    pub(crate) ending: bool,
     /// Whether that is over.
     pub(crate) over: bool,
 }
@@ -147,8 +150,8 @@ pub(crate) struct Seen {
     pub(crate) locks: SeenLocks,
     /// Whether everything is stopped.
     pub(crate) stopped: bool,
-    /// Who asked for each break-glass grant ever.
-    pub(crate) glasses: BTreeMap<BreakGlassId, Name>,
+    /// What two people let pass, or are asked to.
+    pub(crate) glasses: SeenGlasses,
     /// Whether nobody believes the clock.
     pub(crate) doubted: bool,
     /// Every permit ever.
@@ -173,6 +176,7 @@ impl Seen {
     /// Takes in one fact.
     pub(crate) fn take(&mut self, fact: &Fact) {
         self.locks.take(fact);
+        self.glasses.take(fact);
         match fact {
             Fact::EpochBegan { epoch, agents_at_once } => {
                 (self.epoch, self.agents_at_once) = (*epoch, *agents_at_once)
@@ -262,7 +266,6 @@ impl Seen {
             }),
             Fact::AllStopped { .. } => self.stopped = true,
             Fact::AllLifted { .. } => self.stopped = false,
-            Fact::BreakGlassAsked(asked) => drop(self.glasses.insert(asked.grant, asked.by.clone())),
             Fact::ClockDoubted { .. } => self.doubted = true,
             Fact::ClockTrusted { .. } => self.doubted = false,
             Fact::PoliciesInForce { policies, .. } => self.policies = Some(*policies),
@@ -278,6 +281,7 @@ impl Seen {
                         told: false,
                         begun: false,
                         released: false,
+                        ending: false,
                         over: false,
                     };
                     self.permits.insert(given.permit, seen);
@@ -289,6 +293,7 @@ impl Seen {
             Fact::PerformanceReleased { permit, .. } => {
                 self.with_permit(*permit, |seen| seen.released = true)
             }
+            Fact::PerformanceEnding { permit, .. } => self.with_permit(*permit, |seen| seen.ending = true),
             Fact::PerformanceEnded { permit, .. } => self.with_permit(*permit, |seen| seen.over = true),
             Fact::ActionEnded { permit, .. } => self.with_permit(*permit, |seen| seen.told = true),
             Fact::GateOpened(opened) => {
@@ -317,7 +322,8 @@ impl Seen {
             Fact::GateClosed { gate, outcome } => {
                 if let Some(gate) = self.gates.get_mut(gate) {
                     if let (GateOutcome::Denied, Some(sought)) = (outcome, &gate.opened.sought) {
-                        self.denied.insert((gate.opened.run, sought.action, sought.target.clone()));
+                        let thing = one_thing(sought.action, &sought.target);
+                        self.denied.insert((gate.opened.run, sought.action, thing));
                     }
                     (gate.closed, gate.approved) = (true, *outcome == GateOutcome::Approved);
                 }

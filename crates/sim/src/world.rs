@@ -149,6 +149,8 @@ enum Act {
     AskGlass,
     AnswerGlass,
     EndGlass,
+    /// Somebody makes puppets, and asks for something that one of them is to approve.
+    PullStrings,
 }
 
 struct World {
@@ -544,6 +546,7 @@ impl World {
                 Some(event) => event,
                 None => return Vec::new(),
             },
+            Act::PullStrings => return self.pull_strings(),
             Act::Jump => {
                 let by_ms = i64::try_from(self.dice.below(7_200_000)).expect("hours") - 3_600_000;
                 self.wall_ahead += by_ms;

@@ -13,6 +13,7 @@ use eparch_policy::Decision as Says;
 use super::Model;
 use super::agent::Agent;
 use super::questions::Waits;
+use crate::glass::one_thing;
 use crate::policies::Rules;
 
 /// What is found to be so of what agents ask for.
@@ -175,10 +176,16 @@ impl Actions {
         }
     }
 
-    /// Whatever waits, for people or for its agent, is answered with no; how much that was.
-    pub(super) fn give_up_waiting(&mut self) -> usize {
+    /// Whatever waits, for people at one of these gates or for its agent, is answered with no; how much that was. What nobody is
+    /// asked any more since its agent's program has ended is answered by nobody.
+    pub(super) fn give_up_waiting(&mut self, open: &[GateId]) -> usize {
+        let waits = |asked: &Asked| match &asked.waits {
+            Waits::No => false,
+            Waits::ForPeople(gate) => open.contains(gate),
+            Waits::ForAgent(..) => true,
+        };
         let (mut waiting, others): (Vec<Asked>, _) =
-            std::mem::take(&mut self.asked).into_iter().partition(|asked| asked.waits != Waits::No);
+            std::mem::take(&mut self.asked).into_iter().partition(waits);
         // Those for people first: in this order they are answered, and forgotten.
         waiting.sort_by_key(|asked| asked.waits);
         waiting.iter_mut().for_each(|asked| asked.waits = Waits::No);
@@ -206,15 +213,21 @@ impl Actions {
     }
 }
 
+/// The one machine that is worked on from here.
+const THIS_MACHINE: &str = "localhost";
+
 /// What policies say to the few things that agents of these worlds ask for. Of what changes something only work on staging is
 /// planned, and not by everybody.
-fn says(rules: Option<Rules>, action: Action, agent: &Agent, approvals: u32) -> Word {
+fn says(rules: Option<Rules>, action: Action, target: &str, agent: &Agent, approvals: u32) -> Word {
     match (rules, action) {
         // Nothing is allowed that nobody allows (G4), and what governs is people's (G5).
         (None, _) | (_, Action::ModifyGovernance | Action::Approve) => Word::Denied(false),
         // Another phase, or a plan, may bring it.
         (Some(_), Action::WriteFile) => Word::Denied(true),
-        (Some(_), Action::AnsibleRun) if !agent.works() || !agent.plans_staging => Word::Denied(true),
+        // No plan holds what is done on this machine.
+        (Some(_), Action::AnsibleRun) if !agent.works() || !agent.plans_staging || target == THIS_MACHINE => {
+            Word::Denied(true)
+        }
         (Some(_), _) if !agent.is_set_up() => Word::Denied(true),
         (Some(Rules::Closed), _) => Word::Denied(false),
         (Some(_), Action::AnsibleRun) if agent.tier < Tier::T2 => Word::Denied(false),
@@ -236,11 +249,11 @@ fn may_break(rules: Option<Rules>, action: Action, agent: &Agent) -> bool {
 /// Whether what a permit was given for is still let be done in the same way: by policies, or by the same grant.
 fn is_as_it_was(
     rules: Option<Rules>,
-    action: Action,
+    (action, target): (Action, &str),
     agent: &Agent,
     (given, covered): (&Permit, Option<BreakGlassId>),
 ) -> bool {
-    match says(rules, action, agent, given.approvals) {
+    match says(rules, action, target, agent, given.approvals) {
         Word::Allowed => given.glass.is_none(),
         Word::Denied(_) => may_break(rules, action, agent) && given.glass.is_some() && given.glass == covered,
         _ => false,
@@ -287,13 +300,16 @@ impl Model {
         if let Some(refusal) = self.without_authority(asked.agent) {
             return Ok([refusal].into());
         }
+        // Whatever it is called, it is one thing.
+        let target = one_thing(asked.action, &asked.target);
+        let asked = &ActionAsked { target, ..asked.clone() };
         let (now, rules) = (self.now, self.rules);
         let (denied, room) = self.said_no_to(asked);
         let Some(agent) = self.agent(asked.agent) else { return Ok(BTreeSet::new()) };
         let open = agent.actions.asked.iter().filter(|asked| asked.is_open(now)).count();
         let waiting = agent.actions.asked.iter().filter(|asked| asked.waits != Waits::No).count();
         let before = agent.actions.asked.iter().find(|before| before.key == asked.key).cloned();
-        let (mut word, mut approvals) = (says(rules, asked.action, agent, 0), 0);
+        let (mut word, mut approvals) = (says(rules, asked.action, &asked.target, agent, 0), 0);
         let (mut by, mut insists) = (BTreeSet::new(), true);
         let breakable = may_break(rules, asked.action, agent);
         let mut is_of_policy = true;
@@ -306,7 +322,7 @@ impl Model {
                 }
                 (approvals, by) = (yes, before.by.clone());
                 insists = !denied;
-                let by_policy = says(rules, asked.action, agent, yes);
+                let by_policy = says(rules, asked.action, &asked.target, agent, yes);
                 is_of_policy = !denied && now < until && !before.unsaid && by_policy != Word::Asked;
                 word = match by_policy {
                     _ if denied => Word::Denied(false),
@@ -423,7 +439,7 @@ impl Model {
         match () {
             () if given.under != rules => Some("EP0619"),
             () if denied.contains(&thing) || !approved => Some("EP0620"),
-            () if !is_as_it_was(rules, action, &as_it_is, (given, covered)) => Some("EP0620"),
+            () if !is_as_it_was(rules, (action, &thing.1), &as_it_is, (given, covered)) => Some("EP0620"),
             () => None,
         }
     }
@@ -512,7 +528,10 @@ impl Model {
             return Some(refusal);
         }
         // Work on staging is out of reach from here: its permit is as good as it was.
-        if let Some((given, Action::AnsibleRun, _)) = self.agent(id)?.actions.permit(permit) {
+        let here =
+            self.agent(id)?.actions.thing(permit).is_some_and(|((_, target), _)| target == THIS_MACHINE);
+        if let Some((given, Action::AnsibleRun, _)) = self.agent(id)?.actions.permit(permit).filter(|_| !here)
+        {
             given.stands = Stands::Open;
             self.said.pop();
             return Some("EP0632");

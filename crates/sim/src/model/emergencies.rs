@@ -11,6 +11,7 @@ use eparch_pipeline::StageIx;
 
 use super::Model;
 use super::leases::Ends;
+use crate::glass::one_thing;
 
 /// What two people let pass, or one asks another to.
 #[derive(Debug, Clone)]
@@ -139,14 +140,14 @@ impl Model {
         let Some(person) = self.people.get(&answer.by) else { return ["EP0204"].into() };
         let approves = answer.decision == GateDecision::Approve;
         let own = answer.by == glass.asked.by;
-        let theirs = match &glass.asked.scope {
-            GlassScope::NextRun { of } => *of == answer.by,
-            _ => glass
-                .run
-                .is_some_and(|run| self.runs.get(&run).is_some_and(|live| live.requester == answer.by)),
+        let whose = match &glass.asked.scope {
+            GlassScope::NextRun { of } => Some((of, glass.turn)),
+            _ => glass.run.and_then(|run| self.runs.get(&run)).map(|live| (&live.requester, live.asked)),
         };
-        let from_them = person.from.as_ref().is_some_and(|(by, _)| *by == glass.asked.by);
-        let young = person.may_act_for(&glass.asked.by, glass.turn);
+        let askers: Vec<(&Name, u64)> = [(&glass.asked.by, glass.turn)].into_iter().chain(whose).collect();
+        let theirs = whose.is_some_and(|(whose, _)| *whose == answer.by);
+        let ever = askers.iter().any(|(asker, turn)| self.strings.may_be(&answer.by, asker, *turn));
+        let since = self.strings.may_have_become(&answer.by, &glass.asked.by, glass.turn);
         let own_key = match &person.operator.key {
             Key::Home { .. } => None,
             Key::Remote { public_key } => Some(public_key),
@@ -161,7 +162,7 @@ impl Model {
             (answer.rationale.trim().is_empty(), "EP0308"),
             (signed_with != own_key, "EP0312"),
             (!own && glass.strict && own_key.is_none(), "EP0309"),
-            (approves && (from_them || young) || glass.strict && !own && young, "EP0311"),
+            (approves && ever || !approves && glass.strict && !own && since, "EP0311"),
         ];
         refusals.extend(reasons.iter().filter(|(holds, _)| *holds).map(|(_, code)| *code));
         if !refusals.is_empty() {
@@ -267,11 +268,9 @@ impl Model {
                 GlassScope::Stage { stage: named, .. } => glass.run == Some(run) && named == stage,
                 GlassScope::Run { .. } | GlassScope::NextRun { .. } => glass.run == Some(run),
             };
-            let named = glass
-                .asked
-                .allows
-                .iter()
-                .any(|allowed| (allowed.action, &*allowed.target) == (action, target));
+            let named = glass.asked.allows.iter().any(|allowed| {
+                (allowed.action, &*one_thing(allowed.action, &allowed.target)) == (action, target)
+            });
             whom && named && glass.approved_by.is_some() && !self.is_over(glass.ends)
         });
         found.map(|(grant, _)| *grant)

@@ -81,8 +81,8 @@ impl Model {
     }
 
     fn know(&mut self, operator: Operator, by: Option<&Name>) {
-        let from = by.and_then(|by| Some((by.clone(), self.people.get(by)?.since)));
-        let person = Person { since: self.turn, from, operator };
+        self.strings.give(&operator.name, by, self.turn);
+        let person = Person { operator };
         self.people.insert(person.operator.name.clone(), person);
     }
 
@@ -121,11 +121,5 @@ impl Model {
 impl Person {
     pub(super) fn administers(&self) -> bool {
         self.operator.role == OperatorRole::Admin
-    }
-
-    /// Whether they may have their key from somebody, directly or by others, since a turn.
-    pub(super) fn may_act_for(&self, other: &Name, since: u64) -> bool {
-        let young = |turn: u64| turn > since;
-        young(self.since) && self.from.as_ref().is_some_and(|(by, theirs)| by == other || young(*theirs))
     }
 }

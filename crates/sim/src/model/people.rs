@@ -213,7 +213,12 @@ impl Model {
         };
         let asks_leave = opened.purpose != GatePurpose::Interrupted;
         let strict = asks_leave && Model::strictness(&self.runs[&run].pipeline);
-        let young = person.may_act_for(&opened.requester, self.runs[&run].asked);
+        let young = self.strings.may_have_become(&answer.by, &opened.requester, self.runs[&run].asked);
+        let (pulled, pulls) =
+            (self.strings.pulled_by(&answer.by), |other: &Name| self.strings.pulled_by(other));
+        let twice = gate.approvals.iter().any(|other| {
+            *other != answer.by && (pulled.contains(other) || pulls(other).contains(&answer.by))
+        });
         let person = &person.operator;
         let signed_with = answer.signed.as_ref().map(|signed| &signed.public_key);
         let own_key = match &person.key {
@@ -237,7 +242,7 @@ impl Model {
                     .is_some_and(|key| gate.signed_with.values().any(|other| *other == key.to_lowercase())),
                 "EP0307",
             ),
-            (strict && young, "EP0311"),
+            (strict && (young || twice), "EP0311"),
         ];
         refusals.extend(reasons.iter().filter(|(holds, _)| *holds).map(|(_, code)| *code));
         match self.asker(answer.gate) {

@@ -212,8 +212,8 @@ impl Model {
             for gate in &open {
                 agent.question_over(*gate, now);
             }
+            void += agent.actions.give_up_waiting(&open);
             closed.extend(open);
-            void += agent.actions.give_up_waiting();
         }
         self.said.extend((0..void).map(|_| Word::Denied(true)));
         self.closed.extend(closed.into_iter().map(|gate| (gate, false)));

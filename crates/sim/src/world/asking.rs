@@ -13,8 +13,8 @@ use crate::people;
 use crate::policies::Rules;
 
 /// What is asked for: reading mostly, which the policies that ship allow; what no plan holds; what governs; what is people's;
-/// and what cannot be.
-const THINGS: [(Action, &str); 11] = [
+/// what cannot be; and some of it by another name.
+const THINGS: [(Action, &str); 14] = [
     (Action::ReadFile, "docs/guide"),
     (Action::ReadFile, "docs/guide"),
     (Action::ReadFile, "docs/guide"),
@@ -26,6 +26,9 @@ const THINGS: [(Action, &str); 11] = [
     (Action::ModifyGovernance, "policy"),
     (Action::Approve, "gate-1"),
     (Action::ReadFile, "docs/../secret"),
+    (Action::ReadFile, "/project/docs/guide/"),
+    (Action::AnsibleRun, "STAGING-1."),
+    (Action::AnsibleRun, "LocalHost"),
 ];
 
 /// What a greedy agent asks for: nothing that is held against it where policies allow anything.

@@ -11,11 +11,15 @@ use super::{Act, World};
 use crate::people;
 
 /// What is to be let pass: what agents of these worlds are denied, and what nobody may have.
-const THINGS: [(Action, &str); 6] = [
+const THINGS: [(Action, &str); 10] = [
     (Action::WriteFile, "src/x"),
     (Action::WriteFile, "src/x"),
     (Action::AnsibleRun, "staging-1"),
+    (Action::AnsibleRun, "localhost"),
+    (Action::WriteFile, "/project/src/x/"),
+    (Action::AnsibleRun, "LOCALHOST."),
     (Action::ReadFile, "docs/guide"),
+    (Action::ReadFile, "/project/docs/guide"),
     (Action::ModifyGovernance, "policy"),
     (Action::AnsibleRun, "staging-*"),
 ];
@@ -27,6 +31,9 @@ impl World {
         for _ in 0..glasses {
             self.grimly(25_000, Act::AskGlass);
         }
+        if glasses > 0 && self.grim.chance(60) {
+            self.grimly(15_000, Act::PullStrings);
+        }
         if self.grim.chance(15) {
             self.grimly(30_000, Act::StopAll);
         }
@@ -36,6 +43,36 @@ impl World {
         let at = self.now + self.grim.below(within);
         self.acts += 1;
         self.agenda.insert((at, self.acts), act);
+    }
+
+    /// Somebody makes a puppet that makes another one, which is to approve what they ask for; now and then with another key of its
+    /// own, or of somebody else's making after all.
+    pub(super) fn pull_strings(&mut self) -> Vec<Event> {
+        let by = people::name(*self.grim.pick(&["root", "junior", "junior"]));
+        let (puppet, doll) = (people::name("puppet"), people::name("doll"));
+        let mut events = people::puppets(&by, &puppet, &doll, self.grim.below(1 << 32));
+        let rotates = match self.grim.below(4) {
+            0 => Some(doll.clone()),
+            1 => Some(people::name("root")),
+            2 => Some(puppet),
+            _ => None,
+        };
+        events.extend(rotates.map(|by| people::rekeyed(by, &doll, self.grim.below(1 << 32))));
+        for _ in 0..3 {
+            self.grimly(5_000, Act::AnswerGlass);
+        }
+        let run = if self.runs.is_empty() { None } else { Some(*self.grim.pick(&self.runs)) };
+        let scope = run.map_or(GlassScope::NextRun { of: by.clone() }, |run| GlassScope::Run { run });
+        let allows = vec![Allowed { action: Action::WriteFile, target: "src/x".to_owned() }];
+        let (time, reason) = (Span::from_mins(1), "production is down".to_owned());
+        events.push(Event::BreakGlassRequested(Box::new(BreakGlassRequest {
+            by,
+            scope,
+            allows,
+            time,
+            reason,
+        })));
+        events
     }
 
     fn anybody(&mut self) -> Name {
@@ -83,7 +120,7 @@ impl World {
         };
         let count = self.grim.between(1, 3);
         let allows = (0..count).map(|_| {
-            let known = if self.grim.chance(80) { 4 } else { THINGS.len() };
+            let known = if self.grim.chance(80) { 8 } else { THINGS.len() };
             let (action, target) = *self.grim.pick(&THINGS[..known]);
             Allowed { action, target: target.to_owned() }
         });
@@ -113,7 +150,9 @@ impl World {
         let by = match self.grim.below(10) {
             0 => found.asked.by.clone(),
             1..3 => self.anybody(),
-            _ => people::name(self.grim.pick::<&str>(&["bob", "carol", "erin", "erin", "root"])),
+            _ => people::name(
+                self.grim.pick::<&str>(&["bob", "carol", "erin", "erin", "root", "doll", "puppet"]),
+            ),
         };
         let key =
             self.player.governor().operators().find(|known| known.name == by).map(|known| known.key.clone());
