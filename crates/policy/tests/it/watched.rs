@@ -10,7 +10,7 @@ use crate::dice::Dice;
 use crate::generated::{Generated, policy, request};
 
 /// Sets that are compared with themselves and what only watches beside it.
-const SETS: usize = 60;
+const SETS: usize = 120;
 /// Requests that each is asked.
 const REQUESTS: usize = 400;
 
@@ -50,7 +50,7 @@ fn a_set_says_the_same_with_watched_policies_and_without() {
             differed += beside.shadowed.iter().filter(|told| told.decision != beside.decision).count();
         }
     }
-    assert!(spoke > 500 && in_error >= 10 && differed > 200, "{spoke} {in_error} {differed}");
+    assert!(spoke > 500 && in_error > 20 && differed > 200, "{spoke} {in_error} {differed}");
 }
 
 /// What a watched policy would change is what it changes once it is enforced.

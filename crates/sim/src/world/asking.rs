@@ -59,6 +59,10 @@ impl World {
     pub(super) fn was_ruled(&mut self, ruled: &Ruled) {
         if let (Some(gate), Says::Ask) = (ruled.gate, ruled.verdict.decision) {
             self.questions.insert(gate, (ruled.agent, ruled.key.clone()));
+            // Others put other policies in force while people think about it.
+            if self.grim.chance(15) {
+                self.grimly(8_000, Act::Offer);
+            }
         }
         let (agent, Some(given)) = (ruled.agent, ruled.permit) else { return };
         // Others put other policies in force while it has a permit.

@@ -27,7 +27,12 @@ const THINGS: [(Action, &str); 10] = [
 impl World {
     /// Some worlds have emergencies, now and then several.
     pub(super) fn plan_emergencies(&mut self) {
-        let glasses = if self.grim.chance(50) { self.grim.between(1, 12) } else { 0 };
+        let glasses = match self.grim.below(20) {
+            // More than there may be at once.
+            0..2 => self.grim.between(24, 48),
+            2..10 => self.grim.between(1, 12),
+            _ => 0,
+        };
         for _ in 0..glasses {
             self.grimly(25_000, Act::AskGlass);
         }
@@ -39,7 +44,7 @@ impl World {
         }
     }
 
-    fn grimly(&mut self, within: u64, act: Act) {
+    pub(super) fn grimly(&mut self, within: u64, act: Act) {
         let at = self.now + self.grim.below(within);
         self.acts += 1;
         self.agenda.insert((at, self.acts), act);
