@@ -130,7 +130,7 @@ pub(crate) enum Command {
     BreakGlass(BreakGlass),
     /// Inside an agent: ask whether something may be done, and say what came of it
     Act(Act),
-    /// Inside an agent: say that it lives
+    /// Inside an agent: say that it lives; whoever has begun is expected to, every 30 s
     Heartbeat,
     /// Inside an agent: put something out for later stages
     Output(PutOut),

@@ -130,6 +130,11 @@ fn announced(seq: u64, ts: Timestamp, fact: &Fact) -> Option<LiveEvent> {
         Fact::AttemptEnded { agent, end: AttemptEnd::Revoked { reason } } => {
             ("agent_revoked", json!({ "agent_id": agent, "reason": reason }))
         }
+        Fact::AttemptEnded { agent, end: end @ AttemptEnd::Stalled { .. } } => {
+            ("agent_revoked", json!({ "agent_id": agent, "reason": end.reason() }))
+        }
+        // As often as one is recorded of an agent, which is limited (R100).
+        Fact::HeartbeatSeen { agent } => ("heartbeat", json!({ "agent_id": agent })),
         // Whoever listens for alerts hears of these as well.
         Fact::AlarmRaised { alert, severity, alarm } => {
             ("alert_raised", json!({ "alert": alert, "severity": severity, "alarm": alarm }))
@@ -175,6 +180,22 @@ mod tests {
         let end = AttemptEnd::Revoked { reason: "enough".to_owned() };
         let event = announced(8, ts, &Fact::AttemptEnded { agent, end }).unwrap();
         assert_eq!((event.kind.as_str(), event.data["reason"].as_str()), ("agent_revoked", Some("enough")));
+        let end = AttemptEnd::Stalled { allowed: eparch_domain::Span::from_mins(2) };
+        let event = announced(8, ts, &Fact::AttemptEnded { agent, end }).unwrap();
+        assert_eq!(event.kind, "agent_revoked");
+        assert!(event.data["reason"].as_str().unwrap().ends_with("no progress for 2m, its idle timeout"));
         assert_eq!(announced(9, ts, &Fact::AttemptEnded { agent, end: AttemptEnd::Completed }), None);
+    }
+
+    #[test]
+    fn r100_a_heartbeat_is_announced_and_a_missed_one_is_told_as_what_it_is() {
+        let (agent, ts) = (AgentId::from_bits(1), Timestamp::default());
+        let event = announced(7, ts, &Fact::HeartbeatSeen { agent }).unwrap();
+        assert_eq!((event.kind.as_str(), &event.data), ("heartbeat", &json!({ "agent_id": agent })));
+        let severity = eparch_domain::Severity::Medium;
+        let missed = Fact::HeartbeatsMissed { agent, last: eparch_domain::LedgerTime::default(), severity };
+        assert_eq!(announced(7, ts, &missed), None);
+        let told = of_fact(7, ts, &missed);
+        assert_eq!((told.kind.as_str(), &told.data["severity"]), ("heartbeats_missed", &json!("MEDIUM")));
     }
 }

@@ -57,7 +57,7 @@ pub const MEDIATE_AFTER: Span = Span::from_secs(30);
 pub const REVOKE_AFTER: Span = Span::from_secs(60);
 /// How often an agent is expected to say that it lives (1.3-a).
 pub const HEARTBEAT_EVERY: Span = Span::from_secs(30);
-/// Three missed heartbeats are a finding (2.C rule 3).
+/// Three missed heartbeats are a finding (R152, 2.C rule 3).
 pub const HEARTBEATS_MISSED: Span = Span::from_secs(90);
 /// How long orchestration may take (R177).
 pub const ORCHESTRATION_TIMEOUT: Span = Span::from_secs(120);
@@ -116,7 +116,7 @@ pub const MAX_TOTAL_ERRORS: u32 = 8;
 pub const MAX_SAME_ERROR_REPEATS: u32 = 2;
 /// Violations of procedure (R199).
 pub const MAX_PROCEDURE_VIOLATIONS: u32 = 1;
-/// Errors a minute; strictly more revoke (R080).
+/// Errors of a run a minute; strictly more revoke whoever makes them (R080, X13).
 pub const ERRORS_PER_MINUTE: u32 = 5;
 /// Runs that look at others at once (R089): one machine's agents may all fail for one reason, and eight reports say it.
 pub const DIAGNOSTICS_AT_ONCE: usize = 8;

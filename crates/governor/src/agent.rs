@@ -100,7 +100,7 @@ pub(crate) fn advanced(turn: &mut Turn<'_>, agent: AgentId, outcomes: &[Outcome]
             break;
         }
         // A revoked agent puts out nothing more, not even a report (R012).
-        if let Some(end @ AttemptEnd::Revoked { .. }) = &attempt.end
+        if let Some(end) = attempt.end.as_ref().filter(|end| end.is_revocation())
             && attempt.phase >= Phase::Execute
         {
             let end = end.clone();
@@ -261,6 +261,10 @@ pub(crate) fn end(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
         return give_up(turn, run, ix, &end);
     }
     if attempt.being_killed {
+        if matches!((&attempt.end, &end), (Some(AttemptEnd::Stalled { .. }), AttemptEnd::Cancelled { .. })) {
+            // Its authority is gone and stays gone; its stage is given up.
+            return give_up(turn, run, ix, &end);
+        }
         let overrides = match (&attempt.end, &end) {
             // What is given up is not tried again, not even after a timeout that would have been.
             (Some(before), AttemptEnd::Cancelled { .. }) => {
@@ -281,7 +285,7 @@ pub(crate) fn end(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
     turn.ask(Effect::Kill { agent, because });
 }
 
-/// Gives up the stage of an attempt that was cut off; once is enough.
+/// Gives up the stage of an attempt that was cut off, or that was to be followed by another; once is enough.
 fn give_up(turn: &mut Turn<'_>, run: RunId, ix: StageIx, end: &AttemptEnd) {
     if turn.governor.run(run).is_some_and(|live| live.stage(ix).ending.is_none()) {
         let (status, reason) = (end.stage_status(), end.reason());
@@ -303,7 +307,7 @@ pub(crate) fn lingers(turn: &mut Turn<'_>, agent: AgentId) {
 /// An attempt has ended: the stage ends with it, or is tried again.
 fn ended(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
     let Some((run, ix, _)) = turn.governor.attempt(agent) else { return };
-    if matches!(end, AttemptEnd::Revoked { .. }) {
+    if end.is_revocation() {
         enter(turn, agent, Phase::Revoked);
     }
     performance::abandon(turn, agent);
@@ -397,8 +401,8 @@ pub(crate) fn signalled(turn: &mut Turn<'_>, agent: AgentId, signal: &Signal) {
         return turn.refuse(Refusal::TokenExpired { agent });
     }
     match signal {
-        // The entry itself is the record; a heartbeat is not progress (2.C rule 3).
-        Signal::Heartbeat => {}
+        // It is not progress (2.C rule 3).
+        Signal::Heartbeat => turn.record(Fact::HeartbeatSeen { agent }),
         Signal::Progress | Signal::Message { .. } => turn.record(Fact::ProgressSeen { agent }),
         Signal::Output { name, value } => {
             put_out(turn, agent, &[(name.clone(), value.clone())].into(), &[]);

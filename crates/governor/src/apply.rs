@@ -1,6 +1,7 @@
 //! Making a fact so. Nothing here decides; nothing elsewhere changes state.
 
 mod emergencies;
+mod heartbeats;
 mod leases;
 mod locks;
 mod people;
@@ -21,6 +22,7 @@ use crate::attempt_end::AttemptEnd;
 use crate::evidence::{Conduct, is_proven_by_files};
 use crate::fact::{Fact, GateOpened, GateOutcome, GatePurpose, RunSpawned};
 use crate::governor::Governor;
+use crate::heartbeat::Heartbeats;
 use crate::performance::Performing;
 use crate::permit::{Actions, Stands};
 use crate::person;
@@ -91,7 +93,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             with_attempt(governor, *agent, |attempt| attempt.phase = *phase);
             // The attempt's own clocks are for its program; the stage's timeout covers what follows.
             if *phase > Phase::Execute {
-                with_attempt(governor, *agent, |attempt| attempt.idle_by = None);
+                with_attempt(governor, *agent, Attempt::stop_its_clocks);
                 governor.timers.clear_agent(*agent);
                 // The program of an agent that is being killed has ended; what is left takes its time again.
                 if governor.attempt(*agent).is_some_and(|(_, _, attempt)| attempt.being_killed) {
@@ -139,6 +141,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
                 attempt.idle_by = None;
             });
             governor.timers.clear(Timer::Idle(*agent));
+            heartbeats::stand_still(governor, *agent, now);
         }
         Fact::PerformanceReleased { agent, permit, tree } => with_attempt(governor, *agent, |attempt| {
             let released = Performing { released: true, tree: tree.clone(), ..Performing::default() };
@@ -160,6 +163,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
                 attempt.performing.remove(permit);
             });
             progress(governor, *agent, now);
+            heartbeats::go_on(governor, *agent, now);
         }
         Fact::ActionEnded { agent, permit, ok, .. } => with_attempt(governor, *agent, |attempt| {
             let action = attempt.actions.permitted(*permit).map(|asked| asked.ruled.action);
@@ -183,7 +187,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             with_attempt(governor, *agent, |attempt| {
                 attempt.end = Some(end.clone());
                 attempt.being_killed = true;
-                attempt.idle_by = None;
+                attempt.stop_its_clocks();
             });
             governor.timers.clear_agent(*agent);
             leases::take_token(governor, *agent);
@@ -214,10 +218,15 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         | Fact::LockLost { .. }
         | Fact::LockMissed { .. }
         | Fact::LockReleased { .. } => locks::apply(governor, fact, now),
-        Fact::ErrorCounted { agent, code } => with_attempt(governor, *agent, |attempt| {
-            attempt.budget.count_error(code);
-            slide(&mut attempt.errors_at, now.ledger, MINUTE);
-        }),
+        Fact::HeartbeatSeen { agent } => heartbeats::seen(governor, *agent, now),
+        Fact::HeartbeatsMissed { agent, .. } => heartbeats::missed(governor, *agent),
+        Fact::ErrorCounted { agent, code } => {
+            with_attempt(governor, *agent, |attempt| attempt.budget.count_error(code));
+            let run = governor.agents.get(agent).map(|(run, _)| *run);
+            if let Some(live) = run.and_then(|run| governor.state.runs.get_mut(&run)) {
+                slide(&mut Arc::make_mut(live).errors_at, now.ledger, MINUTE);
+            }
+        }
         Fact::CallsLimited { agent } => with_attempt(governor, *agent, |attempt| {
             slide(&mut attempt.limited_at, now.ledger, limits::LIMITED_WITHIN);
         }),
@@ -243,7 +252,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         Fact::AttemptSpoiled { agent, end } => {
             with_attempt(governor, *agent, |attempt| {
                 attempt.end = Some(end.clone());
-                attempt.idle_by = None;
+                attempt.stop_its_clocks();
             });
             governor.timers.clear_agent(*agent);
             leases::take_token(governor, *agent);
@@ -326,6 +335,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
                         let agent = attempt.agent;
                         attempt.questions.close(*gate, *outcome);
                         idle_goes_on(governor, agent, now);
+                        heartbeats::go_on(governor, agent, now);
                     }
                     Some(doing) => *doing = Doing::Nothing,
                     None => {}
@@ -352,7 +362,7 @@ impl Attempt {
             artifacts: Vec::new(),
             put_out: 0,
             budget: eparch_domain::ErrorBudget::default(),
-            errors_at: Vec::new(),
+            heartbeats: Heartbeats::default(),
             conduct: Conduct::default(),
             limited_at: Vec::new(),
             plan: None,
@@ -368,6 +378,12 @@ impl Attempt {
             being_killed: false,
             cut_off: false,
         }
+    }
+
+    /// Its program has ended, or is to: nothing is expected of it any more.
+    fn stop_its_clocks(&mut self) {
+        self.idle_by = None;
+        self.heartbeats = Heartbeats::default();
     }
 
     fn take(&mut self, outputs: &BTreeMap<String, Value>, artifacts: &[Artifact]) {
@@ -400,7 +416,7 @@ fn await_death(governor: &mut Governor, agent: AgentId, now: Moment) {
 fn cut_off(governor: &mut Governor, agent: AgentId, now: Moment) {
     with_attempt(governor, agent, |attempt| {
         attempt.cut_off = true;
-        attempt.idle_by = None;
+        attempt.stop_its_clocks();
         attempt.asked_in_vain = 0;
     });
     governor.timers.clear_agent(agent);
@@ -438,6 +454,7 @@ fn spawn(governor: &mut Governor, spawned: &RunSpawned) {
         leases_begun: 0,
         denials,
         diagnosed: false,
+        errors_at: Vec::new(),
         graph: Some(graph),
     };
     if let Some(parent) = &spawned.parent
@@ -567,6 +584,7 @@ fn ask(governor: &mut Governor, opened: &GateOpened, now: Moment) {
         attempt.questions.open.insert(opened.gate, gate);
     });
     governor.timers.clear(Timer::Idle(agent));
+    heartbeats::stand_still(governor, agent, now);
     governor.gates.insert(opened.gate, (opened.run, opened.stage));
     governor.timers.set(Timer::Gate(opened.gate), opened.deadline);
 }

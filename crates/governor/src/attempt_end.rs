@@ -20,7 +20,7 @@ pub enum AttemptEnd {
     },
     /// By a timeout.
     TimedOut {
-        /// Which of the four, or `idle`.
+        /// Which: `start`, `attempt` or `stage`; in old entries `idle` as well.
         limit: String,
         /// How long it was allowed.
         allowed: Span,
@@ -34,6 +34,12 @@ pub enum AttemptEnd {
     Revoked {
         /// Why.
         reason: String,
+    },
+    /// It made no progress for as long as its stage allows, and its authority was taken away for that, and nobody else's (R081).
+    /// What was held up was this agent: another one may try the stage.
+    Stalled {
+        /// How long it was allowed to make none.
+        allowed: Span,
     },
     /// It lost a lock, and with it the right to go on.
     LockLost {
@@ -59,11 +65,17 @@ impl AttemptEnd {
         )
     }
 
+    /// Whether its authority was taken away for what it did, or did not do, or because somebody said so: it puts out nothing
+    /// more, and ends in REVOKED (R012).
+    pub fn is_revocation(&self) -> bool {
+        matches!(self, AttemptEnd::Revoked { .. } | AttemptEnd::Stalled { .. })
+    }
+
     /// Whether another attempt may follow it, where the stage has some left. Whoever takes a lock away does not want the
     /// stage to have it again.
     pub(crate) fn may_be_retried(&self) -> bool {
         match self {
-            AttemptEnd::Failed { .. } | AttemptEnd::TimedOut { .. } => true,
+            AttemptEnd::Failed { .. } | AttemptEnd::TimedOut { .. } | AttemptEnd::Stalled { .. } => true,
             AttemptEnd::LockLost { because, .. } => *because == LockLoss::Expired,
             AttemptEnd::Completed
             | AttemptEnd::Cancelled { .. }
@@ -77,7 +89,7 @@ impl AttemptEnd {
         match self {
             AttemptEnd::Completed => AgentStatus::Completed,
             AttemptEnd::TimedOut { .. } => AgentStatus::TimedOut,
-            AttemptEnd::Revoked { .. } => AgentStatus::Revoked,
+            AttemptEnd::Revoked { .. } | AttemptEnd::Stalled { .. } => AgentStatus::Revoked,
             AttemptEnd::Failed { .. }
             | AttemptEnd::Cancelled { .. }
             | AttemptEnd::LockLost { .. }
@@ -89,7 +101,7 @@ impl AttemptEnd {
     pub fn stage_status(&self) -> StageStatus {
         match self {
             AttemptEnd::Completed => StageStatus::Completed,
-            AttemptEnd::TimedOut { .. } => StageStatus::TimedOut,
+            AttemptEnd::TimedOut { .. } | AttemptEnd::Stalled { .. } => StageStatus::TimedOut,
             AttemptEnd::Cancelled { .. } => StageStatus::Cancelled,
             AttemptEnd::Failed { .. }
             | AttemptEnd::Revoked { .. }
@@ -105,6 +117,9 @@ impl AttemptEnd {
             AttemptEnd::Failed { code, reason } => format!("{reason} ({code})"),
             AttemptEnd::Cancelled { reason } => reason.clone(),
             AttemptEnd::Revoked { reason } => format!("its authority was taken away: {reason}"),
+            AttemptEnd::Stalled { allowed } => {
+                format!("its authority was taken away: it made no progress for {allowed}, its idle timeout")
+            }
             AttemptEnd::TimedOut { limit, allowed } => format!("the {limit} timeout of {allowed} passed"),
             AttemptEnd::LockLost { lock, because } => format!("it lost the lock {lock}: {because} (EP0672)"),
             AttemptEnd::Interrupted { ran: true } => {

@@ -276,6 +276,20 @@ pub enum Fact {
         /// Which agent.
         agent: AgentId,
     },
+    /// An agent said that it lives. That is no progress.
+    HeartbeatSeen {
+        /// Which agent.
+        agent: AgentId,
+    },
+    /// An agent that gives heartbeats has missed three of them. Said once for each silence.
+    HeartbeatsMissed {
+        /// Which agent.
+        agent: AgentId,
+        /// When the last one came.
+        last: LedgerTime,
+        /// How bad that is.
+        severity: Severity,
+    },
     /// An agent put something out.
     OutputSeen {
         /// Which agent.
@@ -689,7 +703,7 @@ pub enum Fact {
         /// How.
         end: AttemptEnd,
     },
-    /// A stage whose attempt was cut off is given up. That decides how the stage will have ended; what is known of the
+    /// A stage whose attempt was cut off, or stood still, is given up. That decides how the stage will have ended; what is known of the
     /// attempt stays as it is, and the end follows when its tree is proven dead.
     StageEnding {
         /// Of which run.

@@ -21,6 +21,7 @@ mod fact;
 mod gate;
 mod governor;
 mod graph;
+mod heartbeat;
 mod kept;
 mod lease;
 mod lock;
@@ -70,6 +71,7 @@ pub use event::{
 pub use evidence::{Conduct, Evidence, Needs, is_proven_by_files, needs, next_tier};
 pub use fact::{Fact, GateOpened, GateOutcome, GatePurpose, Permit, Ruled, RunSpawned, SpawnedBy};
 pub use governor::Governor;
+pub use heartbeat::SILENT;
 pub use lease::{AgentStanding, AgentToken, Lease, LeaseEnd};
 pub use lock::{LockLoss, LockShown, LockStanding, LockUser, LockWait};
 pub use operator::{Key, Operator, Separation};

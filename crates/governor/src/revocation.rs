@@ -88,13 +88,27 @@ pub(crate) fn is_done(turn: &Turn<'_>, run: RunId, ix: StageIx, attempt: &Attemp
 
 /// Takes an agent's authority away.
 pub(crate) fn revoke(turn: &mut Turn<'_>, agent: AgentId, cause: Cause, reason: &str) {
-    let reason = reason.to_owned();
+    take(turn, agent, cause, reason, AttemptEnd::Revoked { reason: reason.to_owned() });
+}
+
+fn take(turn: &mut Turn<'_>, agent: AgentId, cause: Cause, reason: &str, end: AttemptEnd) {
+    // What is let pass for its run is still let pass for its partners, when it only stood still.
     let run = turn.governor.attempt(agent).map(|(run, ..)| run);
-    turn.record(Fact::Revoked { bearer: Bearer::Agent { agent }, cause, reason: reason.clone() });
+    let run = run.filter(|_| !matches!(end, AttemptEnd::Stalled { .. }));
+    turn.record(Fact::Revoked { bearer: Bearer::Agent { agent }, cause, reason: reason.to_owned() });
     if let Some(run) = run {
         break_glass::revoked(turn, run);
     }
-    agent::end(turn, agent, AttemptEnd::Revoked { reason });
+    agent::end(turn, agent, end);
+}
+
+/// An agent made no progress for as long as its stage allows: it alone loses its authority (R081, X01). Its partners keep
+/// theirs, and its stage may be tried again.
+pub(crate) fn made_no_progress(turn: &mut Turn<'_>, agent: AgentId, allowed: Span) {
+    let violation = ViolationType::NoProgress;
+    let reason = format!("it made no progress for {allowed}");
+    found(turn, agent, violation, &reason);
+    take(turn, agent, Cause::Violation { violation }, &reason, AttemptEnd::Stalled { allowed });
 }
 
 /// Takes a run's authority away: that of every agent it has, and of what would still begin.
@@ -119,16 +133,18 @@ fn revoke_run(turn: &mut Turn<'_>, run: RunId, cause: Cause, reason: &str) {
     end_run(turn, run, RunStatus::Failed, &format!("its authority was taken away: {reason}"), by);
 }
 
-/// An agent made an error: past its budget (R197–R199), or more than `limits::ERRORS_PER_MINUTE` within a minute (R080), it
-/// loses its authority; its run is looked at when it was that fast (R089).
+/// An agent made an error: past its budget (R197–R199), or when its run has made more than `limits::ERRORS_PER_MINUTE` within a
+/// minute (R080), it loses its authority; its run is looked at when it was that fast (R089).
+///
+/// The budget is the agent's, and the window its run's, whose agents are counted together (X13: "agent budget, pipeline rate
+/// window"): otherwise each attempt of a stage, or each of several agents, would have five of its own. It is not the run that
+/// loses authority, which only what is CRITICAL takes from all of it (1.4), but whoever errs while its run errs that fast.
 pub(crate) fn after_error(turn: &mut Turn<'_>, agent: AgentId) {
-    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
-    if attempt.end.is_some() {
-        return;
-    }
+    let Some((run, _, attempt)) = turn.governor.attempt(agent) else { return };
+    let Some(live) = turn.governor.run(run).filter(|_| attempt.end.is_none()) else { return };
     let budget = &attempt.budget;
-    let too_fast = attempt.errors_at.len() > limits::ERRORS_PER_MINUTE as usize;
-    let rate = format!("it made more than {} errors in a minute", limits::ERRORS_PER_MINUTE);
+    let too_fast = live.errors_at.len() > limits::ERRORS_PER_MINUTE as usize;
+    let rate = format!("its run made more than {} errors in a minute", limits::ERRORS_PER_MINUTE);
     let reason = if budget.is_exceeded() {
         let (errors, procedure) = (budget.total_errors, budget.procedure_violations);
         format!("its error budget is exceeded: {errors} errors, {procedure} violations of procedure")

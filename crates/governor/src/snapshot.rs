@@ -211,6 +211,9 @@ impl Governor {
                             if let Some(at) = attempt.idle_by {
                                 timers.set(Timer::Idle(attempt.agent), at);
                             }
+                            if let Some(at) = attempt.heartbeats.due_by {
+                                timers.set(Timer::Heartbeat(attempt.agent), at);
+                            }
                         }
                     }
                     Doing::Gate(gate) => {

@@ -23,6 +23,7 @@ use crate::event::GateDecision;
 use crate::evidence::Conduct;
 use crate::fact::{GateOpened, GateOutcome, RunSpawned};
 use crate::graph::Graph;
+use crate::heartbeat::Heartbeats;
 use crate::lease::{AgentToken, Lease};
 use crate::lock::{Holding, Locks, Waiting};
 use crate::operator::Operator;
@@ -157,6 +158,9 @@ pub(crate) struct Run {
     /// Whether another run looks at it, or has: none does so twice.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) diagnosed: bool,
+    /// When the errors of the last minute were made, by all its agents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) errors_at: Vec<LedgerTime>,
     /// Found again by its digest when a snapshot is restored.
     #[serde(skip)]
     pub(crate) graph: Option<Arc<Graph>>,
@@ -173,6 +177,7 @@ impl PartialEq for Run {
             && self.leases_begun == other.leases_begun
             && self.denials == other.denials
             && self.diagnosed == other.diagnosed
+            && self.errors_at == other.errors_at
     }
 }
 
@@ -284,9 +289,9 @@ pub(crate) struct Attempt {
     #[serde(skip)]
     pub(crate) put_out: usize,
     pub(crate) budget: ErrorBudget,
-    /// When its errors of the last minute were made.
-    #[serde(default)]
-    pub(crate) errors_at: Vec<LedgerTime>,
+    /// When it said that it lives, and when it should again.
+    #[serde(default, skip_serializing_if = "Heartbeats::are_none")]
+    pub(crate) heartbeats: Heartbeats,
     /// What its standing is to know of it.
     #[serde(default)]
     pub(crate) conduct: Conduct,

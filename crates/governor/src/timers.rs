@@ -29,6 +29,8 @@ pub(crate) enum Timer {
     Execute(AgentId),
     /// An agent's program must have moved.
     Idle(AgentId),
+    /// An agent that gives heartbeats must have given one.
+    Heartbeat(AgentId),
     /// An agent that is to be dead must have been reported on.
     Gone(AgentId),
     /// A run's lease is renewed.
@@ -56,6 +58,7 @@ impl Timer {
             Timer::Start(_) => "start timeout",
             Timer::Execute(_) => "attempt timeout",
             Timer::Idle(_) => "idle timeout",
+            Timer::Heartbeat(_) => "three heartbeats are missed",
             Timer::Gone(_) => "an agent must be gone",
             Timer::Lease(_) => "a lease is renewed",
             Timer::Token(_) => "a token is renewed",
@@ -91,7 +94,8 @@ impl Timers {
 
     /// Clears what an agent's program was allowed.
     pub(crate) fn clear_agent(&mut self, agent: AgentId) {
-        for timer in [Timer::Start(agent), Timer::Execute(agent), Timer::Idle(agent)] {
+        for timer in [Timer::Start(agent), Timer::Execute(agent), Timer::Idle(agent), Timer::Heartbeat(agent)]
+        {
             self.clear(timer);
         }
     }

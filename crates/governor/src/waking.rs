@@ -15,9 +15,11 @@ use crate::event::ClockMoved;
 use crate::fact::Fact;
 use crate::gate;
 use crate::governor::Turn;
+use crate::heartbeat;
 use crate::lease;
 use crate::lock;
 use crate::performance;
+use crate::revocation;
 use crate::run::end_stage;
 use crate::state::Doing;
 use crate::stop_all;
@@ -73,8 +75,9 @@ pub(crate) fn timer_fired(turn: &mut Turn<'_>, timer: Timer) {
         }
         Timer::Idle(agent) => {
             let allowed = agent::work_of(turn, agent).and_then(|work| work.idle_timeout).unwrap_or_default();
-            agent::end(turn, agent, AttemptEnd::TimedOut { limit: "idle".to_owned(), allowed });
+            revocation::made_no_progress(turn, agent, allowed);
         }
+        Timer::Heartbeat(agent) => heartbeat::missed(turn, agent),
         Timer::Gone(agent) => agent::lingers(turn, agent),
         Timer::Lease(run) => lease::renew(turn, run),
         Timer::Token(agent) => lease::renew_token(turn, agent),

@@ -304,7 +304,11 @@ pub(crate) static AGENT_CONFIG: Object = Object {
             Shape::Form(&DURATION),
             "How long it may take to be ready; 60s when left out.",
         ),
-        field("idle_timeout", Shape::Form(&DURATION), "How long it may go without progress."),
+        field(
+            "idle_timeout",
+            Shape::Form(&DURATION),
+            "How long it may go without progress before it loses its token and is ended.",
+        ),
         field("objective", Shape::Text, "What it is to achieve."),
         field(
             "command",

@@ -203,6 +203,8 @@ fn before(seen: &Seen, fact: &Fact) -> Result<(), String> {
         | Fact::ProgramReleased { agent, .. }
         | Fact::OutputSeen { agent, .. }
         | Fact::ProgressSeen { agent }
+        | Fact::HeartbeatSeen { agent }
+        | Fact::HeartbeatsMissed { agent, .. }
         | Fact::ErrorCounted { agent, .. }
         | Fact::Packaged { agent, .. }
         | Fact::Reported { agent, .. }

@@ -82,6 +82,7 @@ pub(crate) fn before(seen: &Seen, fact: &Fact, now: Moment) -> Result<(), String
         | Fact::ActionEnded { agent, .. }
         | Fact::ProgramReleased { agent, .. }
         | Fact::ProgressSeen { agent }
+        | Fact::HeartbeatSeen { agent }
         | Fact::ErrorCounted { agent, .. }
             if locks.lost.contains(agent) =>
         {

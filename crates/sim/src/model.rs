@@ -10,6 +10,7 @@ mod agent;
 mod diagnosis;
 mod emergencies;
 mod gates;
+mod heartbeats;
 mod leases;
 mod locks;
 mod operators;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 use eparch_domain::{
     Action, AgentId, BreakGlassId, Digest, GateId, LedgerTime, Moment, Name, RunId, RunStatus, StageStatus,
-    StandingId, Tier, limits,
+    StandingId, Tier, ViolationType, limits,
 };
 use eparch_governor::{
     Answer, Decision, Event, Fact, GateAnswer, GateOpened, Operator, RunRequest, RunSpawned,
@@ -75,6 +76,10 @@ pub(crate) struct Model {
     rules: Option<Rules>,
     /// What is found in this turn of what agents ask for.
     said: Vec<Word>,
+    /// Who is found silent in this turn.
+    silent: Vec<AgentId>,
+    /// Whether somebody says in this turn that it lives.
+    lives: bool,
     /// Whether everything is stopped.
     stopped: bool,
     /// What two people let pass, or are asked to.
@@ -106,6 +111,8 @@ struct Run {
     /// Whether another one looks at it, or has.
     looked_at: bool,
     cells: Vec<Cell>,
+    /// When its agents made errors.
+    errors_at: Vec<LedgerTime>,
     /// What people said no to in it.
     denied: BTreeSet<(Action, String)>,
 }
@@ -179,6 +186,7 @@ enum Due {
     Start(AgentId),
     Execute(AgentId),
     Idle(AgentId),
+    Heartbeat(AgentId),
     Gone(AgentId),
     Lease(RunId),
     Token(AgentId),
@@ -240,6 +248,8 @@ impl Model {
             just_ended: Vec::new(),
             rules: None,
             said: Vec::new(),
+            silent: Vec::new(),
+            lives: false,
             stopped: false,
             glasses: BTreeMap::new(),
             glasses_over: BTreeSet::new(),
@@ -258,6 +268,8 @@ impl Model {
         self.just_ended.clear();
         let revoked = self.revoked_in(decision);
         self.said.clear();
+        self.silent.clear();
+        self.lives = false;
         self.wall = now.wall.millis();
         let now = now.ledger;
         self.now = now;
@@ -281,6 +293,7 @@ impl Model {
         self.withdraw();
         self.glasses_end(&revoked);
         self.end_leases();
+        self.feel_pulses();
         if let Some(begun) = hints.begun.front() {
             return Err(format!("{begun:?} began and should not have"));
         }
@@ -288,6 +301,7 @@ impl Model {
             return Err(format!("{} looks at a run and should not", looks.run));
         }
         self.compare_words(event, decision)?;
+        self.compare_pulses(event, decision)?;
         match (&decision.answer, refusals.is_empty()) {
             (Answer::Refused(refusal), _) if refusals.contains(refusal.code()) => Ok(()),
             (Answer::Taken, true) => Ok(()),
@@ -366,7 +380,11 @@ impl Model {
                 | Event::PerformanceAsked { .. }
                 | Event::ActionEnded { .. }
         );
-        let counts = |word: &Word| asks || !matches!(word, Word::Violated(_));
+        let counts = |word: &Word| match word {
+            // Time brings it, whatever the event is.
+            Word::Violated(violation) => asks && *violation != ViolationType::NoProgress,
+            _ => true,
+        };
         let found: Vec<Word> = actions::words_of(decision).filter(counts).collect();
         if found == self.said {
             Ok(())

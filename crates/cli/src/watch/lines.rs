@@ -58,6 +58,7 @@ fn lines(model: &Model, news: &News, verbose: bool) -> Vec<String> {
         }
         News::GateClosed { at, outcome, .. } => vec![format!("{}: {}", name(at), closed(*outcome))],
         News::Watched { at, said } => vec![format!("{}: {said}", name(at))],
+        News::Silent { at } => vec![format!("{}: {}", name(at), model.stages[*at].reason)],
         News::Violation { at, kind, detail } => {
             vec![format!("{}: {} {kind}: {detail}", name(at), paint.bad("violation"))]
         }

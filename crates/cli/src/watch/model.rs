@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use eparch_daemon::{LiveEvent, is_performed};
 use eparch_domain::{GateId, Name, Phase, RunId, RunStatus, StageKind, StageStatus, Tier, Timestamp};
-use eparch_governor::{Fact, GateDecision, GateOutcome, GatePurpose, Ruled, Sought};
+use eparch_governor::{Fact, GateDecision, GateOutcome, GatePurpose, Ruled, SILENT, Sought};
 use eparch_ledger::views::{RunDetail, StageView};
 use serde_json::Value;
 
@@ -156,6 +156,10 @@ pub(crate) enum News {
         kind: String,
         detail: String,
     },
+    /// An agent that gave heartbeats has missed three.
+    Silent {
+        at: usize,
+    },
 }
 
 impl Model {
@@ -293,6 +297,22 @@ impl Model {
             }
             Fact::ViolationFound { agent, violation, detail } => match self.by_agent(&agent.to_string()) {
                 Some(at) => News::Violation { at, kind: violation.to_string(), detail },
+                None => News::None,
+            },
+            Fact::HeartbeatsMissed { agent, .. } => match self.by_agent(&agent.to_string()) {
+                Some(at) => {
+                    SILENT.clone_into(&mut self.stages[at].reason);
+                    News::Silent { at }
+                }
+                None => News::None,
+            },
+            Fact::HeartbeatSeen { agent } => match self.by_agent(&agent.to_string()) {
+                Some(at) => {
+                    if self.stages[at].reason == SILENT {
+                        self.stages[at].reason.clear();
+                    }
+                    News::Known
+                }
                 None => News::None,
             },
             Fact::GateOpened(opened) if opened.run == mine => {

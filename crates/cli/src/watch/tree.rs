@@ -228,6 +228,9 @@ fn stage_line(stage: &Stage, asks: &str, widest: usize, frame: usize, now: eparc
             if let Some(phase) = stage.phase {
                 line.add(format!("{phase}  "), Ink::Status(status));
             }
+            if !stage.reason.is_empty() {
+                line.add(format!("{}  ", paint::harmless(&stage.reason)), Ink::Bad);
+            }
             if let Some(last) = stage.last_lines.back() {
                 line.add(last.clone(), Ink::Faint);
             }

@@ -146,11 +146,17 @@ fn what_is_left_running_by_a_program_that_ended_is_dead() {
     assert!(!runs_somewhere("87654"));
 }
 
+/// Whoever stands still loses its authority for NO_PROGRESS, and its program with it (R081).
 #[test]
-fn an_agent_without_progress_is_ended_and_one_with_progress_is_not() {
+fn r081_an_agent_without_progress_is_ended_and_one_with_progress_is_not() {
     let place = Place::new();
     let (_, stage) = run(&place, &format!("{}      idle_timeout: 1s\n", shell("sleep 30")));
-    assert!(stage["reason"].as_str().unwrap().contains("idle timeout of 1s"), "{stage}");
+    assert_eq!(stage["status"], "TIMED_OUT", "{stage}");
+    assert!(stage["reason"].as_str().unwrap().contains("no progress for 1s, its idle timeout"), "{stage}");
+    let agent = stage["agent"].as_str().unwrap();
+    let earned = place.json(&["agent", "show", agent]);
+    assert_eq!(earned["violations"][0]["type"], "NO_PROGRESS", "{earned:#}");
+    assert_eq!(earned["violations"][0]["revocation_type"], "LIVENESS", "{earned:#}");
     // Longer than the timeout in all, and never silent for a tenth of it.
     let talks = "for i in $(seq 20); do echo $i; sleep 0.3; done";
     let (said, _) = run(&place, &format!("{}      idle_timeout: 4s\n", shell(talks)));

@@ -80,7 +80,7 @@ fn r080_r089_x35_six_errors_in_a_minute_have_the_run_looked_at() {
     let shown = ended(&place, &looks);
     assert_eq!(shown["status"], "COMPLETED", "{shown:#}");
     assert_eq!((text(&shown, "parent_id"), text(&shown, "parent_agent")), (&*parent, &*agent));
-    assert_eq!(text(&shown, "spawn_reason"), "it made more than 5 errors in a minute");
+    assert_eq!(text(&shown, "spawn_reason"), "its run made more than 5 errors in a minute");
     assert_eq!(
         (&shown["tier"], &shown["stages"][0]["tier"], text(&shown, "requester")),
         (&0.into(), &0.into(), "ada")

@@ -217,17 +217,18 @@ fn told(decision: &Decision) -> Value {
     }
 }
 
-/// Whether a decision took a signal. A heartbeat is its own record.
+/// Whether a decision took a signal.
 fn is_heard(decision: &Decision, of: AgentId, signal: &Signal) -> bool {
     let hears = |fact: &Fact| match (signal, fact) {
         (Signal::Output { name, .. }, Fact::OutputSeen { agent, outputs, .. }) => {
             *agent == of && outputs.contains_key(name)
         }
         (Signal::Error { .. }, Fact::ErrorCounted { agent, .. })
+        | (Signal::Heartbeat, Fact::HeartbeatSeen { agent })
         | (Signal::Progress | Signal::Message { .. }, Fact::ProgressSeen { agent, .. }) => *agent == of,
         _ => false,
     };
-    matches!(signal, Signal::Heartbeat) || decision.facts.iter().any(hears)
+    decision.facts.iter().any(hears)
 }
 
 /// Serves one agent until this is dropped.

@@ -327,6 +327,7 @@ fn finding(fact: &Fact) -> Option<(AgentId, String)> {
         Fact::OutputDropped { agent, outputs, artifacts } => {
             (*agent, format!("{outputs} outputs and {artifacts} files of it were too many"))
         }
+        Fact::HeartbeatsMissed { agent, .. } => (*agent, "it missed three heartbeats".to_owned()),
         Fact::CallsLimited { agent } => (*agent, "it called too often, and was kept from calling".to_owned()),
         _ => return None,
     };

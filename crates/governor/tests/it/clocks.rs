@@ -5,12 +5,23 @@
 use std::collections::BTreeMap;
 
 use eparch_domain::{AgentId, LedgerTime, Moment, RunId, Span, limits};
-use eparch_governor::{Answer, Fact};
+use eparch_governor::{Answer, AttemptEnd, Fact};
 
 use crate::home::Home;
 use crate::scenario::set_up;
 use crate::script;
 use crate::words::{millis, words};
+
+/// When somebody loses authority by a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    /// Never.
+    Never,
+    /// As long as it has not come.
+    Before,
+    /// When it has come.
+    FromThenOn,
+}
 
 const HOUR: i64 = 3_600_000;
 
@@ -29,8 +40,8 @@ struct Limit {
     has_come: fn(&Answer, &[Fact]) -> bool,
     /// Whether it is of authority, which ends by the wall clock as well: a jump is followed by what is not over by it.
     is_of_authority: bool,
-    /// Whether somebody loses authority as long as it has not come.
-    takes_authority: bool,
+    /// When somebody loses authority.
+    takes_authority: Takes,
 }
 
 const AGENT: &[&str] = &["pipeline main timeout=20h", "  agent a timeout=19h"];
@@ -44,7 +55,7 @@ const LIMITS: &[Limit] = &[
         probe: "output a#1 out.n=1",
         has_come: |_, facts| facts.iter().any(|fact| matches!(fact, Fact::TokenIssued { .. })),
         is_of_authority: true,
-        takes_authority: false,
+        takes_authority: Takes::Never,
     },
     Limit {
         name: "R134: a token is renewed at two thirds of its 30 min",
@@ -54,7 +65,7 @@ const LIMITS: &[Limit] = &[
         probe: "tick",
         has_come: |_, facts| facts.iter().any(|fact| matches!(fact, Fact::TokenRenewed { .. })),
         is_of_authority: true,
-        takes_authority: false,
+        takes_authority: Takes::Never,
     },
     Limit {
         name: "R135: a lease is renewed after 30 min",
@@ -64,7 +75,7 @@ const LIMITS: &[Limit] = &[
         probe: "tick",
         has_come: |_, facts| facts.iter().any(|fact| matches!(fact, Fact::LeaseRenewed { .. })),
         is_of_authority: true,
-        takes_authority: false,
+        takes_authority: Takes::Never,
     },
     Limit {
         name: "R134: a lease of 2 h that nobody looked at is over, and followed by the next",
@@ -74,7 +85,7 @@ const LIMITS: &[Limit] = &[
         probe: "heartbeat a#1",
         has_come: |_, facts| facts.iter().any(|fact| matches!(fact, Fact::LeaseEnded { .. })),
         is_of_authority: true,
-        takes_authority: false,
+        takes_authority: Takes::Never,
     },
     Limit {
         name: "X15: a token has two hours in all, however often it is renewed",
@@ -84,7 +95,7 @@ const LIMITS: &[Limit] = &[
         probe: "tick",
         has_come: |_, facts| facts.iter().any(|fact| matches!(fact, Fact::TokenIssued { .. })),
         is_of_authority: true,
-        takes_authority: false,
+        takes_authority: Takes::Never,
     },
     Limit {
         name: "a permit is good for a minute",
@@ -99,7 +110,7 @@ const LIMITS: &[Limit] = &[
         probe: "uses a#1 permit-1",
         has_come: |answer, _| refused_with(answer, "EP0617"),
         is_of_authority: false,
-        takes_authority: false,
+        takes_authority: Takes::Never,
     },
     Limit {
         name: "R080: the sixth error within a minute revokes, 2.C rule 2",
@@ -117,7 +128,7 @@ const LIMITS: &[Limit] = &[
         probe: "error a#1 six",
         has_come: |_, facts| !facts.iter().any(|fact| matches!(fact, Fact::Revoked { .. })),
         is_of_authority: false,
-        takes_authority: true,
+        takes_authority: Takes::Before,
     },
     Limit {
         name: "R083: the third limited window within ten minutes revokes",
@@ -127,7 +138,7 @@ const LIMITS: &[Limit] = &[
         probe: "limited a#1",
         has_come: |_, facts| !facts.iter().any(|fact| matches!(fact, Fact::Revoked { .. })),
         is_of_authority: false,
-        takes_authority: true,
+        takes_authority: Takes::Before,
     },
     Limit {
         name: "a gate waits for 30 min",
@@ -137,7 +148,7 @@ const LIMITS: &[Limit] = &[
         probe: "approve gate:ok by=bob rationale=right",
         has_come: |answer, _| !matches!(answer, Answer::Taken),
         is_of_authority: false,
-        takes_authority: false,
+        takes_authority: Takes::Never,
     },
     Limit {
         name: "an agent is made ready within its start timeout",
@@ -147,7 +158,7 @@ const LIMITS: &[Limit] = &[
         probe: "ready a#1",
         has_come: |_, facts| ends_by(facts, "start"),
         is_of_authority: false,
-        takes_authority: false,
+        takes_authority: Takes::Never,
     },
     Limit {
         name: "an attempt ends within its stage's timeout",
@@ -157,7 +168,7 @@ const LIMITS: &[Limit] = &[
         probe: "heartbeat a#1",
         has_come: |_, facts| ends_by(facts, "stage") || ends_by(facts, "attempt"),
         is_of_authority: false,
-        takes_authority: false,
+        takes_authority: Takes::Never,
     },
     Limit {
         name: "2.C rule 3: a heartbeat keeps nobody from an idle timeout",
@@ -165,9 +176,23 @@ const LIMITS: &[Limit] = &[
         before: &["0s start r1", "0s ready a#1", "30s progress a#1"],
         at: Span::from_secs(150),
         probe: "heartbeat a#1",
-        has_come: |_, facts| ends_by(facts, "idle"),
+        has_come: |_, facts| {
+            let stalled =
+                |fact: &Fact| matches!(fact, Fact::AgentEnding { end: AttemptEnd::Stalled { .. }, .. });
+            facts.iter().any(stalled)
+        },
         is_of_authority: false,
-        takes_authority: false,
+        takes_authority: Takes::FromThenOn,
+    },
+    Limit {
+        name: "2.C rule 3: three heartbeats are missed 90 s after the last one",
+        header: AGENT,
+        before: &["0s start r1", "0s ready a#1", "10s heartbeat a#1"],
+        at: Span::from_secs(100),
+        probe: "tick",
+        has_come: |_, facts| facts.iter().any(|fact| matches!(fact, Fact::HeartbeatsMissed { .. })),
+        is_of_authority: false,
+        takes_authority: Takes::Never,
     },
     Limit {
         name: "a run ends within its timeout",
@@ -177,7 +202,7 @@ const LIMITS: &[Limit] = &[
         probe: "tick",
         has_come: |_, facts| facts.iter().any(|fact| matches!(fact, Fact::RunEnding { .. })),
         is_of_authority: false,
-        takes_authority: false,
+        takes_authority: Takes::Never,
     },
 ];
 
@@ -317,7 +342,12 @@ fn play(limit: &Limit, offset: i64, moved: Option<(When, i64)>) -> bool {
         all.extend(say(&mut home, &line, at, &mut alive, &case).1);
     }
     let is_revoked = all.iter().any(|fact| matches!(fact, Fact::Revoked { .. }));
-    assert!(!is_revoked || (limit.takes_authority && !came), "{case}: authority was taken by mistake");
+    let rightly = match limit.takes_authority {
+        Takes::Never => false,
+        Takes::Before => !came,
+        Takes::FromThenOn => came,
+    };
+    assert!(!is_revoked || rightly, "{case}: authority was taken by mistake");
     came
 }
 

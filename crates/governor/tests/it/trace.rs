@@ -201,6 +201,10 @@ fn said(home: &Home, fact: &Fact) -> String {
             format!("{agent} is let go, must end by {}", at(*execute_by))
         }
         Fact::AgentEnding { agent, end } => format!("{agent} will end {}", ended(end)),
+        Fact::HeartbeatSeen { agent } => format!("{agent} lives"),
+        Fact::HeartbeatsMissed { agent, last, severity } => {
+            format!("{agent} has missed three heartbeats ({severity}), the last came at {}", at(*last))
+        }
         Fact::ProgressSeen { agent } => format!("{agent} moves"),
         Fact::OutputSeen { agent, outputs, artifacts } => {
             format!("{agent} puts out{}", left(outputs, artifacts))
@@ -547,6 +551,7 @@ fn ended(end: &AttemptEnd) -> String {
         AttemptEnd::TimedOut { .. } => "timed out",
         AttemptEnd::Cancelled { .. } => "cancelled",
         AttemptEnd::Revoked { .. } => "revoked",
+        AttemptEnd::Stalled { .. } => "stalled",
         AttemptEnd::LockLost { .. } => "lock lost",
         AttemptEnd::Interrupted { .. } => "interrupted",
     };

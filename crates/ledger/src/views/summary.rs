@@ -336,6 +336,9 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
             because(&format!("{} ended {}", names.agent(*agent), end.stage_status()), &end.reason())
         }
         Fact::ErrorCounted { agent, code } => format!("error {code} of {} counted", names.agent(*agent)),
+        Fact::HeartbeatsMissed { agent, severity, .. } => {
+            format!("{} has missed three heartbeats ({severity})", names.agent(*agent))
+        }
         Fact::ReportMisplaced { agent, detail } => {
             because(&format!("what was reported of {} is out of order", names.agent(*agent)), detail)
         }
@@ -438,6 +441,7 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         | Fact::ActionEnded { .. }
         | Fact::PlanSettled { .. }
         | Fact::ProgressSeen { .. }
+        | Fact::HeartbeatSeen { .. }
         | Fact::BackoffOver { .. }
         | Fact::OutputSeen { .. }
         | Fact::Packaged { .. }
@@ -480,6 +484,7 @@ fn agent_of(fact: &Fact) -> Option<AgentId> {
         | Fact::OutputDropped { agent, .. }
         | Fact::AttemptEnded { agent, .. }
         | Fact::ErrorCounted { agent, .. }
+        | Fact::HeartbeatsMissed { agent, .. }
         | Fact::ReportMisplaced { agent, .. }
         | Fact::PermitSpent { agent, .. }
         | Fact::PerformanceBegan { agent, .. }

@@ -10,6 +10,7 @@ use eparch_pipeline::{AgentWork, OnInterrupt, StageIx, Work};
 use serde_json::Value;
 
 use super::actions::{Actions, Word};
+use super::heartbeats::Pulse;
 use super::leases::Token;
 use super::locks::Right;
 use super::{Doing, Due, Hints, Model, OpenGate};
@@ -33,8 +34,8 @@ pub(super) struct Agent {
     fate: Option<AttemptEnd>,
     killed: bool,
     errors: BTreeMap<String, u32>,
-    /// When it made them.
-    errors_at: Vec<LedgerTime>,
+    /// Since it has said that it lives, if it has.
+    pub(super) pulse: Option<Pulse>,
     /// When its calls were limited.
     limited_at: Vec<LedgerTime>,
     /// How often it violated procedure.
@@ -92,7 +93,7 @@ impl Agent {
             fate: None,
             killed: false,
             errors: BTreeMap::new(),
-            errors_at: Vec::new(),
+            pulse: None,
             limited_at: Vec::new(),
             skipped: 0,
             wrong: 0,
@@ -120,7 +121,9 @@ impl Agent {
             Some(at) => (at, Due::Execute(self.id)),
             None => (self.start_by, Due::Start(self.id)),
         };
-        [Some(own), self.idle_by.map(|at| (at, Due::Idle(self.id)))].into_iter().flatten().min()
+        let idle = self.idle_by.map(|at| (at, Due::Idle(self.id)));
+        let silent = self.pulse.as_ref().and_then(|pulse| pulse.due(self.id));
+        [Some(own), idle, silent].into_iter().flatten().min()
     }
 
     /// It is to be dead, and was asked for.
@@ -153,6 +156,12 @@ impl Agent {
         if !self.killed {
             self.kill(AttemptEnd::TimedOut { limit: limit.to_owned(), allowed: Span::ZERO }, now);
         }
+    }
+
+    /// It stood still for too long: that is a violation, and it alone loses what it had (R081).
+    pub(super) fn stall(&mut self, now: LedgerTime) {
+        self.goes_wrong();
+        self.kill(AttemptEnd::Stalled { allowed: Span::ZERO }, now);
     }
 
     pub(super) fn cancel(&mut self, now: LedgerTime) {
@@ -215,10 +224,9 @@ impl Agent {
         }
     }
 
-    /// Eight errors and two of a kind are within the budget (2.C rule 1), five in any sixty seconds are, too (rule 2).
-    fn revoke_if_over_budget(&mut self, now: LedgerTime) {
+    /// Eight errors and two of a kind are within the budget (2.C rule 1), five of its run in any sixty seconds are, too (rule 2).
+    fn revoke_if_over_budget(&mut self, lately: usize, now: LedgerTime) {
         let total: u32 = self.errors.values().sum();
-        let lately = self.errors_at.iter().filter(|at| now.since(**at).millis() < 60_000).count();
         let over = total > 8 || self.errors.values().any(|count| *count > 2) || lately > 5;
         if over && self.fate.is_none() {
             self.goes_wrong();
@@ -242,9 +250,19 @@ impl Agent {
         matches!(self.fate, Some(AttemptEnd::Revoked { .. }))
     }
 
+    /// It stood still for too long.
+    pub(super) fn is_stalled(&self) -> bool {
+        matches!(self.fate, Some(AttemptEnd::Stalled { .. }))
+    }
+
+    /// Nothing that comes of it counts.
+    fn puts_out_nothing(&self) -> bool {
+        self.is_revoked() || self.is_stalled()
+    }
+
     /// Takes one outcome of the phase it is in; how the attempt ends, if it does.
     fn outcome(&mut self, outcome: &Outcome, work: &AgentWork, now: LedgerTime) -> Option<AttemptEnd> {
-        if self.is_revoked() && self.behind >= EXECUTE {
+        if self.puts_out_nothing() && self.behind >= EXECUTE {
             return self.fate.clone();
         }
         let bad_check = |checks: &[eparch_governor::Check]| checks.iter().any(|check| !check.ok);
@@ -402,7 +420,7 @@ impl Model {
     }
 
     /// What the agent of a stage did wrong since is known of its standing now.
-    fn hear_of(&mut self, run: RunId, ix: StageIx) {
+    pub(super) fn hear_of(&mut self, run: RunId, ix: StageIx) {
         let Doing::Agent(agent) = &mut self.cell(run, ix).doing else { return };
         for _ in 0..std::mem::take(&mut agent.unsaid) {
             self.note_wrong(run, ix);
@@ -427,7 +445,10 @@ impl Model {
             return Ok(["EP0660"].into());
         }
         match signal {
-            Signal::Heartbeat => {}
+            Signal::Heartbeat => {
+                agent.pulse = Some(Pulse::default());
+                self.lives = true;
+            }
             Signal::Progress | Signal::Message { .. } => agent.moved(&work, now),
             Signal::Output { name, value } => {
                 agent.put_out(&[(name.clone(), value.clone())].into());
@@ -435,9 +456,13 @@ impl Model {
             }
             Signal::Error { code } => {
                 *agent.errors.entry(code.clone()).or_default() += 1;
-                agent.errors_at.push(now);
-                agent.revoke_if_over_budget(now);
-                let lately = agent.errors_at.iter().filter(|at| now.since(**at).millis() < 60_000).count();
+                // All of a run are counted together (X13).
+                let of_run = self.runs.get_mut(&run).map(|run| &mut run.errors_at);
+                let of_run = of_run.ok_or("an agent works in no run")?;
+                of_run.push(now);
+                let lately = of_run.iter().filter(|at| now.since(**at).millis() < 60_000).count();
+                let Some(agent) = self.agent(id) else { return nothing };
+                agent.revoke_if_over_budget(lately, now);
                 let (lost, attempt) = (agent.is_revoked(), agent.id);
                 self.hear_of(run, ix);
                 if lost && lately >= 6 {

@@ -1,4 +1,4 @@
-//! Runs that begin by themselves: a run is looked at, once, when an agent of it makes its sixth error within a minute (R080, R089).
+//! Runs that begin by themselves: a run is looked at, once, when its agents make six errors within a minute (R080, R089).
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ impl Model {
         BTreeSet::new()
     }
 
-    /// An agent has just lost its authority for six errors within a minute.
+    /// An agent has just lost its authority, as its run made six errors within a minute.
     pub(super) fn look_at(
         &mut self,
         id: RunId,
@@ -56,6 +56,7 @@ impl Model {
             ending: None,
             looks: true,
             looked_at: false,
+            errors_at: Vec::new(),
             denied: of.denied.clone(),
             cells: vec![Cell::new(); score.pipeline.stages.len()],
             score,

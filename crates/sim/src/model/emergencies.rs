@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use eparch_domain::{Action, AgentId, BreakGlassId, Moment, Name, RunId, RunStatus, Span, limits};
+use eparch_domain::{
+    Action, AgentId, BreakGlassId, Moment, Name, RunId, RunStatus, Span, ViolationType, limits,
+};
 use eparch_governor::{
-    Bearer, BreakGlassAnswer, BreakGlassRequest, Decision, Fact, GateDecision, GlassScope, GlassStands,
-    Governor, Key, OperatorRole,
+    Bearer, BreakGlassAnswer, BreakGlassRequest, Cause, Decision, Fact, GateDecision, GlassScope,
+    GlassStands, Governor, Key, OperatorRole,
 };
 use eparch_pipeline::StageIx;
 
@@ -228,6 +230,8 @@ impl Model {
     pub(super) fn revoked_in(&self, decision: &Decision) -> BTreeSet<RunId> {
         let of = |fact: &Fact| match fact {
             Fact::Revoked { bearer: Bearer::Run { run }, .. } => Some(*run),
+            // Who stood still loses what it had, and nobody else anything (R081).
+            Fact::Revoked { cause: Cause::Violation { violation: ViolationType::NoProgress }, .. } => None,
             Fact::Revoked { bearer: Bearer::Agent { agent }, .. } => {
                 self.agents().find(|(_, _, known)| known.id == *agent).map(|(run, ..)| run)
             }

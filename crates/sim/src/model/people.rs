@@ -76,6 +76,7 @@ impl Model {
                 ending: None,
                 looks: false,
                 looked_at: false,
+                errors_at: Vec::new(),
                 cells: vec![Cell::new(); score.pipeline.stages.len()],
                 denied: BTreeSet::new(),
                 score,

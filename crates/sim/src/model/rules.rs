@@ -275,7 +275,7 @@ impl Model {
         match (&mut cell.doing, cell.status) {
             (_, status) if status.is_terminal() => {}
             (_, StageStatus::Pending) => self.set_pending(id, ix, StageStatus::Cancelled),
-            (Doing::Agent(agent), _) if agent.cut_off => {
+            (Doing::Agent(agent), _) if agent.cut_off || agent.is_stalled() => {
                 cell.given_up_as.get_or_insert(StageStatus::Cancelled);
             }
             (Doing::Agent(agent), _) => agent.cancel(now),
@@ -358,7 +358,21 @@ impl Model {
                 let turn = self.turn;
                 self.cell(run, ix).doing = Doing::Queued(turn);
             }
-            Due::Start(id) | Due::Execute(id) | Due::Idle(id) => {
+            Due::Idle(id) => {
+                let place = self.agents().find(|(_, _, agent)| agent.id == id).map(|(run, ix, _)| (run, ix));
+                let Some((run, ix)) = place else { return Ok(()) };
+                if let Doing::Agent(agent) = &mut self.cell(run, ix).doing {
+                    agent.stall(now);
+                }
+                self.hear_of(run, ix);
+            }
+            Due::Heartbeat(id) => {
+                if let Some(pulse) = self.agent(id).and_then(|agent| agent.pulse.as_mut()) {
+                    pulse.is_found();
+                }
+                self.silent.push(id);
+            }
+            Due::Start(id) | Due::Execute(id) => {
                 if let Some(agent) = self.agents_mut().find(|agent| agent.id == id) {
                     agent.time_out("attempt", now);
                 }
@@ -419,7 +433,7 @@ impl Model {
         let failures = cell.attempts - cell.interruptions;
         // What somebody took away is not taken again.
         let fails = match end {
-            AttemptEnd::Failed { .. } | AttemptEnd::TimedOut { .. } => true,
+            AttemptEnd::Failed { .. } | AttemptEnd::TimedOut { .. } | AttemptEnd::Stalled { .. } => true,
             AttemptEnd::LockLost { because, .. } => *because == LockLoss::Expired,
             _ => false,
         };
@@ -439,7 +453,7 @@ impl Model {
         let status = match end {
             AttemptEnd::Completed => StageStatus::Completed,
             _ if ending => StageStatus::Cancelled,
-            AttemptEnd::TimedOut { .. } => StageStatus::TimedOut,
+            AttemptEnd::TimedOut { .. } | AttemptEnd::Stalled { .. } => StageStatus::TimedOut,
             AttemptEnd::Cancelled { .. } => StageStatus::Cancelled,
             AttemptEnd::Failed { .. }
             | AttemptEnd::Revoked { .. }

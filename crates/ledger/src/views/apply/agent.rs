@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use eparch_domain::{
     AgentId, AgentStatus, Artifact, ClarifiedPlan, Digest, InOrder, Phase, RunId, ViolationType,
 };
-use eparch_governor::{AttemptEnd, Outcome};
+use eparch_governor::{AttemptEnd, Outcome, SILENT};
 use eparch_pipeline::StageIx;
 use rusqlite::params;
 use serde_json::Value;
@@ -226,6 +226,30 @@ pub(super) fn lingers(to: &Writing<'_>, agent: AgentId, asked: u32) -> Result<()
     action.write(to).map(drop)
 }
 
+/// It gave heartbeats, and has given none for a while: whoever looks at the run learns of it.
+pub(super) fn is_silent(to: &Writing<'_>, agent: AgentId) -> Result<(), rusqlite::Error> {
+    let Some(row) = to.agent(agent)? else { return Ok(()) };
+    to.run(
+        "UPDATE stages SET reason = ?6, journal_seq = ?2, ts = ?3 \
+         WHERE tenant_id = ?1 AND run_id = ?4 AND ix = ?5 AND reason = ''",
+        &[&row.run_id, &row.ix, &SILENT],
+    )?;
+    let mut action = NewAction { actor: None, ..NewAction::by(&row, "heartbeat") };
+    action.failed("heartbeats_missed", SILENT.to_owned());
+    action.write(to).map(drop)
+}
+
+/// It says that it lives: what was said of its silence holds no more.
+pub(super) fn lives(to: &Writing<'_>, agent: AgentId) -> Result<(), rusqlite::Error> {
+    let Some(row) = to.agent(agent)? else { return Ok(()) };
+    to.run(
+        "UPDATE stages SET reason = '', journal_seq = ?2, ts = ?3 \
+         WHERE tenant_id = ?1 AND run_id = ?4 AND ix = ?5 AND reason = ?6",
+        &[&row.run_id, &row.ix, &SILENT],
+    )?;
+    Ok(())
+}
+
 /// Some of what it put out was too much.
 pub(super) fn dropped(
     to: &Writing<'_>,
@@ -284,6 +308,7 @@ pub(super) fn ended(to: &Writing<'_>, agent: AgentId, end: &AttemptEnd) -> Resul
         AttemptEnd::LockLost { .. } => action.failed("EP0672", end.reason()),
         AttemptEnd::Interrupted { .. } => action.failed("interrupted", end.reason()),
         AttemptEnd::Revoked { .. } => action.denied("revoked", end.reason()),
+        AttemptEnd::Stalled { .. } => action.denied("no_progress", end.reason()),
     }
     action.write(to)?;
     to.run(

@@ -126,6 +126,8 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         Fact::AgentEnding { agent, .. } | Fact::AttemptSpoiled { agent, .. } => agent::ending(to, *agent),
         Fact::OutputSeen { agent, outputs, artifacts } => agent::put_out(to, *agent, outputs, artifacts),
         Fact::ErrorCounted { agent, .. } => agent::erred(to, *agent),
+        Fact::HeartbeatSeen { agent } => agent::lives(to, *agent),
+        Fact::HeartbeatsMissed { agent, .. } => agent::is_silent(to, *agent),
         Fact::ViolationFound { agent, violation, detail } => agent::violated(to, *agent, *violation, detail),
         Fact::AlertRaised { alert, agent, .. } => standing::alerted(to, *alert, *agent),
         Fact::StandingLowered { standing, from, to: lower, because } => {

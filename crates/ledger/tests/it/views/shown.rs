@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{RunId, RunStatus, Span, StageResult, StageStatus, Tier};
-use eparch_governor::{Answer, Ended, Event, GateDecision, GateOutcome, Outcome, Usage};
+use eparch_domain::{RunId, RunStatus, Span, StageResult, StageStatus, Tier, limits};
+use eparch_governor::{Answer, Ended, Event, GateDecision, GateOutcome, Outcome, SILENT, Signal, Usage};
 use eparch_ledger::views::{ActionFilter, RunFilter, StageView, Views, summary};
 use eparch_ledger::{Append, NewEntry};
 use rusqlite::types::Value;
@@ -23,6 +23,26 @@ fn r111_r116_the_first_entry_makes_tenant_and_project() {
     assert_eq!(tables["projects"][0][..2], [Value::Text("default".into()), Value::Text("default".into())]);
     assert_eq!(tables["user_roles"].len(), 3);
     assert_eq!(tables["schema_migrations"].len(), 6);
+}
+
+/// Whoever looks at a run is told of an agent that has gone silent, until it speaks again (R152).
+#[test]
+fn r152_a_silent_agent_shows_at_its_stage_until_it_speaks() {
+    let mut story = Story::new();
+    let (run, record) = story.ask_for_run(1, "ann", "staging");
+    let agent = Story::prepared(&record)["plan"];
+    story.release(agent);
+    let reason = |story: &Story| {
+        let detail = story.followed().run(&story.tenant, run).unwrap().unwrap();
+        stage(&detail.stages, "plan").reason.clone()
+    };
+    story.signal(agent, Signal::Heartbeat);
+    story.wait(limits::HEARTBEATS_MISSED);
+    assert_eq!(reason(&story), "");
+    story.tell(Event::ClockTurned);
+    assert_eq!(reason(&story), SILENT);
+    story.signal(agent, Signal::Heartbeat);
+    assert_eq!(reason(&story), "");
 }
 
 #[test]
