@@ -271,7 +271,7 @@ CREATE TABLE agents (
     lines INTEGER,
     lines_dropped INTEGER,
     journal_seq INTEGER NOT NULL,
-    ts TEXT NOT NULL, standing TEXT, did TEXT NOT NULL DEFAULT '[]', escalated INTEGER NOT NULL DEFAULT 0,
+    ts TEXT NOT NULL, standing TEXT, did TEXT NOT NULL DEFAULT '[]', escalated INTEGER NOT NULL DEFAULT 0, acted INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, agent_id),
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs ON DELETE CASCADE
 ) STRICT;
@@ -498,7 +498,7 @@ CREATE TABLE agent_metrics (
     -- Whether the evidence sufficed for the next tier at ts.
     promotion_eligible INTEGER NOT NULL,
     journal_seq INTEGER NOT NULL,
-    ts TEXT NOT NULL,
+    ts TEXT NOT NULL, plan_only_runs INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, agent_id)
 ) STRICT, WITHOUT ROWID;
 

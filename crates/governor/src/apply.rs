@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use eparch_domain::{
-    AgentId, Artifact, Moment, Phase, RunId, RunStatus, Severity, Span, StageStatus, limits,
+    AgentId, Artifact, Moment, Phase, RunId, RunStatus, Severity, Span, StageStatus, Tier, limits,
 };
 use eparch_pipeline::{StageIx, Work};
 use eparch_policy::Decision as Says;
@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::action;
 use crate::asking::Questions;
 use crate::attempt_end::AttemptEnd;
-use crate::evidence::{Conduct, is_proven_by_files};
+use crate::evidence::{Conduct, is_planning, is_proven_by_files};
 use crate::fact::{Fact, GateOpened, GateOutcome, GatePurpose, RunSpawned};
 use crate::governor::Governor;
 use crate::heartbeat::Heartbeats;
@@ -88,6 +88,8 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
                 governor.agents.insert(*agent, (*run, *stage));
                 governor.timers.set(Timer::Start(*agent), *start_by);
             }
+            let writes = may_write_unseen(governor, *run, *stage);
+            with_attempt(governor, *agent, |attempt| attempt.conduct.acted = writes);
         }
         Fact::PhaseEntered { agent, phase } => {
             with_attempt(governor, *agent, |attempt| attempt.phase = *phase);
@@ -130,7 +132,11 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             if let (Some(ruled), Some(live)) = (ruled, governor.state.runs.get_mut(&run)) {
                 noted = action::note(&mut Arc::make_mut(live).history, &ruled);
             }
-            with_attempt(governor, *agent, |attempt| attempt.actions.set_noted(*permit, noted));
+            with_attempt(governor, *agent, |attempt| {
+                attempt.actions.set_noted(*permit, noted);
+                let ruled = attempt.actions.permitted(*permit).map(|asked| asked.ruled.action);
+                attempt.conduct.acted |= !ruled.is_some_and(is_planning);
+            });
         }
         Fact::PerformanceBegan { agent, permit, covered, .. } => {
             // What is performed has a time of its own: the agent's stands still meanwhile (2.C rule 3).
@@ -401,6 +407,15 @@ impl Attempt {
 fn with_attempt(governor: &mut Governor, agent: AgentId, change: impl FnOnce(&mut Attempt)) {
     if let Some(attempt) = governor.attempt_mut(agent) {
         change(attempt);
+    }
+}
+
+/// Whether what works at a stage may write on the host by itself: nobody sees what it writes there, or whether it does.
+fn may_write_unseen(governor: &Governor, run: RunId, ix: StageIx) -> bool {
+    let Some(live) = governor.run(run) else { return false };
+    match &live.graph().pipeline.stage(ix).work {
+        Work::Agent(work) => !work.write.is_empty() && governor.tier_at(live, ix) >= Tier::T1,
+        _ => false,
     }
 }
 

@@ -20,6 +20,17 @@ pub struct Conduct {
     pub left_files: bool,
     /// Whether policy answered something with *ask*: it asked a person would have to say, instead of trying.
     pub escalated: bool,
+    /// Whether it did, or set out to do, anything else than look and plan ([`is_planning`]), or could have where nobody sees it:
+    /// on a path of the host's that its stage lets it write.
+    #[serde(default)]
+    pub acted: bool,
+}
+
+impl Conduct {
+    /// Whether it planned, and did nothing else: there is a plan of it, and nothing that may have changed anything.
+    pub fn only_planned(&self) -> bool {
+        !self.acted && self.left_files && self.did.contains(&Action::GeneratePlan)
+    }
 }
 
 /// What is known of an agent from run to run. A run is an attempt that ended by its own doing, well or badly; one that was
@@ -30,6 +41,9 @@ pub struct Evidence {
     pub runs: u32,
     /// Those that ended well and violated nothing.
     pub compliant: u32,
+    /// Compliant ones in which it planned, and did nothing else.
+    #[serde(default)]
+    pub plan_only: u32,
     /// Compliant ones since the last that was not, or since the last violation.
     pub consecutive: u32,
     /// What was done in compliant runs.
@@ -45,7 +59,10 @@ pub struct Evidence {
 pub struct Needs {
     /// Compliant runs.
     pub compliant: u32,
-    /// So many of them in a row.
+    /// Whether only those of them count in which it did nothing but plan (1.3-b: "5 compliant plan-only runs"): what earns the
+    /// first tier is what an agent does that was let do nothing.
+    pub plan_only: bool,
+    /// So many of them in a row, whatever was done in them.
     pub consecutive: u32,
     /// Actions that were done in compliant runs.
     pub actions: &'static [Action],
@@ -63,7 +80,21 @@ pub fn is_proven_by_files(action: Action) -> bool {
     action == Action::GeneratePlan
 }
 
-/// What a promotion to `to` takes; nobody is promoted to T0.
+/// Whether an action looks, thinks, plans or asks for a review, and changes nothing.
+pub fn is_planning(action: Action) -> bool {
+    matches!(
+        action,
+        Action::ReadFile
+            | Action::ListDirectory
+            | Action::SearchCode
+            | Action::LlmChat
+            | Action::GeneratePlan
+            | Action::RequestReview
+    )
+}
+
+/// What a promotion to `to` takes; nobody is promoted to T0. The two actions that T2 takes are the "2+ successful modifications"
+/// of 1.3-b: each of them went well once.
 pub fn needs(to: Tier) -> Option<Needs> {
     let (compliant, consecutive, actions, escalations): (_, _, &'static [Action], _) = match to {
         Tier::T0 => return None,
@@ -76,7 +107,8 @@ pub fn needs(to: Tier) -> Option<Needs> {
         Tier::T4 => (limits::VIOLATIONS_COUNT_T4, 2),
         _ => (limits::VIOLATIONS_COUNT, 1),
     };
-    Some(Needs { compliant, consecutive, actions, escalations, quiet, approvals })
+    let plan_only = to == Tier::T1;
+    Some(Needs { compliant, plan_only, consecutive, actions, escalations, quiet, approvals })
 }
 
 /// The tier above.
@@ -97,6 +129,7 @@ impl Evidence {
             AttemptEnd::Completed if conduct.violations == 0 => {
                 self.runs = self.runs.saturating_add(1);
                 self.compliant = self.compliant.saturating_add(1);
+                self.plan_only = self.plan_only.saturating_add(u32::from(conduct.only_planned()));
                 self.consecutive = self.consecutive.saturating_add(1);
                 let proven = |action: &&Action| conduct.left_files || !is_proven_by_files(**action);
                 self.actions.extend(conduct.did.iter().filter(proven));
@@ -129,7 +162,10 @@ impl Evidence {
                 missing.push(format!("{} more {what} ({has} of {takes})", takes - has));
             }
         };
-        count(self.compliant, needs.compliant, "compliant runs");
+        match needs.plan_only {
+            true => count(self.plan_only, needs.compliant, "compliant plan-only runs"),
+            false => count(self.compliant, needs.compliant, "compliant runs"),
+        }
         count(self.consecutive, needs.consecutive, "in a row");
         count(self.escalations, needs.escalations, "correct escalations");
         for action in needs.actions.iter().filter(|action| !self.actions.contains(action)) {
@@ -180,13 +216,42 @@ mod tests {
         for _ in 0..4 {
             evidence.take(&AttemptEnd::Completed, &well(&[Action::GeneratePlan]));
         }
-        assert_eq!(evidence.missing(Tier::T1, now), ["1 more compliant runs (4 of 5)"]);
-        evidence.take(&AttemptEnd::Completed, &well(&[]));
+        assert_eq!(evidence.missing(Tier::T1, now), ["1 more compliant plan-only runs (4 of 5)"]);
+        evidence.take(&AttemptEnd::Completed, &well(&[Action::ReadFile, Action::GeneratePlan]));
         assert!(evidence.missing(Tier::T1, now).is_empty());
         evidence.take(&AttemptEnd::Interrupted { ran: true }, &well(&[]));
         assert!(evidence.missing(Tier::T1, now).is_empty(), "what nobody did counts for nothing");
         evidence.take(&AttemptEnd::Revoked { reason: String::new() }, &well(&[]));
         assert_eq!(evidence.missing(Tier::T1, now), ["3 more in a row (0 of 3)"]);
+    }
+
+    #[test]
+    fn r085_only_runs_that_planned_and_did_nothing_else_count_towards_t1() {
+        let now = LedgerTime::from_millis(0);
+        let plan = || well(&[Action::GeneratePlan]);
+        let mut evidence = Evidence::default();
+        for _ in 0..4 {
+            evidence.take(&AttemptEnd::Completed, &plan());
+        }
+        // It made no plan; nobody has it; it did something as well, or could have; it did not end well.
+        evidence.take(&AttemptEnd::Completed, &well(&[]));
+        evidence.take(&AttemptEnd::Completed, &well(&[Action::ReadFile]));
+        evidence.take(&AttemptEnd::Completed, &Conduct { left_files: false, ..plan() });
+        evidence.take(&AttemptEnd::Completed, &Conduct { acted: true, ..plan() });
+        let failed = AttemptEnd::Failed { code: "EP0232".to_owned(), reason: String::new() };
+        evidence.take(&failed, &plan());
+        assert_eq!((evidence.runs, evidence.compliant, evidence.plan_only), (9, 8, 4));
+        assert_eq!(
+            evidence.missing(Tier::T1, now),
+            ["1 more compliant plan-only runs (4 of 5)", "3 more in a row (0 of 3)"]
+        );
+        for _ in 0..3 {
+            evidence.take(&AttemptEnd::Completed, &plan());
+        }
+        assert!(evidence.missing(Tier::T1, now).is_empty());
+        let planning: Vec<Action> =
+            Action::ALL.iter().copied().filter(|action| is_planning(*action)).collect();
+        assert_eq!(planning.len(), 6, "whatever is new acts, unless somebody says that it does not");
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub use event::{
     ActionAsked, Check, ClockMoved, Ended, Event, GateAnswer, GateDecision, Kept, Lineage, Measure, Outcome,
     RunRequest, Signal, SignedAnswer, Usage,
 };
-pub use evidence::{Conduct, Evidence, Needs, is_proven_by_files, needs, next_tier};
+pub use evidence::{Conduct, Evidence, Needs, is_planning, is_proven_by_files, needs, next_tier};
 pub use fact::{Fact, GateOpened, GateOutcome, GatePurpose, Permit, Ruled, RunSpawned, SpawnedBy};
 pub use governor::Governor;
 pub use heartbeat::SILENT;

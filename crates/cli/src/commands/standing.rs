@@ -153,8 +153,8 @@ fn see_and_say(
 /// What an agent has shown so far.
 fn evidence(of: &StandingView) -> Vec<String> {
     let mut lines = vec![format!(
-        "  {} runs, {} compliant, the last {} in a row; {} correct escalations",
-        of.total_runs, of.compliant_runs, of.consecutive_compliant, of.escalations
+        "  {} runs, {} compliant, {} of them plan-only, the last {} in a row; {} correct escalations",
+        of.total_runs, of.compliant_runs, of.plan_only_runs, of.consecutive_compliant, of.escalations
     )];
     if !of.actions.is_empty() {
         let actions: Vec<&str> = of.actions.iter().copied().map(Action::as_str).collect();

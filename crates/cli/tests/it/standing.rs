@@ -119,7 +119,7 @@ fn r085_r086_r088_r115_an_agent_earns_t1_and_another_person_approves() {
     let id = only_standing(&place);
     let early = place.say(&["agent", "promote", &id, "--rationale", "it does well"]);
     assert!(early.code == 1 && early.err.contains("EP0641"), "{early:?}");
-    assert!(early.err.contains("1 more compliant runs (4 of 5)"), "{early:?}");
+    assert!(early.err.contains("1 more compliant plan-only runs (4 of 5)"), "{early:?}");
     place.ok(&["run", &file]);
     let shown = place.json(&["agent", "show", &id]);
     assert_eq!((&shown["tier"], &shown["compliant_runs"]), (&0.into(), &5.into()), "{shown:#}");

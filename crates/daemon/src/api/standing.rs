@@ -71,6 +71,7 @@ fn view(id: StandingId, standing: &Standing, now: LedgerTime) -> StandingView {
         Some(NextTier {
             tier: to,
             compliant_runs: needs.compliant,
+            plan_only: needs.plan_only,
             consecutive: needs.consecutive,
             actions: needs.actions.to_vec(),
             escalations: needs.escalations,
@@ -96,6 +97,7 @@ fn view(id: StandingId, standing: &Standing, now: LedgerTime) -> StandingView {
         tier: standing.tier,
         total_runs: evidence.runs,
         compliant_runs: evidence.compliant,
+        plan_only_runs: evidence.plan_only,
         consecutive_compliant: evidence.consecutive,
         actions: evidence.actions.iter().copied().collect(),
         escalations: evidence.escalations,

@@ -142,6 +142,8 @@ pub struct StandingView {
     pub total_runs: u32,
     /// Those that ended well and violated nothing.
     pub compliant_runs: u32,
+    /// Those of them in which it planned, and did nothing else.
+    pub plan_only_runs: u32,
     /// The last ones of them in a row.
     pub consecutive_compliant: u32,
     /// What was done in compliant runs.
@@ -163,6 +165,8 @@ pub struct NextTier {
     pub tier: Tier,
     /// Compliant runs.
     pub compliant_runs: u32,
+    /// Whether only those count in which it did nothing but plan.
+    pub plan_only: bool,
     /// So many of them in a row.
     pub consecutive: u32,
     /// Actions done in compliant runs.

@@ -225,6 +225,8 @@ pub struct AgentMetrics {
     pub total_runs: u64,
     /// Compliant ones.
     pub compliant_runs: u64,
+    /// Compliant ones in which it planned, and did nothing else.
+    pub plan_only_runs: u64,
     /// Compliant ones since the last that was not, or since the last violation.
     pub consecutive_compliant: u64,
     /// Violations in the last 30 days.
@@ -441,6 +443,7 @@ fn metrics_row(columns: &Columns<'_>) -> Result<AgentMetrics, ViewsError> {
         current_tier: columns.tier("current_tier")?,
         total_runs: columns.number("total_runs")?,
         compliant_runs: columns.number("compliant_runs")?,
+        plan_only_runs: columns.number("plan_only_runs")?,
         consecutive_compliant: columns.number("consecutive_compliant")?,
         violations_30d: columns.number("violations_now")?,
         last_run_at: columns.parsed_or_null("last_run_at")?,

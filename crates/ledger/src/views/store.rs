@@ -23,6 +23,7 @@ pub(super) const VIEWS: Schema = Schema {
         Migration { name: "standing", sql: include_str!("../../migrations/views/004_standing.sql") },
         Migration { name: "parents", sql: include_str!("../../migrations/views/005_parents.sql") },
         Migration { name: "watched", sql: include_str!("../../migrations/views/006_watched.sql") },
+        Migration { name: "plan_only", sql: include_str!("../../migrations/views/007_plan_only.sql") },
     ],
 };
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use eparch_domain::{
-    AgentId, AgentStatus, Artifact, ClarifiedPlan, Digest, InOrder, Phase, RunId, ViolationType,
+    AgentId, AgentStatus, Artifact, ClarifiedPlan, Digest, InOrder, Phase, RunId, Tier, ViolationType,
 };
 use eparch_governor::{AttemptEnd, Outcome, SILENT};
 use eparch_pipeline::StageIx;
@@ -28,9 +28,9 @@ pub(super) fn began(
     let (run, agent) = (run.to_string(), agent.to_string());
     to.run(
         "INSERT INTO agents (tenant_id, agent_id, run_id, ix, stage, agent_name, agent_version, attempt, tier, phase, \
-         status, program, params_digest, began_at, began_ms, standing, journal_seq, ts) \
+         status, program, params_digest, began_at, began_ms, standing, acted, journal_seq, ts) \
          SELECT ?1, ?6, ?4, ?5, s.name, r.name || '/' || s.name, s.template, ?7, coalesce(?13, s.tier, 0), ?8, ?9, ?10, ?11, \
-         ?3, ?12, s.standing, ?2, ?3 FROM stages s JOIN runs r USING (tenant_id, run_id) \
+         ?3, ?12, s.standing, ?14, ?2, ?3 FROM stages s JOIN runs r USING (tenant_id, run_id) \
          WHERE s.tenant_id = ?1 AND s.run_id = ?4 AND s.ix = ?5",
         &[
             &run,
@@ -43,6 +43,7 @@ pub(super) fn began(
             &params,
             &count(to.record.at.ledger.millis()),
             &spec.map(|spec| spec.tier.number()),
+            &spec.is_some_and(|spec| !spec.write.is_empty() && spec.tier >= Tier::T1),
         ],
     )?;
     to.run(

@@ -56,6 +56,7 @@ pub(super) struct AgentRow {
     pub(super) standing: Option<String>,
     did: String,
     escalated: bool,
+    acted: bool,
 }
 
 impl AgentRow {
@@ -145,6 +146,7 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
             standing::ruled(to, ruled)?;
             watched::spoke(to, no, ruled)
         }
+        Fact::PermitSpent { agent, permit } => standing::sets_out(to, *agent, *permit),
         Fact::ActionEnded { agent, permit, ok, .. } => {
             standing::did(to, *agent, *permit, *ok, is_proven_by_files)
         }
@@ -167,7 +169,6 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         | Fact::PoliciesInForce { .. }
         | Fact::DiagnosticKnown { .. }
         | Fact::DiagnosisSkipped { .. }
-        | Fact::PermitSpent { .. }
         | Fact::PerformanceBegan { .. }
         | Fact::PerformanceReleased { .. }
         | Fact::PerformanceEnding { .. }
@@ -237,7 +238,7 @@ impl Writing<'_> {
     fn agent(&self, agent: AgentId) -> Result<Option<AgentRow>, rusqlite::Error> {
         let mut row = self.sql.prepare_cached(
             "SELECT agent_id, run_id, agent_name, agent_version, tier, phase, ix, program, params_digest, began_ms, \
-             violations, ending, cut_off, ended_at IS NOT NULL, standing, did, escalated FROM agents WHERE tenant_id = ?1 AND agent_id = ?2",
+             violations, ending, cut_off, ended_at IS NOT NULL, standing, did, escalated, acted FROM agents WHERE tenant_id = ?1 AND agent_id = ?2",
         )?;
         let row = row.query_row(params![self.tenant, agent.to_string()], |row| {
             Ok(AgentRow {
@@ -258,6 +259,7 @@ impl Writing<'_> {
                 standing: row.get(14)?,
                 did: row.get(15)?,
                 escalated: row.get(16)?,
+                acted: row.get(17)?,
             })
         });
         row.optional()

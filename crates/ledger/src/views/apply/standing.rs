@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use eparch_domain::{Action, AgentId, AlertId, LedgerTime, Name, PermitId, StandingId, Tier};
 use eparch_governor::{
-    AttemptEnd, Conduct, Evidence, GateDecision, Lowered, PromotionOpened, Ruled, next_tier,
+    AttemptEnd, Conduct, Evidence, GateDecision, Lowered, PromotionOpened, Ruled, is_planning, next_tier,
 };
 use rusqlite::{OptionalExtension as _, params};
 
@@ -26,6 +26,7 @@ pub(super) fn ended(to: &Writing<'_>, row: &AgentRow, end: &AttemptEnd) -> Resul
         did: actions(&row.did),
         escalated: row.escalated,
         left_files: has_left_files(to, &row.agent_id)?,
+        acted: row.acted,
     };
     change(to, row.standing.as_deref(), Some(&row.agent_name), |metrics| metrics.evidence.take(end, &conduct))
 }
@@ -90,6 +91,22 @@ pub(super) fn did(
     to.run(
         "UPDATE agents SET did = ?5, journal_seq = ?2, ts = ?3 WHERE tenant_id = ?1 AND agent_id = ?4",
         &[&row.agent_id, &json(&all)],
+    )?;
+    Ok(())
+}
+
+/// A permit is used: what it is for is being done.
+pub(super) fn sets_out(to: &Writing<'_>, agent: AgentId, permit: PermitId) -> Result<(), rusqlite::Error> {
+    let mut action =
+        to.sql.prepare_cached("SELECT action FROM permits WHERE tenant_id = ?1 AND permit_id = ?2")?;
+    let action: Option<String> =
+        action.query_row(params![to.tenant, permit.to_string()], |row| row.get(0)).optional()?;
+    if action.and_then(|action| action.parse::<Action>().ok()).is_some_and(is_planning) {
+        return Ok(());
+    }
+    to.run(
+        "UPDATE agents SET acted = 1, journal_seq = ?2, ts = ?3 WHERE tenant_id = ?1 AND agent_id = ?4",
+        &[&agent.to_string()],
     )?;
     Ok(())
 }
@@ -246,7 +263,7 @@ fn change(
     let Some(standing) = standing else { return Ok(()) };
     let mut row = to.sql.prepare_cached(
         "SELECT agent_name, current_tier, total_runs, compliant_runs, consecutive_compliant, actions, escalations, \
-         last_violation_ms FROM agent_metrics WHERE tenant_id = ?1 AND agent_id = ?2",
+         last_violation_ms, plan_only_runs FROM agent_metrics WHERE tenant_id = ?1 AND agent_id = ?2",
     )?;
     let known = row.query_row(params![to.tenant, standing], |row| {
         let at: Option<i64> = row.get(7)?;
@@ -254,6 +271,7 @@ fn change(
         let evidence = Evidence {
             runs: row.get(2)?,
             compliant: row.get(3)?,
+            plan_only: row.get(8)?,
             consecutive: row.get(4)?,
             actions: actions(&row.get::<_, String>(5)?),
             escalations: row.get(6)?,
@@ -274,10 +292,10 @@ fn change(
     to.run(
         "INSERT INTO agent_metrics (tenant_id, agent_id, agent_name, current_tier, total_runs, compliant_runs, \
          consecutive_compliant, actions, escalations, violations_30d, last_run_at, last_violation_at, last_violation_ms, \
-         promotion_eligible, journal_seq, ts) \
+         promotion_eligible, plan_only_runs, journal_seq, ts) \
          SELECT ?1, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, \
          (SELECT count(*) FROM violations WHERE tenant_id = ?1 AND standing = ?4 AND ts > ?12), \
-         iif(?13, ?3, NULL), iif(?14, ?3, NULL), ?15, ?16, ?2, ?3 WHERE true \
+         iif(?13, ?3, NULL), iif(?14, ?3, NULL), ?15, ?16, ?17, ?2, ?3 WHERE true \
          ON CONFLICT DO UPDATE SET agent_name = excluded.agent_name, current_tier = excluded.current_tier, \
          total_runs = excluded.total_runs, compliant_runs = excluded.compliant_runs, \
          consecutive_compliant = excluded.consecutive_compliant, actions = excluded.actions, \
@@ -285,6 +303,7 @@ fn change(
          last_run_at = coalesce(excluded.last_run_at, last_run_at), \
          last_violation_at = coalesce(excluded.last_violation_at, last_violation_at), \
          last_violation_ms = excluded.last_violation_ms, promotion_eligible = excluded.promotion_eligible, \
+         plan_only_runs = excluded.plan_only_runs, \
          journal_seq = excluded.journal_seq, ts = excluded.ts",
         &[
             &standing,
@@ -300,6 +319,7 @@ fn change(
             &(evidence.last_violation != violated),
             &evidence.last_violation.map(|at| count(at.millis())),
             &eligible,
+            &evidence.plan_only,
         ],
     )?;
     Ok(())
