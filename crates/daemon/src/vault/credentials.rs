@@ -1,22 +1,22 @@
 //! Tokens of the vault for runs and their agents. A run's own is sealed as soon as it is issued and opened when another one is
 //! to come from it; nobody else ever has it. What it is called is durable in the ledger before it is used.
 
+mod failure;
+mod sealed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use eparch_domain::{AgentId, LeaseId, RunId, Span, Tier, in_full, keys, limits};
+use eparch_domain::{AgentId, LeaseId, RunId, Span, Tier, in_full, limits};
 use eparch_governor::{Answer, Credential, Event, Lease};
-use eparch_vault::{
-    Accessor, BadSeal, ChildGrant, RunGrant, SealKey, SealKeyError, Secret, Token, TokenStatus, Vault,
-    VaultError,
-};
+use eparch_vault::{Accessor, ChildGrant, RunGrant, Token, TokenStatus, Vault, VaultError};
 
+use self::failure::may_have_issued;
+pub(crate) use self::failure::{CredentialFailure, NotEnded, code_of};
+use self::sealed::split;
 use super::{HomeVault, VaultFailure};
-use crate::driver::{Handle, SubmitError};
+use crate::driver::Handle;
 
 /// Runs whose tokens are issued at once; another one waits.
 const AT_ONCE: usize = 32;
@@ -75,131 +75,6 @@ pub(crate) struct Held {
     pub(crate) accessor: Accessor,
     /// The token.
     pub(crate) token: Token,
-}
-
-/// Why an agent has no token of the vault.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CredentialFailure {
-    /// The vault did not issue it, or cannot be asked.
-    #[error("the vault gives its agent no token")]
-    Vault(#[from] VaultFailure),
-    /// The run's token cannot be sealed, or what was sealed cannot be kept.
-    #[error("the run's token cannot be sealed")]
-    Seal(#[from] SealFailure),
-    /// What it would be for is over.
-    #[error("what it would be for is over")]
-    LeaseOver,
-    /// The ledger does not say what was issued, so it is not used (G1).
-    #[error("what was issued cannot be written down")]
-    Ledger(#[from] SubmitError),
-}
-
-impl From<VaultError> for CredentialFailure {
-    fn from(error: VaultError) -> CredentialFailure {
-        CredentialFailure::Vault(error.into())
-    }
-}
-
-/// Why a token was not ended.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NotEnded {
-    /// It is of another vault than the home has now.
-    #[error("it was issued by {at}, and the home's vault is {here} now")]
-    Elsewhere {
-        /// Which issued it.
-        at: String,
-        /// Which it is now.
-        here: String,
-    },
-    /// The vault did not do it, or cannot be asked.
-    #[error(transparent)]
-    Vault(#[from] VaultFailure),
-}
-
-impl NotEnded {
-    /// The stable code.
-    fn code(&self) -> &'static str {
-        match self {
-            NotEnded::Elsewhere { .. } => "EP0919",
-            NotEnded::Vault(failure) => failure_code(failure),
-        }
-    }
-}
-
-/// Why a run's token could not be sealed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SealFailure {
-    /// There is no key, or it is not to be trusted.
-    #[error(transparent)]
-    Key(#[from] SealKeyError),
-    /// Sealing failed.
-    #[error(transparent)]
-    Seal(#[from] BadSeal),
-    /// The file cannot be written.
-    #[error("cannot write {}", path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl CredentialFailure {
-    /// The stable code.
-    pub(crate) fn code(&self) -> &'static str {
-        match self {
-            CredentialFailure::Vault(failure) => failure_code(failure),
-            CredentialFailure::Seal(_) => "EP0916",
-            CredentialFailure::LeaseOver => "EP0661",
-            CredentialFailure::Ledger(_) => "EP0917",
-        }
-    }
-
-    /// The whole reason; nothing in it repeats what a vault was told or said.
-    pub(crate) fn reason(&self) -> String {
-        in_full(self)
-    }
-
-    /// Whether trying again may help.
-    pub(crate) fn is_retryable(&self) -> bool {
-        match self {
-            CredentialFailure::Vault(VaultFailure::Asked(error)) => error.is_retryable(),
-            CredentialFailure::Ledger(_) => true,
-            _ => false,
-        }
-    }
-}
-
-/// The stable code of why a vault did not do something.
-fn failure_code(failure: &VaultFailure) -> &'static str {
-    match failure {
-        VaultFailure::Asked(error) => code_of(error),
-        VaultFailure::Store(_) | VaultFailure::Connect(_) | VaultFailure::Lost => "EP0912",
-    }
-}
-
-/// Whether a vault may have issued a token although it did not say so, or not so that it could be read.
-fn may_have_issued(error: &VaultError) -> bool {
-    use VaultError::{CutOff, Malformed, Refused, Store, TimedOut};
-    match error {
-        TimedOut { .. } | CutOff { .. } | Malformed { .. } | Store(_) => true,
-        Refused { status, .. } => *status >= 500,
-        _ => false,
-    }
-}
-
-/// The stable code of what a vault says when it is asked for a token, or to renew one.
-pub(crate) fn code_of(error: &VaultError) -> &'static str {
-    match error {
-        VaultError::Wider { .. } => "EP0913",
-        VaultError::OutlivesParent { .. } => "EP0914",
-        VaultError::Ended { .. } => "EP0915",
-        VaultError::ClockBehind { .. } | VaultError::Store(_) => "EP0912",
-        error if error.is_retryable() => "EP0910",
-        _ => "EP0911",
-    }
 }
 
 /// How a run's lease stands when a token is issued for it.
@@ -278,11 +153,7 @@ impl HomeVault {
         let credential = Credential { accessor: accessor.to_string(), run, agent: None, at };
         // Also when it could not be sealed: then it is known to be ended.
         let told = self.tell(driver, standing.held.lease, credential).await;
-        if let Err(problem) = sealed {
-            self.undo(vault, run, accessor).await;
-            return Err(problem.into());
-        }
-        if let Err(problem) = told {
+        if let Err(problem) = sealed.map_err(CredentialFailure::from).and(told) {
             self.undo(vault, run, accessor).await;
             return Err(problem);
         }
@@ -461,42 +332,6 @@ impl HomeVault {
         let wrapped = vault.wrap(&held.token, path, WRAPPED_FOR).await?;
         Ok(vault.unwrap(&wrapped).await?)
     }
-
-    /// Where a run's token lies, sealed: what it is called, and after a line break what only the key of the home opens (X16).
-    fn sealed_token(&self, run: RunId) -> PathBuf {
-        self.folder().join(FOLDER).join(keys::pipeline_vault_token(&run.name()))
-    }
-
-    fn seal_key(&self) -> Result<SealKey, SealKeyError> {
-        if let Some(key) = self.settings.seal_key()? {
-            return Ok(key);
-        }
-        match SealKey::load(&self.key_file) {
-            Err(SealKeyError::Missing { .. }) => match SealKey::create(&self.key_file) {
-                Err(SealKeyError::Exists { .. }) => SealKey::load(&self.key_file),
-                made => made,
-            },
-            found => found,
-        }
-    }
-
-    fn seal(&self, run: RunId, accessor: &Accessor, token: &Token) -> Result<(), SealFailure> {
-        let path = self.sealed_token(run);
-        let place = keys::pipeline_vault_token(&run.name());
-        let sealed = self.seal_key()?.seal(&place, &Secret::from(token.expose()))?;
-        let bytes = [accessor.as_str().as_bytes(), b"\n", &sealed].concat();
-        write_whole(&path, &bytes).map_err(|source| SealFailure::Io { path, source })
-    }
-
-    /// A run's token, if what is sealed is the one that is called so. One that cannot be opened is as good as none: another
-    /// one is issued, and it is ended.
-    fn unsealed(&self, run: RunId, accessor: &str) -> Option<Token> {
-        let bytes = fs::read(self.sealed_token(run)).ok()?;
-        let (of, sealed) = split(&bytes)?;
-        let place = keys::pipeline_vault_token(&run.name());
-        let secret = (of == accessor).then(|| self.seal_key().ok()?.unseal(&place, sealed).ok())??;
-        Some(Token::new(secret))
-    }
 }
 
 /// Has it written down what was found in the vault.
@@ -516,31 +351,9 @@ fn place_of(run: RunId) -> usize {
     usize::try_from(run.bits() % AT_ONCE as u128).unwrap_or_default()
 }
 
-/// The folder of sealed tokens in a home.
-const FOLDER: &str = "vault-tokens";
-
 /// How long a secret on its way to an agent may stay wrapped: it is unwrapped with the next request, which takes
 /// `limits::VAULT_TIMEOUT` at most.
 const WRAPPED_FOR: Span = Span::from_secs(10);
-
-/// What a token is called, and what is sealed of it.
-fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
-    let end = bytes.iter().position(|byte| *byte == b'\n')?;
-    Some((std::str::from_utf8(&bytes[..end]).ok()?, &bytes[end + 1..]))
-}
-
-/// Writes a file that only its owner reads, wholly or not at all.
-fn write_whole(path: &std::path::Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(path);
-    crate::home::make_folder(folder).map_err(io::Error::other)?;
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".new");
-    let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)
-}
 
 /// Servers count in whole seconds; never more than was asked for, and never nothing.
 fn whole_seconds(span: Span) -> Span {
@@ -556,31 +369,5 @@ mod tests {
         for (millis, secs) in [(0, 1), (999, 1), (1_000, 1), (1_999, 1), (1_800_000, 1_800)] {
             assert_eq!(whole_seconds(Span::from_millis(millis)), Span::from_secs(secs), "{millis}");
         }
-    }
-
-    #[test]
-    fn what_is_kept_of_a_token_says_what_it_is_called_and_nothing_else() {
-        assert_eq!(split(b"epa_1\nsealed\n\xff"), Some(("epa_1", &b"sealed\n\xff"[..])));
-        for bad in [&b""[..], b"epa_1", b"\xff\nsealed"] {
-            assert_eq!(split(bad), None);
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tokens/one");
-        write_whole(&path, b"first").unwrap();
-        write_whole(&path, b"second").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"second");
-        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
-        assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(fs::read_dir(dir.path().join("tokens")).unwrap().count(), 1, "no draft is left");
-    }
-
-    #[test]
-    fn g5_a_token_that_would_be_wider_or_longer_has_a_reason_of_its_own() {
-        let wider = VaultError::Wider { asked: Tier::T3, most: Tier::T2 };
-        let longer = VaultError::OutlivesParent { asked: Span::from_mins(30), left: Span::from_mins(4) };
-        let sealed = CredentialFailure::from(VaultError::Sealed);
-        assert_eq!((code_of(&wider), code_of(&longer), sealed.code()), ("EP0913", "EP0914", "EP0910"));
-        assert!(sealed.is_retryable() && !CredentialFailure::from(wider).is_retryable());
-        assert_eq!(sealed.reason(), "the vault gives its agent no token: the vault is sealed");
     }
 }
