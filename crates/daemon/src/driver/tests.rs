@@ -1,5 +1,10 @@
 //! The driver over a journal that fails when it is told to.
 
+mod clocks;
+mod commits;
+mod stopped;
+mod stops;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard};
@@ -171,22 +176,6 @@ fn core(journal: &Memory) -> Core<Memory> {
     Core::recover(journal.clone(), Name::new("t").unwrap(), epoch).unwrap()
 }
 
-#[test]
-fn g1_what_was_written_is_found_however_short_the_pages_are() {
-    let journal = Memory::default();
-    let mut core = core(&journal);
-    let inputs: Vec<Input> =
-        vec![core.boot(1).unwrap(), Event::ClockTurned.into(), Event::ClockTurned.into()];
-    let done = core.turn(&inputs, Moment::default()).unwrap();
-    let found = |done: &[Done]| super::core::was_written(&journal, core.tenant(), done).unwrap();
-    assert!(done.len() > PAGE && found(&done) && !found(&[]));
-    let last = done.last().unwrap();
-    let beyond = Done { seq: last.seq + 1, record: last.record.clone() };
-    assert!(!found(&[&done[..], &[beyond]].concat()), "more than there is");
-    let other = Done { seq: last.seq, record: done[0].record.clone() };
-    assert!(!found(&[&done[..PAGE], &[other]].concat()), "something else at its end");
-}
-
 fn drive(journal: Memory) -> Driven {
     drive_by(journal, Arc::new(ManualClock::default()))
 }
@@ -275,212 +264,6 @@ fn failed(agent: eparch_domain::AgentId, at: EffectRef) -> Input {
 }
 
 #[test]
-fn g7_one_failed_commit_with_agents_in_flight_is_one_new_epoch() {
-    let driven = drive(Memory::default());
-    assert_eq!(driven.began(), 1);
-    let agents = driven.agents();
-    driven.journal.kept().fails_in = Some(0);
-    let (at, agent) = agents[0];
-    driven.handle.decide(failed(agent, at)).unwrap_err();
-    driven.next(|told| matches!(told, Told::Stopped).then_some(()));
-    assert_eq!(driven.began(), 2);
-    let reaps: Vec<_> = (0..3)
-        .map(|_| {
-            driven.next(|told| match told {
-                Told::Do(at, Effect::Reap { agent, .. }) => Some((at.unwrap(), agent)),
-                _ => None,
-            })
-        })
-        .collect();
-    // What was under way in the first epoch reports only now, and to nobody's harm.
-    for (at, agent) in &agents {
-        driven.handle.decide(failed(*agent, *at)).unwrap();
-    }
-    for (at, agent) in reaps {
-        let event = Event::TreeProvenDead { agent, killed: true };
-        let report = Input { acknowledges: vec![at], ..event.into() };
-        // The same word twice settles it once.
-        driven.handle.decide(report.clone()).unwrap();
-        driven.handle.decide(report).unwrap();
-    }
-    let journal = driven.end();
-    assert_eq!((journal.boots(), journal.kept().epoch), (2, 2));
-}
-
-#[test]
-fn g1_whoever_asked_is_told_what_became_of_a_commit_that_failed() {
-    for (writes_all_the_same, leaves) in
-        [(false, Left::Nothing), (false, Left::Unknown), (true, Left::Unknown)]
-    {
-        let driven = drive(Memory::default());
-        driven.began();
-        {
-            let mut kept = driven.journal.kept();
-            (kept.fails_in, kept.leaves, kept.writes_all_the_same) =
-                (Some(0), Some(leaves), writes_all_the_same);
-        }
-        let answer = driven.handle.decide(Event::ClockTurned.into());
-        let head = driven.journal.kept().entries.len() as u64;
-        match answer {
-            Ok(done) => {
-                assert_eq!((writes_all_the_same, done.seq), (true, head - 1), "the boot came after it")
-            }
-            Err(SubmitError::Ledger(_)) => assert!(!writes_all_the_same),
-            Err(other) => panic!("{other}"),
-        }
-        assert_eq!(driven.end().boots(), 2);
-    }
-}
-
-#[test]
-fn g1_nobody_is_told_that_nothing_was_done_while_that_is_open() {
-    for writes_all_the_same in [false, true] {
-        let driven = drive(Memory::default());
-        driven.began();
-        {
-            let mut kept = driven.journal.kept();
-            (kept.fails_in, kept.writes_all_the_same, kept.stays_shut) = (Some(0), writes_all_the_same, 1);
-        }
-        let answer = driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
-        assert!(matches!(answer, SubmitError::Unknown(_)), "{answer}");
-        driven.end();
-    }
-}
-
-#[test]
-fn a_driver_whose_journal_was_taken_over_ends() {
-    let driven = drive(Memory::default());
-    driven.began();
-    {
-        let mut kept = driven.journal.kept();
-        (kept.fails_in, kept.leaves, kept.taken_over) = (Some(0), Some(Left::TakenOver), true);
-    }
-    let answer = driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
-    assert!(matches!(answer, SubmitError::Ledger(_)), "{answer}");
-    driven.thread.join().unwrap();
-    let answer = driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
-    assert!(matches!(answer, SubmitError::Gone), "{answer}");
-}
-
-#[test]
-fn a_stopped_tenant_notices_by_itself_that_its_disk_is_well_again() {
-    let driven = drive(Memory::default());
-    driven.began();
-    {
-        let mut kept = driven.journal.kept();
-        (kept.fails_in, kept.stays_shut) = (Some(0), 2);
-    }
-    driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
-    // Nobody says anything from here on.
-    assert_eq!(driven.began(), 2);
-    assert_eq!(driven.end().boots(), 2);
-}
-
-#[test]
-fn a_key_whose_decision_was_open_is_settled_once_the_ledger_says_what_became_of_it() {
-    let ada = Name::new("ada").unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    for written in [true, false] {
-        let folder = tempfile::tempdir().unwrap();
-        let home = Home::create(&folder.path().join("home"), &ada).unwrap();
-        let hash = |home: &Home| Digest::of(home.operator_key(&ada).unwrap().as_bytes());
-        let driven = drive(Memory::default());
-        driven.began();
-        driven.agents();
-        let (old, draft) = (hash(&home), home.draft_operator_key(&ada).unwrap());
-        let new = draft.hash();
-        {
-            let mut kept = driven.journal.kept();
-            (kept.fails_in, kept.writes_all_the_same, kept.stays_shut) = (Some(0), written, 1);
-        }
-        let key = Key::Home { hash: new };
-        let rotated = Event::OperatorRotated { by: ada.clone(), name: ada.clone(), key };
-        let open = driven.handle.decide(rotated.into()).unwrap_err();
-        assert!(matches!(open, SubmitError::Unknown(_)), "{open}");
-        runtime.block_on(crate::api::operators::settle(driven.handle.clone(), ada.clone(), draft));
-        assert_eq!(hash(&home), if written { new } else { old });
-        driven.end();
-    }
-}
-
-#[test]
-fn a_stopped_tenant_says_why_it_cannot_be_rebuilt() {
-    let driven = drive(Memory::default());
-    driven.began();
-    driven.agents();
-    {
-        let mut kept = driven.journal.kept();
-        (kept.fails_in, kept.leaves) = (Some(0), Some(Left::Nothing));
-        kept.documents.clear();
-    }
-    driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
-    let refused = driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
-    assert!(refused.to_string().contains(&three().digest().to_string()), "{refused}");
-    let told = driven.next(|told| if let Told::Unable(why) = told { Some(why) } else { None });
-    assert!(told.contains("definition"), "{told}");
-    driven.end();
-}
-
-#[test]
-fn a_stopped_tenant_is_left_alone_by_whoever_only_looks_now_and_then() {
-    let journal = Memory::default();
-    let (to, told) = channel();
-    let (mut driver, _handle) = Driver::new(core(&journal), 8, Arc::new(ManualClock::default()), |_| Ear(to));
-    driver.begin_epoch();
-    (journal.kept().fails_in, journal.kept().stays_shut) = (Some(0), 1);
-    driver.turn(vec![(Event::ClockTurned.into(), None)]);
-    let (due, boots) = (driver.retry_at, journal.boots());
-    let look = |driver: &mut Driver<Memory, Ear>, retry| {
-        let (to, seen) = channel();
-        let look: Look = Box::new(move |governor| to.send(governor.is_ok()).unwrap());
-        driver.take(Message::Look(look, retry), &mut Vec::new());
-        seen.recv().unwrap()
-    };
-    for _ in 0..10 {
-        assert!(!look(&mut driver, Retry::InTime));
-    }
-    assert_eq!((driver.retry_at, journal.boots()), (due, boots), "neither tried nor put off");
-    assert!(look(&mut driver, Retry::Now));
-    assert_eq!(journal.boots(), boots + 1);
-    drop(told);
-}
-
-#[test]
-fn a_journal_that_fails_with_everything_is_not_given_epoch_after_epoch() {
-    let driven = drive(Memory::default());
-    driven.began();
-    driven.journal.kept().fails_in = Some(0);
-    driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
-    assert_eq!(driven.began(), 2);
-    driven.journal.kept().fails_in = Some(0);
-    driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
-    // It is left alone now, until its time has come or somebody wants something.
-    assert_eq!(driven.end().boots(), 2);
-}
-
-/// A value that nests so deeply that no JSON reader takes it in a record.
-fn deep() -> serde_json::Value {
-    (0..130).fold(serde_json::Value::Null, |inner, _| vec![inner].into())
-}
-
-#[test]
-fn g7_what_could_not_be_read_back_is_refused_and_nobody_else_is_disturbed() {
-    let driven = drive(Memory::default());
-    driven.began();
-    let agents = driven.agents();
-    let signal = Signal::Output { name: "x".to_owned(), value: deep() };
-    let event = Event::AgentSignalled { agent: agents[0].1, signal };
-    let refused = driven.handle.decide(event.into()).unwrap_err();
-    assert!(matches!(refused, SubmitError::Unreadable(_)), "{refused}");
-    let (at, agent) = agents[1];
-    driven.handle.decide(failed(agent, at)).unwrap();
-    let journal = driven.end();
-    assert_eq!(journal.boots(), 1);
-    let again = core(&journal);
-    assert_eq!(again.governor().live_runs(), 1, "everything can be read back");
-}
-
-#[test]
 fn recovery_reads_no_more_than_a_snapshots_distance_however_often_a_holder_dies() {
     let journal = Memory::default();
     let mut read_most = 0;
@@ -500,66 +283,6 @@ fn recovery_reads_no_more_than_a_snapshots_distance_however_often_a_holder_dies(
     }
     assert!(read_most <= 10_000 + 3_001, "{read_most} entries were read");
     assert!(journal.kept().snapshot.is_some());
-}
-
-/// What entries say of the clock, each with its place.
-fn clock_entries(journal: &Memory) -> Vec<(u64, String)> {
-    let told = |entry: &Entry| {
-        let record = eparch_governor::Record::from_bytes(&entry.body).unwrap();
-        let what = match record.event {
-            Event::Booted { clock_moved, .. } => {
-                format!("boot {}", clock_moved.map_or(0, |moved| moved.by_ms))
-            }
-            Event::ClockJumped { by_ms } => format!("jump {by_ms}"),
-            _ => return None,
-        };
-        Some((entry.seq, what))
-    };
-    journal.kept().entries.iter().filter_map(told).collect()
-}
-
-#[test]
-fn g7_f17_a_clock_moved_while_nobody_held_the_home_is_decided_on_with_the_boot_and_never_before_it() {
-    const HOUR: i64 = 3_600_000;
-    let begun = Moment { ledger: LedgerTime::from_millis(1_000), wall: Timestamp::from_millis(100 * HOUR) };
-    let clock = Arc::new(ManualClock::at(begun));
-    let driven = drive_by(Memory::default(), clock.clone());
-    driven.began();
-    driven.agents();
-    let mut journal = driven.end();
-    let mut expected = vec![(1, "boot 0".to_owned())];
-    for by_ms in [-HOUR, 2 * HOUR, -2_001, 2_001, -2_000, 2_000] {
-        clock.jump_wall(by_ms);
-        let driven = drive_by(journal, clock.clone());
-        driven.began();
-        // A holder that lives is told of it first, before whatever comes next.
-        clock.jump_wall(by_ms);
-        driven.handle.decide(Event::ClockTurned.into()).unwrap();
-        let boot = driven.journal.kept().entries.len() as u64;
-        journal = driven.end();
-        if by_ms.abs() > 2_000 {
-            expected.extend([(boot - 2, format!("boot {by_ms}")), (boot - 1, format!("jump {by_ms}"))]);
-        } else {
-            expected.push((boot - 1, "boot 0".to_owned()));
-        }
-    }
-    assert_eq!(clock_entries(&journal), expected);
-}
-
-#[test]
-fn a_clock_that_moves_while_a_commit_fails_is_no_reason_to_doubt_it() {
-    let begun = Moment { ledger: LedgerTime::from_millis(1_000), wall: Timestamp::from_millis(360_000_000) };
-    let clock = Arc::new(ManualClock::at(begun));
-    let driven = drive_by(Memory::default(), clock.clone());
-    driven.began();
-    driven.journal.kept().fails_in = Some(0);
-    clock.jump_wall(-3_600_000);
-    driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
-    driven.began();
-    // This process has measured the time all along.
-    let found = clock_entries(&driven.end());
-    let found: Vec<&str> = found.iter().map(|(_, what)| what.as_str()).collect();
-    assert_eq!(found, ["boot 0", "boot 0", "jump -3600000"]);
 }
 
 #[test]
@@ -584,44 +307,4 @@ fn whoever_asks_where_many_wait_already_is_answered_after_them() {
         let gone = handle.ask(Event::ClockTurned.into()).await.unwrap_err();
         assert!(matches!(gone, SubmitError::Gone), "{gone}");
     });
-}
-
-/// A stop of everything that cannot be written cuts whoever lives, since the ledger failed, and is decided on before anything
-/// begins again: a ledger that comes back does not bring the agents back (G1, G2).
-#[test]
-fn g1_g2_a_stop_of_everything_outlasts_a_ledger_that_cannot_be_written() {
-    let driven = drive(Memory::default());
-    assert_eq!(driven.began(), 1);
-    driven.agents();
-    {
-        let mut kept = driven.journal.kept();
-        (kept.fails_in, kept.leaves, kept.stays_shut) = (Some(0), Some(Left::Nothing), 2);
-    }
-    let by = Name::new("ada").unwrap();
-    let stop = Event::StopAllRequested { by: by.clone(), reason: "they run wild".to_owned() };
-    assert!(matches!(driven.handle.decide(stop.into()), Err(SubmitError::Ledger(_))));
-    driven.next(|told| matches!(told, Told::Stopped).then_some(()));
-    assert_eq!(driven.began(), 2);
-    // What the new epoch is told to do: to prove dead whoever lived, and to make nobody ready.
-    let run = RunRequest {
-        run: RunId::from_bits(8),
-        pipeline: three().digest(),
-        inputs: BTreeMap::new(),
-        env: BTreeMap::new(),
-        requester: by,
-        grant: None,
-        root: "/".to_owned(),
-        idempotency_key: None,
-        lineage: None,
-    };
-    let asked = Input { definition: Some(three()), ..Event::RunRequested(Box::new(run)).into() };
-    let answer = driven.handle.decide(asked).unwrap().record.decision.answer.clone();
-    assert!(matches!(&answer, Answer::Refused(refusal) if refusal.code() == "EP0650"), "{answer:?}");
-    let told: Vec<Told> = driven.told.try_iter().collect();
-    assert!(!told.iter().any(|told| matches!(told, Told::Do(_, Effect::Prepare(_)))), "{told:?}");
-    let journal = driven.end();
-    let facts = |entry: &Entry| eparch_governor::Record::from_bytes(&entry.body).unwrap().decision.facts;
-    let all: Vec<_> = journal.kept().entries.iter().flat_map(facts).collect();
-    let stops = all.iter().filter(|fact| matches!(fact, eparch_governor::Fact::AllStopped { .. })).count();
-    assert_eq!(stops, 1);
 }

@@ -1,0 +1,87 @@
+//! A tenant that is stopped: when it is tried again, and when it is left alone.
+
+use super::*;
+
+#[test]
+fn a_driver_whose_journal_was_taken_over_ends() {
+    let driven = drive(Memory::default());
+    driven.began();
+    {
+        let mut kept = driven.journal.kept();
+        (kept.fails_in, kept.leaves, kept.taken_over) = (Some(0), Some(Left::TakenOver), true);
+    }
+    let answer = driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
+    assert!(matches!(answer, SubmitError::Ledger(_)), "{answer}");
+    driven.thread.join().unwrap();
+    let answer = driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
+    assert!(matches!(answer, SubmitError::Gone), "{answer}");
+}
+
+#[test]
+fn a_stopped_tenant_notices_by_itself_that_its_disk_is_well_again() {
+    let driven = drive(Memory::default());
+    driven.began();
+    {
+        let mut kept = driven.journal.kept();
+        (kept.fails_in, kept.stays_shut) = (Some(0), 2);
+    }
+    driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
+    // Nobody says anything from here on.
+    assert_eq!(driven.began(), 2);
+    assert_eq!(driven.end().boots(), 2);
+}
+
+#[test]
+fn a_stopped_tenant_says_why_it_cannot_be_rebuilt() {
+    let driven = drive(Memory::default());
+    driven.began();
+    driven.agents();
+    {
+        let mut kept = driven.journal.kept();
+        (kept.fails_in, kept.leaves) = (Some(0), Some(Left::Nothing));
+        kept.documents.clear();
+    }
+    driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
+    let refused = driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
+    assert!(refused.to_string().contains(&three().digest().to_string()), "{refused}");
+    let told = driven.next(|told| if let Told::Unable(why) = told { Some(why) } else { None });
+    assert!(told.contains("definition"), "{told}");
+    driven.end();
+}
+
+#[test]
+fn a_stopped_tenant_is_left_alone_by_whoever_only_looks_now_and_then() {
+    let journal = Memory::default();
+    let (to, told) = channel();
+    let (mut driver, _handle) = Driver::new(core(&journal), 8, Arc::new(ManualClock::default()), |_| Ear(to));
+    driver.begin_epoch();
+    (journal.kept().fails_in, journal.kept().stays_shut) = (Some(0), 1);
+    driver.turn(vec![(Event::ClockTurned.into(), None)]);
+    let (due, boots) = (driver.retry_at, journal.boots());
+    let look = |driver: &mut Driver<Memory, Ear>, retry| {
+        let (to, seen) = channel();
+        let look: Look = Box::new(move |governor| to.send(governor.is_ok()).unwrap());
+        driver.take(Message::Look(look, retry), &mut Vec::new());
+        seen.recv().unwrap()
+    };
+    for _ in 0..10 {
+        assert!(!look(&mut driver, Retry::InTime));
+    }
+    assert_eq!((driver.retry_at, journal.boots()), (due, boots), "neither tried nor put off");
+    assert!(look(&mut driver, Retry::Now));
+    assert_eq!(journal.boots(), boots + 1);
+    drop(told);
+}
+
+#[test]
+fn a_journal_that_fails_with_everything_is_not_given_epoch_after_epoch() {
+    let driven = drive(Memory::default());
+    driven.began();
+    driven.journal.kept().fails_in = Some(0);
+    driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
+    assert_eq!(driven.began(), 2);
+    driven.journal.kept().fails_in = Some(0);
+    driven.handle.decide(Event::ClockTurned.into()).unwrap_err();
+    // It is left alone now, until its time has come or somebody wants something.
+    assert_eq!(driven.end().boots(), 2);
+}
