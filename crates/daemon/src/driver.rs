@@ -4,6 +4,7 @@
 mod core;
 mod due;
 mod keepable;
+mod stops;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use eparch_governor::{ClockMoved, Effect, Event, Governor};
 use eparch_ledger::EffectRef;
 
 pub use self::core::{Core, Done, ENGINE, Input, RecoverError, SavedState, TurnError};
+use self::stops::{Stops, made_up_for};
 use crate::journal::{Journal, JournalError, Left};
 
 /// A snapshot is taken after so many entries: recovery reads at most that many, and a journal of a million holds a
@@ -196,9 +198,8 @@ pub struct Driver<J, S> {
     saved_at: u64,
     /// The snapshot that is being written.
     saving: Option<JoinHandle<()>>,
-    /// A stop of everything that could not be written. Whoever lives was cut when the ledger failed; it is decided on together
-    /// with the next boot, before anything can begin that it is to stop.
-    stop_all: Option<Input>,
+    /// Stops of everything that are not known to be written.
+    stops: Stops,
 }
 
 impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
@@ -229,7 +230,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
                 has_begun: false,
                 saved_at,
                 saving: None,
-                stop_all: None,
+                stops: Stops::default(),
             },
             handle,
         )
@@ -297,55 +298,62 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         self.try_again();
         let Err(failed) = self.commit(batch) else { return };
         // A journal that fails with everything it is given is given time, not another epoch.
-        if self.failures == 0 {
+        let Failed { journal, problem, inputs, attempted, replies } = failed;
+        let begun = if self.failures == 0 {
             self.failures = 1;
-            self.rebuild(failed.journal);
+            self.rebuild(journal)
         } else {
-            self.stop(failed.journal, &failed.problem);
-        }
-        self.tell(failed.problem, failed.attempted, failed.replies);
+            self.stop(journal, &problem);
+            Vec::new()
+        };
+        self.tell(problem, attempted, &begun, inputs.iter().zip(replies));
     }
 
     /// Tells everybody who waited for a commit that failed what became of it. What was written counts, whatever was said
     /// meanwhile: it is part of the state that was rebuilt. Its effects are not performed, since the new epoch has decided
-    /// anew about them.
-    fn tell(&self, problem: JournalError, attempted: Vec<Done>, replies: Vec<Option<Reply>>) {
+    /// anew about them. What was not counts as well where the new epoch has begun with it (`begun`).
+    fn tell<'i>(
+        &self,
+        problem: JournalError,
+        attempted: Vec<Done>,
+        begun: &[Done],
+        waiting: impl Iterator<Item = (&'i Input, Option<Reply>)>,
+    ) {
         let written = match (problem.left, &self.core) {
             (Left::Nothing | Left::TakenOver, _) => Some(false),
             (Left::Unknown, Some(core)) => core::was_written(core.journal(), &self.tenant, &attempted).ok(),
             (Left::Unknown, None) => None,
         };
         let problem = problem.to_string();
-        match written {
-            Some(true) => {
-                for (done, reply) in attempted.into_iter().zip(replies) {
-                    if let Some(reply) = reply {
-                        reply(Ok(done));
-                    }
-                }
+        let mut attempted = attempted.into_iter();
+        for (input, reply) in waiting {
+            let done = attempted.next().filter(|_| written == Some(true));
+            let answer = done.or_else(|| made_up_for(input, begun).cloned()).ok_or_else(|| match written {
+                Some(_) => SubmitError::Ledger(problem.clone()),
+                None => SubmitError::Unknown(problem.clone()),
+            });
+            if let Some(reply) = reply {
+                reply(answer);
             }
-            Some(false) => refuse(replies, &SubmitError::Ledger(problem)),
-            None => refuse(replies, &SubmitError::Unknown(problem)),
         }
     }
 
     /// A stopped tenant is tried again whenever somebody wants something of it, and from time to time.
     fn try_again(&mut self) {
         if let Some(journal) = self.stopped.take() {
-            self.rebuild(journal);
+            // Whoever asked for what it begins with was answered when it failed.
+            let _ = self.rebuild(journal);
         }
     }
 
-    /// Decides on a batch, writes it down and sets it going. When it cannot be written, nothing in memory counts any more.
-    fn commit(&mut self, batch: Vec<(Input, Option<Reply>)>) -> Result<(), Failed<J>> {
+    /// Decides on a batch, writes it down and sets it going: what was decided. When it cannot be written, nothing in memory
+    /// counts any more.
+    fn commit(&mut self, batch: Vec<(Input, Option<Reply>)>) -> Result<Vec<Done>, Failed<J>> {
         let (mut inputs, mut replies): (Vec<Input>, Vec<Option<Reply>>) = batch.into_iter().unzip();
-        let stops = |input: &&Input| matches!(input.event, Event::StopAllRequested { .. });
-        if let Some(stop) = inputs.iter().find(stops) {
-            self.stop_all = Some(stop.clone());
-        }
+        inputs.iter().for_each(|input| self.stops.keep(input));
         let Some(mut core) = self.core.take() else {
             refuse(replies, &stopped_by(&self.why));
-            return Ok(());
+            return Ok(Vec::new());
         };
         let now = self.clock.now();
         if let Some(moved) = clock_jump(core.last(), now) {
@@ -370,7 +378,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
                 Ok(done) => break done,
                 // Nobody has to suffer for what another one handed in.
                 Err(TurnError::Unreadable { input, why }) if replies[input].is_some() => {
-                    inputs.remove(input);
+                    self.stops.forget(&inputs.remove(input));
                     if let Some(reply) = replies.remove(input) {
                         reply(Err(SubmitError::Unreadable(why)));
                     }
@@ -383,7 +391,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
                         }
                     };
                     self.shell.stopped(&problem);
-                    return Err(Failed { journal: core.into_journal(), problem, attempted, replies });
+                    return Err(Failed { journal: core.into_journal(), problem, inputs, attempted, replies });
                 }
             }
         };
@@ -395,9 +403,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
             self.failures = 0;
             self.why.clear();
         }
-        if inputs.iter().any(|input| matches!(input.event, Event::StopAllRequested { .. })) {
-            self.stop_all = None;
-        }
+        inputs.iter().for_each(|input| self.stops.forget(input));
         for (done, reply) in done.iter().zip(replies) {
             self.shell.committed(done);
             // Before the answer: whoever hears that authority was taken away finds what bore it deaf and signalled (2.C
@@ -409,41 +415,49 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
                 reply(Ok(done.clone()));
             }
         }
-        Ok(())
+        Ok(done)
     }
 
-    /// Begins a new epoch on what the journal says: whether a failed commit happened is known only to it. When that
-    /// fails too, the tenant stays stopped, and is tried again.
-    fn rebuild(&mut self, journal: J) {
+    /// Begins a new epoch on what the journal says: whether a failed commit happened is known only to it. Returns what was
+    /// decided with the boot. When that fails too, the tenant stays stopped, and is tried again.
+    fn rebuild(&mut self, journal: J) -> Vec<Done> {
         let epoch = match journal.reopen() {
             Ok(epoch) => epoch,
             Err(problem) => {
                 self.taken_over |= problem.left == Left::TakenOver;
-                return self.stop(journal, &problem);
+                self.stop(journal, &problem);
+                return Vec::new();
             }
         };
         match Core::recover(journal.clone(), self.tenant.clone(), epoch) {
             Ok(core) => {
                 self.core = Some(core);
-                self.begin_epoch();
+                self.begin_epoch()
             }
-            Err(problem) => self.stop(journal, &JournalError::of(&problem)),
+            Err(problem) => {
+                self.stop(journal, &JournalError::of(&problem));
+                Vec::new()
+            }
         }
     }
 
-    fn begin_epoch(&mut self) {
-        let Some(core) = &self.core else { return };
+    /// Returns what was decided with the boot.
+    fn begin_epoch(&mut self) -> Vec<Done> {
+        let Some(core) = &self.core else { return Vec::new() };
         let failed = match core.boot(self.agents_at_once) {
             Ok(boot) => {
-                let first = [Some(boot), self.stop_all.clone()].into_iter().flatten();
-                let failed = self.commit(first.map(|input| (input, None)).collect()).err();
-                failed.map(|failed| (failed.journal, failed.problem))
+                let first = std::iter::once(boot).chain(self.stops.waiting());
+                match self.commit(first.map(|input| (input, None)).collect()) {
+                    Ok(begun) => return begun,
+                    Err(failed) => Some((failed.journal, failed.problem)),
+                }
             }
             Err(problem) => self.core.take().map(|core| (core.into_journal(), problem)),
         };
         if let Some((journal, problem)) = failed {
             self.stop(journal, &problem);
         }
+        Vec::new()
     }
 
     fn stop(&mut self, journal: J, why: &JournalError) {
@@ -495,10 +509,11 @@ fn wait_after(failures: u32) -> Span {
     Span::from_millis(millis.min(limits::LEDGER_RETRY_MAX.millis()))
 }
 
-/// A commit that failed: the journal, what it was to write, and who waits to hear of that.
+/// A commit that failed: the journal, what was decided on, what of it was to be written, and who waits to hear of that.
 struct Failed<J> {
     journal: J,
     problem: JournalError,
+    inputs: Vec<Input>,
     attempted: Vec<Done>,
     replies: Vec<Option<Reply>>,
 }
