@@ -1,13 +1,14 @@
 //! What an agent's program prints: line by line, bounded, redacted, kept.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write as _};
 #[cfg(test)]
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use eparch_domain::redact::{PrivateKeyLines, REDACTED, is_secret_number};
 use eparch_domain::{Digest, Timestamp, limits};
@@ -37,6 +38,8 @@ pub fn is_performed(stream: &str) -> bool {
 /// The log of one attempt.
 pub(crate) struct Log {
     path: PathBuf,
+    /// What counts and is not written yet. Its lock is held for moments only, whatever the disk does.
+    said: Mutex<VecDeque<(LogLine, Show)>>,
     file: Mutex<Kept>,
     lines: AtomicU64,
     dropped: AtomicU64,
@@ -44,6 +47,16 @@ pub(crate) struct Log {
     secret: String,
     /// … and the secrets it was given.
     given: Mutex<Vec<Secret>>,
+}
+
+/// Who is shown a line once it is written.
+pub(crate) type Show = Arc<dyn Fn(&LogLine) + Send + Sync>;
+
+/// A text as it will be kept: redacted, in lines.
+pub(crate) struct Said {
+    lines: Vec<LogLine>,
+    /// Lines of it that are not kept.
+    rest: u64,
 }
 
 struct Kept {
@@ -59,6 +72,7 @@ impl Log {
         let file = Mutex::new(Kept { to: BufWriter::new(File::create(&path)?), bytes: 0 });
         Ok(Log {
             path,
+            said: Mutex::default(),
             file,
             lines: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -89,28 +103,60 @@ impl Log {
         }
     }
 
-    /// Adds a text from elsewhere, line by line, redacted: a private key may go over several.
-    pub(crate) fn add(&self, stream: &str, text: &str, ts: Timestamp, watch: &dyn Fn(&LogLine)) {
+    /// A text from elsewhere, line by line, redacted: a private key may go over several. Nothing is kept yet.
+    pub(crate) fn lines_of(&self, stream: &str, text: &str, ts: Timestamp) -> Said {
         let mut keys = PrivateKeyLines::default();
         let mut lines = text.lines();
-        for line in lines.by_ref().take(TEXT_LINES) {
+        let kept = |line: &str| {
             let hidden = self.knowing(|known| keys.line(line, known).into_owned());
             let line = hidden.chars().take(limits::LOG_LINE_BYTES / 4).collect();
-            self.write(LogLine { ts, stream: stream.to_owned(), line }, watch);
+            LogLine { ts, stream: stream.to_owned(), line }
+        };
+        let lines_kept = lines.by_ref().take(TEXT_LINES).map(kept).collect();
+        Said { lines: lines_kept, rest: lines.count() as u64 }
+    }
+
+    /// From now on it counts. Nothing is written here: whoever accepts [settles](Log::settle) next, where it may take its time.
+    pub(crate) fn accept(&self, said: Said, show: &Show) {
+        self.lines.fetch_add(said.rest, Ordering::SeqCst);
+        self.dropped.fetch_add(said.rest, Ordering::SeqCst);
+        let lines = said.lines.into_iter().map(|line| (line, show.clone()));
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).extend(lines);
+    }
+
+    /// Writes what was accepted, in its order. As long as the disk takes.
+    pub(crate) fn settle(&self) {
+        let shown = self.settle_in(&mut self.file.lock().unwrap_or_else(PoisonError::into_inner));
+        shown.iter().for_each(|(line, show)| show(line));
+    }
+
+    /// What was written of it, for whoever is shown it.
+    fn settle_in(&self, file: &mut Kept) -> Vec<(LogLine, Show)> {
+        let next = || self.said.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let mut shown = Vec::new();
+        while let Some((line, show)) = next() {
+            if self.write_to(file, &line) {
+                shown.push((line, show));
+            }
         }
-        let rest = lines.count() as u64;
-        self.lines.fetch_add(rest, Ordering::SeqCst);
-        self.dropped.fetch_add(rest, Ordering::SeqCst);
+        shown
     }
 
     fn write(&self, line: LogLine, watch: &dyn Fn(&LogLine)) {
+        let fits = self.write_to(&mut self.file.lock().unwrap_or_else(PoisonError::into_inner), &line);
+        if fits {
+            watch(&line);
+        }
+    }
+
+    /// Whether there was room for it.
+    fn write_to(&self, file: &mut Kept, line: &LogLine) -> bool {
         if self.lines.fetch_add(1, Ordering::SeqCst) >= limits::LOG_LINES as u64 {
             self.dropped.fetch_add(1, Ordering::SeqCst);
-            return;
+            return false;
         }
-        let mut bytes = serde_json::to_vec(&line).expect("a line is plain data");
+        let mut bytes = serde_json::to_vec(line).expect("a line is plain data");
         bytes.push(b'\n');
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         // The first line that does not fit is the last: a log with holes would look whole.
         file.bytes = file.bytes.saturating_add(bytes.len() as u64);
         let fits = file.bytes <= limits::LOG_BYTES;
@@ -118,10 +164,7 @@ impl Log {
         if !fits || file.to.write_all(&bytes).and_then(|()| file.to.flush()).is_err() {
             self.dropped.fetch_add(1, Ordering::SeqCst);
         }
-        drop(file);
-        if fits {
-            watch(&line);
-        }
+        fits
     }
 
     /// Keeps texts that the agent was given out of everything it says from now on, and each of their lines. What is shorter
@@ -175,14 +218,17 @@ impl Log {
         }
     }
 
-    /// Lines seen, and lines of them that were not kept.
+    /// Lines seen, and lines of them that were not kept; of everything accepted by then.
     pub(crate) fn counts(&self) -> (u64, u64) {
+        self.settle();
         (self.lines.load(Ordering::SeqCst), self.dropped.load(Ordering::SeqCst))
     }
 
-    /// The digest of what was kept, which is durable by then: evidence names it.
+    /// The digest of what was kept, with everything accepted by then, which is durable by then: evidence names it.
     pub(crate) fn digest(&self) -> io::Result<Digest> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = self.settle_in(&mut file);
+        shown.iter().for_each(|(line, show)| show(line));
         file.to.flush()?;
         file.to.get_ref().sync_all()?;
         digest_of(&mut File::open(&self.path)?)
@@ -265,6 +311,32 @@ mod tests {
     /// Put together here, so that the tree holds nothing that looks like a token.
     fn token() -> String {
         format!("ept_{}", "abcdefghijklm".repeat(2))
+    }
+
+    fn add(log: &Log, stream: &str, text: &str) {
+        let show: Show = Arc::new(|_| {});
+        log.accept(log.lines_of(stream, text, Timestamp::default()), &show);
+        log.settle();
+    }
+
+    #[test]
+    fn what_was_accepted_is_of_the_evidence_in_its_order_and_shown_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = Log::create(path.clone(), token()).unwrap();
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let to = shown.clone();
+        let show: Show = Arc::new(move |line| to.lock().unwrap().push(line.line.clone()));
+        let say = |text: &str| log.accept(log.lines_of("agent", text, Timestamp::default()), &show);
+        say("a\nb");
+        say("c");
+        assert!(read(&path, 0).unwrap().is_empty() && shown.lock().unwrap().is_empty());
+        assert_eq!(log.digest().unwrap(), Digest::of(&std::fs::read(&path).unwrap()));
+        log.settle();
+        assert_eq!(log.counts(), (3, 0));
+        let kept: Vec<_> = read(&path, 0).unwrap().into_iter().map(|line| line.line).collect();
+        assert_eq!(kept, ["a", "b", "c"]);
+        assert_eq!(*shown.lock().unwrap(), kept);
     }
 
     fn capture(input: &[u8]) -> Vec<String> {
@@ -361,7 +433,7 @@ mod tests {
         let log = Log::create(path.clone(), token()).unwrap();
         let (begin, end) = ("-----BEGIN ", "PRIVATE KEY-----");
         let text = format!("see\n{begin}{end}\nMIIEow\n-----END {end}\nafter");
-        log.add("message", &text, Timestamp::default(), &|_| {});
+        add(&log, "message", &text);
         let lines: Vec<_> = read(&path, 0).unwrap().into_iter().map(|line| line.line).collect();
         assert_eq!(lines, ["see", "[redacted]", "[redacted]", "[redacted]", "after"]);
     }
@@ -375,12 +447,7 @@ mod tests {
             ["hunter-2-hunter", "hunter-2-hunter-and-more\nits second line", "short", "1234567890"]
                 .into_iter(),
         );
-        log.add(
-            "agent",
-            "a hunter-2-hunter-and-more b hunter-2-hunter\nits second line\nshort",
-            Timestamp::default(),
-            &|_| {},
-        );
+        add(&log, "agent", "a hunter-2-hunter-and-more b hunter-2-hunter\nits second line\nshort");
         let lines: Vec<_> = read(&path, 0).unwrap().into_iter().map(|line| line.line).collect();
         assert_eq!(lines, ["a [redacted] b [redacted]", "[redacted]", "short"]);
         let value = log.hide(serde_json::json!({ "n": 1_234_567_890, "m": 12 }));

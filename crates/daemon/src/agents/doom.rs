@@ -23,7 +23,8 @@ impl Doom {
         *self.0.borrow()
     }
 
-    /// Does something short that must not happen any more once the agent has to end; nothing when it has to.
+    /// Does something that must not happen any more once the agent has to end; nothing when it has to. Only in memory, and
+    /// short: everybody's decisions wait behind who seals, and no agent may make them wait for a disk.
     pub(crate) fn unless<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
         // Kept while it works: whoever seals waits for it.
         let sealed = self.0.borrow();

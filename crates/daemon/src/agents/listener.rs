@@ -18,12 +18,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::agents::capture::Log;
+use crate::agents::capture::{Log, Show};
 use crate::agents::doom::Doom;
 use crate::agents::live::Live;
 use crate::agents::outputs;
 use crate::agents::performances::Performances;
-use crate::agents::{actions, performing, secrets};
+use crate::agents::{actions, performing, said, secrets};
 use crate::api::problem::Problem;
 use crate::driver::{Done, Handle};
 use crate::live_events::Broadcast;
@@ -159,10 +159,11 @@ impl Door {
     }
 
     /// Keeps a line of the agent's own, unless its authority went meanwhile.
-    fn write_down(&self, stream: &str, text: &str) -> Result<(), Problem> {
-        let show = |line: &_| self.broadcast.log(&self.spec, line);
-        let written = self.doom.unless(|| self.log.add(stream, text, self.clock.now().wall, &show));
-        written.map(|_| ()).ok_or_else(gone)
+    async fn write_down(&self, stream: &str, text: &str) -> Result<(), Problem> {
+        let lines = self.log.lines_of(stream, text, self.clock.now().wall);
+        let (broadcast, spec) = (self.broadcast.clone(), self.spec.clone());
+        let show: Show = Arc::new(move |line| broadcast.log(&spec, line));
+        if said::keep(&self.doom, &self.log, lines, &show).await { Ok(()) } else { Err(gone()) }
     }
 }
 
@@ -353,7 +354,7 @@ async fn message(
         None => body.content,
     };
     door.hears().await?;
-    door.write_down("message", &text)?;
+    door.write_down("message", &text).await?;
     door.tell(Signal::Message { to, content }).await
 }
 
@@ -374,7 +375,7 @@ async fn log(
 ) -> Result<Response, Problem> {
     let Json(body) = body.map_err(bad_body)?;
     door.hears().await?;
-    door.write_down("agent", &body.line)?;
+    door.write_down("agent", &body.line).await?;
     if body.level.as_deref() == Some("error") {
         let code = body.code.map_or_else(|| "error".to_owned(), |code| word(&door.log, &code));
         return door.tell(Signal::Error { code }).await;

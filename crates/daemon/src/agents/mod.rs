@@ -14,5 +14,6 @@ pub(crate) mod performing;
 pub(crate) mod prepare;
 pub(crate) mod reach;
 pub(crate) mod roster;
-pub(crate) mod secrets;
+pub(crate) mod said;
+mod secrets;
 pub(crate) mod spec;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use eparch_domain::{Artifact, Phase, in_full, limits};
 use eparch_governor::Check;
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use super::Job;
 use super::run::Ran;
-use crate::agents::capture::Log;
+use crate::agents::capture::{Log, Show};
 use crate::agents::live::{Executed, Live, Lost};
 use crate::agents::outputs;
 use crate::agents::spec::{ARTIFACTS_FOLDER, OUTPUT_FILE};
@@ -28,12 +29,14 @@ impl Job {
         let mut lost = Vec::new();
         let outputs = outputs_of(live, &mut lost);
         let artifacts = self.artifacts_of(live, &mut lost);
+        let (broadcast, spec) = (self.tools.broadcast.clone(), live.spec.clone());
+        let show: Show = Arc::new(move |line| broadcast.log(&spec, line));
         for lost in &mut lost {
             lost.why = live.log.hide_text(&lost.why);
             let text = format!("{}: {}", lost.check, lost.why);
-            let show = |line: &_| self.tools.broadcast.log(&live.spec, line);
-            live.log.add("eparch", &text, self.tools.clock.now().wall, &show);
+            live.log.accept(live.log.lines_of("eparch", &text, self.tools.clock.now().wall), &show);
         }
+        live.log.settle();
         Executed {
             ended: ran.how,
             outputs,
