@@ -9,12 +9,13 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use eparch_daemon::{CallError, Client, HoldOptions, Home, Lines, hold, wire};
+use eparch_daemon::{CallError, Client, HoldError, HoldOptions, Home, Lines, hold, wire};
 use eparch_domain::{Name, in_full};
 use eparch_sandbox::Launcher;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::commands::diagnostic;
 use crate::context::Context;
 use crate::failure::{Failure, exit};
 
@@ -211,8 +212,10 @@ impl<'c> Desk<'c> {
     }
 
     fn start(&self) -> Result<Started, Failure> {
-        // What is wrong with the settings is better said here than in a log.
-        self.context.settings(self.home.root())?;
+        // What is wrong with what it begins with is better said here than in a log.
+        let settings = self.context.settings(self.home.root())?;
+        diagnostic::in_use(self.home.root(), &settings)
+            .map_err(|problem| diagnostic::unusable(&problem).exit(exit::UNAVAILABLE))?;
         let log = self.home.logs().join("holder.log");
         let cannot = |problem: io::Error| no_holder(&format!("a holder cannot be started: {problem}"), "");
         fs::create_dir_all(self.home.logs()).map_err(cannot)?;
@@ -329,8 +332,15 @@ pub(crate) fn hold_home(context: &Context) -> Result<u8, Failure> {
     match hold(&home, &options) {
         Ok(()) => Ok(exit::DONE),
         Err(held) if held.is_held() => Ok(HELD_ALREADY),
-        Err(problem) => Err(Failure::new("EP0704", in_full(&problem))
-            .hint("`eparch doctor` looks for what is wrong")
-            .exit(exit::UNAVAILABLE)),
+        Err(problem) => Err(not_held(&problem)),
     }
+}
+
+/// That a home could not be held.
+pub(crate) fn not_held(problem: &HoldError) -> Failure {
+    let failure = match problem {
+        HoldError::NoDiagnostic(problem) => diagnostic::unusable(problem),
+        _ => Failure::new("EP0704", in_full(problem)).hint("`eparch doctor` looks for what is wrong"),
+    };
+    failure.exit(exit::UNAVAILABLE)
 }

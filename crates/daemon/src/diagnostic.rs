@@ -44,11 +44,19 @@ pub enum NoDiagnostic {
         source: io::Error,
     },
     /// It is no pipeline that could look at anything.
-    #[error("the diagnostic pipeline cannot be used (EP0680): {problem}")]
+    #[error("the diagnostic pipeline cannot be used: {problem}")]
     Faulty {
         /// Where, and what is wrong with it.
         problem: String,
     },
+}
+
+impl NoDiagnostic {
+    /// The stable code of all of them.
+    pub const CODE: &str = "EP0680";
+
+    /// What can be done about it.
+    pub const HINT: &str = "`eparch pipeline validate FILE` shows every problem; docs/errors/EP0680.md says what else is asked of it";
 }
 
 impl DiagnosticFile {
@@ -179,7 +187,7 @@ mod tests {
         assert!(with("", &agent("")).is_ok());
         assert!(with("run: {type: string}, attempt: {type: integer}", &agent("")).is_ok());
         let told = with("", &agent(", tier: 1")).unwrap_err();
-        assert!(told.contains("own.yaml:4: the stage look works at T1") && told.contains("EP0680"), "{told}");
+        assert!(told.contains("own.yaml:4: the stage look works at T1"), "{told}");
         let told = with("colour: {type: string}", &agent("")).unwrap_err();
         assert!(told.contains("own.yaml:") && told.contains("colour"), "{told}");
         let told = with("attempt: {type: boolean}", &agent("")).unwrap_err();

@@ -6,9 +6,11 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use eparch_daemon::diagnostic::DiagnosticFile;
+use eparch_daemon::Settings;
 use eparch_daemon::diagnostic::handoff::{HANDOFF_FORMAT, Handoff};
+use eparch_daemon::diagnostic::{DiagnosticFile, NoDiagnostic};
 use eparch_domain::in_full;
+use eparch_pipeline::Pipeline;
 use serde_json::json;
 
 use self::report::Diagnosis;
@@ -29,17 +31,22 @@ pub(crate) fn carry_out(context: &Context, command: Diagnostic) -> Result<u8, Fa
     }
 }
 
+/// What looks at runs of this home that fail, checked as whoever holds it checks it.
+pub(crate) fn in_use(home: &Path, settings: &Settings) -> Result<(DiagnosticFile, Pipeline), NoDiagnostic> {
+    let file = DiagnosticFile::of_home(home, settings.diagnostic.file.as_deref())?;
+    let pipeline = file.load()?;
+    Ok((file, pipeline))
+}
+
+/// That it cannot be used.
+pub(crate) fn unusable(problem: &NoDiagnostic) -> Failure {
+    Failure::new(NoDiagnostic::CODE, in_full(problem)).hint(NoDiagnostic::HINT).exit(exit::BAD_DOCUMENT)
+}
+
 fn show(context: &Context) -> Result<u8, Failure> {
     let home = context.home_root();
     let settings = context.settings(&home)?;
-    let bad = |problem: &dyn std::error::Error| {
-        Failure::new("EP0680", in_full(problem))
-            .hint("`eparch pipeline validate FILE` shows every problem; docs/errors/EP0680.md says what else is asked of it")
-            .exit(exit::BAD_DOCUMENT)
-    };
-    let file = DiagnosticFile::of_home(&home, settings.diagnostic.file.as_deref())
-        .map_err(|problem| bad(&problem))?;
-    let pipeline = file.load().map_err(|problem| bad(&problem))?;
+    let (file, pipeline) = in_use(&home, &settings).map_err(|problem| unusable(&problem))?;
     if context.is_json() {
         print_json(&json!({ "place": file.place, "digest": pipeline.digest(), "text": file.text }))?;
     } else {

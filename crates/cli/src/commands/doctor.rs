@@ -3,13 +3,16 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use eparch_daemon::diagnostic::NoDiagnostic;
 use eparch_daemon::wire::{Ready, VaultStatus};
 use eparch_daemon::{CallError, Client, Home, HomeError, KEY_VARIABLE, VaultSettings};
+use eparch_domain::in_full;
 use eparch_ledger::LedgerKey;
 use eparch_sandbox::{Launcher, Status, probe};
 use serde::Serialize;
 use serde_json::json;
 
+use super::diagnostic::in_use;
 use super::emergencies::{glass_in_words, in_words};
 use super::ledger::{check_of, public_key, tenant};
 use super::secrets::{stands, where_it_is};
@@ -152,6 +155,7 @@ async fn home(context: &Context, root: &Path) -> Vec<Finding> {
         return vec![there, space(root)];
     };
     let mut found = vec![permissions(&home), space(root), settings(context, root)];
+    found.extend(diagnostic(context, root));
     found.extend(holder(context, &home).await);
     found.extend(vault(context, &home).await);
     found.extend(ledger(context, &home));
@@ -226,6 +230,19 @@ fn settings(context: &Context, root: &Path) -> Finding {
             "correct eparch.toml; `eparch config show` prints what can be set",
         ),
     }
+}
+
+/// What looks at runs that fail. A home with one that cannot be used is not held.
+fn diagnostic(context: &Context, root: &Path) -> Option<Finding> {
+    let settings = context.settings(root).ok()?;
+    Some(match in_use(root, &settings) {
+        Ok((file, _)) => good("diagnostic pipeline", file.place),
+        Err(problem) => bad(
+            "diagnostic pipeline",
+            format!("{}: {}", NoDiagnostic::CODE, in_full(&problem)),
+            NoDiagnostic::HINT,
+        ),
+    })
 }
 
 async fn holder(context: &Context, home: &Home) -> Vec<Finding> {

@@ -4,7 +4,7 @@ mod agent_side;
 mod approvals;
 mod authority;
 mod config;
-mod diagnostic;
+pub(crate) mod diagnostic;
 mod doctor;
 mod emergencies;
 mod export;

@@ -4,7 +4,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use eparch_daemon::{Client, HoldOptions, Home};
-use eparch_domain::in_full;
 use eparch_sandbox::Launcher;
 use serde_json::json;
 
@@ -12,6 +11,7 @@ use super::init;
 use crate::args::Serve;
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit};
+use crate::holder::not_held;
 use crate::output::outln;
 use crate::paint;
 
@@ -46,11 +46,7 @@ pub(crate) fn serve(context: &Context, asked: &Serve) -> Result<u8, Failure> {
                 wait_for(context, &home, &mut told)?;
                 std::thread::sleep(LOOK_AGAIN);
             }
-            Err(problem) => {
-                return Err(Failure::new("EP0704", in_full(&problem))
-                    .hint("`eparch doctor` looks for what is wrong")
-                    .exit(exit::UNAVAILABLE));
-            }
+            Err(problem) => return Err(not_held(&problem)),
         }
     }
 }

@@ -169,12 +169,39 @@ fn r089_a_home_has_one_of_its_own_and_is_not_held_with_a_bad_one() {
     own("tier: 2");
     let refused = place.say(&["run", &file]);
     assert!(refused.code == 69, "{refused:?}");
-    for told in ["EP0680", "diagnostic.yaml:5", "the stage look works at T2"] {
+    for told in ["error[EP0680]", "diagnostic.yaml:5", "the stage look works at T2", "pipeline validate"] {
         assert!(refused.err.contains(told), "{told}: {refused:?}");
     }
+    assert!(!refused.err.contains("EP0704"), "{refused:?}");
+    // Nobody began to hold it, and neither does who is to serve it, or is asked to hold it by hand.
+    for words in [&["serve", "--listen", "127.0.0.1:0"][..], &["__hold"]] {
+        let said = place.say(words);
+        assert!(said.code == 69 && said.err.contains("error[EP0680]"), "{words:?}: {said:?}");
+    }
+    assert!(place.holder().is_none());
+    let sick = place.say(&["doctor"]);
+    assert!(
+        sick.code == 69 && sick.out.contains("EP0680") && sick.out.contains("diagnostic.yaml:5"),
+        "{sick:?}"
+    );
+    // The same where the settings name it.
+    let elsewhere = place.file("elsewhere.yaml", "name: [\n");
+    let settings = place.home().join("eparch.toml");
+    fs::write(&settings, format!("[diagnostic]\nfile = \"{elsewhere}\"\n")).unwrap();
+    for words in [&["run", &*file][..], &["doctor"]] {
+        let said = place.say(words);
+        let told = format!("{}{}", said.out, said.err);
+        assert!(
+            said.code == 69 && told.contains("EP0680") && told.contains("elsewhere.yaml:2"),
+            "{words:?}: {said:?}"
+        );
+    }
+    fs::remove_file(&settings).unwrap();
     let shown = place.say(&["diagnostic", "show"]);
     assert!(shown.code == 65 && shown.err.contains("EP0680"), "{shown:?}");
     own("tier: 0");
+    let well = place.say(&["doctor"]);
+    assert!(well.out.contains("diagnostic pipeline") && !well.out.contains("EP0680"), "{well:?}");
     place.say(&["run", &file]);
     let all = runs(&place);
     let looks = all.iter().find(|run| run["parent_id"].is_string()).unwrap_or_else(|| panic!("{all:#?}"));
