@@ -145,7 +145,8 @@ impl<'c> Desk<'c> {
     pub(crate) async fn compare_settings(&self) -> Result<(), Failure> {
         let ready = self.ready().await?;
         let ours = self.context.settings(self.home.root())?.digest();
-        if ready.ok && ready.settings.is_some_and(|theirs| theirs != ours) {
+        let theirs = ready.details.as_ref().and_then(|details| details.settings);
+        if ready.ok && theirs.is_some_and(|theirs| theirs != ours) {
             self.context.say(&format!("warning[{OTHER_SETTINGS}]: {}", other_settings(&ready)));
         }
         Ok(())

@@ -51,6 +51,7 @@ impl Dependencies {
             let seen = tokio::time::timeout(patience, vault.health()).await;
             let mut seen = component(seen.ok(), vault.address().is_some(), vault.breaker().await, patience);
             if let Some((tokens, Owed { code, why, .. })) = vault.all_owed() {
+                seen.owed = tokens;
                 seen.detail.push_str(&format!(
                     "; tokens that are to be ended and are not yet: {tokens} ({code}: {why})"
                 ));
@@ -80,7 +81,7 @@ fn component(
             (true, if is_server { "the server answers" } else { "the sealed file" }.to_owned())
         }
     };
-    Component { name: "vault".to_owned(), healthy, detail, breaker }
+    Component { name: "vault".to_owned(), healthy, detail, breaker, owed: 0 }
 }
 
 #[cfg(test)]

@@ -254,6 +254,19 @@ impl Home {
         }
     }
 
+    /// Whether one of the operators' bearer keys that lie here has this hash. Whose it is and what they may do is for the
+    /// ledger to say.
+    pub(crate) fn holds_operator_key(&self, hash: &Digest) -> bool {
+        let Ok(folder) = fs::read_dir(self.keys().join("operators")) else { return false };
+        let is_it = |entry: fs::DirEntry| {
+            let path = entry.path();
+            // A draft is nobody's yet.
+            path.extension().is_some_and(|kind| kind == "key")
+                && fs::read_to_string(&path).is_ok_and(|key| Digest::of(key.trim().as_bytes()) == *hash)
+        };
+        folder.filter_map(Result::ok).any(is_it)
+    }
+
     /// Makes a new bearer key for an operator, beside the one they have. It counts once it is kept.
     pub fn draft_operator_key(&self, name: &Name) -> Result<DraftKey, HomeError> {
         let key = new_operator_key();
@@ -402,6 +415,24 @@ mod tests {
         for (path, mode) in [(home.root().to_owned(), 0o700), (home.keys().join("home.key"), 0o600)] {
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "{}", path.display());
         }
+    }
+
+    #[test]
+    fn an_operators_key_that_lies_here_is_known_and_nothing_else_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ada, bob) = (Name::new("ada").unwrap(), Name::new("bob").unwrap());
+        let home = Home::create(&dir.path().join("home"), &ada).unwrap();
+        let hash = |key: &str| Digest::of(key.as_bytes());
+        let key = home.operator_key(&ada).unwrap();
+        assert!(home.holds_operator_key(&hash(&key)));
+        let draft = home.draft_operator_key(&bob).unwrap();
+        for nobodys in [hash(""), hash("ada"), hash(&format!("{key}\n")), draft.hash()] {
+            assert!(!home.holds_operator_key(&nobodys));
+        }
+        draft.keep().unwrap();
+        assert!(home.holds_operator_key(&hash(&home.operator_key(&bob).unwrap())));
+        home.drop_operator_key(&ada).unwrap();
+        assert!(!home.holds_operator_key(&hash(&key)));
     }
 
     #[test]

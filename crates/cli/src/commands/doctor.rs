@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::diagnostic::in_use;
-use super::emergencies::{glass_in_words, in_words};
+use super::emergencies::{glass_in_words, how_to_end, in_words};
 use super::ledger::{check_of, public_key, tenant};
 use super::secrets::{stands, where_it_is};
 use super::verify::has_witness;
@@ -245,8 +245,14 @@ fn diagnostic(context: &Context, root: &Path) -> Option<Finding> {
     })
 }
 
+/// The key of whoever looks, where the home holds it. Without one less is told.
+fn key_of(context: &Context, home: &Home) -> Option<String> {
+    context.operator(home).ok().and_then(|name| home.operator_key(&name).ok())
+}
+
 async fn holder(context: &Context, home: &Home) -> Vec<Finding> {
-    let ready = match Client::new(&home.socket(), String::new()).ready().await {
+    let key = key_of(context, home).unwrap_or_default();
+    let ready = match Client::new(&home.socket(), key).ready().await {
         Ok(ready) => ready,
         Err(CallError::Absent(_)) => {
             return vec![match find_mute(home).await {
@@ -267,12 +273,10 @@ async fn holder(context: &Context, home: &Home) -> Vec<Finding> {
         }
     };
     let mut found = vec![health(&ready)];
-    let lift = "an admin lifts it with `eparch stop-all --lift --reason TEXT`";
-    found.extend(ready.stopped.as_ref().map(|stopped| bad("stop-all", in_words(stopped), lift)));
-    let end = "`eparch break-glass end ID --reason TEXT` ends it";
-    found.extend(ready.break_glass.iter().map(|glass| poor("break-glass", glass_in_words(glass), end)));
+    found.extend(emergencies(&ready));
+    let theirs = ready.details.as_ref().and_then(|details| details.settings);
     let ours = context.settings(home.root()).ok().map(|settings| settings.digest());
-    if ready.ok && ready.settings.is_some() && ours.is_some() && ready.settings != ours {
+    if ready.ok && theirs.is_some() && ours.is_some() && theirs != ours {
         found.push(poor("settings in force", other_settings(&ready), ""));
     }
     found.extend(ready.enforced.watched.iter().map(|of| {
@@ -282,11 +286,37 @@ async fn holder(context: &Context, home: &Home) -> Vec<Finding> {
         );
         good("watched policy", said)
     }));
-    let worth_knowing = [("witness", &ready.anchors_behind), ("notice", &ready.notices)];
+    let Some(details) = &ready.details else {
+        found.push(poor(
+            "details",
+            "who, why and where are told to operators alone, and no operator's key was shown that this holder knows",
+            "name an operator with --as NAME whose key lies in HOME/keys/operators",
+        ));
+        return found;
+    };
+    let worth_knowing = [("witness", &details.anchors_behind), ("notice", &details.notices)];
     for (what, all) in worth_knowing {
         found.extend(all.iter().map(|more| poor(what, more, "")));
     }
     found
+}
+
+/// That everything is stopped, and what is let pass, as far as it is told.
+fn emergencies(ready: &Ready) -> Vec<Finding> {
+    let lift = "an admin lifts it with `eparch stop-all --lift --reason TEXT`";
+    let Some(details) = &ready.details else {
+        let stopped = ready.all_stopped.then(|| bad("stop-all", "everything is stopped", lift));
+        let open = format!("open grants of two people: {}", ready.break_glass_open);
+        let open = (ready.break_glass_open > 0)
+            .then(|| poor("break-glass", open, "`eparch break-glass list` shows them"));
+        let behind = format!("folders that do not have what they should: {}", ready.witnesses_behind);
+        let behind = (ready.witnesses_behind > 0).then(|| poor("witness", behind, ""));
+        return [stopped, open, behind].into_iter().flatten().collect();
+    };
+    let stopped = details.stopped.iter().map(|stopped| bad("stop-all", in_words(stopped), lift));
+    let open =
+        details.break_glass.iter().map(|glass| poor("break-glass", glass_in_words(glass), how_to_end(glass)));
+    stopped.chain(open).collect()
 }
 
 /// How the holder itself is. One that cannot write the ledger, or rebuild its state from it, denies everything.
@@ -296,7 +326,12 @@ fn health(ready: &Ready) -> Finding {
             format!("process {}, {} live runs, version {}", ready.pid, ready.live_runs, ready.version);
         return good("holder", alive);
     }
-    let why = ready.ledger_failure.as_deref().unwrap_or("state cannot be rebuilt from the ledger yet");
+    let why = match &ready.details {
+        None => "the ledger cannot be written, or state cannot be rebuilt from it yet",
+        Some(details) => {
+            details.ledger_failure.as_deref().unwrap_or("state cannot be rebuilt from the ledger yet")
+        }
+    };
     bad(
         "holder",
         format!("process {} denies everything: {why}", ready.pid),
@@ -307,7 +342,7 @@ fn health(ready: &Ready) -> Finding {
 /// How the vault is, as its holder says. Without one only its files are looked at: it is the holder's to open.
 async fn vault(context: &Context, home: &Home) -> Option<Finding> {
     let settings = context.settings(home.root()).ok()?.vault;
-    let key = home.owner().and_then(|owner| home.operator_key(&owner)).ok()?;
+    let key = key_of(context, home)?;
     match Client::new(&home.socket(), key).get::<VaultStatus>("/api/secrets-status").await {
         Ok(status) if status.usable => {
             Some(good("vault", format!("{}: {}", where_it_is(&status), stands(&status))))

@@ -2,7 +2,7 @@
 
 use eparch_daemon::break_glass_statement;
 use eparch_daemon::wire::{
-    Answer, AskBreakGlass, BreakGlassShown, Revoke, StopAll as Asked, StopAllShown, StoppedShown,
+    Answer, AskBreakGlass, BreakGlassShown, Ready, Revoke, StopAll as Asked, StopAllShown, StoppedShown,
 };
 use eparch_domain::Action;
 use eparch_governor::{Allowed, GateDecision, GlassEnd, GlassScope, GlassStands};
@@ -42,11 +42,17 @@ pub(crate) fn stop_all(context: &Context, asked: StopAll) -> Result<u8, Failure>
 /// Says beside whatever else is shown what nobody should miss: that everything is stopped, and what is let pass.
 pub(super) async fn shout(context: &Context, desk: &Desk<'_>) -> Result<(), Failure> {
     let ready = desk.ready().await?;
-    let stopped = ready.stopped.iter().map(in_words);
-    for loud in stopped.chain(ready.break_glass.iter().map(glass_in_words)) {
+    for loud in loud(&ready) {
         context.say(&paint::err().bad(&loud));
     }
     Ok(())
+}
+
+/// What nobody should miss, in lines.
+fn loud(ready: &Ready) -> Vec<String> {
+    let stopped = ready.details.iter().filter_map(|details| details.stopped.as_ref()).map(in_words);
+    let glasses = ready.details.iter().flat_map(|details| &details.break_glass).map(glass_in_words);
+    stopped.chain(glasses).collect()
 }
 
 /// Who stopped everything, when and why.
@@ -54,6 +60,11 @@ pub(super) fn in_words(stopped: &StoppedShown) -> String {
     let why = paint::written_out(&stopped.reason);
     let why = if why.is_empty() { String::new() } else { format!(": {why}") };
     format!("EVERYTHING IS STOPPED by {} at {}{why}", stopped.by, stopped.at)
+}
+
+/// How somebody ends it.
+pub(super) fn how_to_end(glass: &BreakGlassShown) -> String {
+    format!("`eparch break-glass end {} --reason TEXT` ends it", glass.grant)
 }
 
 /// What is let pass, in one line.

@@ -84,6 +84,16 @@ fn g1_a_ledger_that_cannot_be_written_is_told_as_that() {
     let said = place.say(&["doctor", "--format", "json"]);
     assert_eq!(said.code, 69, "{said:?}");
     assert!(said.out.contains("denies everything") && !said.out.contains("something else"), "{said:?}");
+    // Why is for operators, also while nobody can say whose key it is; a key of nobody here is none.
+    let causes = ["too large", "reopened", "did not answer"];
+    let tells_why = |said: &str| causes.iter().any(|cause| said.contains(cause));
+    assert!(tells_why(&said.out), "{said:?}");
+    let key = place.home().join("keys/operators/ada.key");
+    fs::rename(&key, place.path("away")).unwrap();
+    let said = place.say(&["doctor", "--format", "json"]);
+    assert!(said.code == 69 && said.out.contains("denies everything"), "{said:?}");
+    assert!(!tells_why(&said.out) && said.out.contains("told to operators alone"), "{said:?}");
+    fs::rename(place.path("away"), key).unwrap();
     limit(holder, None);
     // It goes on by itself.
     place.ok(&["run", &file]);

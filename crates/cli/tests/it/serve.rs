@@ -53,6 +53,15 @@ impl Served {
         self.ask(&format!("GET /readyz HTTP/1.1\r\nhost: {}", self.at))
     }
 
+    /// The same for who shows this as their authorization.
+    fn ready_for(&self, authorization: &str) -> (u16, Value) {
+        let header = match authorization {
+            "" => String::new(),
+            some => format!("\r\nauthorization: {some}"),
+        };
+        self.ask(&format!("GET /readyz HTTP/1.1\r\nhost: {}{header}", self.at))
+    }
+
     fn component(&self, name: &str) -> Option<Value> {
         let (_, ready) = self.ready();
         let components = ready["components"].as_array().unwrap().clone();
@@ -136,16 +145,21 @@ fn r267_readyz_says_what_is_enforced() {
     let place = Place::new();
     place.ok(&["init", "--owner", "ada"]);
     let served = Served::of(&place);
-    let (status, ready) = served.ready();
+    let bearer = format!("Bearer {}", key(&place, "ada"));
+    let (status, ready) = served.ready_for(&bearer);
     assert_eq!((status, &ready["ok"]), (200, &json!(true)), "{ready}");
     let before = ready["enforced"].clone();
     let deciding = before["deciding"].as_u64().unwrap();
     assert!(before["policies"].is_string() && deciding > 20, "{before}");
-    assert_eq!(before["shadowed"], json!([]));
-    let confinement = wait_until("confinement was tried", || {
-        served.ready().1["enforced"]["confinement"].as_array().cloned()
-    });
-    assert!(confinement.iter().any(|measure| measure["measure"] == "seccomp"), "{confinement:?}");
+    assert_eq!((&before["shadowed"], &before["watching"]), (&json!([]), &json!(0)));
+    for bearer in ["", &bearer] {
+        let confinement = wait_until("confinement was tried", || {
+            served.ready_for(bearer).1["enforced"]["confinement"].as_array().cloned()
+        });
+        let disk = confinement.iter().find(|measure| measure["measure"] == "disk-limit").unwrap();
+        assert!(disk["in_force"].is_boolean(), "{confinement:?}");
+        assert_eq!(disk["detail"].is_string(), !bearer.is_empty(), "{disk}");
+    }
     let own = place.home().join("policies");
     fs::create_dir(&own).unwrap();
     for file in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../policies")).unwrap() {
@@ -159,9 +173,82 @@ fn r267_readyz_says_what_is_enforced() {
     fs::write(own.join("watched.cedar"), watched).unwrap();
     assert_eq!(served.ready().1["enforced"]["policies"], before["policies"], "they are not in force yet");
     place.ok(&["policy", "load"]);
-    let now = served.ready().1["enforced"].clone();
+    let now = served.ready_for(&bearer).1["enforced"].clone();
     assert_eq!((&now["shadowed"], &now["deciding"]), (&json!(["zz-watched"]), &json!(deciding)));
     assert_ne!(now["policies"], before["policies"]);
+    let (_, anybodys) = served.ready();
+    let told = &anybodys["enforced"];
+    assert_eq!((&told["watching"], &told["deciding"]), (&json!(1), &json!(deciding)));
+    assert!(
+        told["policies"] == now["policies"] && !anybodys.to_string().contains("zz-watched"),
+        "{anybodys}"
+    );
+}
+
+/// R240, R267: who stopped everything and why, and whom, what and why two people let pass, is for whoever shows an operator's
+/// key; anybody else is told states and counts.
+#[test]
+fn r267_r240_without_a_key_readyz_says_states_and_counts_and_nothing_of_people() {
+    let place = Place::new();
+    place.ok(&["init", "--owner", "ada"]);
+    for (name, role) in [("oscar", "operator"), ("barbara", "approver")] {
+        place.ok(&["operator", "add", name, "--role", role, "--max-tier", "2"]);
+    }
+    let served = Served::of(&place);
+    let ask = ["--as", "oscar", "break-glass", "request", "--next-run-of", "ada", "--for", "10m"];
+    let what = ["--allow", "execute_command prod-web-1", "--reason", "the web is down"];
+    let grant = place.json(&[&ask[..], &what].concat())["grant"].as_str().unwrap().to_owned();
+    place.ok(&["--as", "barbara", "break-glass", "approve", &grant, "--rationale", "I see it too"]);
+    let bearer = format!("Bearer {}", key(&place, "oscar"));
+    let strangers = ["", "Bearer ", "Bearer epk_nobodys", "Basic b3NjYXI6"];
+    let home = place.home().display().to_string();
+    let quiet = |said: &Value| {
+        let text = said.to_string();
+        for secret in
+            [&*grant, "prod-web-1", "the web is down", "they run wild", "oscar", "barbara", &home, "detail"]
+        {
+            assert!(!text.contains(secret), "{secret}: {text}");
+        }
+        let named: Vec<_> = said["components"].as_array().unwrap().iter().map(|of| &of["healthy"]).collect();
+        assert!(named.len() >= 2 && named.iter().all(|healthy| **healthy == true), "{said}");
+    };
+    for bearer in strangers {
+        let (status, said) = served.ready_for(bearer);
+        assert_eq!((status, &said["ok"]), (200, &json!(true)), "{bearer}: {said}");
+        assert_eq!((&said["all_stopped"], &said["break_glass_open"]), (&json!(false), &json!(1)), "{bearer}");
+        quiet(&said);
+    }
+    let (_, said) = served.ready_for(&bearer);
+    assert_eq!((&said["break_glass"][0]["grant"], &said["break_glass_open"]), (&json!(grant), &json!(1)));
+    assert_eq!(said["break_glass"][0]["reason"], "the web is down");
+    assert!(said["components"][0]["detail"].is_string() && said["settings"].is_string(), "{said}");
+
+    place.ok(&["--as", "barbara", "stop-all", "--reason", "they run wild"]);
+    for bearer in strangers {
+        let (_, said) = served.ready_for(bearer);
+        assert_eq!((&said["all_stopped"], &said["break_glass_open"]), (&json!(true), &json!(0)), "{bearer}");
+        quiet(&said);
+    }
+    let (_, said) = served.ready_for(&bearer);
+    assert_eq!(
+        (&said["stopped"]["by"], &said["stopped"]["reason"]),
+        (&json!("barbara"), &json!("they run wild"))
+    );
+
+    // `doctor` shows the key of whoever looks, and is of use without one.
+    let looked = place.say(&["doctor"]);
+    assert!(looked.code == 69 && looked.out.contains("they run wild"), "{looked:?}");
+    let kept = place.home().join("keys/operators/ada.key");
+    fs::rename(&kept, place.path("away")).unwrap();
+    let looked = place.say(&["doctor"]);
+    assert!(looked.code == 69 && !looked.out.contains("they run wild"), "{looked:?}");
+    for told in ["everything is stopped", "stop-all --lift", "told to operators alone"] {
+        assert!(looked.out.contains(told), "{told}: {looked:?}");
+    }
+    let by_oscar = place.say(&["--as", "oscar", "doctor"]);
+    assert!(by_oscar.out.contains("they run wild"), "{by_oscar:?}");
+    fs::rename(place.path("away"), kept).unwrap();
+    assert_eq!(served.end(), Some(0));
 }
 
 /// R126, R267, R270: a dependency that is down shows, and so does that it is back; decisions go on without it.
@@ -180,7 +267,10 @@ async fn r267_r126_a_vault_that_is_away_shows_and_so_does_that_it_is_back() {
     until("the server answers", &|vault| vault["healthy"] == true);
     bao.seal().await;
     let sealed = until("it is sealed", &|vault| vault["healthy"] == false);
-    assert!(sealed["detail"].as_str().unwrap().contains("sealed"), "{sealed}");
+    assert_eq!(sealed["detail"], Value::Null, "why is for operators: {sealed}");
+    let (_, all) = served.ready_for(&format!("Bearer {}", key(&place, "ada")));
+    let vault = all["components"].as_array().unwrap().iter().find(|of| of["name"] == "vault").unwrap();
+    assert!(vault["detail"].as_str().unwrap().contains("sealed"), "{vault}");
     bao.unseal().await;
     until("it is well again", &|vault| vault["healthy"] == true);
     bao.kill();

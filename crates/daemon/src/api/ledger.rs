@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::emergencies::{glass_shown, is_open, stopped_shown};
 use super::problem::Problem;
-use super::wire::{Component, Confinement, Enforced, Ready, WatchedShown};
-use super::{App, Caller};
+use super::wire::{
+    BreakGlassShown, Component, Confinement, Enforced, Ready, ReadyDetails, StoppedShown, WatchedShown,
+};
+use super::{App, Caller, shown_key, who_bears};
 use crate::driver::ENGINE;
-use eparch_domain::{Name, in_full};
+use eparch_domain::{Digest, Name, in_full, limits};
 use eparch_governor::{Governor, OperatorRole};
 use eparch_ledger::{AnchorHealth, Health, WriteError};
 use eparch_policy::PolicySet;
@@ -26,12 +28,15 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/api/ledger/rebuild-views", post(rebuild))
 }
 
-async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Ready>) {
+async fn ready(State(app): State<Arc<App>>, headers: HeaderMap) -> (StatusCode, Json<Ready>) {
+    let key = shown_key(&headers);
     // Whoever asks here asks again and again, and needs no key: a stopped tenant is not tried again for it.
-    let look = |governor: &Governor| {
-        let glasses: Vec<_> =
-            governor.break_glasses().filter(|found| is_open(found)).map(glass_shown).collect();
-        (governor.live_runs(), governor.policies_in_force(), stopped_shown(governor), glasses)
+    let look = move |governor: &Governor| Seen {
+        live_runs: governor.live_runs(),
+        policies: governor.policies_in_force(),
+        stopped: stopped_shown(governor),
+        break_glass: governor.break_glasses().filter(|found| is_open(found)).map(glass_shown).collect(),
+        by_operator: key.is_some_and(|key| who_bears(governor, &key).is_some()),
     };
     let seen = app.driver.glance(look).await;
     let health = app.tools.ledger.health();
@@ -40,7 +45,13 @@ async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Ready>) {
         .as_ref()
         .map(|failure| in_full(failure))
         .or_else(|| seen.as_ref().err().map(ToString::to_string));
-    let (live_runs, policies, stopped, break_glass) = seen.unwrap_or_default();
+    let by_operator = match (&seen, key) {
+        (Ok(seen), _) => seen.by_operator,
+        (Err(_), Some(key)) => lies_here(&app, key).await,
+        (Err(_), None) => false,
+    };
+    let Seen { live_runs, policies, stopped, break_glass, .. } = seen.unwrap_or_default();
+    let anchors_behind: Vec<String> = health.anchors.iter().filter_map(behind).collect();
     let ready = Ready {
         ok: ledger_failure.is_none(),
         pid: std::process::id(),
@@ -48,24 +59,51 @@ async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Ready>) {
         epoch: health.epoch,
         seq: *app.tools.head.borrow(),
         components: components(&app, ledger_failure.as_deref(), policies.is_some()),
-        ledger_failure,
         live_runs,
-        anchors_behind: health.anchors.iter().filter_map(behind).collect(),
-        notices: notices(&app, &health),
-        settings: Some(app.tools.settings),
+        all_stopped: stopped.is_some(),
+        break_glass_open: break_glass.len(),
+        witnesses_behind: anchors_behind.len(),
         url: app.url.clone(),
         enforced: enforced(policies.as_deref(), app.dependencies.confinement(), app.tools.watched.shown()),
-        stopped,
-        break_glass,
+        details: Some(ReadyDetails {
+            ledger_failure,
+            anchors_behind,
+            notices: notices(&app, &health),
+            settings: Some(app.tools.settings),
+            stopped,
+            break_glass,
+        }),
     };
-    (if ready.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(ready))
+    let status = if ready.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(if by_operator { ready } else { ready.for_anybody() }))
+}
+
+/// What a look at the governor shows whoever asks how the holder is.
+#[derive(Default)]
+struct Seen {
+    live_runs: usize,
+    policies: Option<Arc<PolicySet>>,
+    stopped: Option<StoppedShown>,
+    break_glass: Vec<BreakGlassShown>,
+    /// Whether an operator's key was shown.
+    by_operator: bool,
+}
+
+/// Whether an operator's key that lies in the home was shown. While the ledger is away nobody can say whose it is; but whoever
+/// has it is to hear what is wrong, and could be told nothing that does not lie beside it.
+async fn lies_here(app: &App, key: Digest) -> bool {
+    let home = app.tools.home.clone();
+    let looked = tokio::task::spawn_blocking(move || home.holds_operator_key(&key));
+    // A disk that hangs must not keep anybody from hearing that the holder is not well.
+    let looked = tokio::time::timeout(limits::HEALTH_EVERY.as_duration(), looked).await;
+    matches!(looked, Ok(Ok(true)))
 }
 
 /// What decisions need, each for itself. The vault is among them once somebody looks after it.
 fn components(app: &App, ledger_failure: Option<&str>, has_policies: bool) -> Vec<Component> {
     let component = |name: &str, healthy: bool, detail: &str| {
         let (name, detail) = (name.to_owned(), detail.to_owned());
-        Component { name, healthy, detail, breaker: None }
+        Component { name, healthy, detail, breaker: None, owed: 0 }
     };
     let ledger = ledger_failure.unwrap_or("every decision is durable before it is told");
     // A stopped tenant knows nothing of its policies; that is the ledger's trouble, not theirs.
@@ -88,10 +126,12 @@ fn enforced(
     watched: Vec<WatchedShown>,
 ) -> Enforced {
     let rules = || policies.into_iter().flat_map(PolicySet::rules);
+    let shadowed: Vec<String> = rules().filter(|rule| rule.shadow).map(|rule| rule.id.to_string()).collect();
     Enforced {
         policies: policies.map(PolicySet::digest),
         deciding: rules().filter(|rule| !rule.shadow).count(),
-        shadowed: rules().filter(|rule| rule.shadow).map(|rule| rule.id.to_string()).collect(),
+        watching: shadowed.len(),
+        shadowed: Some(shadowed),
         watched,
         confinement,
     }

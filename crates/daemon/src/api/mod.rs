@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::{Json, Router};
 use eparch_domain::{Digest, LedgerTime, Name, in_full, limits};
-use eparch_governor::{Answer, Event, Key, Operator, OperatorRole, Refusal};
+use eparch_governor::{Answer, Event, Governor, Key, Operator, OperatorRole, Refusal};
 use eparch_ledger::Reader;
 use eparch_ledger::views::Views;
 
@@ -98,18 +98,11 @@ impl App {
 
     /// Whose key this is.
     async fn owner_of(&self, headers: &HeaderMap) -> Result<Operator, Problem> {
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let Some(key) = given.and_then(|value| value.strip_prefix("Bearer ")) else {
+        let Some(hash) = shown_key(headers) else {
             return Err(Problem::new(StatusCode::UNAUTHORIZED, "EP0520", "no operator's key was given")
                 .hint("send `Authorization: Bearer KEY`; the key is in HOME/keys/operators/NAME.key"));
         };
-        // Comparing hashes tells nothing of the key by its timing.
-        let hash = Digest::of(key.as_bytes());
-        let found = self.driver.look(move |governor| {
-            let known =
-                |operator: &&Operator| matches!(&operator.key, Key::Home { hash: known } if *known == hash);
-            governor.operators().find(known).cloned()
-        });
+        let found = self.driver.look(move |governor| who_bears(governor, &hash).cloned());
         found.await?.ok_or_else(|| {
             Problem::new(StatusCode::UNAUTHORIZED, "EP0521", "no operator has this key")
                 .hint("`eparch operator list` shows who is known")
@@ -159,6 +152,18 @@ impl App {
             Err(problem) => Err(broken(problem.to_string())),
         }
     }
+}
+
+/// The hash of the key that a request shows. Comparing hashes tells nothing of a key by its timing.
+fn shown_key(headers: &HeaderMap) -> Option<Digest> {
+    let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    given.strip_prefix("Bearer ").map(|key| Digest::of(key.as_bytes()))
+}
+
+/// The operator whose key has this hash.
+fn who_bears<'g>(governor: &'g Governor, hash: &Digest) -> Option<&'g Operator> {
+    let bears = |operator: &&Operator| matches!(&operator.key, Key::Home { hash: known } if known == hash);
+    governor.operators().find(bears)
 }
 
 /// Who calls, as their key proves (interface.md 3: loopback is not an excuse). Found before anything else of a request is

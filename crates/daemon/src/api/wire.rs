@@ -13,7 +13,7 @@ mod vault;
 
 pub use authority::{AgentTokenShown, LeaseShown, Revoke, RevokeRun, Revoked, TokenOwed, TokenShown};
 pub use emergencies::{AskBreakGlass, BreakGlassShown, StopAll, StopAllShown, StoppedShown};
-pub use health::{Component, Confinement, Enforced, Ready, WatchedShown};
+pub use health::{Component, Confinement, Enforced, Ready, ReadyDetails, WatchedShown};
 pub use locks::{LockReleased, LockView, ReleaseLock};
 pub use operators::{AddOperator, InForce, OperatorView, PutInForce};
 pub use runs::{Answer, RetryRun, RunLogLine, RunLogNews, Signed, StartRun, Started, StopRun};
