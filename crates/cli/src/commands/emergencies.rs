@@ -28,9 +28,13 @@ pub(crate) fn stop_all(context: &Context, asked: StopAll) -> Result<u8, Failure>
             return Ok(exit::DONE);
         }
         match &after.stopped {
-            None => outln!("Things may begin again. What was stopped stays stopped."),
+            None if after.changed => outln!("Things may begin again. What was stopped stays stopped."),
+            None => outln!("Nothing was stopped, so there is nothing to lift."),
             Some(stopped) => {
                 outln!("{}", paint::out().bad(&in_words(stopped)));
+                if !after.changed {
+                    outln!("It was stopped already; your reason stands in the record beside theirs.");
+                }
                 outln!("Nothing has authority, and nothing begins; processes being ended: {}.", after.ending);
                 outln!("An admin lifts it: eparch stop-all --lift --reason TEXT");
             }
@@ -69,7 +73,7 @@ pub(super) fn how_to_end(glass: &BreakGlassShown) -> String {
 
 /// What is let pass, in one line.
 pub(super) fn glass_in_words(glass: &BreakGlassShown) -> String {
-    let ends = glass.ends_at.map_or_else(String::new, |at| format!(", {}", when::until(at)));
+    let ends = glass.ends_at.map_or_else(String::new, |at| format!(", ends {}", when::until(at)));
     format!("{} is open for {}: {}{ends}", glass.grant, whom(&glass.scope), what(&glass.allows))
 }
 
@@ -130,7 +134,11 @@ async fn ask(context: &Context, asked: AskGlass) -> Result<(), Failure> {
 fn allowed(entry: &str) -> Result<Allowed, Failure> {
     let (action, target) =
         entry.split_once(' ').ok_or_else(|| usage(&format!("--allow {entry:?} names no target")))?;
-    let action: Action = action.parse().map_err(|_| usage(&format!("there is no action {action:?}")))?;
+    let action: Action = action.parse().map_err(|_| {
+        usage(&format!("there is no action {action:?}")).hint(
+            "such as read_file, write_file, execute_command or terraform_apply; docs/emergencies.md has all that can be named",
+        )
+    })?;
     Ok(Allowed { action, target: target.trim().to_owned() })
 }
 
@@ -175,19 +183,35 @@ fn tell(context: &Context, glass: &BreakGlassShown) -> Result<(), Failure> {
         }
         GlassStands::Over { because, .. } => outln!("{grant} is over: {}", ended(because)),
     }
-    outln!("  for        {}", whom(&glass.scope));
-    outln!("  lets pass  {}", what(&glass.allows));
-    outln!("  asked by   {by}, {}: {}", when::ago(glass.at), paint::written_out(&glass.reason));
+    let (lets, used) = match &glass.stands {
+        GlassStands::Waiting => ("would allow", None),
+        GlassStands::Open { .. } => ("allows", Some(what(&glass.used))),
+        GlassStands::Over { .. } => ("was to allow", Some(what(&glass.used))),
+    };
+    let line = |what: &str, said: &str| outln!("  {what:<12}  {said}");
+    line("for", &whom(&glass.scope));
+    line(lets, &what(&glass.allows));
+    line("asked by", &format!("{by}, {}: {}", when::ago(glass.at), paint::written_out(&glass.reason)));
     match glass.ends_at {
-        Some(at) => outln!("  ends       {} ({at}); it is for {}", when::until(at), glass.time),
-        None => outln!("  was for    {}", glass.time),
+        Some(at) if glass.stands == GlassStands::Waiting => {
+            line("open for", &format!("{} from when it is approved", glass.time));
+            line("unanswered", &format!("it is over {} ({at})", when::until(at)));
+        }
+        Some(at) => line("ends", &format!("{} ({at}), after {}", when::until(at), glass.time)),
+        None => line("was for", &glass.time.to_string()),
     }
-    outln!("  used for   {}", if glass.used.is_empty() { "nothing".to_owned() } else { what(&glass.used) });
-    if glass.stands == GlassStands::Waiting {
-        let digest = &glass.subject;
-        outln!(
-            "\nAnswer it with:\n  eparch break-glass approve {grant} --digest {digest} --rationale \"…\" --as NAME"
-        );
+    if let Some(used) = used {
+        line("used for", if used.is_empty() { "nothing" } else { &used });
+    }
+    match &glass.stands {
+        GlassStands::Waiting => {
+            let digest = &glass.subject;
+            outln!("\nAn approver or admin who asked neither for it nor for the run answers it with:");
+            outln!("  eparch --as NAME break-glass approve {grant} --digest {digest} --rationale TEXT");
+            outln!("  eparch --as NAME break-glass deny {grant} --rationale TEXT");
+        }
+        GlassStands::Open { .. } => outln!("\nEnd it with:\n  eparch break-glass end {grant} --reason TEXT"),
+        GlassStands::Over { .. } => {}
     }
     Ok(())
 }
@@ -206,7 +230,16 @@ fn ended(because: &GlassEnd) -> String {
 }
 
 async fn list(context: &Context) -> Result<(), Failure> {
-    let all: Vec<BreakGlassShown> = Desk::open(context)?.get("/api/break-glass").await?;
+    let mut all: Vec<BreakGlassShown> = Desk::open(context)?.get("/api/break-glass").await?;
+    // What matters now first, and of that the latest.
+    all.sort_by_key(|glass| {
+        let rank = match glass.stands {
+            GlassStands::Open { .. } => 0,
+            GlassStands::Waiting => 1,
+            GlassStands::Over { .. } => 2,
+        };
+        (rank, std::cmp::Reverse(glass.at))
+    });
     if context.is_json() {
         return print_json(&all);
     }
@@ -214,10 +247,10 @@ async fn list(context: &Context) -> Result<(), Failure> {
         context.say("Nothing is let pass that policy denies, and nobody asks for it.");
         return Ok(());
     }
-    let mut table = Table::new(&["GRANT", "STANDS", "FOR", "LETS PASS", "ASKED BY", "ENDS"]);
+    let mut table = Table::new(&["GRANT", "STANDS", "FOR", "WHAT", "ASKED BY", "ENDS"]);
     for glass in &all {
         let stands = match &glass.stands {
-            GlassStands::Waiting => "waits".to_owned(),
+            GlassStands::Waiting => "waits for an answer".to_owned(),
             GlassStands::Open { by, .. } => format!("open, by {by}"),
             GlassStands::Over { because, .. } => format!("over: {}", ended(because)),
         };

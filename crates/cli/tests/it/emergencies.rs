@@ -1,10 +1,11 @@
 //! When something is very wrong, with the real binary: everything is stopped and lifted again, and two people let pass for a while
 //! what policy denies.
 
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
 use crate::console::{Place, one_stage, runs_somewhere, wait_until};
+use crate::holder::{held_by_a_child, limit};
 
 fn home() -> Place {
     let place = Place::new();
@@ -53,6 +54,7 @@ fn g2_r240_everything_stops_stays_stopped_over_a_crash_and_is_lifted_by_an_admin
     // Whoever asks again finds it done.
     let again = place.json(&["stop-all", "--reason", "again"]);
     assert_eq!(again["stopped"], after["stopped"]);
+    assert_eq!((&after["changed"], &again["changed"]), (&true.into(), &false.into()));
     place.end_holder(Signal::KILL);
     for words in [&["run", &*file][..], &["secrets", "get", "a/b"]] {
         let said = place.say(words);
@@ -69,11 +71,34 @@ fn g2_r240_everything_stops_stays_stopped_over_a_crash_and_is_lifted_by_an_admin
     let not_he = place.say(&["--as", "oscar", "stop-all", "--lift", "--reason", "go on"]);
     assert!(not_he.code == 1 && not_he.err.contains("EP0205"), "{not_he:?}");
     let lifted = place.json(&["stop-all", "--lift", "--reason", "it was a drill"]);
-    assert_eq!(lifted["stopped"], Value::Null);
+    assert_eq!((&lifted["stopped"], &lifted["changed"]), (&Value::Null, &true.into()));
+    let nothing = place.ok(&["stop-all", "--lift", "--reason", "once more"]);
+    assert!(nothing.contains("Nothing was stopped"), "{nothing}");
     assert_eq!(doctor_says(&place, "stop-all"), None);
     place.ok(&["run", &place.file("well.yaml", &one_stage("true"))]);
     let trail = place.ok(&["ledger", "show"]);
     assert!(trail.contains("they run wild") && trail.contains("it was a drill"), "{trail}");
+    place.ok(&["ledger", "verify", "--replay"]);
+}
+
+/// A stop that meets a disk which takes nothing is kept by the holder and recorded when there is room, before anything begins (G1, G2).
+#[test]
+fn g1_g2_a_stop_that_cannot_be_written_is_recorded_as_soon_as_it_can() {
+    let place = home();
+    // The one that the operators were added with is told of a file that may not grow by being ended.
+    place.end_holder(Signal::TERM);
+    let mut child = held_by_a_child(&place);
+    let holder = place.holder().unwrap();
+    limit(holder, Some(1));
+    let said = place.say(&["--as", "bob", "stop-all", "--reason", "they run wild"]);
+    assert!(said.code == 69 && said.err.contains("EP0658") && said.err.contains("ask again"), "{said:?}");
+    limit(holder, None);
+    // Nobody asks for it again: whoever comes next finds it.
+    let refused = place.say(&["run", &place.file("p.yaml", &one_stage("true"))]);
+    assert!(refused.code == 1 && refused.err.contains("EP0650"), "{refused:?}");
+    assert!(refused.err.contains("bob stopped everything"), "{refused:?}");
+    kill_process(holder, Signal::TERM).unwrap();
+    child.wait().unwrap();
     place.ok(&["ledger", "verify", "--replay"]);
 }
 
@@ -140,6 +165,12 @@ fn g5_two_people_let_one_thing_pass_and_it_is_shouted_about() {
     let asked: Value = serde_json::from_str(&asked.out).unwrap();
     let grant = asked["grant"].as_str().unwrap();
     assert_eq!(asked["stands"], "waiting", "{asked:#}");
+    // Whoever is to answer sees for how long it would be open, until when an answer counts, and how to give one.
+    let waits = place.ok(&["break-glass", "show", grant]);
+    for told in ["open for      10m from when it is approved", "unanswered    it is over", "break-glass deny"]
+    {
+        assert!(waits.contains(told), "{told}: {waits}");
+    }
     let own = place.say(&["--as", "oscar", "break-glass", "approve", grant, "--rationale", "I say so"]);
     assert!(own.code == 1 && own.err.contains("EP0655"), "{own:?}");
     // She asked for the run; and who has their key from her, with whatever key since, may be her.
@@ -169,6 +200,11 @@ fn g5_two_people_let_one_thing_pass_and_it_is_shouted_about() {
     let loud = place.say(&["runs", "list"]);
     assert!(loud.err.contains(grant) && loud.err.contains("execute_command prod-1"), "{loud:?}");
     assert!(doctor_says(&place, "break-glass").is_some_and(|detail| detail.contains(grant)));
+    let listed = place.ok(&["break-glass", "list"]);
+    assert!(
+        listed.contains("open, by bob") && place.ok(&["break-glass", "show", grant]).contains("End it with"),
+        "{listed}"
+    );
     place.ok(&["--as", "bob", "break-glass", "end", grant, "--reason", "it is up again"]);
     assert_eq!(doctor_says(&place, "break-glass"), None);
     step(3);

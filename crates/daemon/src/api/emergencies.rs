@@ -17,6 +17,7 @@ use super::problem::Problem;
 use super::secrets::refuse_secret;
 use super::wire::{Answer, AskBreakGlass, BreakGlassShown, Revoke, StopAll, StopAllShown, StoppedShown};
 use super::{App, Caller, not_found};
+use crate::driver::Done;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -56,10 +57,19 @@ pub(super) fn glass_shown(found: &BreakGlass) -> BreakGlassShown {
     }
 }
 
-async fn after(app: &App, decided: u64) -> Result<Json<StopAllShown>, Problem> {
+async fn after(app: &App, done: &Done) -> Result<Json<StopAllShown>, Problem> {
+    let changes = |fact: &Fact| matches!(fact, Fact::AllStopped { .. } | Fact::AllLifted { .. });
+    let changed = done.record.decision.facts.iter().any(changes);
     let look = |governor: &Governor| (stopped_shown(governor), governor.live_agents().count());
     let (stopped, ending) = app.driver.look(look).await?;
-    Ok(Json(StopAllShown { stopped, decided, ending }))
+    Ok(Json(StopAllShown { stopped, decided: done.seq, changed, ending }))
+}
+
+/// The reason that is recorded.
+fn given(asked: Body<StopAll>) -> Result<String, Problem> {
+    let StopAll { reason } = body(asked)?;
+    refuse_secret("the reason", &reason)?;
+    Ok(reason)
 }
 
 /// Stops everything. It is decided when this answers, and nothing is allowed any more; processes are dead some moments later.
@@ -69,12 +79,11 @@ async fn stop(
     Caller(caller): Caller,
     asked: Body<StopAll>,
 ) -> Result<Json<StopAllShown>, Problem> {
-    let StopAll { reason } = body(asked)?;
-    refuse_secret("the reason", &reason)?;
+    let reason = given(asked)?;
     // Looked at here as well: one that does not count must not take the place of one that does while the ledger is away.
     let caller = Caller(caller).who("stop everything", OperatorRole::may_answer)?;
     match app.decide_event(Event::StopAllRequested { by: caller.name, reason }).await {
-        Ok(done) => after(&app, done.seq).await,
+        Ok(done) => after(&app, &done).await,
         Err(problem) if problem.code == "EP0510" || problem.code == "EP0513" => {
             let title = "the ledger cannot be written: every agent was cut, and that everything is stopped is not \
                          recorded yet";
@@ -92,10 +101,9 @@ async fn lift(
     Caller(caller): Caller,
     asked: Body<StopAll>,
 ) -> Result<Json<StopAllShown>, Problem> {
-    let StopAll { reason } = body(asked)?;
-    refuse_secret("the reason", &reason)?;
+    let reason = given(asked)?;
     let done = app.decide_event(Event::StopAllLifted { by: caller.name, reason }).await?;
-    after(&app, done.seq).await
+    after(&app, &done).await
 }
 
 async fn list(State(app): State<Arc<App>>, _: Caller) -> Result<Json<Vec<BreakGlassShown>>, Problem> {
@@ -116,7 +124,10 @@ async fn find(app: &App, id: BreakGlassId) -> Result<Json<BreakGlassShown>, Prob
         governor.break_glasses().find(|found| found.asked.grant == id).map(glass_shown)
     };
     let found = app.driver.look(look).await?;
-    let unknown = || not_found(&id.to_string()).hint("`eparch ledger show` has those that are long over");
+    let unknown = || {
+        not_found(&format!("break-glass {id}"))
+            .hint("`eparch break-glass list` shows those that are known; `eparch ledger show` has those that are long over")
+    };
     found.map(Json).ok_or_else(unknown)
 }
 

@@ -22,6 +22,8 @@ pub struct StopAllShown {
     pub stopped: Option<StoppedShown>,
     /// The entry in which this was decided.
     pub decided: u64,
+    /// Whether that changed anything: what is stopped already cannot be stopped again, and what is not cannot be lifted.
+    pub changed: bool,
     /// Agents whose processes are being ended still. None of them has authority.
     pub ending: usize,
 }
