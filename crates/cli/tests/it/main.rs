@@ -13,6 +13,7 @@ mod bao;
 mod bounds;
 mod canaries;
 mod canaries_everywhere;
+mod canaries_routes;
 mod console;
 mod diagnostic;
 mod door;

@@ -144,6 +144,7 @@ async fn rotate(
     Caller(caller): Caller,
     Path(name): Path<Name>,
 ) -> Result<Json<OperatorView>, Problem> {
+    refuse_secret("the name", name.as_str())?;
     let asked = name.clone();
     let known = app
         .driver
@@ -175,6 +176,8 @@ async fn remove(
     Caller(caller): Caller,
     Path(name): Path<Name>,
 ) -> Result<Json<serde_json::Value>, Problem> {
+    // What is refused is recorded with all that was asked for, whether anybody has that name or not.
+    refuse_secret("the name", name.as_str())?;
     app.decide_event(Event::OperatorRemoved { by: caller.name, name: name.clone() }).await?;
     app.tools.home.drop_operator_key(&name).map_err(home_problem)?;
     Ok(Json(serde_json::json!({ "removed": name })))
