@@ -1,10 +1,12 @@
 //! `eparch doctor`: whether this machine and this home are fit, and how to make them so.
 
+mod holder;
+
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use eparch_daemon::diagnostic::NoDiagnostic;
-use eparch_daemon::wire::{Ready, VaultStatus};
+use eparch_daemon::wire::VaultStatus;
 use eparch_daemon::{CallError, Client, Home, HomeError, KEY_VARIABLE, VaultSettings};
 use eparch_domain::in_full;
 use eparch_ledger::LedgerKey;
@@ -13,13 +15,11 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::diagnostic::in_use;
-use super::emergencies::{glass_in_words, how_to_end, in_words};
 use super::ledger::{check_of, public_key, tenant};
 use super::secrets::{stands, where_it_is};
 use super::verify::has_witness;
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit};
-use crate::holder::{find_mute, mute, other_settings};
 use crate::output::outln;
 use crate::{paint, watch};
 
@@ -156,7 +156,7 @@ async fn home(context: &Context, root: &Path) -> Vec<Finding> {
     };
     let mut found = vec![permissions(&home), space(root), settings(context, root)];
     found.extend(diagnostic(context, root));
-    found.extend(holder(context, &home).await);
+    found.extend(holder::holder(context, &home).await);
     found.extend(vault(context, &home).await);
     found.extend(ledger(context, &home));
     found
@@ -248,95 +248,6 @@ fn diagnostic(context: &Context, root: &Path) -> Option<Finding> {
 /// The key of whoever looks, where the home holds it. Without one less is told.
 fn key_of(context: &Context, home: &Home) -> Option<String> {
     context.operator(home).ok().and_then(|name| home.operator_key(&name).ok())
-}
-
-async fn holder(context: &Context, home: &Home) -> Vec<Finding> {
-    let key = key_of(context, home).unwrap_or_default();
-    let ready = match Client::new(&home.socket(), key).ready().await {
-        Ok(ready) => ready,
-        Err(CallError::Absent(_)) => {
-            return vec![match find_mute(home).await {
-                None => good("holder", "none; one is started when it is needed"),
-                Some(by) => bad(
-                    "holder",
-                    mute(by),
-                    "it may hang with its disk, or rebuild its state; when nothing changes, end it with SIGTERM",
-                ),
-            }];
-        }
-        Err(problem) => {
-            return vec![bad(
-                "holder",
-                problem.to_string(),
-                "HOME/logs/holder.log says why; end it with SIGTERM and another takes its place",
-            )];
-        }
-    };
-    let mut found = vec![health(&ready)];
-    found.extend(emergencies(&ready));
-    let theirs = ready.details.as_ref().and_then(|details| details.settings);
-    let ours = context.settings(home.root()).ok().map(|settings| settings.digest());
-    if ready.ok && theirs.is_some() && ours.is_some() && theirs != ours {
-        found.push(poor("settings in force", other_settings(&ready), ""));
-    }
-    found.extend(ready.enforced.watched.iter().map(|of| {
-        let said = format!(
-            "{} would say {} where {} was decided: {} times",
-            of.policy, of.would, of.decided, of.times
-        );
-        good("watched policy", said)
-    }));
-    let Some(details) = &ready.details else {
-        found.push(poor(
-            "details",
-            "who, why and where are told to operators alone, and no operator's key was shown that this holder knows",
-            "name an operator with --as NAME whose key lies in HOME/keys/operators",
-        ));
-        return found;
-    };
-    let worth_knowing = [("witness", &details.anchors_behind), ("notice", &details.notices)];
-    for (what, all) in worth_knowing {
-        found.extend(all.iter().map(|more| poor(what, more, "")));
-    }
-    found
-}
-
-/// That everything is stopped, and what is let pass, as far as it is told.
-fn emergencies(ready: &Ready) -> Vec<Finding> {
-    let lift = "an admin lifts it with `eparch stop-all --lift --reason TEXT`";
-    let Some(details) = &ready.details else {
-        let stopped = ready.all_stopped.then(|| bad("stop-all", "everything is stopped", lift));
-        let open = format!("open grants of two people: {}", ready.break_glass_open);
-        let open = (ready.break_glass_open > 0)
-            .then(|| poor("break-glass", open, "`eparch break-glass list` shows them"));
-        let behind = format!("folders that do not have what they should: {}", ready.witnesses_behind);
-        let behind = (ready.witnesses_behind > 0).then(|| poor("witness", behind, ""));
-        return [stopped, open, behind].into_iter().flatten().collect();
-    };
-    let stopped = details.stopped.iter().map(|stopped| bad("stop-all", in_words(stopped), lift));
-    let open =
-        details.break_glass.iter().map(|glass| poor("break-glass", glass_in_words(glass), how_to_end(glass)));
-    stopped.chain(open).collect()
-}
-
-/// How the holder itself is. One that cannot write the ledger, or rebuild its state from it, denies everything.
-fn health(ready: &Ready) -> Finding {
-    if ready.ok {
-        let alive =
-            format!("process {}, {} live runs, version {}", ready.pid, ready.live_runs, ready.version);
-        return good("holder", alive);
-    }
-    let why = match &ready.details {
-        None => "the ledger cannot be written, or state cannot be rebuilt from it yet",
-        Some(details) => {
-            details.ledger_failure.as_deref().unwrap_or("state cannot be rebuilt from the ledger yet")
-        }
-    };
-    bad(
-        "holder",
-        format!("process {} denies everything: {why}", ready.pid),
-        "free disk space or repair the disk of the home; it goes on by itself",
-    )
 }
 
 /// How the vault is, as its holder says. Without one only its files are looked at: it is the holder's to open.
