@@ -8,7 +8,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use eparch_domain::{Tier, limits};
-use eparch_pipeline::{Catalogue, Known, Pipeline, Runtime, Work};
+use eparch_pipeline::{Catalogue, Checked, Known, Pipeline, Runtime, Work};
 use serde_json::Value;
 
 use crate::api::secrets::refuse_secrets_of;
@@ -85,7 +85,7 @@ impl DiagnosticFile {
         let known = Known { approvers: None, env: Some(BTreeSet::new()) };
         let checked = eparch_pipeline::check(&self.place, &self.text, &Catalogue::built_in(), &known);
         let Some(pipeline) = checked.pipeline.as_ref() else {
-            return Err(NoDiagnostic::Faulty { problem: checked.to_text() });
+            return Err(NoDiagnostic::Faulty { problem: first_of(&checked) });
         };
         // It is kept for good with the ledger, as every definition is (G8).
         if let Err(problem) = refuse_secrets_of(pipeline) {
@@ -99,6 +99,17 @@ impl DiagnosticFile {
             }
         }
     }
+}
+
+/// The first of what is wrong with a pipeline, in one line and without its text: a holder's log is not where it belongs.
+fn first_of(checked: &Checked) -> String {
+    let mut errors = checked.diagnostics.iter().filter(|found| found.is_error());
+    let Some(first) = errors.next() else { return format!("{} is no pipeline", checked.file) };
+    let more = match errors.count() {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    format!("{}:{}: {} ({}){more}", checked.file, first.span.line, first.message, first.code)
 }
 
 /// What keeps a pipeline from beginning by itself: the stage or input that does, and how.
@@ -196,6 +207,9 @@ mod tests {
         let told = with("", gate).unwrap_err();
         assert!(told.contains("own.yaml:4: the stage look is a gate"), "{told}");
         let told = load("name: [\n").unwrap_err();
-        assert!(told.contains("own.yaml:"), "{told}");
+        assert!(told.contains("own.yaml:2: ") && told.contains("EP0101") && !told.contains('\n'), "{told}");
+        let told =
+            load("name: own\nstages:\n  - name: a b\n    type: nothing\n    colour: red\n").unwrap_err();
+        assert!(told.contains("own.yaml:") && told.contains(" more") && !told.contains('\n'), "{told}");
     }
 }
