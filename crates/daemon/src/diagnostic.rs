@@ -208,8 +208,11 @@ mod tests {
         assert!(told.contains("own.yaml:4: the stage look is a gate"), "{told}");
         let told = load("name: [\n").unwrap_err();
         assert!(told.contains("own.yaml:2: ") && told.contains("EP0101") && !told.contains('\n'), "{told}");
-        let told =
-            load("name: own\nstages:\n  - name: a b\n    type: nothing\n    colour: red\n").unwrap_err();
-        assert!(told.contains("own.yaml:") && told.contains(" more") && !told.contains('\n'), "{told}");
+        let two = "name: own\nstages:\n  - {name: a, type: nothing}\n  - {name: b, type: nothing}\n";
+        let told = load(two).unwrap_err();
+        assert!(
+            told.contains("own.yaml:3: ") && told.ends_with(", and 1 more") && !told.contains('\n'),
+            "{told}"
+        );
     }
 }
