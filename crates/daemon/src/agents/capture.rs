@@ -7,8 +7,8 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write as _};
 #[cfg(test)]
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eparch_domain::redact::{PrivateKeyLines, REDACTED, is_secret_number};
 use eparch_domain::{Digest, Timestamp, limits};
@@ -40,6 +40,8 @@ pub(crate) struct Log {
     path: PathBuf,
     /// What counts and is not written yet. Its lock is held for moments only, whatever the disk does.
     said: Mutex<VecDeque<(LogLine, Show)>>,
+    /// Somebody is writing it.
+    settling: AtomicBool,
     file: Mutex<Kept>,
     lines: AtomicU64,
     dropped: AtomicU64,
@@ -48,6 +50,9 @@ pub(crate) struct Log {
     /// … and the secrets it was given.
     given: Mutex<Vec<Secret>>,
 }
+
+/// Lines that wait at most while the disk takes its time: what ten texts hold. More are lost, and counted.
+const LINES_WAITING: usize = 10 * TEXT_LINES;
 
 /// Who is shown a line once it is written.
 pub(crate) type Show = Arc<dyn Fn(&LogLine) + Send + Sync>;
@@ -73,6 +78,7 @@ impl Log {
         Ok(Log {
             path,
             said: Mutex::default(),
+            settling: AtomicBool::new(false),
             file,
             lines: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -118,10 +124,30 @@ impl Log {
 
     /// From now on it counts. Nothing is written here: whoever accepts [settles](Log::settle) next, where it may take its time.
     pub(crate) fn accept(&self, said: Said, show: &Show) {
-        self.lines.fetch_add(said.rest, Ordering::SeqCst);
-        self.dropped.fetch_add(said.rest, Ordering::SeqCst);
-        let lines = said.lines.into_iter().map(|line| (line, show.clone()));
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).extend(lines);
+        let mut waiting = self.waiting();
+        let room = LINES_WAITING.saturating_sub(waiting.len());
+        let lost = said.rest + said.lines.len().saturating_sub(room) as u64;
+        self.lines.fetch_add(lost, Ordering::SeqCst);
+        self.dropped.fetch_add(lost, Ordering::SeqCst);
+        waiting.extend(said.lines.into_iter().take(room).map(|line| (line, show.clone())));
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<(LogLine, Show)>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether somebody is writing what was accepted, and will write what is accepted meanwhile.
+    pub(crate) fn is_settling(&self) -> bool {
+        self.settling.load(Ordering::SeqCst)
+    }
+
+    /// [`Log::settle`], unless somebody is at it already: however many say something while the disk hangs, one thread waits.
+    pub(crate) fn settle_once(&self) {
+        // Looked at again after it was let go of: what came in between found it taken.
+        while !self.waiting().is_empty() && !self.settling.swap(true, Ordering::SeqCst) {
+            self.settle();
+            self.settling.store(false, Ordering::SeqCst);
+        }
     }
 
     /// Writes what was accepted, in its order. As long as the disk takes.
@@ -132,7 +158,7 @@ impl Log {
 
     /// What was written of it, for whoever is shown it.
     fn settle_in(&self, file: &mut Kept) -> Vec<(LogLine, Show)> {
-        let next = || self.said.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let next = || self.waiting().pop_front();
         let mut shown = Vec::new();
         while let Some((line, show)) = next() {
             if self.write_to(file, &line) {
