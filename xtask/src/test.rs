@@ -131,6 +131,10 @@ fn with_nextest(tree: &Tree, asked: &Asked, needs: &Needs) -> Result<(ExitStatus
     command.args(&asked.filters);
     if std::io::stderr().is_terminal() {
         command.args(["--color", "always"]);
+    } else {
+        // A log is read for what went wrong, and whoever keeps it may keep a part: a thousand lines of what went well would be
+        // that part.
+        command.args(["--status-level", "slow", "--final-status-level", "fail"]);
     }
     prepare(tree, &mut command, needs);
     let starting = |cause| Problem::while_doing("starting cargo nextest", &cause);
