@@ -1,5 +1,7 @@
 //! The home: one folder with everything Eparch keeps, and the keys in it.
 
+mod private;
+
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -8,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use eparch_domain::{Digest, Name, limits};
 use eparch_ledger::folder::{self, sync_dir};
+
+pub use private::Shared;
 
 /// What the extension of a key begins with that is not in force yet.
 const DRAFT_KEY: &str = "draft-";
@@ -36,6 +40,14 @@ pub enum HomeError {
     /// There is one already.
     #[error("there is a home at {} already", .0.display())]
     Exists(PathBuf),
+    /// It is not its user's alone.
+    #[error("{} {shared}", path.display())]
+    Shared {
+        /// What of it.
+        path: PathBuf,
+        /// Why not.
+        shared: Shared,
+    },
     /// A file or folder of it cannot be used.
     #[error("cannot {what} {}", path.display())]
     Io {
@@ -61,6 +73,7 @@ impl HomeError {
             HomeError::Io { .. } => "EP0503",
             HomeError::NoKey(_) => "EP0504",
             HomeError::KeysLost(_) => "EP0505",
+            HomeError::Shared { .. } => "EP0506",
         }
     }
 
@@ -72,6 +85,13 @@ impl HomeError {
                 "bring the folder keys/ back from a copy; nothing else fits this ledger"
             }
             HomeError::Exists(_) => "use it as it is, or name another folder with --home",
+            HomeError::Shared { shared: Shared::Owner(_), .. } => {
+                "act as its owner, or use a home of your own with --home DIR"
+            }
+            HomeError::Shared { shared: Shared::Mode(_), .. } => {
+                "if you made this home: chmod -R go-rwx DIR; if it came with a checkout or an archive, delete it: whoever \
+                 made it knows its keys"
+            }
             HomeError::Io { .. } => "check that the folder belongs to you and that the disk is not full",
             HomeError::NoKey(_) => {
                 "act as somebody whose key is here with --as NAME, or sign with --key FILE"
@@ -100,12 +120,13 @@ impl Home {
         state.map_or(local, |state| state.join("eparch"))
     }
 
-    /// The home at `root`.
+    /// The home at `root`, if it is the user's alone.
     pub fn open(root: &Path) -> Result<Home, HomeError> {
         let home = Home::at_rest(root)?;
         if !home.keys().is_dir() {
             return Err(HomeError::KeysLost(root.to_owned()));
         }
+        private::check(home.root())?;
         Ok(home)
     }
 
@@ -491,6 +512,40 @@ mod tests {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         Home::create(dir.path(), &Name::new("ada").unwrap()).unwrap();
         assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn g8_a_home_that_somebody_else_may_have_made_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("home");
+        Home::create(&root, &Name::new("ada").unwrap()).unwrap();
+        for part in ["", "keys", "keys/home.key", "keys/operators"] {
+            let path = if part.is_empty() { root.clone() } else { root.join(part) };
+            let before = fs::metadata(&path).unwrap().permissions();
+            // As a checkout leaves it, and one bit of somebody's group.
+            for mode in [0o755, before.mode() & 0o7777 | 0o040] {
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+                let refused = Home::open(&root).unwrap_err();
+                assert_eq!(refused.code(), "EP0506", "{part}");
+                assert!(refused.to_string().contains(&format!("{mode:04o}")), "{refused}");
+            }
+            fs::set_permissions(&path, before).unwrap();
+            Home::open(&root).unwrap();
+        }
+        let moved = dir.path().join("keys");
+        fs::rename(root.join("keys"), &moved).unwrap();
+        std::os::unix::fs::symlink(&moved, root.join("keys")).unwrap();
+        assert_eq!(Home::open(&root).unwrap_err().code(), "EP0506", "a link is not a folder of the home");
+        // Whoever only reads what was written needs no key of it.
+        Home::at_rest(&root).unwrap();
+        // Only root can give a folder away.
+        if rustix::process::geteuid().is_root() {
+            fs::remove_file(root.join("keys")).unwrap();
+            fs::rename(&moved, root.join("keys")).unwrap();
+            std::os::unix::fs::chown(&root, Some(4321), None).unwrap();
+            let refused = Home::open(&root).unwrap_err();
+            assert!(refused.to_string().ends_with("belongs to another user (4321)"), "{refused}");
+        }
     }
 
     #[test]

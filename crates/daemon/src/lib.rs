@@ -6,7 +6,6 @@ mod artifacts;
 mod client;
 mod clock;
 mod config;
-mod descriptors;
 pub mod diagnostic;
 pub mod driver;
 mod health;
@@ -16,6 +15,7 @@ pub mod journal;
 mod live_events;
 mod perform;
 mod policies;
+mod process_limits;
 mod public_door;
 mod socket;
 mod tcp;
@@ -39,7 +39,7 @@ pub use config::{
 /// The vault's section of the settings, and the variable that may hold its key: `cli` says how it is.
 pub use eparch_vault::{KEY_VARIABLE, Settings as VaultSettings};
 pub use holder::{HoldError, HoldOptions, TENANT, hold, serve};
-pub use home::{DraftKey, Home, HomeError, LOCAL_HOME, random_bits};
+pub use home::{DraftKey, Home, HomeError, LOCAL_HOME, Shared, random_bits};
 pub use live_events::{Broadcast, END, LiveEvent};
 pub use policies::{NoPolicies, PolicyFiles, Unreadable};
 

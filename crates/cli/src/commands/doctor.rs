@@ -146,50 +146,24 @@ async fn home(context: &Context, root: &Path) -> Vec<Finding> {
     if let Err(lost @ HomeError::KeysLost(_)) = &home {
         return vec![bad("keys", lost.to_string(), lost.hint()), space(root)];
     }
-    let Ok(home) = home else {
-        let there = poor(
-            "home",
-            format!("there is none at {} yet", root.display()),
-            "`eparch init` makes one; `eparch run` does it by itself",
-        );
-        return vec![there, space(root)];
+    let home = match home {
+        Ok(home) => home,
+        Err(none @ HomeError::Missing(_)) => {
+            return vec![
+                poor("home", format!("there is none at {} yet", root.display()), none.hint()),
+                space(root),
+            ];
+        }
+        // Nothing of it is looked at, its settings included: somebody else may have written them.
+        Err(problem) => return vec![bad("permissions", in_full(&problem), problem.hint()), space(root)],
     };
-    let mut found = vec![permissions(&home), space(root), settings(context, root)];
+    let mine = good("permissions", format!("{} is yours alone", home.root().display()));
+    let mut found = vec![mine, space(root), settings(context, root)];
     found.extend(diagnostic(context, root));
     found.extend(holder::holder(context, &home).await);
     found.extend(vault(context, &home).await);
     found.extend(ledger(context, &home));
     found
-}
-
-fn permissions(home: &Home) -> Finding {
-    let me = rustix::process::getuid().as_raw();
-    let fix = format!("chmod -R go-rwx {}", home.root().display());
-    for path in
-        [home.root().to_owned(), home.keys(), home.keys().join("home.key"), home.keys().join("operators")]
-    {
-        match path.metadata() {
-            Err(problem) => {
-                return bad(
-                    "permissions",
-                    format!("{}: {problem}", path.display()),
-                    "bring it back from a copy",
-                );
-            }
-            Ok(file) if file.uid() != me => {
-                return bad(
-                    "permissions",
-                    format!("{} belongs to somebody else", path.display()),
-                    "use a home of your own with --home DIR",
-                );
-            }
-            Ok(file) if file.permissions().mode() & 0o077 != 0 => {
-                return bad("permissions", format!("others may look into {}", path.display()), fix);
-            }
-            Ok(_) => {}
-        }
-    }
-    good("permissions", format!("{} is yours alone", home.root().display()))
 }
 
 fn space(root: &Path) -> Finding {
