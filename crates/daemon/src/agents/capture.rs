@@ -183,23 +183,33 @@ impl Log {
         }
         let mut bytes = serde_json::to_vec(line).expect("a line is plain data");
         bytes.push(b'\n');
-        // The first line that does not fit is the last: a log with holes would look whole.
+        // The first line that does not fit, or cannot be written, is the last: a log with holes would look whole. Whoever
+        // watches sees it all the same.
         file.bytes = file.bytes.saturating_add(bytes.len() as u64);
         let fits = file.bytes <= limits::LOG_BYTES;
         // A log that cannot be written loses lines, not the run: the ledger is the record.
-        if !fits || file.to.write_all(&bytes).and_then(|()| file.to.flush()).is_err() {
+        let kept = fits && file.to.write_all(&bytes).and_then(|()| file.to.flush()).is_ok();
+        if !kept {
             self.dropped.fetch_add(1, Ordering::SeqCst);
+            file.bytes = u64::MAX;
         }
         fits
     }
 
-    /// Keeps texts that the agent was given out of everything it says from now on, and each of their lines. What is shorter
-    /// than eight characters is not looked for: it would be found everywhere.
+    /// Keeps texts that the agent was given out of everything it says from now on, and each of their lines, also as they stand
+    /// in JSON: that is how they were given. What is shorter than eight characters is not looked for: it would be found
+    /// everywhere.
     pub(crate) fn keep_out<'t>(&self, texts: impl Iterator<Item = &'t str>) {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         for text in texts.flat_map(|text| std::iter::once(text.trim()).chain(text.lines().map(str::trim))) {
-            if text.len() >= 8 && !given.iter().any(|known| known.expose() == text) {
-                given.push(Secret::from(text));
+            if text.len() < 8 {
+                continue;
+            }
+            for form in [text.to_owned(), in_json(text), in_plain_json(text)] {
+                let form = Secret::from(form.as_str());
+                if !given.iter().any(|known| known.expose() == form.expose()) {
+                    given.push(form);
+                }
             }
         }
         // A longer one may hold a shorter one, which would leave its rest.
@@ -259,6 +269,26 @@ impl Log {
         file.to.get_ref().sync_all()?;
         digest_of(&mut File::open(&self.path)?)
     }
+}
+
+/// A text as it stands between the quotes of JSON.
+fn in_json(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned()
+}
+
+/// The same where nothing but ASCII is left as it is, which is what many programs write, Python's among them.
+fn in_plain_json(text: &str) -> String {
+    let mut plain = String::new();
+    for letter in in_json(text).chars() {
+        if letter.is_ascii() {
+            plain.push(letter);
+        } else {
+            let mut units = [0; 2];
+            plain.extend(letter.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    plain
 }
 
 /// What a secret may be long and still be known by its shape.
@@ -404,6 +434,26 @@ mod tests {
         // Between what is kept and what is read, too.
         let line = format!("{} {key}", ".".repeat(limits::LOG_LINE_BYTES - 5));
         assert!(!capture(line.as_bytes())[0].contains("AKIA"));
+    }
+
+    /// What gives it prints JSON, and a script passes that on.
+    #[test]
+    fn g8_a_secret_is_known_as_it_stands_in_json() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = Log::create(path.clone(), token()).unwrap();
+        let secret = "pa\"ss\\w\u{f6}rd-\u{1f511}-1234\nanother \"line\"";
+        log.keep_out([secret].into_iter());
+        let plain = in_plain_json(secret);
+        assert_eq!(plain, r#"pa\"ss\\w\u00f6rd-\ud83d\udd11-1234\nanother \"line\""#);
+        for said in
+            [secret.to_owned(), serde_json::to_string(secret).unwrap(), format!("{{\"key\": \"{plain}\"}}")]
+        {
+            log.follow("stdout", said.as_bytes(), &Timestamp::default, &|_| {}, &|| {});
+        }
+        let kept: Vec<String> = read(&path, 0).unwrap().into_iter().map(|line| line.line).collect();
+        let wanted = ["[redacted]", "[redacted]", "\"[redacted]\"", "{\"key\": \"[redacted]\"}"];
+        assert_eq!(kept, wanted);
     }
 
     /// A secret may be longer than a line that is kept.
