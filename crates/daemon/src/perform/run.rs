@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, PoisonError};
+use std::thread::{Builder, Scope};
 
 use eparch_domain::{AgentId, Digest, Phase, Span, in_full, limits};
 use eparch_governor::{AgentSpec, Ended, Event, Outcome, Signal, Usage};
@@ -70,20 +71,28 @@ impl Job {
             self.driver.submit(event.into(), |_| {});
         };
         let progress = idle.map(|idle| Progress::new(idle, &now, &tell));
-        let ended = std::thread::scope(|scope| {
+        let (followed, ended) = std::thread::scope(|scope| {
             let progress = progress.as_ref();
+            let mut followed = Ok(());
             for (name, stream) in streams {
                 let Some(stream) = stream else { continue };
-                scope.spawn(move || self.follow(live, name, stream, progress));
+                let follow = move || self.follow(live, name, stream, progress);
+                followed = followed.and_then(|()| begin(scope, follow));
             }
             if let Some(progress) = progress {
-                scope.spawn(move || progress.watch(|| live.cage.cpu().ok()));
+                let watch = move || progress.watch(|| live.cage.cpu().ok());
+                followed = followed.and_then(|()| begin(scope, watch));
+            }
+            if followed.is_err() {
+                // Nobody would know what it says, or that it hangs.
+                running.stop(limits::KILL_GRACE);
             }
             let ended = running.wait();
             progress.inspect(|progress| progress.end());
-            ended
+            (followed, ended)
         });
         let ended = ended.map_err(|problem| in_full(&problem))?;
+        followed.map_err(|problem| format!("no thread to follow it: {problem}"))?;
         let (lines, lines_dropped) = live.log.counts();
         let usage = Usage {
             cpu_ms: ended.cpu.millis(),
@@ -111,6 +120,14 @@ impl Job {
         };
         live.log.follow(name, stream, &|| tools.clock.now().wall, &watch, &moved);
     }
+}
+
+/// Begins a thread of a scope, where the system still gives one: agents may have taken what there is.
+pub(super) fn begin<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() + Send + 'scope,
+) -> io::Result<()> {
+    Builder::new().spawn_scoped(scope, work).map(drop)
 }
 
 /// How what is about to be let go departs from the plan that was settled; what was not planned is not done (R007).

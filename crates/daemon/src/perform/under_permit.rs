@@ -9,6 +9,7 @@ use eparch_governor::{Answer, Event, Performance, PerformanceEnd};
 use eparch_ledger::EffectRef;
 use eparch_sandbox::{Cage, Cause, Exit, Program};
 
+use super::run::begin;
 use super::{Job, until_done};
 use crate::agents::live::{CLOSE_DEADLINE, Live, prove_dead};
 use crate::agents::performances::Told;
@@ -134,14 +135,21 @@ impl Job {
         let (out, err) = (Heard::default(), Heard::default());
         let streams =
             [("act-stdout", running.take_stdout(), &out), ("act-stderr", running.take_stderr(), &err)];
-        let ended = std::thread::scope(|scope| {
+        let (listening, ended) = std::thread::scope(|scope| {
+            let mut listening = Ok(());
             for (name, stream, heard) in streams {
                 let Some(stream) = stream else { continue };
-                scope.spawn(move || self.listen_to(live, name, stream, heard));
+                let listen = move || self.listen_to(live, name, stream, heard);
+                listening = listening.and_then(|()| begin(scope, listen));
             }
-            running.wait()
+            if listening.is_err() {
+                running.stop(limits::KILL_GRACE);
+            }
+            (listening, running.wait())
         });
         let end = match ended {
+            // It was ended for want of a thread to hear it, and may have done something before.
+            Ok(_) if listening.is_err() => PerformanceEnd::Unknown,
             Ok(ended) => match (ended.cause, ended.exit) {
                 (Cause::Timeout, _) => PerformanceEnd::TimedOut,
                 (Cause::Stopped, _) => PerformanceEnd::Stopped,
