@@ -185,6 +185,8 @@ pub struct Driver<J, S> {
     why: String,
     /// When it is tried again if nobody has asked for something before.
     retry_at: Instant,
+    /// When somebody who looked last had it tried.
+    looked_at: Option<Instant>,
     /// How often it has failed since something was last decided.
     failures: u32,
     agents_at_once: u32,
@@ -221,6 +223,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
                 stopped: None,
                 why: String::new(),
                 retry_at: Instant::now(),
+                looked_at: None,
                 failures: 0,
                 agents_at_once,
                 clock,
@@ -249,10 +252,14 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
                 Err(RecvTimeoutError::Timeout) => batch.push((Event::ClockTurned.into(), None)),
                 Err(RecvTimeoutError::Disconnected) => going = false,
             }
-            while going && batch.len() < limits::COMMIT_BATCH {
-                match self.from.try_recv() {
-                    Ok(message) => going = self.take(message, &mut batch),
-                    Err(_) => break,
+            // What has come meanwhile is written down together. Looks are counted like decisions, and the time they take as
+            // well: there may always be another one, and a long one.
+            let until = Instant::now() + limits::COMMIT_GATHER.as_duration();
+            for _ in 1..limits::COMMIT_BATCH {
+                let Some(message) = going.then(|| self.from.try_recv().ok()).flatten() else { break };
+                going = self.take(message, &mut batch);
+                if Instant::now() >= until {
+                    break;
                 }
             }
             self.turn(batch);
@@ -282,7 +289,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
             // A look sees what is durable: what waits in this batch is not decided yet.
             Message::Look(look, retry) => {
                 if retry == Retry::Now {
-                    self.try_again();
+                    self.try_again_for_a_look();
                 }
                 look(self.core.as_ref().map(Core::governor).ok_or_else(|| stopped_by(&self.why)));
             }
@@ -343,6 +350,16 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         if let Some(journal) = self.stopped.take() {
             // Whoever asked for what it begins with was answered when it failed.
             let _ = self.rebuild(journal);
+        }
+    }
+
+    /// [`Driver::try_again`] for somebody who looks, which needs nobody's leave: not more often than a ledger that has just
+    /// failed is tried by itself.
+    fn try_again_for_a_look(&mut self) {
+        let now = Instant::now();
+        if self.looked_at.is_none_or(|last| now.duration_since(last) >= limits::LEDGER_RETRY.as_duration()) {
+            self.looked_at = Some(now);
+            self.try_again();
         }
     }
 
@@ -482,10 +499,12 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
             self.saved_at = core.seq();
             let (state, seq, journal, tenant) =
                 (core.state(), core.seq(), core.journal().clone(), self.tenant.clone());
-            // Writing it out is slow and may fail: the journal has everything, the next snapshot tries again.
-            self.saving = Some(std::thread::spawn(move || {
+            // Writing it out is slow and may fail, as may having a thread for it: the journal has everything, the next
+            // snapshot tries again.
+            let write = move || {
                 let _ = journal.save_snapshot(&tenant, seq, state.to_bytes());
-            }));
+            };
+            self.saving = std::thread::Builder::new().spawn(write).ok();
         }
     }
 

@@ -304,6 +304,8 @@ pub const API_CONNECTIONS: usize = 1_024;
 pub const DRIVER_QUEUE: usize = 4_096;
 /// Entries in one commit: a batch that takes longer than a commit itself helps nobody (engines.md 7.1).
 pub const COMMIT_BATCH: usize = 512;
+/// What came for a commit waits so long at most for what else comes, looks included: about what a commit takes.
+pub const COMMIT_GATHER: Span = Span::from_millis(5);
 
 /// Files of one folder of policies: one a team, and room.
 pub const POLICY_FILES: usize = 256;

@@ -85,3 +85,59 @@ fn a_journal_that_fails_with_everything_is_not_given_epoch_after_epoch() {
     // It is left alone now, until its time has come or somebody wants something.
     assert_eq!(driven.end().boots(), 2);
 }
+
+#[test]
+fn a_stopped_tenant_is_not_tried_for_everybody_who_looks() {
+    let journal = Memory::default();
+    let (to, told) = channel();
+    let (mut driver, _handle) = Driver::new(core(&journal), 8, Arc::new(ManualClock::default()), |_| Ear(to));
+    driver.begin_epoch();
+    (journal.kept().fails_in, journal.kept().stays_shut) = (Some(0), 1_000);
+    driver.turn(vec![(Event::ClockTurned.into(), None)]);
+    let shut = journal.kept().stays_shut;
+    let look = |driver: &mut Driver<Memory, Ear>| {
+        driver.take(
+            Message::Look(Box::new(|governor| assert!(governor.is_err())), Retry::Now),
+            &mut Vec::new(),
+        );
+    };
+    look(&mut driver);
+    assert_eq!(journal.kept().stays_shut, shut - 1, "the first one has it tried");
+    // Others come at once after it.
+    driver.looked_at = Some(Instant::now() + Duration::from_secs(3_600));
+    (0..100).for_each(|_| look(&mut driver));
+    assert_eq!(journal.kept().stays_shut, shut - 1);
+    drop(told);
+}
+
+/// Somebody who looks at what is slow, again and again, holds up no decision.
+#[test]
+fn g1_a_decision_does_not_wait_for_all_who_look() {
+    let journal = Memory::default();
+    let (to, told) = channel();
+    let (driver, handle) = Driver::new(core(&journal), 8, Arc::new(ManualClock::default()), |_| Ear(to));
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let note = |what: &'static str| {
+        let order = order.clone();
+        move || order.lock().unwrap().push(what)
+    };
+    let decided = note("decided");
+    handle.submit(Event::ClockTurned.into(), move |_| decided());
+    for _ in 0..10 {
+        let looked = note("looked");
+        let slow = move || {
+            let begun = Instant::now();
+            while begun.elapsed() < limits::COMMIT_GATHER.as_duration() {
+                std::hint::spin_loop();
+            }
+            looked();
+        };
+        handle.to.send(Message::Look(Box::new(move |_| slow()), Retry::InTime)).unwrap();
+    }
+    handle.stop();
+    driver.run();
+    let order = order.lock().unwrap();
+    assert_eq!(order.iter().position(|what| *what == "decided"), Some(1), "{order:?}");
+    assert_eq!(order.len(), 11);
+    drop(told);
+}
