@@ -206,14 +206,19 @@ impl Ledger {
         })
     }
 
+    /// When what is asked for now counts as failed.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.settings.write_within.as_duration()
+    }
+
     /// Adds entries and returns when they are durable.
     ///
     /// # Errors
     ///
-    /// [`WriteError::Late`] after [`limits::LEDGER_WRITE_DEADLINE`], during a save a while later: the tenant counts as stopped, since the entries may
-    /// yet be written. See [`WriteError`] for the rest.
+    /// [`WriteError::Late`] after [`Settings::write_within`], during a save a while later: the tenant counts as stopped, since
+    /// the entries may yet be written. See [`WriteError`] for the rest.
     pub fn append(&self, request: Append) -> Result<Appended, WriteError> {
-        let deadline = Instant::now() + limits::LEDGER_WRITE_DEADLINE.as_duration();
+        let deadline = self.deadline();
         self.append_later(request).wait(deadline)
     }
 
@@ -234,7 +239,7 @@ impl Ledger {
         request: Append,
         answer: impl FnOnce(Result<Appended, WriteError>) + Send + 'static,
     ) {
-        let deadline = Instant::now() + limits::LEDGER_WRITE_DEADLINE.as_duration();
+        let deadline = self.deadline();
         let job = Job { deadline, ask: Ask::Append { request, answer: Box::new(answer) } };
         if let Err((job, why)) = self.queue.send(job, self.condition.patience(deadline)) {
             job.ask.refuse(unsent(&why));
@@ -261,7 +266,7 @@ impl Ledger {
     /// Signs a tenant's history as it is now, and waits for the anchor folders, at most for
     /// [`limits::LEDGER_WRITE_DEADLINE`]. A folder that fails is named, and gets the note later.
     pub fn checkpoint_now(&self, tenant: &Name) -> Result<Anchored, WriteError> {
-        let deadline = Instant::now() + limits::LEDGER_WRITE_DEADLINE.as_duration();
+        let deadline = self.deadline();
         let name = tenant.clone();
         let signed = self.ask(|answer| Ask::Sign { tenant: name, answer })?;
         let missing = self.keepers.iter().filter(|keeper| !keeper.wait(signed.tenant, signed.size, deadline));
@@ -283,7 +288,7 @@ impl Ledger {
         &self,
         ask: impl FnOnce(crate::writer::Answer<T>) -> Ask,
     ) -> Result<T, WriteError> {
-        let deadline = Instant::now() + limits::LEDGER_WRITE_DEADLINE.as_duration();
+        let deadline = self.deadline();
         let (tell, answer) = sync_channel(1);
         let ask = ask(Box::new(move |outcome| {
             let _ = tell.send(outcome);
@@ -358,7 +363,7 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        let deadline = Instant::now() + limits::LEDGER_WRITE_DEADLINE.as_duration();
+        let deadline = self.deadline();
         self.queue.close();
         let left = deadline.saturating_duration_since(Instant::now());
         match self.ended.get_mut().unwrap_or_else(PoisonError::into_inner).recv_timeout(left) {
@@ -374,8 +379,8 @@ impl Drop for Ledger {
                 self.last = Mutex::new(ended.ok().flatten());
             }
         }
+        let deadline = self.deadline();
         if let Some(keepers) = Arc::get_mut(&mut self.keepers) {
-            let deadline = Instant::now() + limits::LEDGER_WRITE_DEADLINE.as_duration();
             keepers.drain(..).for_each(|keeper| keeper.close(deadline));
         }
     }

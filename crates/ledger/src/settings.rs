@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use eparch_domain::limits;
+use eparch_domain::{Span, limits};
 use serde::{Deserialize, Serialize};
 
 /// Where a ledger lives. Plain data: printing it shows no secret.
@@ -18,6 +18,14 @@ pub struct Settings {
     /// gets its checkpoints once it is.
     #[serde(default)]
     pub witness_dirs: Vec<PathBuf>,
+    /// How long a write may take before it counts as failed: [`limits::LEDGER_WRITE_DEADLINE`], and longer only for whoever
+    /// tries something else on a machine that may be slow.
+    #[serde(default = "usual")]
+    pub write_within: Span,
+}
+
+fn usual() -> Span {
+    limits::LEDGER_WRITE_DEADLINE
 }
 
 impl Settings {
@@ -28,6 +36,7 @@ impl Settings {
             keys_dir: home.join("keys"),
             anchors_dir: home.join("anchors"),
             witness_dirs: Vec::new(),
+            write_within: usual(),
         }
     }
 

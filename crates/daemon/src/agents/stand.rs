@@ -7,7 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use axum::body::Bytes;
 use ed25519_dalek::SigningKey;
-use eparch_domain::{OperatorRole, RunId, Tier};
+use eparch_domain::{OperatorRole, RunId, Span, Tier};
 use eparch_governor::{Check, Effect, Ended, Key, Operator, Outcome, RunRequest, Usage};
 use eparch_ledger::views::Views;
 use eparch_ledger::{EffectRef, Ledger, Settings as LedgerSettings};
@@ -32,6 +32,9 @@ use crate::journal::{JournalError, LedgerJournal};
 use crate::perform::{Performer, Tools};
 use crate::public_door;
 use crate::vault::HomeVault;
+
+/// How long a write of the stand's ledger may take.
+const PATIENCE: Span = Span::from_secs(60);
 
 /// Agents of one run, side by side.
 pub const CROWD: usize = 32;
@@ -192,10 +195,11 @@ impl Stand {
 
     /// The same, by a clock of the caller's own.
     pub(super) async fn by(folder: &Path, clock: Arc<dyn Clock>) -> Stand {
-        crate::descriptors::allow_many();
+        crate::process_limits::allow_many_files();
         let ada = Name::new("ada").expect("a name");
         let home = Home::create(&folder.join("home"), &ada).expect("an empty folder");
-        let settings = LedgerSettings::in_home(home.root());
+        // What is tried here is not what a slow disk does, and one that is shared with other tests may be slow.
+        let settings = LedgerSettings { write_within: PATIENCE, ..LedgerSettings::in_home(home.root()) };
         let ledger = Arc::new(Ledger::open(&settings, clock.now().wall, "stand").expect("a fresh ledger"));
         let journal = LedgerJournal::new(ledger.clone(), clock.clone());
         let tenant = Name::new("default").expect("a name");
@@ -349,6 +353,7 @@ impl Stand {
 /// Somebody with a connection of their own.
 #[derive(Debug)]
 pub struct Caller {
+    at: String,
     sender: SendRequest<Full<Bytes>>,
     key: String,
 }
@@ -356,11 +361,15 @@ pub struct Caller {
 impl Caller {
     /// Connects to a door; `key` is said with each call.
     pub async fn to(at: &str, key: &str) -> Caller {
+        Caller { at: at.to_owned(), sender: Caller::connect(at).await, key: format!("Bearer {key}") }
+    }
+
+    async fn connect(at: &str) -> SendRequest<Full<Bytes>> {
         let stream = TcpStream::connect(at).await.expect("a door that is open");
         stream.set_nodelay(true).expect("a connection");
         let (sender, connection) = handshake(TokioIo::new(stream)).await.expect("a connection");
         tokio::spawn(connection);
-        Caller { sender, key: format!("Bearer {key}") }
+        sender
     }
 
     /// Posts JSON; the answer, once all of it has come.
@@ -385,7 +394,10 @@ impl Caller {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .expect("a request in order");
-        self.sender.ready().await.expect("a connection that stands");
+        if self.sender.ready().await.is_err() {
+            // A door closes a connection on which nothing was said for a while, and whoever has something to say opens another.
+            self.sender = Caller::connect(&self.at).await;
+        }
         let answer = self.sender.send_request(request).await.expect("an answer");
         (answer.status(), answer.into_body())
     }
