@@ -135,7 +135,8 @@ struct PublicDoor {
 }
 
 fn hold_with(home: &Home, options: &HoldOptions, public: Option<PublicDoor>) -> Result<(), HoldError> {
-    crate::descriptors::allow_many();
+    crate::process_limits::allow_many_files();
+    crate::process_limits::leave_no_core();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         // One thread for each agent that works and for each command that is performed for one, and some for reads: whoever

@@ -105,8 +105,8 @@ pub(crate) async fn next_for<T>(
     }
 }
 
-/// The events of one decision: one for each fact, and the seeds' own word after it where there is one. Who had which secret is for those who may see what secrets there are, and
-/// not for everybody who watches.
+/// The events of one decision: one for each fact, and the seeds' own word after it where there is one. Who had which secret
+/// is for those who may see what secrets there are, and not for everybody who watches.
 pub(crate) fn events_of(done: &Done) -> Vec<LiveEvent> {
     let wall = done.record.at.wall;
     let told = done.record.decision.facts.iter().filter(|fact| !matches!(fact, Fact::SecretGranted { .. }));

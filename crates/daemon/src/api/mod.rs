@@ -42,12 +42,13 @@ pub(crate) struct App {
     models: Mutex<ReadModels>,
     pub(crate) tools: Arc<Tools>,
     pub(crate) driver: Handle,
-    /// Requests and streams under way, and when the last one ended, so that an idle holder can leave.
     /// How what decisions need was seen last.
     pub(crate) dependencies: Dependencies,
     /// Where it is reached over TCP, if it is.
     pub(crate) url: Option<String>,
+    /// Requests and streams under way…
     busy: AtomicUsize,
+    /// … and when the last one ended, so that an idle holder can leave.
     last_used: Mutex<LedgerTime>,
 }
 
