@@ -277,6 +277,12 @@ impl Stand {
         &self.app.driver
     }
 
+    /// What its doors share.
+    #[cfg(test)]
+    pub(crate) fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
     /// How many entries the ledger has.
     pub fn recorded(&self) -> u64 {
         *self.app.tools.head.borrow()

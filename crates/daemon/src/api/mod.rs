@@ -12,6 +12,7 @@ use eparch_domain::{Digest, LedgerTime, Name, in_full, limits};
 use eparch_governor::{Answer, Event, Governor, Key, Operator, OperatorRole, Refusal};
 use eparch_ledger::Reader;
 use eparch_ledger::views::Views;
+use tokio::sync::Semaphore;
 
 use crate::driver::{Done, Handle, Input};
 use crate::health::Dependencies;
@@ -36,6 +37,10 @@ mod standing;
 mod vault;
 pub mod wire;
 
+/// What callers may have done at once that blocks. They wait for each other here, and not in the threads that end agents: those
+/// are there for whoever takes authority away.
+const ASIDE_AT_ONCE: usize = 32;
+
 /// What every handler needs.
 pub(crate) struct App {
     /// Before the ledger, which is dropped with the tools: only the last connection to a journal folds its log in.
@@ -50,6 +55,11 @@ pub(crate) struct App {
     busy: AtomicUsize,
     /// … and when the last one ended, so that an idle holder can leave.
     last_used: Mutex<LedgerTime>,
+    /// Places for what blocks.
+    asides: Arc<Semaphore>,
+    /// Held from the draft of an operator's key until the file says what the ledger says: of two who change keys at once, the
+    /// later decision is also the later file.
+    operator_keys: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The read models, with a reader of their own: following a long journal holds nobody up who reads the ledger itself.
@@ -77,7 +87,9 @@ impl App {
     ) -> Arc<App> {
         let last_used = Mutex::new(tools.clock.now().ledger);
         let (models, dependencies) = (Mutex::new(models), Dependencies::default());
-        Arc::new(App { models, tools, driver, dependencies, url, busy: AtomicUsize::new(0), last_used })
+        let (busy, asides) = (AtomicUsize::new(0), Arc::new(Semaphore::new(ASIDE_AT_ONCE)));
+        let operator_keys = Arc::default();
+        Arc::new(App { models, tools, driver, dependencies, url, busy, last_used, asides, operator_keys })
     }
 
     /// Notes that the holder is in use until the answer is dropped.
@@ -121,6 +133,38 @@ impl App {
             Answer::Refused(refusal) => Err(Problem::from(refusal)),
             Answer::Taken | Answer::Already { .. } | Answer::Ruled(_) => Ok(done),
         }
+    }
+
+    /// Does something that blocks, away from the runtime, when there is a place for it.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let inside = |why: String| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0531", &why);
+        let place = self.asides.clone().acquire_owned().await.map_err(|closed| inside(closed.to_string()))?;
+        let task = tokio::task::spawn_blocking(move || {
+            let done = work();
+            // Also when whoever asked has gone meanwhile: the thread is free only now.
+            drop(place);
+            done
+        });
+        task.await.map_err(|problem| inside(problem.to_string()))
+    }
+
+    /// Carries on to the end when the caller goes away meanwhile: what was done is written down all the same.
+    async fn finished<T: Send + 'static>(
+        self: &Arc<App>,
+        work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let using = self.begin_use();
+        let task = tokio::spawn(async move {
+            let result = work.await;
+            drop(using);
+            result
+        });
+        task.await.unwrap_or_else(|problem| {
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0531", &problem.to_string()))
+        })
     }
 
     async fn decide_event(&self, event: Event) -> Result<Done, Problem> {

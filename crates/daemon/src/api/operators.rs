@@ -8,6 +8,7 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use eparch_domain::{Digest, Name, in_full, limits, unhex};
 use eparch_governor::{Event, Key, Operator};
+use tokio::sync::Mutex;
 
 use super::extract::{Body, Path, body};
 use super::problem::Problem;
@@ -15,7 +16,7 @@ use super::secrets::refuse_secret;
 use super::wire::{AddOperator, OperatorView};
 use super::{App, Caller};
 use crate::driver::{Handle, SubmitError};
-use crate::home::DraftKey;
+use crate::home::{DraftKey, random_bits};
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -53,89 +54,106 @@ async fn add(
     for name in std::iter::once(&asked.name).chain(&asked.groups) {
         refuse_secret("the name", name.as_str())?;
     }
-    let draft;
-    let key = match asked.public_key {
-        Some(public_key) => {
-            let valid = unhex::<32>(&public_key)
-                .is_some_and(|bytes| ed25519_dalek::VerifyingKey::from_bytes(&bytes).is_ok());
-            if !valid {
-                return Err(Problem::new(
-                    StatusCode::BAD_REQUEST,
-                    "EP0410",
-                    "the public key is not an Ed25519 key of 64 hexadecimal digits",
-                ));
-            }
-            draft = None;
-            Key::Remote { public_key }
-        }
-        None => {
-            let made = app.tools.home.draft_operator_key(&asked.name).map_err(home_problem)?;
-            let hash = made.hash();
-            draft = Some(made);
-            Key::Home { hash }
-        }
-    };
-    let operator = Operator {
-        name: asked.name.clone(),
-        role: asked.role,
-        groups: asked.groups,
-        max_tier: asked.max_tier.unwrap_or(limits::GRANT_UNASKED),
+    let AddOperator { name, role, groups, max_tier, public_key } = asked;
+    let of = name.clone();
+    let made = move |key: Key| Operator {
+        name: name.clone(),
+        role,
+        groups,
+        max_tier: max_tier.unwrap_or(limits::GRANT_UNASKED),
         key,
     };
+    let by = Some(caller.name.clone());
+    let Some(public_key) = public_key else {
+        let event = move |key| Event::OperatorAdded { by, operator: made(key) };
+        app.finished(change_key(app.clone(), caller.name, of.clone(), event)).await?;
+        return find(&app, of).await.map(|shown| (StatusCode::CREATED, shown));
+    };
+    let valid =
+        unhex::<32>(&public_key).is_some_and(|bytes| ed25519_dalek::VerifyingKey::from_bytes(&bytes).is_ok());
+    if !valid {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "EP0410",
+            "the public key is not an Ed25519 key of 64 hexadecimal digits",
+        ));
+    }
+    let operator = made(Key::Remote { public_key });
     let shown = view(&operator);
-    let event = Event::OperatorAdded { by: Some(caller.name), operator };
-    decide_with_key(&app, event, &asked.name, draft).await?;
+    let changing = app.clone();
+    app.finished(async move {
+        let _alone = changing.operator_keys.lock().await;
+        changing.decide_event(Event::OperatorAdded { by, operator }).await
+    })
+    .await?;
     Ok((StatusCode::CREATED, Json(shown)))
 }
 
-/// Has something about an operator decided whose new key is a draft so far: it replaces the old one once that is durable,
-/// and is forgotten when it is refused. What a crash leaves in between is settled when the home is held again.
-async fn decide_with_key(
-    app: &App,
-    event: Event,
-    name: &Name,
-    draft: Option<DraftKey>,
+/// Has something about an operator decided whose new key is a draft so far: it replaces the old one once that is durable, and
+/// is forgotten when it is refused. What a crash leaves in between is settled when the home is held again. Nobody else changes
+/// a key meanwhile; to be [`App::finished`], whoever hangs up.
+async fn change_key(
+    app: Arc<App>,
+    by: Name,
+    name: Name,
+    event: impl FnOnce(Key) -> Event,
 ) -> Result<(), Problem> {
-    let decided = app.decide_event(event).await;
-    match (decided, draft) {
-        (Ok(_), Some(draft)) => draft.keep().map_err(home_problem),
-        (Ok(_), None) => Ok(()),
+    let _alone = app.operator_keys.lock().await;
+    let may = app.driver.look(move |governor| {
+        governor.operators().any(|known| known.name == by && known.role.may_administer())
+    });
+    if !may.await? {
+        // Their refusal is written down like any other, but nothing else is: this key is nobody's.
+        let hash = Digest::of(&random_bits().to_be_bytes());
+        return app.decide_event(event(Key::Home { hash })).await.map(drop);
+    }
+    let (home, of) = (app.tools.home.clone(), name.clone());
+    let draft = app.aside(move || home.draft_operator_key(&of)).await?.map_err(home_problem)?;
+    match app.decide_event(event(Key::Home { hash: draft.hash() })).await {
+        Ok(_) => app.aside(move || draft.keep()).await?.map_err(home_problem),
         // A refusal is final.
-        (Err(problem), Some(draft)) if problem.status < 500 => {
-            draft.forget();
+        Err(problem) if problem.status < 500 => {
+            app.aside(move || draft.forget()).await?;
             Err(problem)
         }
         // Whether anything else happened is known only to the ledger: the draft waits for it.
-        (Err(problem), Some(draft)) => {
-            tokio::spawn(settle(app.driver.clone(), name.clone(), draft));
+        Err(problem) => {
+            tokio::spawn(settle(app.driver.clone(), app.operator_keys.clone(), name, draft));
             Err(problem)
         }
-        (Err(problem), None) => Err(problem),
     }
 }
 
 /// Puts a draft in force, or forgets it, once the governor says again which key it knows.
-pub(crate) async fn settle(driver: Handle, name: Name, draft: DraftKey) {
-    let known = loop {
+pub(crate) async fn settle(driver: Handle, keys: Arc<Mutex<()>>, name: Name, draft: DraftKey) {
+    let (_alone, known) = loop {
+        // Not held between: while the ledger fails others are told so, and do not wait for it here.
+        let alone = keys.lock().await;
         let asked = name.clone();
         let known = driver.glance(move |governor| {
             let operator = governor.operators().find(|known| known.name == asked);
             operator.map(|known| known.key.clone())
         });
         match known.await {
-            Ok(known) => break known,
+            Ok(known) => break (alone, known),
             // The next holder settles it when it begins.
             Err(SubmitError::Gone) => return,
-            Err(_) => tokio::time::sleep(limits::LEDGER_RETRY.as_duration()).await,
-        }
-    };
-    match known {
-        Some(Key::Home { hash }) if hash == draft.hash() => {
-            if let Err(problem) = draft.keep() {
-                crate::holder::note(&format!("the new key of {name} is not in its place: {problem}"));
+            Err(_) => {
+                drop(alone);
+                tokio::time::sleep(limits::LEDGER_RETRY.as_duration()).await;
             }
         }
-        _ => draft.forget(),
+    };
+    let is_known = matches!(known, Some(Key::Home { hash }) if hash == draft.hash());
+    let settled = tokio::task::spawn_blocking(move || {
+        if is_known {
+            return draft.keep();
+        }
+        draft.forget();
+        Ok(())
+    });
+    if let Ok(Err(problem)) = settled.await {
+        crate::holder::note(&format!("the new key of {name} is not in its place: {problem}"));
     }
 }
 
@@ -155,10 +173,9 @@ async fn rotate(
         return Err(Problem::new(StatusCode::CONFLICT, "EP0411", &title)
             .hint("remove the operator and add them again with the new public key"));
     }
-    let draft = app.tools.home.draft_operator_key(&name).map_err(home_problem)?;
-    let key = Key::Home { hash: draft.hash() };
-    let event = Event::OperatorRotated { by: caller.name, name: name.clone(), key };
-    decide_with_key(&app, event, &name, Some(draft)).await?;
+    let (by, of) = (caller.name.clone(), name.clone());
+    let event = move |key| Event::OperatorRotated { by, name: of, key };
+    app.finished(change_key(app.clone(), caller.name, name.clone(), event)).await?;
     find(&app, name).await
 }
 
@@ -178,11 +195,143 @@ async fn remove(
 ) -> Result<Json<serde_json::Value>, Problem> {
     // What is refused is recorded with all that was asked for, whether anybody has that name or not.
     refuse_secret("the name", name.as_str())?;
-    app.decide_event(Event::OperatorRemoved { by: caller.name, name: name.clone() }).await?;
-    app.tools.home.drop_operator_key(&name).map_err(home_problem)?;
-    Ok(Json(serde_json::json!({ "removed": name })))
+    let changing = app.clone();
+    app.finished(async move {
+        let _alone = changing.operator_keys.lock().await;
+        changing.decide_event(Event::OperatorRemoved { by: caller.name, name: name.clone() }).await?;
+        let (home, of) = (changing.tools.home.clone(), name.clone());
+        changing.aside(move || home.drop_operator_key(&of)).await?.map_err(home_problem)?;
+        Ok(Json(serde_json::json!({ "removed": name })))
+    })
+    .await
 }
 
 fn home_problem(problem: crate::home::HomeError) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, problem.code(), &in_full(&problem)).hint(problem.hint())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::Pin;
+    use std::task::Poll;
+
+    use eparch_domain::{OperatorRole, Tier};
+
+    use super::*;
+    use crate::stand::Stand;
+
+    /// Goes on with a request until something of it is written down, and no further.
+    async fn decided<T>(app: &App, mut asking: Pin<&mut impl Future<Output = T>>) {
+        let mut head = app.tools.head.subscribe();
+        let mut moves = std::pin::pin!(head.changed());
+        poll_fn(|cx| {
+            if moves.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            assert!(asking.as_mut().poll(cx).is_pending(), "it was answered before it was written down");
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn ada() -> Operator {
+        Operator {
+            name: name("ada"),
+            role: OperatorRole::Admin,
+            groups: Vec::new(),
+            max_tier: Tier::T4,
+            key: Key::Home { hash: Digest::of(b"nobody looks at it here") },
+        }
+    }
+
+    fn name(name: &str) -> Name {
+        name.parse().unwrap()
+    }
+
+    fn rotation(app: &Arc<App>, of: &str) -> impl Future<Output = Result<Json<OperatorView>, Problem>> {
+        rotate(State(app.clone()), Caller(ada()), Path(name(of)))
+    }
+
+    async fn addition(app: &Arc<App>, of: &str, role: &str) {
+        let asked: AddOperator =
+            serde_json::from_value(serde_json::json!({ "name": of, "role": role })).unwrap();
+        let _ = add(State(app.clone()), Caller(ada()), Ok(Json(asked))).await.unwrap();
+    }
+
+    /// The key in the home's file opens the home, and no other file is left, once nobody changes keys any more.
+    async fn opens(app: &Arc<App>, of: &str) {
+        drop(app.operator_keys.lock().await);
+        let asked = name(of);
+        let known = app
+            .driver
+            .look(move |governor| governor.operators().find(|known| known.name == asked).cloned())
+            .await
+            .unwrap();
+        let key = app.tools.home.operator_key(&name(of)).unwrap();
+        let hash = Digest::of(key.as_bytes());
+        assert!(
+            known.unwrap().key.is(&Key::Home { hash }),
+            "the file of {of} has another key than the ledger"
+        );
+        let folder = std::fs::read_dir(app.tools.home.keys().join("operators")).unwrap();
+        let drafts = folder
+            .filter(|file| !file.as_ref().unwrap().path().extension().is_some_and(|kind| kind == "key"));
+        assert_eq!(drafts.count(), 0, "a draft is left");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn g5_a_key_that_was_decided_on_is_in_force_although_whoever_asked_hung_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let stand = Stand::new(folder.path()).await;
+        let app = stand.app();
+        {
+            let mut asking = std::pin::pin!(rotation(app, "ada"));
+            decided(app, asking.as_mut()).await;
+        }
+        opens(app, "ada").await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn g5_of_two_rotations_at_once_the_key_of_the_later_one_is_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let stand = Stand::new(folder.path()).await;
+        let app = stand.app();
+        let mut first = std::pin::pin!(rotation(app, "ada"));
+        decided(app, first.as_mut()).await;
+        let _ = rotation(app, "ada").await.unwrap();
+        let _ = first.await.unwrap();
+        opens(app, "ada").await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn g5_somebody_who_is_removed_and_added_again_keeps_the_new_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let stand = Stand::new(folder.path()).await;
+        let app = stand.app();
+        addition(app, "bob", "viewer").await;
+        let mut removal = std::pin::pin!(remove(State(app.clone()), Caller(ada()), Path(name("bob"))));
+        decided(app, removal.as_mut()).await;
+        addition(app, "bob", "viewer").await;
+        let _ = removal.await.unwrap();
+        opens(app, "bob").await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_is_put_on_the_disk_for_somebody_whose_role_forbids_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let stand = Stand::new(folder.path()).await;
+        let app = stand.app();
+        addition(app, "bob", "viewer").await;
+        // Whoever tries to make a draft fails.
+        let keys = app.tools.home.keys();
+        std::fs::rename(keys.join("operators"), keys.join("away")).unwrap();
+        let bob = Operator { name: name("bob"), role: OperatorRole::Viewer, ..ada() };
+        let before = stand.recorded();
+        let refused = rotate(State(app.clone()), Caller(bob), Path(name("ada"))).await.unwrap_err();
+        assert_eq!(refused.status, 403, "{refused}");
+        assert_eq!(stand.recorded(), before + 1, "their refusal is written down");
+        let cannot = rotation(app, "ada").await.unwrap_err();
+        assert_eq!(cannot.status, 500, "{cannot}");
+    }
 }

@@ -89,7 +89,7 @@ async fn read(
 ) -> Result<Response, Problem> {
     let path = secret_path(&path)?;
     let wish = Wish { app: app.clone(), by: caller.name, path, access: SecretAccess::Read { version } };
-    finished(&app, async move {
+    app.finished(async move {
         let asked = wish.ask().await?;
         let found = wish.app.tools.vault.read(&wish.path, version).await;
         let found = wish.settle(asked, found, |found| SecretOutcome::Read { version: found.version }).await?;
@@ -110,7 +110,7 @@ async fn write(
     let PutSecret { fields, cas } = put_secret(body)?;
     let wish =
         Wish { app: app.clone(), by: caller.name, path, access: SecretAccess::Write { expected: cas } };
-    finished(&app, async move {
+    app.finished(async move {
         let asked = wish.ask().await?;
         let written = wish.app.tools.vault.write(&wish.path, fields.0, cas).await;
         let outcome = |version: &u32| SecretOutcome::Written { version: *version };
@@ -118,22 +118,6 @@ async fn write(
         Ok(Json(SecretWritten { path: wish.path.into(), version }))
     })
     .await
-}
-
-/// Carries on to the end when the caller goes away meanwhile: what was done is written down all the same.
-async fn finished<T: Send + 'static>(
-    app: &Arc<App>,
-    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
-) -> Result<T, Problem> {
-    let using = app.begin_use();
-    let task = tokio::spawn(async move {
-        let result = work.await;
-        drop(using);
-        result
-    });
-    task.await.unwrap_or_else(|problem| {
-        Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0531", &problem.to_string()))
-    })
 }
 
 /// What somebody wants of a secret.
