@@ -44,6 +44,13 @@ const IDLE_CHECK: Duration = Duration::from_millis(500);
 /// How long callers who were at the door already may take to say what they want, when the holder leaves.
 const LAST_CALL: Duration = Duration::from_secs(2);
 
+/// How long agents wait for the driver to have ended, when the holder leaves: what becomes of one that it left is then nobody's to
+/// decide. A driver that takes longer, as on a disk that does not answer, keeps none of them alive.
+const LAST_TURN: Duration = Duration::from_secs(5);
+
+/// How long the holder itself waits for it after that: what it has written down counts, however it ends.
+const LAST_SAVE: Duration = Duration::from_secs(30);
+
 /// Why a home could not be held.
 #[derive(Debug, thiserror::Error)]
 pub enum HoldError {
@@ -207,8 +214,8 @@ async fn work(
     let models = ReadModels { views, reader: ledger.reader().map_err(HoldError::Read)? };
     let at_once = options.settings.agents.at_once;
     let (driver, handle) = Driver::new(core, at_once, clock, |handle| Performer::new(tools.clone(), handle));
-    let (ended, driver_ended) = oneshot::channel();
-    let thread = std::thread::Builder::new()
+    let (ended, mut driver_ended) = oneshot::channel();
+    std::thread::Builder::new()
         .name("driver".to_owned())
         .spawn(move || {
             driver.run();
@@ -222,16 +229,29 @@ async fn work(
     let looking = runtime.spawn(async move { end_what_was_left(&vault, &driver).await });
     let result = tokio::select! {
         result = open_doors(home, options, public, &tools, &handle, models, (policies, diagnostic)) => result,
-        ended = driver_ended => Err(why_ended(ended)),
+        ended = &mut driver_ended => Err(why_ended(ended)),
     };
 
     looking.abort();
     // First the driver, then the agents: what becomes of an agent that its holder left is not a failure of its own. The
     // next holder finds it cut off.
-    handle.stop();
-    let _ = tokio::task::spawn_blocking(move || thread.join()).await;
-    tools.agents.kill_all();
+    let stopping = handle.clone();
+    // Away from here, since its queue may be full. Should there be no thread for it, the agents end all the same.
+    let _ = std::thread::Builder::new().name("stop".to_owned()).spawn(move || stopping.stop());
+    end_agents(driver_ended, || tools.agents.kill_all()).await;
     result
+}
+
+/// Ends every agent once the driver has ended, or does not in time; then waits for the driver. Needs no thread of the runtime:
+/// others may have taken all of them.
+async fn end_agents(mut driver: oneshot::Receiver<()>, kill: impl FnOnce()) {
+    // Whether it says so or just goes, it has ended; one that ended before is not asked again.
+    let mut ended = driver.is_terminated();
+    ended = ended || tokio::time::timeout(LAST_TURN, &mut driver).await.is_ok();
+    kill();
+    if !ended && tokio::time::timeout(LAST_SAVE, driver).await.is_err() {
+        note("the holder leaves although what decides has not ended");
+    }
 }
 
 /// Why the driver ended although nobody told it to: it can never write again, or it failed and said nothing.
@@ -491,6 +511,27 @@ mod tests {
         };
         assert!(matches!(driver(true), HoldError::Driver));
         assert!(matches!(driver(false), HoldError::TakenOver));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn g2_agents_are_ended_also_when_the_driver_never_is() {
+        use std::cell::Cell;
+        let killed = Cell::new(0);
+        let kill = || killed.set(killed.get() + 1);
+        // It has ended: in time, by itself before, or in a panic.
+        let (ended, driver) = oneshot::channel();
+        ended.send(()).unwrap();
+        end_agents(driver, kill).await;
+        let (ended, mut driver) = oneshot::channel();
+        ended.send(()).unwrap();
+        (&mut driver).await.unwrap();
+        end_agents(driver, kill).await;
+        end_agents(oneshot::channel().1, kill).await;
+        assert_eq!(killed.get(), 3);
+        let (never, driver) = oneshot::channel();
+        end_agents(driver, kill).await;
+        assert_eq!(killed.get(), 4);
+        drop(never);
     }
 
     #[test]

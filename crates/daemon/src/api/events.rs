@@ -120,10 +120,8 @@ impl Place {
 async fn catch_up(app: &Arc<App>, query: &EventQuery, to: &Sender, place: &mut Place) -> Result<(), Gone> {
     let mut from = if place.events == usize::MAX { place.entry.saturating_add(1) } else { place.entry };
     loop {
-        let app = app.clone();
-        let page =
-            tokio::task::spawn_blocking(move || app.tools.ledger.read().page(&app.tools.tenant, from, PAGE));
-        let page = match page.await {
+        let tools = app.tools.clone();
+        let page = match app.aside(move || tools.ledger.read().page(&tools.tenant, from, PAGE)).await {
             Ok(Ok(page)) => page,
             Ok(Err(problem)) => return unreadable(query, to, from, &in_full(&problem)).await,
             Err(problem) => return unreadable(query, to, from, &problem.to_string()).await,

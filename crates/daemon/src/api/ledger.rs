@@ -160,29 +160,21 @@ fn may_keep(role: OperatorRole) -> bool {
 async fn checkpoint(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, Problem> {
     caller.who("sign checkpoints", may_keep)?;
     let tools = app.tools.clone();
-    let signed = tokio::task::spawn_blocking(move || tools.ledger.checkpoint_now(&tools.tenant)).await;
-    match signed {
-        Ok(Ok(anchored)) => Ok(Json(json!({
+    match app.aside(move || tools.ledger.checkpoint_now(&tools.tenant)).await? {
+        Ok(anchored) => Ok(Json(json!({
             "size": anchored.size, "note": anchored.note, "missing": anchored.missing,
         }))),
-        Ok(Err(problem)) => {
+        Err(problem) => {
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "EP0512", &in_full(&problem)).retryable())
         }
-        Err(problem) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0531", &problem.to_string())),
     }
 }
 
 async fn rebuild(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, Problem> {
     caller.who("rebuild the read models", may_keep)?;
-    let task = tokio::task::spawn_blocking(move || {
-        let models = &mut *app.models();
-        models.views.rebuild(&models.reader, &app.tools.tenant)
-    });
-    match task.await {
-        Ok(Ok(seq)) => Ok(Json(json!({ "seq": seq }))),
-        Ok(Err(problem)) => {
-            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0530", &in_full(&problem)))
-        }
-        Err(problem) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0531", &problem.to_string())),
+    let tenant = app.tools.tenant.clone();
+    match app.with_models(move |models| models.views.rebuild(&models.reader, &tenant)).await? {
+        Ok(seq) => Ok(Json(json!({ "seq": seq }))),
+        Err(problem) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0530", &in_full(&problem))),
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -34,6 +35,10 @@ use crate::live_events::{ALIVE, BACKLOG, END, LiveEvent, next_for};
 
 /// Chunks that wait for a slow reader before reading on waits for them.
 const WAITING: usize = 4;
+
+/// How long a reader may take for one chunk: somebody who reads page by page may, somebody who never reads does not hold a place
+/// for good.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new().route("/api/runs/{id}/logs", get(logs))
@@ -92,14 +97,14 @@ async fn send_all(
     let mut logs = Logs::of(app.tools.home.logs().join(id.to_string()));
     loop {
         let attempts = attempts(&detail, stage.as_ref()).collect();
-        logs = hand_over(logs, attempts, to).await?;
+        logs = hand_over(app, logs, attempts, to).await?;
         let Some(watch) = watch.as_mut().filter(|_| !detail.summary.status.is_terminal()) else {
             return Ok(());
         };
         loop {
             match hear(watch, id, stage.as_ref(), to).await? {
-                News::Lines(attempts) => logs = hand_over(logs, attempts, to).await?,
-                News::Quiet => to.send(Ok(Bytes::from_static(b"\n"))).await.map_err(|_| Gone)?,
+                News::Lines(attempts) => logs = hand_over(app, logs, attempts, to).await?,
+                News::Quiet => give(to, Bytes::from_static(b"\n")).await?,
                 News::Stopped => match app.driver.look(|_| ()).await {
                     Ok(()) => {}
                     Err(SubmitError::Gone) => return Err(Gone),
@@ -116,7 +121,7 @@ async fn send_all(
 async fn end(to: &Sender, why: &LiveEvent) -> Result<(), Gone> {
     let mut line = serde_json::to_vec(why).expect("an event is plain data");
     line.push(b'\n');
-    to.send(Ok(line.into())).await.map_err(|_| Gone)
+    give(to, line.into()).await
 }
 
 /// The attempts whose lines are wanted, in the order of the stages.
@@ -125,10 +130,31 @@ fn attempts<'d>(detail: &'d RunDetail, stage: Option<&'d Name>) -> impl Iterator
     wanted.flat_map(|stage| (1..=stage.attempts).map(|attempt| (stage.name.clone(), attempt)))
 }
 
-async fn hand_over(mut logs: Logs, attempts: Vec<Attempt>, to: &Sender) -> Result<Logs, Gone> {
-    let to = to.clone();
-    let task = tokio::task::spawn_blocking(move || logs.hand_over(&attempts, &to).map(|()| logs));
-    task.await.map_err(|_| Gone)?
+/// Hands over what some attempts have captured since the last time. A thread is held while a chunk is read, never while the
+/// reader is waited for.
+async fn hand_over(app: &App, mut logs: Logs, attempts: Vec<Attempt>, to: &Sender) -> Result<Logs, Gone> {
+    let attempts = Arc::new(attempts);
+    for group in captured::merged(attempts.len()) {
+        loop {
+            let (of, group) = (attempts.clone(), group.clone());
+            let read = app.aside(move || {
+                let chunk = logs.chunk(&of[group]);
+                (logs, chunk)
+            });
+            let (after, chunk) = read.await.map_err(|_| Gone)?;
+            logs = after;
+            match chunk {
+                Some(chunk) => give(to, chunk).await?,
+                None => break,
+            }
+        }
+    }
+    Ok(logs)
+}
+
+/// Gives a chunk to a reader who takes it in time.
+async fn give(to: &Sender, chunk: Bytes) -> Result<(), Gone> {
+    to.send_timeout(Ok(chunk), PATIENCE).await.map_err(|_| Gone)
 }
 
 /// What became known of a run's logs.
@@ -200,8 +226,6 @@ fn line_of(event: &LiveEvent, run: RunId, stage: Option<&Name>) -> Option<Attemp
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use eparch_domain::Timestamp;
     use serde_json::json;
     use tokio::sync::broadcast;
@@ -211,6 +235,57 @@ mod tests {
     fn line(run: u128, stage: &str) -> LiveEvent {
         let data = json!({ "pipeline_id": RunId::from_bits(run), "stage": stage, "attempt": 1 });
         LiveEvent { seq: 0, ts: Timestamp::default(), kind: "log".to_owned(), data }
+    }
+
+    /// Readers who do not read, more than there are threads.
+    const SLOW: usize = 8;
+
+    #[test]
+    fn g2_readers_who_do_not_read_keep_no_thread_from_anybody() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .max_blocking_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let folder = tempfile::tempdir().unwrap();
+            let mut stand = crate::stand::Stand::new(folder.path()).await;
+            let (run, _agents) = stand.crowd().await;
+            let app = stand.app();
+            let detail = runs::find(app, run).await.unwrap_or_else(|problem| panic!("{problem}"));
+            let (stage, attempt) = attempts(&detail, None).next().expect("all of them work");
+            let line = json!({ "ts": Timestamp::default(), "stream": "stdout", "line": "x".repeat(1_000) });
+            let file = app.tools.home.logs().join(run.to_string());
+            std::fs::create_dir_all(&file).unwrap();
+            let file = file.join(crate::perform::log_name(&stage, attempt));
+            std::fs::write(file, format!("{line}\n").repeat(1_000)).unwrap();
+            let operator =
+                app.driver.look(|governor| governor.operators().next().cloned()).await.unwrap().unwrap();
+            let mut unread = Vec::new();
+            for _ in 0..SLOW {
+                let asked = LogQuery { stage: None, follow: false };
+                let (app, caller) = (State(app.clone()), Caller(operator.clone()));
+                unread.push(logs(app, caller, extract::Path(run), Query(asked)).await.unwrap());
+            }
+            // Everything that reads the disk goes on.
+            for _ in 0..SLOW {
+                runs::find(app, run).await.unwrap();
+            }
+            // And whoever comes to read has all of it.
+            for answer in unread {
+                let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+                assert_eq!(body.iter().filter(|byte| **byte == b'\n').count(), 1_000);
+            }
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_for_long_is_given_up() {
+        let (to, reader) = mpsc::channel(1);
+        assert!(give(&to, Bytes::new()).await.is_ok());
+        assert!(give(&to, Bytes::new()).await.is_err());
+        drop(reader);
     }
 
     #[tokio::test(start_paused = true)]

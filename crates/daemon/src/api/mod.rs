@@ -2,7 +2,7 @@
 //! event, renders the answer.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use axum::http::request::Parts;
@@ -44,7 +44,8 @@ const ASIDE_AT_ONCE: usize = 32;
 /// What every handler needs.
 pub(crate) struct App {
     /// Before the ledger, which is dropped with the tools: only the last connection to a journal folds its log in.
-    models: Mutex<ReadModels>,
+    /// Whoever waits for them holds no thread.
+    models: Arc<tokio::sync::Mutex<ReadModels>>,
     pub(crate) tools: Arc<Tools>,
     pub(crate) driver: Handle,
     /// How what decisions need was seen last.
@@ -86,7 +87,7 @@ impl App {
         url: Option<String>,
     ) -> Arc<App> {
         let last_used = Mutex::new(tools.clock.now().ledger);
-        let (models, dependencies) = (Mutex::new(models), Dependencies::default());
+        let (models, dependencies) = (Arc::new(tokio::sync::Mutex::new(models)), Dependencies::default());
         let (busy, asides) = (AtomicUsize::new(0), Arc::new(Semaphore::new(ASIDE_AT_ONCE)));
         let operator_keys = Arc::default();
         Arc::new(App { models, tools, driver, dependencies, url, busy, last_used, asides, operator_keys })
@@ -171,9 +172,13 @@ impl App {
         self.decide(event.into()).await
     }
 
-    /// The read models, for as long as nobody else has them.
-    fn models(&self) -> MutexGuard<'_, ReadModels> {
-        self.models.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Does something with the read models when nobody else has them.
+    async fn with_models<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut ReadModels) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let mut models = self.models.clone().lock_owned().await;
+        self.aside(move || work(&mut models)).await
     }
 
     /// Reads the read models, which have seen everything durable by then.
@@ -181,21 +186,15 @@ impl App {
         self: &Arc<App>,
         read: impl FnOnce(&Views, &Name) -> Result<T, eparch_ledger::views::ViewsError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let app = self.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let models = &mut *app.models();
-            models.views.follow(&models.reader, &app.tools.tenant)?;
-            read(&models.views, &app.tools.tenant)
+        let tenant = self.tools.tenant.clone();
+        let found = self.with_models(move |models| {
+            models.views.follow(&models.reader, &tenant)?;
+            read(&models.views, &tenant)
         });
-        let broken = |why: String| {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0530", &why)
+        found.await?.map_err(|problem| {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0530", &in_full(&problem))
                 .hint("`eparch ledger rebuild-views` makes the read models anew from the ledger")
-        };
-        match task.await {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(problem)) => Err(broken(in_full(&problem))),
-            Err(problem) => Err(broken(problem.to_string())),
-        }
+        })
     }
 }
 
@@ -278,4 +277,40 @@ fn shown<T>(done: &Done, found: Result<T, Problem>) -> Json<Decided<T>> {
 
 pub(crate) fn not_found(what: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "EP0524", &format!("there is no {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::stand::Stand;
+
+    #[test]
+    fn g2_whoever_waits_for_the_read_models_holds_no_thread() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .max_blocking_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let folder = tempfile::tempdir().unwrap();
+            let stand = Stand::new(folder.path()).await;
+            let app = stand.app();
+            let long = app.models.lock().await;
+            let readers: Vec<_> = (0..8)
+                .map(|_| {
+                    let app = app.clone();
+                    tokio::spawn(async move { app.read(|_, _| Ok(())).await })
+                })
+                .collect();
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            app.aside(|| ()).await.unwrap();
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            drop(long);
+            for reader in readers {
+                reader.await.unwrap().unwrap();
+            }
+        });
+    }
 }

@@ -33,7 +33,7 @@ async fn in_force(State(app): State<Arc<App>>, _: Caller) -> Result<Json<InForce
 async fn load(State(app): State<Arc<App>>, Caller(caller): Caller) -> Result<Json<PutInForce>, Problem> {
     let caller = Caller(caller).who("put policies in force", |role| role.may_administer())?;
     let root = app.tools.home.root().to_owned();
-    let read = tokio::task::spawn_blocking(move || -> Result<(String, PolicySet), NoPolicies> {
+    let read = app.aside(move || -> Result<(String, PolicySet), NoPolicies> {
         let files = PolicyFiles::of_home(&root)?;
         Ok((files.place.clone(), files.load()?))
     });
@@ -41,8 +41,7 @@ async fn load(State(app): State<Arc<App>>, Caller(caller): Caller) -> Result<Jso
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "EP0811", &problem.to_string())
             .hint("`eparch policy check` shows them one by one; those in force stay")
     };
-    let (place, policies) =
-        read.await.map_err(|problem| failed(&problem))?.map_err(|problem| failed(&problem))?;
+    let (place, policies) = read.await?.map_err(|problem| failed(&problem))?;
     let (digest, count) = (policies.digest(), policies.rules().len());
     let event = Event::PoliciesOffered { by: Some(caller.name), policies: digest };
     let done = app.decide(Input { policies: Some(Arc::new(policies)), ..event.into() }).await?;

@@ -96,15 +96,13 @@ async fn compile(app: &Arc<App>, asked: StartRun) -> Result<(StartRun, Arc<Pipel
         env: Some(app.tools.readable_env.clone()),
     };
     // As long as a large file may take, the other callers go on.
-    let task = tokio::task::spawn_blocking(move || {
+    let task = app.aside(move || {
         let catalogue = eparch_pipeline::Catalogue::built_in();
         let checked = eparch_pipeline::check(&asked.file, &asked.pipeline, &catalogue, &known);
         let clean = checked.pipeline.as_ref().map_or(Ok(()), refuse_secrets_of);
         (asked, checked, clean)
     });
-    let (asked, checked, clean) = task
-        .await
-        .map_err(|problem| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "EP0531", &problem.to_string()))?;
+    let (asked, checked, clean) = task.await?;
     clean?;
     match checked.pipeline.clone() {
         Some(mut pipeline) => {

@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use axum::body::Bytes;
 use eparch_domain::{Name, Timestamp};
 
-use super::{Gone, Sender};
 use crate::api::wire::RunLogLine;
 use crate::perform::log_name;
 
@@ -35,39 +35,47 @@ impl Logs {
         Logs { folder, had: BTreeMap::new() }
     }
 
-    /// Hands over what some attempts have captured since the last time.
-    pub(super) fn hand_over(&mut self, attempts: &[Attempt], to: &Sender) -> Result<(), Gone> {
-        let mut out = Chunks { buffer: Vec::new(), to };
-        let at_once = if attempts.len() <= MERGED { MERGED } else { 1 };
-        for attempts in attempts.chunks(at_once) {
-            // A log that is not there belongs to an attempt that never printed.
-            let mut open: Vec<Captured> = attempts
-                .iter()
-                .filter_map(|attempt| {
-                    let had = self.had.get(attempt).copied().unwrap_or_default();
-                    Captured::open(&self.folder, attempt, had)
-                })
-                .collect();
-            merge(&mut open, &mut out)?;
-            let read =
-                open.into_iter().map(|captured| ((captured.next.stage, captured.next.attempt), captured.had));
-            self.had.extend(read);
-        }
-        out.hand_over()
+    /// The next lines of some attempts, the earliest first, about a [`CHUNK`] of them; nothing when there are no more. Between
+    /// two of them nothing is open: whoever is slow to take the first holds no file either.
+    pub(super) fn chunk(&mut self, attempts: &[Attempt]) -> Option<Bytes> {
+        // A log that is not there belongs to an attempt that never printed.
+        let mut open: Vec<Captured> = attempts
+            .iter()
+            .filter_map(|attempt| {
+                let had = self.had.get(attempt).copied().unwrap_or_default();
+                Captured::open(&self.folder, attempt, had)
+            })
+            .collect();
+        let chunk = merge(&mut open);
+        let read =
+            open.into_iter().map(|captured| ((captured.next.stage, captured.next.attempt), captured.had));
+        self.had.extend(read);
+        (!chunk.is_empty()).then(|| chunk.into())
     }
 }
 
-/// Hands over the lines of some attempts, the earliest first.
-fn merge(open: &mut [Captured], out: &mut Chunks<'_>) -> Result<(), Gone> {
+/// Which of so many attempts are put in the order of their times together.
+pub(super) fn merged(attempts: usize) -> impl Iterator<Item = Range<usize>> {
+    let at_once = if attempts <= MERGED { MERGED } else { 1 };
+    (0..attempts).step_by(at_once).map(move |first| first..attempts.min(first + at_once))
+}
+
+/// The next lines of some attempts, the earliest first.
+fn merge(open: &mut [Captured]) -> Vec<u8> {
     let mut next: BinaryHeap<Reverse<(Timestamp, usize)>> =
         open.iter().enumerate().map(|(at, captured)| Reverse((captured.next.line.ts, at))).collect();
+    let mut chunk = Vec::new();
     while let Some(Reverse((_, at))) = next.pop() {
-        out.add(&open[at].next)?;
+        serde_json::to_writer(&mut chunk, &open[at].next).expect("a line is plain data");
+        chunk.push(b'\n');
         if open[at].go_on() {
             next.push(Reverse((open[at].next.line.ts, at)));
         }
+        if chunk.len() >= CHUNK {
+            break;
+        }
     }
-    Ok(())
+    chunk
 }
 
 /// The captured lines of one attempt, and the one that comes next.
@@ -108,40 +116,17 @@ fn read_line(file: &mut BufReader<File>) -> Option<(crate::agents::capture::LogL
     Some((serde_json::from_slice(whole).ok()?, line.len() as u64))
 }
 
-struct Chunks<'t> {
-    buffer: Vec<u8>,
-    to: &'t Sender,
-}
-
-impl Chunks<'_> {
-    fn add(&mut self, line: &RunLogLine) -> Result<(), Gone> {
-        serde_json::to_writer(&mut self.buffer, line).expect("a line is plain data");
-        self.buffer.push(b'\n');
-        if self.buffer.len() >= CHUNK { self.hand_over() } else { Ok(()) }
-    }
-
-    fn hand_over(&mut self) -> Result<(), Gone> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let chunk = Bytes::from(std::mem::take(&mut self.buffer));
-        self.to.blocking_send(Ok(chunk)).map_err(|_| Gone)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn said(logs: &mut Logs, attempts: &[(&str, u32)]) -> Vec<String> {
-        let (to, mut from) = tokio::sync::mpsc::channel(64);
         let attempts: Vec<Attempt> =
             attempts.iter().map(|(name, at)| (Name::new(name).unwrap(), *at)).collect();
-        assert!(logs.hand_over(&attempts, &to).is_ok());
-        let mut text = Vec::new();
-        while let Ok(chunk) = from.try_recv() {
-            text.extend_from_slice(&chunk.unwrap());
-        }
+        let text: Vec<u8> = merged(attempts.len())
+            .flat_map(|group| std::iter::from_fn(|| logs.chunk(&attempts[group.clone()])).collect::<Vec<_>>())
+            .flatten()
+            .collect();
         let line = |line: &str| {
             let line: RunLogLine = serde_json::from_str(line).unwrap();
             format!("{}.{} {}", line.stage, line.attempt, line.line.line)
