@@ -141,16 +141,9 @@ impl Cage {
         }
         let port = listener.local_addr().map_err(OpenError::Launcher)?.port();
         let (socket, outer) = opening.finish().map_err(OpenError::Launcher)?;
+        let link = Link::new(socket, keeper_fd, tree.clone(), exhausted).map_err(OpenError::Launcher)?;
         group.keep();
-        Ok(Cage {
-            link: Arc::new(Link::new(socket, keeper_fd, exhausted)),
-            outer: Mutex::new(outer),
-            measures,
-            tree,
-            workspace,
-            listener,
-            port,
-        })
+        Ok(Cage { link: Arc::new(link), outer: Mutex::new(outer), measures, tree, workspace, listener, port })
     }
 
     /// What is in force, and under best effort what is not.
@@ -212,8 +205,8 @@ impl Cage {
         Running::start(&self.link, program)
     }
 
-    /// Ends what runs: SIGTERM to every process, and SIGKILL after `grace`. [`Running::wait`] then returns. Does not
-    /// wait itself, and does nothing when nothing runs.
+    /// Ends what runs: SIGTERM to every process, and SIGKILL after `grace`. [`Running::wait`] then returns: should the cage
+    /// itself not do it in time, whoever waits kills the cage. Does not wait itself, and does nothing when nothing runs.
     pub fn stop(&self, grace: Span) {
         self.link.stop(grace);
     }

@@ -4,13 +4,18 @@ use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use eparch_domain::Span;
 
-use crate::ended::Ended;
-use crate::link::{Link, out_of_turn};
+use crate::ended::{Cause, Ended, Exit};
+use crate::link::{Heard, Link, out_of_turn};
 use crate::spec::Program;
+use crate::tree::wait_dead;
 use crate::wire::{Report, WireError};
+
+/// How long a cage that is killed is waited for; the kernel needs milliseconds, or more for a large tree.
+const DEATH_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What tells a stream from every other one on this machine, in a cage and outside it alike: a device and a number.
 ///
@@ -92,13 +97,14 @@ pub struct Running {
     stderr: Option<PipeReader>,
     over: bool,
     exhausted_before: u64,
+    cpu_before: Span,
 }
 
 impl Running {
     pub(crate) fn start(link: &Arc<Link>, program: &Program) -> Result<Running, StartError> {
         let (stdout, out) = io::pipe().map_err(StartError::Pipes)?;
         let (stderr, err) = io::pipe().map_err(StartError::Pipes)?;
-        let exhausted_before = link.exhausted();
+        let (exhausted_before, cpu_before) = (link.exhausted(), link.cpu());
         let mut program = program.clone();
         if let Some(variable) = &program.streams_in {
             let names = [stream_name(&out), stream_name(&err)].map(|name| name.map_err(StartError::Pipes));
@@ -107,7 +113,7 @@ impl Running {
         }
         link.start(&program, &OwnedFd::from(out), &OwnedFd::from(err))?;
         let (stdout, stderr) = (Some(stdout), Some(stderr));
-        Ok(Running { link: Arc::clone(link), stdout, stderr, over: false, exhausted_before })
+        Ok(Running { link: Arc::clone(link), stdout, stderr, over: false, exhausted_before, cpu_before })
     }
 
     /// What the program writes; ends when it and everything it started is dead. Can be taken once.
@@ -128,6 +134,9 @@ impl Running {
     /// Waits until the program has ended and everything it ever started is dead (R011). Output must be read meanwhile,
     /// or a program that writes much waits for ever.
     ///
+    /// What has to end, by its timeout or a stop, and that the cage does not end in time, is ended from here, and the cage with it:
+    /// what runs in a cage can slow down all of it. Of such a program its survivors and its memory are not counted.
+    ///
     /// # Errors
     /// When the cage ended first. A second call says the same.
     pub fn wait(&mut self) -> Result<Ended, Lost> {
@@ -136,21 +145,37 @@ impl Running {
             return Err(lost(WireError::Gone));
         }
         self.over = true;
-        match self.link.receive() {
-            Ok(Report::Ended(ended)) => {
+        match self.link.hear() {
+            Ok(Heard::Report(Report::Ended(ended))) => {
                 let out_of_memory = self.link.exhausted() > self.exhausted_before;
                 self.link.free();
                 Ok(Ended { out_of_memory, ..ended })
             }
-            Ok(other) => {
+            Ok(Heard::Report(other)) => {
                 self.link.kill_now();
                 Err(lost(out_of_turn(&other)))
             }
+            Ok(Heard::Overdue(cause)) => self.put_down(cause).ok_or_else(|| lost(WireError::Gone)),
             Err(error) => {
                 self.link.kill_now();
                 Err(lost(error))
             }
         }
+    }
+}
+
+impl Running {
+    /// Kills the cage, and says how the program ended when that is proven; nothing when it is not.
+    fn put_down(&self, cause: Cause) -> Option<Ended> {
+        let cpu = Span::from_millis(self.link.cpu().millis().saturating_sub(self.cpu_before.millis()));
+        self.link.kill_now();
+        if !matches!(wait_dead(&self.link.keeper, Instant::now() + DEATH_DEADLINE), Ok(true)) {
+            return None;
+        }
+        let out_of_memory = self.link.exhausted() > self.exhausted_before;
+        self.link.free();
+        let exit = Exit::Signal(libc::SIGKILL);
+        Some(Ended { exit, cause, leftovers: 0, cpu, out_of_memory, max_rss_bytes: 0 })
     }
 }
 

@@ -50,7 +50,13 @@ struct Keeper {
     bound: Vec<PathBuf>,
     proc: OwnedFd,
     job: Option<Job>,
+    /// More children may have ended than were taken note of.
+    more_ended: bool,
 }
+
+/// Ended children that are taken note of before orders and the clock are looked at again: a program that begins and ends
+/// processes as fast as it can must not be able to keep its keeper from ending it.
+const REAPED_AT_ONCE: usize = 64;
 
 /// The program that runs.
 struct Job {
@@ -116,6 +122,7 @@ impl Keeper {
             bound: root.bound,
             proc: root.proc,
             job: None,
+            more_ended: false,
         };
         let mut measures = std::mem::take(&mut root.measures);
         match keeper.dress(None, None)? {
@@ -146,7 +153,8 @@ impl Keeper {
 
     /// Sleeps until there is an order, a child's end or a deadline.
     fn wait(&self) -> Result<(bool, bool), KeepError> {
-        let next = self.job.as_ref().and_then(|job| job.kill_at.or(job.deadline));
+        let now = self.more_ended.then(Instant::now);
+        let next = now.or(self.job.as_ref().and_then(|job| job.kill_at.or(job.deadline)));
         let left = next.map(|at| timespec(at.saturating_duration_since(Instant::now())));
         let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
         match poll(&mut fds, left.as_ref()) {
@@ -264,10 +272,13 @@ impl Keeper {
         }
     }
 
-    /// Takes note of ended children without waiting; the exit of the main program when it is among them.
-    fn reap(&self) -> Result<Option<Exit>, KeepError> {
+    /// Takes note of some ended children without waiting; the exit of the main program when it is among them.
+    fn reap(&mut self) -> Result<Option<Exit>, KeepError> {
         let mut found = None;
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        self.more_ended = false;
+        for at in 0..REAPED_AT_ONCE {
+            let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) else { break };
+            self.more_ended = at + 1 == REAPED_AT_ONCE;
             if self.job.as_ref().is_some_and(|job| job.main == pid.as_raw_nonzero().get()) {
                 found = exit(status);
             }

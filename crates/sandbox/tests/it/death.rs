@@ -23,6 +23,9 @@ pub(crate) const TESTS: &[Test] = &[
     ("r011_a_killed_launcher_takes_its_tree_along", killed_launcher),
     ("r011_a_tree_of_a_holder_that_says_nothing_is_ended_by_its_name", ended_by_name),
     ("a_cage_killed_under_a_program_is_told", killed_cage),
+    ("r204_a_stop_needs_nothing_of_the_cage", stop_without_keeper),
+    ("r204_a_timeout_needs_nothing_of_the_cage", timeout_without_keeper),
+    ("r204_processes_that_end_without_end_hold_no_stop_up", stop_of_a_swarm),
 ];
 
 /// Time enough for anything that is going to happen on a loaded machine.
@@ -236,4 +239,55 @@ fn killed_cage() {
     let running = other.start(&Program::new(["sleep", "1000"])).unwrap();
     drop(running);
     until("the forgotten tree's death", || other.tree().is_dead().unwrap());
+}
+
+/// Makes the cage's own process stand still, as what runs beside it could by taking all of their processor.
+fn freeze(tree: &TreeId) {
+    let keeper = rustix::process::Pid::from_raw(tree.pid.cast_signed()).unwrap();
+    rustix::process::kill_process(keeper, rustix::process::Signal::STOP).unwrap();
+}
+
+fn stop_without_keeper() {
+    let marker = marker("stop-frozen");
+    let cage = open(&spec("stop-frozen"));
+    let mut running = cage.start(&daemon(&marker, "trap '' TERM", "while :; do :; done")).unwrap();
+    up(&cage);
+    let ended = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| running.wait());
+        freeze(cage.tree());
+        // Somebody waits already, or begins to: they hear of it.
+        cage.stop(Span::from_millis(50));
+        waiting.join().unwrap()
+    });
+    let ended = ended.unwrap();
+    assert!(!alive(&marker));
+    // The launcher's outer stage follows.
+    until("the tree's death", || cage.tree().is_dead().unwrap());
+    assert_eq!((ended.exit, ended.cause), (Exit::Signal(9), Cause::Stopped));
+    assert!(cage.start(&Program::new(["true"])).is_err());
+}
+
+fn timeout_without_keeper() {
+    let marker = marker("timeout-frozen");
+    let cage = open(&spec("timeout-frozen"));
+    let mut program = daemon(&marker, "trap '' TERM", "while :; do :; done");
+    program.timeout = Some(Span::from_secs(2));
+    program.grace = Span::from_millis(50);
+    let mut running = cage.start(&program).unwrap();
+    freeze(cage.tree());
+    let ended = running.wait().unwrap();
+    assert!(!alive(&marker));
+    // The launcher's outer stage follows.
+    until("the tree's death", || cage.tree().is_dead().unwrap());
+    assert_eq!((ended.exit, ended.cause), (Exit::Signal(9), Cause::Timeout));
+}
+
+fn stop_of_a_swarm() {
+    let cage = open(&spec("swarm"));
+    let script = "trap '' TERM; touch up; while :; do : & : & : & : & : & : & : & : & done";
+    let mut running = cage.start(&Program::new(["sh", "-c", script])).unwrap();
+    up(&cage);
+    running.stop(Span::from_millis(50));
+    let ended = running.wait().unwrap();
+    assert_eq!((ended.exit, ended.cause), (Exit::Signal(9), Cause::Stopped));
 }
