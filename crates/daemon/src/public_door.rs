@@ -6,15 +6,19 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use eparch_domain::limits;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::api::Known;
 use crate::api::problem::Problem;
 use crate::tcp;
+
+/// How long somebody may be connected who has asked for nothing yet, when others want their place.
+const FIRST_WORD: Duration = Duration::from_secs(2);
 
 /// Serves routes at a listener, to whoever means this machine, until `closing` says so; then whoever is being answered is
 /// answered, for at most `last_call`.
@@ -25,8 +29,21 @@ pub(crate) async fn serve(
     last_call: Duration,
 ) {
     let own = listener.local_addr().ok();
-    let routes = routes.layer(from_fn_with_state(own, only_for_this_host));
-    tcp::serve(listener, routes, limits::API_CONNECTIONS, closing, last_call).await;
+    let routes =
+        routes.layer(from_fn_with_state(own, only_for_this_host)).layer(from_fn(one_answer_for_strangers));
+    tcp::serve(listener, routes, limits::API_CONNECTIONS, FIRST_WORD, closing, last_call).await;
+}
+
+/// Whoever has shown no key that counts has one answer and then makes room: everybody on this machine may connect, and there are
+/// `limits::API_CONNECTIONS` places for all.
+async fn one_answer_for_strangers(mut request: Request, next: Next) -> Response {
+    let known = Known::default();
+    request.extensions_mut().insert(known.clone());
+    let mut answer = next.run(request).await;
+    if !known.is() {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 /// Lets in only who means this machine. A page of elsewhere that a browser here shows can have its own name lead to this
@@ -70,6 +87,33 @@ mod tests {
             headers.insert(header::ORIGIN, origin.parse().unwrap());
         }
         is_meant(&headers, Some("127.0.0.1:3000".parse().unwrap()))
+    }
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    fn asking(path: &str, key: &str) -> Vec<u8> {
+        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n\r\n").into_bytes()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn g2_a_stranger_has_one_answer_and_somebody_with_a_key_as_many_as_they_ask_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let stand = crate::stand::Stand::new(folder.path()).await;
+        for (path, status) in [("/healthz", "200"), ("/api/operators", "401"), ("/nowhere", "404")] {
+            let mut stranger = TcpStream::connect(stand.api()).await.unwrap();
+            stranger.write_all(&asking(path, "nobody's")).await.unwrap();
+            // It ends although the stranger does not.
+            let mut answer = String::new();
+            stranger.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+            assert!(answer.contains("connection: close"), "{answer}");
+        }
+        let mut ada = stand.operator().await;
+        for _ in 0..3 {
+            let (status, _) = ada.post("/api/ledger/checkpoint", &serde_json::json!({})).await;
+            assert_eq!(status, StatusCode::OK);
+        }
     }
 
     #[test]

@@ -2,10 +2,12 @@
 //! connecting, everybody else would have to do without.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use eparch_domain::limits;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -16,11 +18,13 @@ use tokio::task::JoinSet;
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Serves until `closing` says so, and then answers whoever is being answered, for at most `last_call`. When this is dropped,
-/// every connection ends with it.
+/// every connection ends with it. Whoever has not asked for anything `first_word` after connecting is let go when places
+/// are scarce.
 pub(crate) async fn serve(
     listener: TcpListener,
     routes: Router,
     at_once: usize,
+    first_word: Duration,
     mut closing: watch::Receiver<bool>,
     last_call: Duration,
 ) {
@@ -35,8 +39,9 @@ pub(crate) async fn serve(
         match accepted {
             Some((stream, place)) => {
                 let (routes, closing) = (routes.clone(), closing.clone());
+                let hurry = hurry(first_word, places.clone(), at_once / 2);
                 open.spawn(async move {
-                    converse(stream, routes, closing).await;
+                    converse(stream, routes, hurry, closing).await;
                     drop(place);
                 });
             }
@@ -65,17 +70,74 @@ async fn closes(closing: &mut watch::Receiver<bool>) {
     let _ = closing.wait_for(|closes| *closes).await;
 }
 
-async fn converse(stream: TcpStream, routes: Router, mut closing: watch::Receiver<bool>) {
+/// Waits until somebody who says nothing has to make room: while half of all places are free, nobody is hurried.
+async fn hurry(first_word: Duration, places: Arc<Semaphore>, scarce: usize) {
+    tokio::time::sleep(first_word).await;
+    while places.available_permits() > scarce {
+        tokio::time::sleep(ACCEPT_AGAIN).await;
+    }
+}
+
+async fn converse(
+    stream: TcpStream,
+    routes: Router,
+    hurry: impl Future<Output = ()>,
+    mut closing: watch::Receiver<bool>,
+) {
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits::AGENT_REQUEST_TIMEOUT.as_duration());
-    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    let (routes, has_asked) = (TowerToHyperService::new(routes), AtomicBool::new(false));
+    let answer = service_fn(|request| {
+        has_asked.store(true, Ordering::Relaxed);
+        routes.call(request)
+    });
+    let connection = http.serve_connection(TokioIo::new(stream), answer);
     tokio::pin!(connection);
+    let is_silent = async {
+        hurry.await;
+        if has_asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     // However it ends, it has ended.
     tokio::select! {
         _ = connection.as_mut() => {}
+        () = is_silent => {}
         () = closes(&mut closing) => {
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// How long somebody who says so little is let stay, by a clock that nothing but waiting moves.
+    async fn stays(at_once: usize, said: &str) -> Duration {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let (_open, closing) = watch::channel(false);
+        let first_word = Duration::from_secs(2);
+        tokio::spawn(serve(listener, Router::new(), at_once, first_word, closing, Duration::ZERO));
+        let begun = tokio::time::Instant::now();
+        let mut silent = TcpStream::connect(at).await.unwrap();
+        silent.write_all(said.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = silent.read_to_end(&mut answer).await;
+        assert!(answer.is_empty());
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_says_nothing_makes_room_when_there_is_none() {
+        let usual = limits::AGENT_REQUEST_TIMEOUT.as_duration();
+        for said in ["", "GET /healthz HTTP/1.1\r\n"] {
+            assert!(stays(2, said).await < usual);
+            assert!(stays(64, said).await >= usual);
         }
     }
 }

@@ -236,7 +236,8 @@ fn is_heard(decision: &Decision, of: AgentId, signal: &Signal) -> bool {
 pub(crate) async fn serve(listener: TcpListener, routes: Router) {
     // Nobody closes it otherwise.
     let (_open, closing) = watch::channel(false);
-    tcp::serve(listener, routes, limits::AGENT_CONNECTIONS, closing, Duration::ZERO).await;
+    let first_word = limits::AGENT_REQUEST_TIMEOUT.as_duration();
+    tcp::serve(listener, routes, limits::AGENT_CONNECTIONS, first_word, closing, Duration::ZERO).await;
 }
 
 /// The routes of one agent's listener.

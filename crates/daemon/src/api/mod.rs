@@ -1,7 +1,7 @@
 //! The holder's doors: HTTP over `HOME/control.sock`. One file per resource; a handler reads the request, sends an
 //! event, renders the answer.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{DefaultBodyLimit, FromRequestParts};
@@ -210,6 +210,16 @@ fn who_bears<'g>(governor: &'g Governor, hash: &Digest) -> Option<&'g Operator> 
     governor.operators().find(bears)
 }
 
+/// Whether whoever sent a request has shown a key that counts, for the door it came in by.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known(Arc<AtomicBool>);
+
+impl Known {
+    pub(crate) fn is(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Who calls, as their key proves (interface.md 3: loopback is not an excuse). Found before anything else of a request is
 /// looked at: a stranger's body is not read.
 pub(crate) struct Caller(pub(crate) Operator);
@@ -218,7 +228,11 @@ impl FromRequestParts<Arc<App>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Caller, Problem> {
-        app.owner_of(&parts.headers).await.map(Caller)
+        let caller = app.owner_of(&parts.headers).await?;
+        if let Some(known) = parts.extensions.get::<Known>() {
+            known.0.store(true, Ordering::Relaxed);
+        }
+        Ok(Caller(caller))
     }
 }
 
