@@ -46,7 +46,9 @@ async fn start(
     let env: BTreeMap<String, String> =
         asked.env.into_iter().filter(|(key, _)| names.contains(key)).collect();
     let key = asked.idempotency_key.as_deref().unwrap_or_default();
-    let root = real(&asked.root);
+    // However long the disk it lies on takes, others go on.
+    let root = asked.root;
+    let root = app.aside(move || real(&root)).await?;
     no_secrets(&inputs, &env, [("the project's folder", &root), ("the idempotency key", key)])?;
     let request = RunRequest {
         run: RunId::from_bits(random_bits()),
@@ -220,7 +222,8 @@ async fn retry(
             .hint("`eparch runs stop ID` ends it; `eparch runs resume ID` watches it"));
     }
     let digest = earlier.definition;
-    let document = app.tools.ledger.document(&app.tools.tenant, &digest);
+    let tools = app.tools.clone();
+    let document = app.aside(move || tools.ledger.document(&tools.tenant, &digest)).await?;
     let document = document.map_err(|problem| unreadable(&in_full(&problem)))?;
     let document = document.ok_or_else(|| not_found(&format!("definition {digest} in the ledger")))?;
     let pipeline = Pipeline::from_bytes(&document.bytes);
@@ -271,7 +274,8 @@ fn lineage(run: RunId, from: Name, pipeline: &Pipeline, stages: Vec<StageView>) 
 async fn env_of(app: &Arc<App>, run: RunId) -> Result<BTreeMap<String, String>, Problem> {
     let began = app.read(move |views, tenant| views.beginning_of(tenant, run)).await?;
     let missing = || not_found(&format!("entry in the ledger that {run} began with"));
-    let entry = app.tools.ledger.read().entry(&app.tools.tenant, began.ok_or_else(missing)?);
+    let (tools, began) = (app.tools.clone(), began.ok_or_else(missing)?);
+    let entry = app.aside(move || tools.ledger.read().entry(&tools.tenant, began)).await?;
     let entry = entry.map_err(|problem| unreadable(&in_full(&problem)))?.ok_or_else(missing)?;
     let record = Record::from_bytes(&entry.body);
     let facts = record.map_err(|problem| unreadable(&in_full(&problem)))?.decision.facts;

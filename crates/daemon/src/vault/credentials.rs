@@ -125,7 +125,10 @@ impl HomeVault {
         });
         let standing = standing.await?.ok_or(CredentialFailure::LeaseOver)?;
         let vault = self.vault().await?;
-        let kept = standing.credential.as_deref().and_then(|accessor| self.unsealed(run, accessor));
+        let kept = match standing.credential.clone() {
+            Some(accessor) => self.unsealed(run, accessor).await,
+            None => None,
+        };
         if let Some(parent) = kept {
             match self.child(driver, &*vault, &parent, &standing, (run, agent, tier)).await {
                 // It is over in the vault alone: another one takes its place.
@@ -148,7 +151,7 @@ impl HomeVault {
         let issued = vault.issue_run(RunGrant { run, tier: standing.tier, ttl }).await?;
         let accessor = &issued.status.accessor;
         self.note(accessor);
-        let sealed = self.seal(run, accessor, &issued.token);
+        let sealed = self.seal(run, accessor, &issued.token).await;
         let at = Some(self.place());
         let credential = Credential { accessor: accessor.to_string(), run, agent: None, at };
         // Also when it could not be sealed: then it is known to be ended.
@@ -296,13 +299,15 @@ impl HomeVault {
         if self.is_made().await? {
             self.vault().await?.revoke(accessor).await.map_err(VaultFailure::from)?;
         }
-        let path = self.sealed_token(run);
-        let is_its =
-            fs::read(&path).is_ok_and(|bytes| split(&bytes).is_some_and(|(of, _)| of == accessor.as_str()));
-        if is_its {
-            // What is left of it opens nothing.
-            let _ = fs::remove_file(&path);
-        }
+        let (path, accessor) = (self.sealed_token(run), accessor.clone());
+        // What is left of it opens nothing.
+        let _ = tokio::task::spawn_blocking(move || {
+            let bytes = fs::read(&path).unwrap_or_default();
+            if split(&bytes).is_some_and(|(of, _)| of == accessor.as_str()) {
+                let _ = fs::remove_file(&path);
+            }
+        })
+        .await;
         Ok(())
     }
 

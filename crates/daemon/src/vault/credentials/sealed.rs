@@ -3,10 +3,10 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use eparch_domain::{RunId, keys};
-use eparch_vault::{Accessor, SealKey, SealKeyError, Secret, Token};
+use eparch_vault::{Accessor, SealKey, SealKeyError, Secret, Settings, Token};
 
 use super::failure::SealFailure;
 use crate::vault::HomeVault;
@@ -20,35 +20,52 @@ impl HomeVault {
         self.folder().join(FOLDER).join(keys::pipeline_vault_token(&run.name()))
     }
 
-    fn seal_key(&self) -> Result<SealKey, SealKeyError> {
-        if let Some(key) = self.settings.seal_key()? {
-            return Ok(key);
-        }
-        match SealKey::load(&self.key_file) {
-            Err(SealKeyError::Missing { .. }) => match SealKey::create(&self.key_file) {
-                Err(SealKeyError::Exists { .. }) => SealKey::load(&self.key_file),
-                made => made,
-            },
-            found => found,
-        }
-    }
-
-    pub(super) fn seal(&self, run: RunId, accessor: &Accessor, token: &Token) -> Result<(), SealFailure> {
-        let path = self.sealed_token(run);
-        let place = keys::pipeline_vault_token(&run.name());
-        let sealed = self.seal_key()?.seal(&place, &Secret::from(token.expose()))?;
-        let bytes = [accessor.as_str().as_bytes(), b"\n", &sealed].concat();
-        write_whole(&path, &bytes).map_err(|source| SealFailure::Io { path, source })
+    /// Seals a run's token, away from the runtime: it is on the disk when this returns. As many at once as tokens are issued.
+    pub(super) async fn seal(
+        &self,
+        run: RunId,
+        accessor: &Accessor,
+        token: &Token,
+    ) -> Result<(), SealFailure> {
+        let (path, place) = (self.sealed_token(run), keys::pipeline_vault_token(&run.name()));
+        let (settings, key_file) = (self.settings.clone(), self.key_file.clone());
+        let (accessor, secret) = (accessor.clone(), Secret::from(token.expose()));
+        let file = path.clone();
+        let sealing = tokio::task::spawn_blocking(move || {
+            let sealed = seal_key(&settings, &key_file)?.seal(&place, &secret)?;
+            let bytes = [accessor.as_str().as_bytes(), b"\n", &sealed].concat();
+            write_whole(&path, &bytes).map_err(|source| SealFailure::Io { path, source })
+        });
+        sealing.await.unwrap_or_else(|lost| {
+            Err(SealFailure::Io { path: file, source: io::Error::other(lost.to_string()) })
+        })
     }
 
     /// A run's token, if what is sealed is the one that is called so. One that cannot be opened is as good as none: another
     /// one is issued, and it is ended.
-    pub(super) fn unsealed(&self, run: RunId, accessor: &str) -> Option<Token> {
-        let bytes = fs::read(self.sealed_token(run)).ok()?;
-        let (of, sealed) = split(&bytes)?;
-        let place = keys::pipeline_vault_token(&run.name());
-        let secret = (of == accessor).then(|| self.seal_key().ok()?.unseal(&place, sealed).ok())??;
-        Some(Token::new(secret))
+    pub(super) async fn unsealed(&self, run: RunId, accessor: String) -> Option<Token> {
+        let (path, place) = (self.sealed_token(run), keys::pipeline_vault_token(&run.name()));
+        let (settings, key_file) = (self.settings.clone(), self.key_file.clone());
+        let opening = tokio::task::spawn_blocking(move || {
+            let bytes = fs::read(path).ok()?;
+            let (of, sealed) = split(&bytes)?;
+            (of == accessor).then(|| seal_key(&settings, &key_file).ok()?.unseal(&place, sealed).ok())?
+        });
+        opening.await.ok()?.map(Token::new)
+    }
+}
+
+/// The key that a home's tokens are sealed with; made where there is none.
+fn seal_key(settings: &Settings, file: &Path) -> Result<SealKey, SealKeyError> {
+    if let Some(key) = settings.seal_key()? {
+        return Ok(key);
+    }
+    match SealKey::load(file) {
+        Err(SealKeyError::Missing { .. }) => match SealKey::create(file) {
+            Err(SealKeyError::Exists { .. }) => SealKey::load(file),
+            made => made,
+        },
+        found => found,
     }
 }
 
@@ -59,7 +76,7 @@ pub(super) fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
 }
 
 /// Writes a file that only its owner reads, wholly or not at all.
-fn write_whole(path: &std::path::Path, bytes: &[u8]) -> io::Result<()> {
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(path);
     crate::home::make_folder(folder).map_err(io::Error::other)?;
     let mut draft = path.as_os_str().to_owned();
