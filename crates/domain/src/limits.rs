@@ -294,6 +294,11 @@ pub const VAULT_ANSWER_BYTES: usize = 4 << 20;
 pub const VAULT_ACCESSORS: usize = 100_000;
 /// Tokens found in a vault that one entry tells: what a crash leaves is a few, and an entry stays a few hundred KiB.
 pub const CREDENTIALS_FOUND: usize = 1_000;
+/// Tokens that were found in a vault and are to end there, at most: a server that says more of them than all homes of a year
+/// leave behind makes no home remember them. The others are found again.
+pub const CREDENTIALS_TO_END: usize = 10_000;
+/// Tokens of a vault that are ended at once, and as many that are renewed: as many connections as are kept.
+pub const CREDENTIALS_AT_ONCE: usize = VAULT_CONNECTIONS;
 /// Idle connections to a vault's server that are kept.
 pub const VAULT_CONNECTIONS: usize = 8;
 /// Agents working at once in one home, when nothing else is configured; each has a process tree and a workspace.

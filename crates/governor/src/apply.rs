@@ -213,6 +213,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         | Fact::CredentialKnown { .. }
         | Fact::CredentialEnding(_)
         | Fact::CredentialEnded { .. }
+        | Fact::EndingGoesOn { .. }
         | Fact::CredentialLost { .. }
         | Fact::ClockSetBack { .. }
         | Fact::ClockDoubted { .. }

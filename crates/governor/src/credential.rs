@@ -2,6 +2,8 @@
 //! never the tokens; who asks for them and hands them on is the shell. What is to end is asked for until it is known to have
 //! ended, over restarts, too; here its authority is over at once.
 
+use std::ops::Bound;
+
 use eparch_domain::{AgentId, LeaseId, LedgerTime, RunId, Span, limits};
 use serde::{Deserialize, Serialize};
 
@@ -153,10 +155,14 @@ fn lost(turn: &mut Turn<'_>, accessor: &str) {
     over.into_iter().for_each(|credential| end(turn, credential));
 }
 
-/// A search of the vault found tokens of this home. Those that nothing here knows were left by a crash.
+/// A search of the vault found tokens of this home. Those that nothing here knows were left by a crash. There are never more to
+/// end than `limits::CREDENTIALS_TO_END` for that: it is the vault that says what it has, and it may say anything.
 pub(crate) fn found(turn: &mut Turn<'_>, found: &[Credential]) {
     for credential in found {
         let leases = &turn.governor.state.leases;
+        if leases.to_end.len() >= limits::CREDENTIALS_TO_END {
+            return;
+        }
         let accessor = &credential.accessor;
         if !leases.credentials.contains_key(accessor) && !leases.to_end.contains_key(accessor) {
             end(turn, credential.clone());
@@ -167,8 +173,28 @@ pub(crate) fn found(turn: &mut Turn<'_>, found: &[Credential]) {
 /// A new epoch: what was to end and is not known to have is asked for again. Not what is over by itself: no token lives for
 /// longer than a lease unless it is renewed, and a renewal that had been asked for before is tried for no longer than that.
 pub(crate) fn restarted(turn: &mut Turn<'_>) {
-    let to_end: Vec<Credential> = turn.governor.state.leases.to_end.values().cloned().collect();
-    for Credential { run, accessor, at, .. } in to_end {
+    ask_again(turn, None);
+}
+
+/// More of what is to end is asked for again, where one decision could not ask for all of it.
+pub(crate) fn go_on(turn: &mut Turn<'_>) {
+    let after = turn.governor.state.leases.ending.clone().map(|(after, _)| after);
+    ask_again(turn, after);
+}
+
+/// Asks for what is to end, from after one of them on, as many as one decision may: what the next boot has to write down may be
+/// anything that a vault said.
+fn ask_again(turn: &mut Turn<'_>, after: Option<String>) {
+    let leases = &turn.governor.state.leases;
+    let was_in_parts = leases.ending.is_some();
+    let rest = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let left = leases.to_end.range::<_, String>((rest, Bound::Unbounded));
+    let mut next: Vec<Credential> =
+        left.map(|(_, credential)| credential.clone()).take(limits::CREDENTIALS_FOUND + 1).collect();
+    let goes_on = next.len() > limits::CREDENTIALS_FOUND;
+    next.truncate(limits::CREDENTIALS_FOUND);
+    let after = next.last().filter(|_| goes_on).map(|credential| credential.accessor.clone());
+    for Credential { run, accessor, at, .. } in next {
         let since = turn.governor.state.leases.to_end_since.get(&accessor);
         let over = |since: &LedgerTime| {
             turn.now.ledger
@@ -179,6 +205,10 @@ pub(crate) fn restarted(turn: &mut Turn<'_>) {
         } else {
             turn.ask(Effect::EndCredential { run, accessor, at });
         }
+    }
+    if goes_on || was_in_parts {
+        let again_at = goes_on.then(|| turn.now.ledger.after(Span::from_millis(1)));
+        turn.record(Fact::EndingGoesOn { after, again_at });
     }
 }
 
@@ -212,5 +242,65 @@ impl crate::state::Leases {
             let stays = self.credentials.iter().filter(|(_, known)| known.lease != gone.lease);
             self.credentials = stays.map(|(accessor, known)| (accessor.clone(), known.clone())).collect();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eparch_domain::Moment;
+
+    use super::*;
+    use crate::event::Event;
+
+    fn found(count: usize, name: &str) -> Event {
+        let credential = |number: usize| Credential {
+            accessor: format!("{name}-{number:06}"),
+            run: RunId::from_bits(1),
+            agent: None,
+            at: None,
+        };
+        Event::CredentialsFound { found: (0..count).map(credential).collect() }
+    }
+
+    fn booted(epoch: u64) -> Event {
+        Event::Booted { epoch, version: String::new(), agents_at_once: 1, clock_moved: None }
+    }
+
+    #[test]
+    fn r138_what_a_vault_says_it_has_makes_no_decision_too_large_and_no_home_remember_all_of_it() {
+        let mut governor = Governor::new();
+        let now = |millis| Moment { ledger: LedgerTime::from_millis(millis), ..Moment::default() };
+        for part in 0..70 {
+            governor.handle(&found(limits::CREDENTIALS_FOUND, &format!("left-{part:02}")), now(1));
+        }
+        assert_eq!(governor.credentials_to_end(), limits::CREDENTIALS_TO_END);
+        let asks = |decision: &crate::decision::Decision| {
+            let asked = |effect: &&Effect| matches!(effect, Effect::EndCredential { .. });
+            decision.effects.iter().filter(asked).count()
+        };
+        // However many there are, each is asked for once, a part at a time; also when that was cut off by another boot.
+        for epoch in 2..4 {
+            let mut part = governor.handle(&booted(epoch), now(epoch * 1_000));
+            let mut all = asks(&part);
+            let mut replayed = Governor::new();
+            replayed.restore(governor.snapshot()).unwrap();
+            assert_eq!(replayed.next_deadline(), governor.next_deadline());
+            while let Some(deadline) = governor.next_deadline() {
+                assert!(asks(&part) <= limits::CREDENTIALS_FOUND);
+                part = governor.handle(&Event::ClockTurned, Moment { ledger: deadline.at, ..now(0) });
+                all += asks(&part);
+                if epoch == 2 && all > limits::CREDENTIALS_TO_END / 2 {
+                    break;
+                }
+            }
+            assert_eq!(all == limits::CREDENTIALS_TO_END, epoch == 3, "{all}");
+        }
+        // What has had its time is over, in parts as well.
+        let late = limits::LEASE_TTL.millis() * 3;
+        governor.handle(&booted(4), now(late));
+        while let Some(deadline) = governor.next_deadline() {
+            governor.handle(&Event::ClockTurned, Moment { ledger: deadline.at, ..now(0) });
+        }
+        assert_eq!(governor.credentials_to_end(), 0);
     }
 }

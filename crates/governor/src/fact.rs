@@ -407,6 +407,13 @@ pub enum Fact {
         /// What it is called.
         accessor: String,
     },
+    /// There are more tokens to ask the vault for, after a boot, than one decision asks for.
+    EndingGoesOn {
+        /// The last one that was asked for, in the order of what they are called; nothing when all were.
+        after: Option<String>,
+        /// When the next are asked for; nothing when the last were.
+        again_at: Option<LedgerTime>,
+    },
     /// A token of the vault is over before its time. Another one is issued when somebody needs it.
     CredentialLost {
         /// What it is called.

@@ -147,6 +147,9 @@ impl Governor {
         if let Some((_, look_at)) = self.state.leases.doubt {
             timers.set(Timer::Clock, look_at);
         }
+        if let Some((_, at)) = self.state.leases.ending {
+            timers.set(Timer::Ending, at);
+        }
         let emergencies = &self.state.emergencies;
         if let Some(at) = emergencies.stopped.as_ref().and_then(|stopped| stopped.again_at) {
             timers.set(Timer::Stopping, at);

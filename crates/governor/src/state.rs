@@ -110,6 +110,9 @@ pub(crate) struct Leases {
     /// Since when each of them is.
     #[serde(default)]
     pub(crate) to_end_since: OrdMap<String, LedgerTime>,
+    /// The last of them that was asked for after a boot, and when the next are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ending: Option<(String, LedgerTime)>,
     /// The latest wall time that was recorded, while the wall clock is behind it.
     pub(crate) wall_seen: Option<Timestamp>,
     /// Until the wall clock says so much it is not believed, and when it is looked at again.

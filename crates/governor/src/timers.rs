@@ -45,6 +45,8 @@ pub(crate) enum Timer {
     Gate(GateId),
     /// Everything was stopped, and more runs are to be ended than one decision ends.
     Stopping,
+    /// More tokens are to be ended in the vault than one decision asks for.
+    Ending,
     /// A break-glass grant, or the request for it, is over.
     BreakGlass(BreakGlassId),
 }
@@ -66,6 +68,7 @@ impl Timer {
             Timer::Clock => "the clock may be right again",
             Timer::Gate(_) => "gate timeout",
             Timer::Stopping => "everything is being stopped",
+            Timer::Ending => "more tokens are to be ended in the vault",
             Timer::BreakGlass(_) => "break-glass ends",
         }
     }

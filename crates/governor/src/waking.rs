@@ -85,6 +85,7 @@ pub(crate) fn timer_fired(turn: &mut Turn<'_>, timer: Timer) {
         Timer::Clock => clock_doubt::look(turn),
         Timer::Gate(gate) => gate::timed_out(turn, gate),
         Timer::Stopping => stop_all::go_on(turn),
+        Timer::Ending => credential::go_on(turn),
         Timer::BreakGlass(grant) => break_glass::timed_out(turn, grant),
     }
     // One that still stands belongs to nothing. It would fire for ever, and nothing would begin any more: it is let go.

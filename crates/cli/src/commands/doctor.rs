@@ -2,7 +2,7 @@
 
 mod holder;
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use eparch_daemon::diagnostic::NoDiagnostic;

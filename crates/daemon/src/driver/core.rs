@@ -10,7 +10,7 @@ use eparch_pipeline::Pipeline;
 use eparch_policy::PolicySet;
 
 use super::due::Due;
-use super::keepable::keepable;
+use super::keepable::{effects_due, keepable};
 use crate::journal::{Journal, JournalError};
 
 /// The version of the engine that decides; recorded with every decision. Only the same one is expected to decide the same
@@ -258,16 +258,21 @@ impl<J: Journal> Core<J> {
         for (at, (input, seq)) in inputs.iter().zip(self.seq + 1..).enumerate() {
             let record = self.decide(input, now);
             let acknowledges = self.due.acknowledge(input, &mut steps);
-            let entry = self.entry(input, &record, acknowledges);
-            if let Err(why) = keepable(&entry.body) {
-                // The governor has moved on with what must not be written.
-                self.due.undo(steps);
-                self.load().map_err(|problem| TurnError::Journal {
-                    problem: JournalError::of(&problem),
-                    attempted: Vec::new(),
-                })?;
-                return Err(TurnError::Unreadable { input: at, why });
-            }
+            let entry = effects_due(&record.decision.effects)
+                .map(|due| self.entry(input, &record, due, acknowledges))
+                .and_then(|entry| keepable(&entry.body).map(|()| entry));
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(why) => {
+                    // The governor has moved on with what must not be written.
+                    self.due.undo(steps);
+                    self.load().map_err(|problem| TurnError::Journal {
+                        problem: JournalError::of(&problem),
+                        attempted: Vec::new(),
+                    })?;
+                    return Err(TurnError::Unreadable { input: at, why });
+                }
+            };
             self.due.ask(seq, entry.effects_due, &mut steps);
             entries.push(entry);
             done.push(Done { seq, record: Arc::new(record) });
@@ -309,8 +314,7 @@ impl<J: Journal> Core<J> {
         }
     }
 
-    fn entry(&self, input: &Input, record: &Record, acknowledges: Vec<EffectRef>) -> NewEntry {
-        let due = record.decision.effects.iter().filter(|effect| effect.has_result()).count();
+    fn entry(&self, input: &Input, record: &Record, due: u16, acknowledges: Vec<EffectRef>) -> NewEntry {
         let definition = |digest: Digest| {
             let bytes = input.definition.as_ref()?.to_bytes();
             Some(NewDocument { digest, kind: DEFINITION.to_owned(), bytes })
@@ -321,7 +325,7 @@ impl<J: Journal> Core<J> {
         });
         NewEntry {
             body: record.to_bytes(),
-            effects_due: u16::try_from(due).expect("one decision has far fewer effects"),
+            effects_due: due,
             acknowledges,
             documents: record
                 .definitions()

@@ -1,10 +1,16 @@
 //! What the ledger can keep of a decision.
 
-use eparch_governor::{Record, RecordError};
+use eparch_governor::{Effect, Record, RecordError};
 use eparch_ledger::BODY_MAX;
 
 /// A reader of JSON goes so deep, and no deeper.
 const JSON_DEPTH: usize = 127;
+
+/// How many effects of a decision wait for a result: the ledger counts so many of one entry, and no more.
+pub(super) fn effects_due(effects: &[Effect]) -> Result<u16, String> {
+    let due = effects.iter().filter(|effect| effect.has_result()).count();
+    u16::try_from(due).map_err(|_| format!("it asks for {due} things, and an entry for {} at most", u16::MAX))
+}
 
 /// Whether a record could be kept: the ledger takes entries up to a length, and what it has must be readable.
 pub(super) fn keepable(body: &[u8]) -> Result<(), String> {
@@ -50,7 +56,17 @@ fn depth(json: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use eparch_domain::RunId;
+
     use super::*;
+
+    #[test]
+    fn more_effects_than_an_entry_counts_are_an_error_and_no_panic() {
+        let end = Effect::EndCredential { run: RunId::from_bits(1), accessor: String::new(), at: None };
+        let most = usize::from(u16::MAX);
+        assert_eq!(effects_due(&vec![end.clone(); most]), Ok(u16::MAX));
+        assert!(effects_due(&vec![end; most + 1]).is_err());
+    }
 
     #[test]
     fn depth_counts_what_stands_inside_one_another_and_not_what_is_text() {

@@ -22,7 +22,11 @@ impl Job {
         self.tools.runtime.spawn(async move {
             let Ok(known) = Accessor::new(&accessor) else { return };
             for failures in 0u32.. {
-                let outcome = match job.tools.vault.renew(&known, ttl).await {
+                let renewed = {
+                    let _turn = job.tools.vault.turns().renew.acquire().await;
+                    job.tools.vault.renew(&known, ttl).await
+                };
+                let outcome = match renewed {
                     Ok(status) => CredentialOutcome::Renewed { ttl: status.ttl },
                     Err(VaultFailure::Asked(error @ VaultError::Ended { .. })) => {
                         CredentialOutcome::Over { code: code_of(&error).to_owned() }
@@ -61,13 +65,13 @@ impl Job {
             let Ok(known) = Accessor::new(&accessor) else { return };
             let vault = job.tools.vault.clone();
             for failures in 0u32.. {
-                let done = match vault.revoke(run, &known, issued_at.as_deref()).await {
-                    // Nobody here renews it, and nobody here can end it: it ends by itself.
-                    Err(NotEnded::Elsewhere { .. })
-                        if job.tools.clock.now().ledger.since(asked) > limits::LEASE_TTL =>
-                    {
-                        Ok(())
-                    }
+                let done = {
+                    // However many there are, a vault is asked for a few at a time, and never instead of for a renewal.
+                    let _turn = vault.turns().end.acquire().await;
+                    vault.revoke(run, &known, issued_at.as_deref()).await
+                };
+                let done = match done {
+                    Err(problem) if is_over(&problem, job.tools.clock.now().ledger.since(asked)) => Ok(()),
                     done => done,
                 };
                 match done {
@@ -110,6 +114,17 @@ impl Job {
     }
 }
 
+/// Whether a token that was to be ended so long ago, and could not be, has ended by itself: nobody here renews it, and none lives
+/// for longer than a lease. One that this vault has may have been renewed at the last moment, and that asked for in vain for as
+/// long as it had left.
+fn is_over(problem: &NotEnded, ago: Span) -> bool {
+    let lives = match problem {
+        NotEnded::Elsewhere { .. } => limits::LEASE_TTL,
+        NotEnded::Vault(_) => Span::from_millis(2 * limits::LEASE_TTL.millis() + limits::CLOCK_SKEW.millis()),
+    };
+    ago > lives
+}
+
 /// How long to wait after so many failures, at most `most`.
 fn wait_after(failures: u32, most: Span) -> Span {
     let millis = limits::VAULT_RETRY.millis().saturating_mul(1 << failures.min(16));
@@ -149,6 +164,19 @@ pub(crate) async fn end_what_was_left(vault: &crate::vault::HomeVault, driver: &
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r138_what_could_not_be_ended_is_not_owed_for_longer_than_it_can_live() {
+        let refused = || NotEnded::Vault(VaultFailure::Asked(VaultError::Denied { doing: "revoke a token" }));
+        let elsewhere = || NotEnded::Elsewhere { at: String::new(), here: String::new() };
+        let ttl = limits::LEASE_TTL.millis();
+        let after = |millis| Span::from_millis(millis);
+        assert!(!is_over(&elsewhere(), after(ttl)) && is_over(&elsewhere(), after(ttl + 1)));
+        let skew = limits::CLOCK_SKEW.millis();
+        assert!(
+            !is_over(&refused(), after(2 * ttl + skew)) && is_over(&refused(), after(2 * ttl + skew + 1))
+        );
+    }
 
     #[test]
     fn what_a_vault_refuses_is_asked_for_ever_more_rarely() {

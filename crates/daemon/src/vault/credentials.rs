@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use eparch_domain::{AgentId, LeaseId, RunId, Span, Tier, in_full, limits};
 use eparch_governor::{Answer, Credential, Event, Lease};
 use eparch_vault::{Accessor, ChildGrant, RunGrant, Token, TokenStatus, Vault, VaultError};
+use tokio::sync::Semaphore;
 
 use self::failure::may_have_issued;
 pub(crate) use self::failure::{CredentialFailure, NotEnded, code_of};
@@ -37,6 +38,21 @@ pub(super) struct Issuing {
     doubt: tokio::sync::Notify,
     /// What is to be ended and was not, and why.
     owed: Mutex<BTreeMap<Accessor, Owed>>,
+    turns: Turns,
+}
+
+/// Who may ask the vault now. Ending and renewing wait for others of their own kind alone.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    pub(crate) end: Semaphore,
+    pub(crate) renew: Semaphore,
+}
+
+impl Default for Turns {
+    fn default() -> Turns {
+        let some = || Semaphore::new(limits::CREDENTIALS_AT_ONCE);
+        Turns { end: some(), renew: some() }
+    }
 }
 
 impl Default for Issuing {
@@ -48,6 +64,7 @@ impl Default for Issuing {
             doubted: Mutex::default(),
             doubt: tokio::sync::Notify::new(),
             owed: Mutex::default(),
+            turns: Turns::default(),
         }
     }
 }
@@ -243,6 +260,11 @@ impl HomeVault {
         Ok(())
     }
 
+    /// Who may ask the vault now.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.issuing.turns
+    }
+
     /// Notes that a token was asked to be ended, and was not; whether that is said for the first time.
     pub(crate) fn owe(&self, accessor: &Accessor, failure: &NotEnded) -> bool {
         let (code, why) = (failure.code(), in_full(failure));
@@ -318,7 +340,16 @@ impl HomeVault {
         drop(self.issuing.under_way.write().await);
         let fresh = lock(&self.issuing.fresh).take().unwrap_or_default();
         let left = found.into_iter().filter(|status| !fresh.contains(&status.accessor));
-        tell_found(driver, left.map(|status| credential_of(status, self.place())).collect()).await
+        let left: Vec<_> = left.map(|status| credential_of(status, self.place())).collect();
+        if let Some(beyond) = left.len().checked_sub(limits::CREDENTIALS_TO_END).filter(|beyond| *beyond > 0)
+        {
+            crate::holder::note(&format!(
+                "the vault says it has {} tokens that this home left; {beyond} of them are not ended now, and looked for again \
+                 when the home is held next",
+                left.len()
+            ));
+        }
+        tell_found(driver, left).await
     }
 
     fn note(&self, accessor: &Accessor) {
@@ -341,6 +372,7 @@ impl HomeVault {
 
 /// Has it written down what was found in the vault.
 async fn tell_found(driver: &Handle, found: Vec<Credential>) -> Result<(), CredentialFailure> {
+    let found = &found[..found.len().min(limits::CREDENTIALS_TO_END)];
     for found in found.chunks(limits::CREDENTIALS_FOUND) {
         driver.ask(Event::CredentialsFound { found: found.to_vec() }.into()).await?;
     }

@@ -65,6 +65,13 @@ pub(super) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             governor.state.leases.to_end.remove(accessor);
             governor.state.leases.to_end_since.remove(accessor);
         }
+        Fact::EndingGoesOn { after, again_at } => {
+            governor.state.leases.ending = after.clone().zip(*again_at);
+            match again_at {
+                Some(at) => governor.timers.set(Timer::Ending, *at),
+                None => governor.timers.clear(Timer::Ending),
+            }
+        }
         Fact::CredentialLost { accessor } => governor.state.leases.let_go(accessor),
         Fact::ClockSetBack { seen } => governor.state.leases.wall_seen = Some(*seen),
         Fact::ClockDoubted { until, look_at } => {

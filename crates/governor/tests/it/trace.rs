@@ -290,6 +290,10 @@ fn said(home: &Home, fact: &Fact) -> String {
             None => format!("{accessor} stands behind {lease}"),
         },
         Fact::CredentialEnding(credential) => format!("{} is good for nothing any more", credential.accessor),
+        Fact::EndingGoesOn { again_at, .. } => match again_at {
+            Some(when) => format!("more tokens are to end in the vault, from {}", at(*when)),
+            None => "all tokens that are to end in the vault were asked for".to_owned(),
+        },
         Fact::CredentialEnded { accessor } => format!("{accessor} is over in the vault, too"),
         Fact::CredentialLost { accessor } => format!("{accessor} is over before its time"),
         Fact::ClockSetBack { seen } => {

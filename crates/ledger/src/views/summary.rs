@@ -426,7 +426,8 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         | Fact::CredentialKnown { .. }
         | Fact::LocksRenewed { .. }
         | Fact::LockMissed { .. }
-        | Fact::CredentialEnded { .. } => return None,
+        | Fact::CredentialEnded { .. }
+        | Fact::EndingGoesOn { .. } => return None,
         // The event or another fact has said it.
         Fact::EpochBegan { .. }
         | Fact::OperatorKnown { .. }

@@ -197,6 +197,7 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         | Fact::CredentialKnown { .. }
         | Fact::CredentialEnding(_)
         | Fact::CredentialEnded { .. }
+        | Fact::EndingGoesOn { .. }
         | Fact::CredentialLost { .. }
         | Fact::ClockSetBack { .. }
         | Fact::ClockDoubted { .. }
