@@ -104,10 +104,14 @@ pub(crate) fn advanced(turn: &mut Turn<'_>, agent: AgentId, outcomes: &[Outcome]
             && attempt.phase >= Phase::Execute
         {
             let end = end.clone();
-            return end_early(turn, agent, end);
+            return goes_no_further(turn, agent, end);
         }
         step(turn, agent, outcome);
-        moved = true;
+        // What could not be carried out leaves it where it is, and so does whatever else was said to have come after it.
+        match turn.governor.attempt(agent) {
+            Some((_, _, attempt)) if attempt.phase != outcome.phase() => moved = true,
+            _ => return,
+        }
     }
     // Only an outcome that was taken means that the shell has done what it was asked for and is asked for the rest.
     if let (true, Some((_, _, attempt))) = (moved, turn.governor.attempt(agent))
@@ -128,14 +132,14 @@ fn step(turn: &mut Turn<'_>, agent: AgentId, outcome: &Outcome) {
             enter(turn, agent, Phase::Preflight);
         }
         Outcome::Preflight { checks, .. } => match first_failed(checks).or_else(|| missing_check(checks)) {
-            Some(reason) => end_early(turn, agent, failed("EP0230", reason)),
+            Some(reason) => goes_no_further(turn, agent, failed("EP0230", reason)),
             None => enter(turn, agent, Phase::Plan),
         },
         Outcome::Plan { problem: Some(problem), .. } => {
-            end_early(turn, agent, failed("EP0231", problem.clone()))
+            goes_no_further(turn, agent, failed("EP0231", problem.clone()))
         }
         Outcome::Plan { actions, problem: None, .. } if actions.is_empty() => {
-            end_early(turn, agent, failed("EP0231", "it names no action".to_owned()))
+            goes_no_further(turn, agent, failed("EP0231", "it names no action".to_owned()))
         }
         Outcome::Plan { plan, actions, problem: None } => planned(turn, agent, *plan, actions),
         Outcome::Execute { ended, outputs, artifacts, usage, .. } => {
@@ -166,7 +170,7 @@ fn step(turn: &mut Turn<'_>, agent: AgentId, outcome: &Outcome) {
                 let detail = "its report does not refer to its evidence".to_owned();
                 let violation = ViolationType::EvidenceMissing;
                 revocation::found(turn, agent, violation, &detail);
-                end_early(turn, agent, failed("EP0234", detail));
+                goes_no_further(turn, agent, failed("EP0234", detail));
             }
         }
         Outcome::Exit => {
@@ -177,7 +181,7 @@ fn step(turn: &mut Turn<'_>, agent: AgentId, outcome: &Outcome) {
             spoil(turn, agent, failed(code, reason.clone()));
             enter(turn, agent, Phase::Verify);
         }
-        Outcome::Failed { code, reason, .. } => end_early(turn, agent, failed(code, reason.clone())),
+        Outcome::Failed { code, reason, .. } => goes_no_further(turn, agent, failed(code, reason.clone())),
     }
 }
 
@@ -236,7 +240,7 @@ fn enter(turn: &mut Turn<'_>, agent: AgentId, phase: Phase) {
 fn planned(turn: &mut Turn<'_>, agent: AgentId, plan: Digest, actions: &[String]) {
     let end = turn.governor.attempt(agent).and_then(|(_, _, attempt)| attempt.end.clone());
     if let Some(end) = end {
-        return end_early(turn, agent, end);
+        return goes_no_further(turn, agent, end);
     }
     let Some(work) = work_of(turn, agent) else { return };
     let execute_by = turn.now.ledger.after(work.attempt_timeout.unwrap_or(work.timeout));
@@ -246,11 +250,19 @@ fn planned(turn: &mut Turn<'_>, agent: AgentId, plan: Digest, actions: &[String]
     turn.ask(Effect::Execute { agent, plan });
 }
 
-/// Ends an attempt that will not reach EXIT; whatever it holds is released.
-fn end_early(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
-    let decided = turn.governor.attempt(agent).and_then(|(_, _, attempt)| attempt.end.clone());
-    turn.ask(Effect::Release { agent });
-    ended(turn, agent, decided.unwrap_or(end));
+/// An attempt goes no further and will not reach EXIT, which would have been the proof that nothing of it lives. Before its
+/// program was let go nothing of it has run, and it has ended: what it holds is released. From then on something of it may live,
+/// and it ends when that is proven dead: until then it keeps its locks, and nobody takes its place (G6, G7).
+fn goes_no_further(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
+    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
+    let end = attempt.end.clone().unwrap_or(end);
+    if attempt.phase < Phase::Execute {
+        turn.ask(Effect::Release { agent });
+        return ended(turn, agent, end);
+    }
+    let (tree, performances) = (attempt.tree.clone(), performance::cages(attempt));
+    turn.record(Fact::AgentEnding { agent, end, to_prove: true });
+    turn.ask(Effect::Reap { agent, tree, performances });
 }
 
 /// Decides how an agent will have ended and has its tree killed, once.
@@ -266,21 +278,22 @@ pub(crate) fn end(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
             return give_up(turn, run, ix, &end);
         }
         let overrides = match (&attempt.end, &end) {
-            // What is given up is not tried again, not even after a timeout that would have been.
-            (Some(before), AttemptEnd::Cancelled { .. }) => {
-                matches!(before, AttemptEnd::TimedOut { .. } | AttemptEnd::LockLost { .. })
-            }
+            // What is given up is not tried again, not even after a failure or a timeout that would have been.
+            (Some(before), AttemptEnd::Cancelled { .. }) => matches!(
+                before,
+                AttemptEnd::Failed { .. } | AttemptEnd::TimedOut { .. } | AttemptEnd::LockLost { .. }
+            ),
             // Whatever it is being ended for, nothing that comes of it counts without authority.
             (before, AttemptEnd::Revoked { .. }) => !matches!(before, Some(AttemptEnd::Revoked { .. })),
             _ => false,
         };
         if overrides {
-            turn.record(Fact::AgentEnding { agent, end });
+            turn.record(Fact::AgentEnding { agent, end, to_prove: false });
         }
         return;
     }
     let because = end.reason();
-    turn.record(Fact::AgentEnding { agent, end });
+    turn.record(Fact::AgentEnding { agent, end, to_prove: false });
     asking::withdraw(turn, agent);
     turn.ask(Effect::Kill { agent, because });
 }
@@ -339,11 +352,11 @@ fn ended(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
     run::end_stage(turn, run, ix, status, &end.reason());
 }
 
-/// The tree of an agent that was cut off, or that was asked for in vain, is dead: now its end can be decided on. An end
-/// that was decided while its holder lived stands; of any other it is not known what it did.
+/// The tree of an agent that is to be dead is: one that was cut off, that goes no further, or that was asked for in vain. Now its
+/// end can be decided on. An end that was decided while its holder lived stands; of any other it is not known what it did.
 pub(crate) fn proven_dead(turn: &mut Turn<'_>, agent: AgentId) {
     let Some((run, ix, attempt)) = turn.governor.attempt(agent) else { return };
-    if !attempt.cut_off && attempt.asked_in_vain == 0 {
+    if !attempt.cut_off && !attempt.to_prove && attempt.asked_in_vain == 0 {
         return;
     }
     let ran = attempt.execute_by.is_some();

@@ -188,11 +188,12 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             progress(governor, *agent, now);
         }
         Fact::ProgressSeen { agent } => progress(governor, *agent, now),
-        Fact::AgentEnding { agent, end } => {
+        Fact::AgentEnding { agent, end, to_prove } => {
             let known = governor.attempt(*agent).is_some_and(|(_, _, attempt)| attempt.being_killed);
             with_attempt(governor, *agent, |attempt| {
                 attempt.end = Some(end.clone());
                 attempt.being_killed = true;
+                attempt.to_prove |= to_prove;
                 attempt.stop_its_clocks();
             });
             governor.timers.clear_agent(*agent);
@@ -383,6 +384,7 @@ impl Attempt {
             package: None,
             end: None,
             being_killed: false,
+            to_prove: false,
             cut_off: false,
         }
     }

@@ -52,13 +52,13 @@ pub enum Effect {
         /// Why.
         because: String,
     },
-    /// Release whatever an agent that will not reach EXIT still holds.
+    /// Release whatever an agent still holds that will not reach EXIT and whose program was never let go.
     Release {
         /// Which agent.
         agent: AgentId,
     },
-    /// Prove the process tree of an agent dead, killing it if need be: one of an earlier epoch, or one that was to be
-    /// killed and of which nothing was heard.
+    /// Prove the process tree of an agent dead, killing it if need be: one of an earlier epoch, one that was to be killed and
+    /// of which nothing was heard, or one whose last phases were not carried out. What it holds is released with it.
     Reap {
         /// Which agent.
         agent: AgentId,

@@ -270,6 +270,10 @@ pub enum Fact {
         agent: AgentId,
         /// How it will have ended.
         end: AttemptEnd,
+        /// It goes no further by itself: nothing is left to be stopped in it, and it has ended when it is proven dead. Otherwise
+        /// it is killed, and the outcome of its phase follows.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        to_prove: bool,
     },
     /// Something moved.
     ProgressSeen {

@@ -328,6 +328,9 @@ pub(crate) struct Attempt {
     pub(crate) end: Option<AttemptEnd>,
     /// It was asked to end and its tree is not dead yet.
     pub(crate) being_killed: bool,
+    /// It goes no further, and its death was asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) to_prove: bool,
     /// Its holder died; its tree is not proven dead yet.
     pub(crate) cut_off: bool,
 }

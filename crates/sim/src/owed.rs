@@ -1,7 +1,7 @@
 //! Which effects a decision owes for the facts it found: these and no others.
 
 use eparch_domain::{AgentId, Digest, PermitId, Phase, RunId};
-use eparch_governor::{Effect, Event, Fact, Outcome};
+use eparch_governor::{Effect, Event, Fact};
 
 use crate::seen::Seen;
 
@@ -26,8 +26,8 @@ pub(crate) struct Owed {
     due: Vec<Due>,
     /// The agent that outcomes came of, and whether one of them was taken.
     advanced: Option<(AgentId, bool)>,
-    /// Whether they say of EXIT that it was reached, and not that it failed.
-    left_well: bool,
+    /// Whether it goes no further.
+    stands: bool,
     /// Agents that have to be found cut off.
     to_cut_off: Vec<AgentId>,
 }
@@ -35,13 +35,11 @@ pub(crate) struct Owed {
 impl Owed {
     /// What is owed for the event alone.
     pub(crate) fn of(seen: &Seen, event: &Event) -> Owed {
-        let mut owed = Owed { due: Vec::new(), advanced: None, left_well: false, to_cut_off: Vec::new() };
+        let mut owed = Owed { due: Vec::new(), advanced: None, stands: false, to_cut_off: Vec::new() };
         match event {
             Event::Booted { .. } => owed.to_cut_off = seen.alive().map(|(agent, _)| agent).collect(),
-            Event::AgentAdvanced { agent, outcomes } => {
+            Event::AgentAdvanced { agent, .. } => {
                 owed.advanced = Some((*agent, false));
-                let exit = outcomes.iter().find(|outcome| outcome.phase() == Phase::Exit);
-                owed.left_well = exit == Some(&Outcome::Exit);
                 // Something came of an agent that has ended: it may hold something again.
                 if seen.agents.get(agent).is_none_or(|of| !of.alive) {
                     owed.due.push(Due::Release(*agent));
@@ -67,6 +65,10 @@ impl Owed {
                     *moved |= advanced == agent;
                 }
             }
+            Fact::AgentEnding { agent, to_prove: true, .. } => {
+                self.stands = true;
+                self.due.push(Due::Reap(*agent, performed(seen, *agent)));
+            }
             Fact::AgentEnding { agent, .. } if seen.agents.get(agent).is_some_and(|of| !of.killed) => {
                 self.due.push(Due::Kill(*agent));
             }
@@ -78,11 +80,9 @@ impl Owed {
                 self.due.push(Due::Reap(*agent, performed(seen, *agent)));
             }
             Fact::AttemptEnded { agent, .. } => {
-                let at_exit = seen.agents.get(agent).is_some_and(|of| of.phase == Some(Phase::Exit));
-                // One that was proven dead holds nothing any more.
-                if self.advanced.is_some_and(|(advanced, _)| advanced == *agent)
-                    && !(at_exit && self.left_well)
-                {
+                let begun = seen.agents.get(agent).is_some_and(|of| of.released);
+                // One that has reached EXIT, or was proven dead, holds nothing any more.
+                if self.advanced.is_some_and(|(advanced, _)| advanced == *agent) && !begun {
                     self.due.push(Due::Release(*agent));
                 }
             }
@@ -101,7 +101,7 @@ impl Owed {
             return Err(format!("{agent} was not found cut off"));
         }
         if let Some((agent, true)) = self.advanced
-            && let Some(of) = seen.agents.get(&agent).filter(|of| of.alive)
+            && let Some(of) = seen.agents.get(&agent).filter(|of| of.alive && !self.stands)
             && let Some(phase) = of.phase.filter(|phase| *phase > Phase::Execute)
         {
             self.due.push(Due::Conclude(agent, phase));

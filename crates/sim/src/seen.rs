@@ -222,7 +222,7 @@ impl Seen {
             }
             Fact::PhaseEntered { agent, phase } => self.with_agent(*agent, |seen| seen.phase = Some(*phase)),
             Fact::PlanSettled { agent, plan, .. } => self.with_agent(*agent, |seen| seen.plan = Some(*plan)),
-            Fact::AgentEnding { agent, end } => self.with_agent(*agent, |seen| {
+            Fact::AgentEnding { agent, end, .. } => self.with_agent(*agent, |seen| {
                 (seen.decided, seen.killed) = (Some(end.clone()), true);
             }),
             Fact::AttemptSpoiled { agent, end } => {

@@ -309,7 +309,7 @@ const SHOWN_WORDS: usize = 16;
 /// What else may say why something failed.
 fn finding(fact: &Fact) -> Option<(AgentId, String)> {
     let told = match fact {
-        Fact::AgentEnding { agent, end } | Fact::AttemptEnded { agent, end } => (*agent, end.reason()),
+        Fact::AgentEnding { agent, end, .. } | Fact::AttemptEnded { agent, end } => (*agent, end.reason()),
         Fact::AttemptSpoiled { agent, end } => (*agent, format!("it went wrong: {}", end.reason())),
         Fact::AttemptCutOff { agent } => (*agent, "it was cut off with its holder".to_owned()),
         Fact::PermitRefused { agent, permit, reason } => {
@@ -388,7 +388,7 @@ mod tests {
             gathering.take(seq, &record(vec![error(agent), error(other)]));
         }
         let end = AttemptEnd::Revoked { reason: "x".repeat(limits::HANDOFF_TEXT_BYTES * 2) };
-        gathering.take(99, &record(vec![Fact::AgentEnding { agent, end }]));
+        gathering.take(99, &record(vec![Fact::AgentEnding { agent, end, to_prove: false }]));
         let folder = tempfile::tempdir().unwrap();
         let handoff = gathering.finish(folder.path());
         assert_eq!(handoff.errors.len(), limits::HANDOFF_ITEMS);

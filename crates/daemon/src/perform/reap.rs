@@ -1,4 +1,4 @@
-//! Proving agents of earlier epochs dead.
+//! Proving agents dead: those of earlier epochs, and those that did not leave by themselves.
 
 use eparch_domain::{AgentId, Name};
 use eparch_governor::{Event, PerformanceCage};
@@ -11,7 +11,7 @@ use crate::agents::live::{CLOSE_DEADLINE, prove_dead};
 use crate::agents::{reach, spec};
 
 impl Job {
-    /// Proves the tree of an agent of an earlier epoch dead, and says so. May be asked any number of times, also at once;
+    /// Proves everything of an agent dead, and says so. May be asked any number of times, also at once;
     /// what is not proven is not said, and what has been asked stays due until it is.
     pub(super) fn reap(
         &self,
@@ -37,8 +37,9 @@ impl Job {
 
     /// Whether anything had to be killed, when nothing of the agent is alive any more; `None` when that is not proven.
     fn is_proven_dead(&self, agent: AgentId, tree: Option<Value>) -> Option<bool> {
-        // The epoch may be over without this process having ended: what it holds itself goes first.
-        let held = self.tools.agents.left(agent, CLOSE_DEADLINE.as_duration()).ok()?;
+        // What this process holds goes first: of an epoch that is over without its having ended, or of this one.
+        let left = self.tools.agents.left(agent, CLOSE_DEADLINE.as_duration()).ok()?;
+        let held = left.or_else(|| self.tools.agents.get(agent));
         let mut killed = false;
         if let Some(live) = held {
             killed = !live.cage.tree().is_dead().unwrap_or(false);

@@ -49,6 +49,7 @@ fn r016_the_status_of_every_agent_follows_from_the_facts() {
         "0s error rude#1 same",
         "0s error rude#1 same",
         "0s does rude#1 killed",
+        "0s dead rude#1",
         "0s ready busy#1",
         "1s tick",
         "1s does slow#1 failed:BOOTSTRAP:EP0240:killed",

@@ -200,7 +200,10 @@ fn said(home: &Home, fact: &Fact) -> String {
         Fact::ProgramReleased { agent, execute_by } => {
             format!("{agent} is let go, must end by {}", at(*execute_by))
         }
-        Fact::AgentEnding { agent, end } => format!("{agent} will end {}", ended(end)),
+        Fact::AgentEnding { agent, end, to_prove: false } => format!("{agent} will end {}", ended(end)),
+        Fact::AgentEnding { agent, end, to_prove: true } => {
+            format!("{agent} goes no further, and will end {}", ended(end))
+        }
         Fact::HeartbeatSeen { agent } => format!("{agent} lives"),
         Fact::HeartbeatsMissed { agent, last, severity } => {
             format!("{agent} has missed three heartbeats ({severity}), the last came at {}", at(*last))

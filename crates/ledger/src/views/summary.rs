@@ -306,7 +306,7 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         }
         Fact::PhaseEntered { agent, phase } => format!("{} enters {phase}", names.agent(*agent)),
         Fact::ProgramReleased { agent, .. } => format!("{} may execute", names.agent(*agent)),
-        Fact::AgentEnding { agent, end } => {
+        Fact::AgentEnding { agent, end, .. } => {
             because(&format!("{} is being ended", names.agent(*agent)), &end.reason())
         }
         Fact::PlanClarified { agent, clarified, .. } => {

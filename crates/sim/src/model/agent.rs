@@ -33,6 +33,8 @@ pub(super) struct Agent {
     /// How it will have ended, once that is settled.
     fate: Option<AttemptEnd>,
     killed: bool,
+    /// It goes no further, and is to be proven dead.
+    stands: bool,
     errors: BTreeMap<String, u32>,
     /// Since it has said that it lives, if it has.
     pub(super) pulse: Option<Pulse>,
@@ -92,6 +94,7 @@ impl Agent {
             in_vain: 0,
             fate: None,
             killed: false,
+            stands: false,
             errors: BTreeMap::new(),
             pulse: None,
             limited_at: Vec::new(),
@@ -165,8 +168,10 @@ impl Agent {
     }
 
     pub(super) fn cancel(&mut self, now: LedgerTime) {
-        let may_be_tried_again =
-            matches!(self.fate, Some(AttemptEnd::TimedOut { .. } | AttemptEnd::LockLost { .. }));
+        let may_be_tried_again = matches!(
+            self.fate,
+            Some(AttemptEnd::Failed { .. } | AttemptEnd::TimedOut { .. } | AttemptEnd::LockLost { .. })
+        );
         if !self.killed || may_be_tried_again {
             self.kill(AttemptEnd::Cancelled { reason: String::new() }, now);
         }
@@ -389,7 +394,16 @@ impl Model {
                 return Ok(());
             }
             if let Some(end) = agent.outcome(outcome, &work, now) {
-                return self.end_agent(run, ix, &end, now, hints);
+                // Nothing has run before EXECUTE, and EXIT says that nothing lives. In between only a proof does (G6, G7).
+                if agent.behind < EXECUTE || *outcome == Outcome::Exit {
+                    return self.end_agent(run, ix, &end, now, hints);
+                }
+                if !agent.killed {
+                    agent.kill(end, now);
+                }
+                agent.stands = true;
+                self.hear_of(run, ix);
+                return Ok(());
             }
             if matches!(outcome, Outcome::Bootstrap { .. }) {
                 self.give_token(run, id);
@@ -496,7 +510,8 @@ impl Model {
         hints: &mut Hints,
     ) -> Result<(), String> {
         let Some((run, ix, work)) = self.place_of(id) else { return Ok(()) };
-        let Some(agent) = self.agent(id).filter(|agent| agent.cut_off || agent.in_vain > 0) else {
+        let Some(agent) = self.agent(id).filter(|agent| agent.cut_off || agent.stands || agent.in_vain > 0)
+        else {
             return Ok(());
         };
         let (ran, fate) = (agent.execute_by.is_some(), agent.fate.clone());
