@@ -15,7 +15,7 @@ use crate::action;
 use crate::agent;
 use crate::break_glass;
 use crate::decision::Refusal;
-use crate::denials::by_whom;
+use crate::denials::{SAID_NO, by_whom};
 use crate::effect::Effect;
 use crate::fact::{Fact, Ruled};
 use crate::governor::Turn;
@@ -230,7 +230,7 @@ fn covered(turn: &Turn<'_>, run: RunId, asked: &Asked, reach: &Reach) -> Result<
     let (path, writes) = match reach {
         Reach::Read { path } => (path, false),
         Reach::Write { path } => (path, true),
-        Reach::Project => return Ok(said_no_to_in_project(turn, run)),
+        Reach::Project => return said_no_to_in_project(turn, run, asked),
     };
     let (Some(policies), Some(live)) = (turn.governor.policies_in_force(), turn.governor.run(run)) else {
         return Ok(Vec::new());
@@ -260,13 +260,22 @@ fn covered(turn: &Turn<'_>, run: RunId, asked: &Asked, reach: &Reach) -> Result<
     Ok(named.into_iter().filter(denied).map(str::to_owned).collect())
 }
 
-/// The places of the project that people said no to, whatever for: a command that works on all of it sees none of them.
-fn said_no_to_in_project(turn: &Turn<'_>, run: RunId) -> Vec<String> {
-    let Some(live) = turn.governor.run(run) else { return Vec::new() };
+/// The places of the project that people said no to, whatever for: a command that works on all of it sees none of them. Where that
+/// is the project itself, or a folder it lies in, nothing is left that such a command could work on.
+fn said_no_to_in_project(turn: &Turn<'_>, run: RunId, asked: &Asked) -> Result<Vec<String>, Refusal> {
+    let Some(live) = turn.governor.run(run) else { return Ok(Vec::new()) };
     let root = live.spawned.root.as_str();
-    let places = live.denials.targets(target::is_path).map(|name| target::in_project(name, root));
-    let within: BTreeSet<&str> = places.filter(|name| !name.starts_with('/') && *name != ".").collect();
-    within.into_iter().map(str::to_owned).collect()
+    let said_no = || live.denials.targets(target::is_path);
+    if said_no().any(|name| target::holds_project(name, root)) {
+        let Ruled { permit: Some(given), .. } = &asked.ruled else {
+            return Err(Refusal::NotPerformed { action: asked.ruled.action });
+        };
+        let fault = PermitFault::Void { reason: SAID_NO.to_owned() };
+        return Err(Refusal::Permit { permit: given.permit, fault });
+    }
+    let places = said_no().map(|name| target::in_project(name, root));
+    let within: BTreeSet<&str> = places.filter(|name| !name.starts_with('/')).collect();
+    Ok(within.into_iter().map(str::to_owned).collect())
 }
 
 /// An agent shows a permit and the command that it is for.
@@ -295,7 +304,13 @@ pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, comma
     let opens = reach_of(ruled).and_then(|reach| Ok((covered(turn, run, asked, &reach)?, reach)));
     let (covered, reach) = match opens {
         Ok(opens) => opens,
-        Err(refusal) => return turn.refuse(refusal),
+        Err(refusal) => {
+            if let Refusal::Permit { fault, .. } = &refusal {
+                let reason = fault.reason().to_owned();
+                turn.record(Fact::PermitRefused { agent, permit, reason });
+            }
+            return turn.refuse(refusal);
+        }
     };
     let now = turn.now.ledger;
     let ends = [attempt.execute_by, live.stage(ix).deadline];
@@ -362,6 +377,7 @@ fn no_longer(turn: &Turn<'_>, run: RunId, agent: AgentId, permit: PermitId) -> O
     }
     match reach_of(&asked.ruled).and_then(|reach| covered(turn, run, asked, &reach)) {
         Ok(covered) if covered.iter().all(|place| performing.covered.contains(place)) => None,
+        Err(Refusal::Permit { fault, .. }) => Some(fault),
         Ok(_) | Err(_) => Some(PermitFault::Void { reason: ELSE_IS_COVERED.to_owned() }),
     }
 }

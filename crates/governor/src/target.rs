@@ -42,6 +42,13 @@ pub(crate) fn in_full(path: &str, root: &str) -> Option<String> {
     })
 }
 
+/// Whether a path is the project's folder, or one that it lies in, so that whatever is done to all of that is done to the project.
+pub(crate) fn holds_project(path: &str, root: &str) -> bool {
+    let (Some(root), true) = (folder(root), path.starts_with('/')) else { return path == "." };
+    let below = root.strip_prefix(path.trim_end_matches('/'));
+    below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+}
+
 /// The project's folder without a slash at its end, so that the root of the machine is nothing.
 fn folder(root: &str) -> Option<&str> {
     root.starts_with('/').then(|| root.trim_end_matches('/'))
@@ -75,6 +82,25 @@ mod tests {
         assert_eq!(one_name(Action::ReadFile, "/etc/hosts", "somewhere"), "/etc/hosts");
         assert_eq!(one_name(Action::AnsibleRun, "Staging-1.", "/srv/web"), "staging-1");
         assert_eq!(one_name(Action::ReadSecret, "inventory/hosts", "/srv/web"), "inventory/hosts");
+    }
+
+    #[test]
+    fn the_project_lies_in_itself_and_in_what_is_above_it() {
+        for (path, holds) in [
+            (".", true),
+            ("/srv/web", true),
+            ("/srv", true),
+            ("/", true),
+            ("/srv/we", false),
+            ("/srv/web/src", false),
+            ("/etc", false),
+            ("src", false),
+        ] {
+            assert_eq!(holds_project(path, "/srv/web"), holds, "{path}");
+            assert_eq!(holds_project(path, "/srv/web/"), holds, "{path}");
+        }
+        assert!(holds_project("/", "/") && holds_project(".", "somewhere"));
+        assert!(!holds_project("/srv", "/") && !holds_project("/srv", "somewhere"));
     }
 
     #[test]

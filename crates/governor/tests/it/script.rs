@@ -366,10 +366,18 @@ fn policies(named: &str) -> Arc<PolicySet> {
                    @id(\"not-after-a-container\") @reason(\"team_rule\")\n\
                    forbid (principal is Agent, action == Action::\"write_file\", resource)\n\
                    when { context.history.contains(\"docker_run\") };";
+    // Whatever is written people are asked about, wherever it lies.
+    let writes = "@id(\"writes-ask\") @reason(\"team_rule\") @verdict(\"ask\")\n\
+                  permit (principal is Agent, action == Action::\"write_file\", resource)\n\
+                  unless { context.approvals >= 1 };\n\
+                  @id(\"writes-approved\") @reason(\"approved_target\")\n\
+                  permit (principal is Agent, action == Action::\"write_file\", resource)\n\
+                  when { context.approvals >= 1 };";
     let mut files = eparch_policy::DEFAULTS.to_vec();
     match named {
         "defaults" => {}
         "careful" => files.push(PolicyText { name: "careful.cedar", text: careful }),
+        "writes" => files.push(PolicyText { name: "writes.cedar", text: writes }),
         "open" => files.push(PolicyText { name: "open.cedar", text: read_everything }),
         "closed" => files.retain(|file| file.name.contains("always")),
         other => panic!("no such policies: {other}"),
