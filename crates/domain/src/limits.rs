@@ -332,6 +332,9 @@ pub const RESOURCE_PARTS: usize = 64;
 pub const HISTORY_FACTS: usize = 256;
 /// One such fact: an action's name and as much of what it was done to as tells them apart.
 pub const HISTORY_FACT_BYTES: usize = 512;
+/// Ended runs of which it is remembered what was done in them, for those that repeat them in part: 64 MiB at the very most, and
+/// mostly some kilobytes each. Of any other nobody knows what was done, and everything is denied to whoever goes on with it.
+pub const HISTORIES_REMEMBERED: usize = 512;
 /// How long a permit may be used: time to begin what was asked for, not to forget it in (a value of ours).
 pub const PERMIT_TTL: Span = Span::from_secs(60);
 /// People through whose hands a key may have come whose names are remembered (G5): the makers of makers, of which homes have

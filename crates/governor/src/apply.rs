@@ -13,7 +13,7 @@ use eparch_domain::{
     AgentId, Artifact, Moment, Phase, RunId, RunStatus, Severity, Span, StageStatus, Tier, limits,
 };
 use eparch_pipeline::{StageIx, Work};
-use eparch_policy::Decision as Says;
+use eparch_policy::{Decision as Says, History};
 use serde_json::Value;
 
 use crate::action;
@@ -77,6 +77,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
                 state.artifacts = kept.artifacts.clone();
                 state.count_put_out();
             }
+            go_on_with_history(governor, *run);
         }
         Fact::AttemptBegan { run, stage, agent, start_by, .. } => {
             unqueue(governor, *run, *stage);
@@ -483,11 +484,27 @@ fn spawn(governor: &mut Governor, spawned: &RunSpawned) {
     governor.state.runs.insert(spawned.run, Arc::new(run));
 }
 
+/// A run works on with what an earlier one left, and so after what was done there: whoever repeats a run in part does not get rid
+/// of that. What is not remembered any more may have been anything.
+fn go_on_with_history(governor: &mut Governor, run: RunId) {
+    let earlier = governor.run(run).and_then(|live| live.spawned.repeats.as_ref());
+    let Some((earlier, _)) = earlier else { return };
+    let lives = governor.run(*earlier).map(|live| live.history.clone());
+    let ended = || governor.state.ended_histories.get(earlier).map(|history| history.as_ref().clone());
+    let history = lives.or_else(ended).unwrap_or_else(History::unknown);
+    if let Some(live) = governor.state.runs.get_mut(&run) {
+        Arc::make_mut(live).history = history;
+    }
+}
+
 fn change_run(governor: &mut Governor, run: RunId, status: RunStatus) {
     if status.is_terminal() {
         governor.timers.clear(Timer::Run(run));
         let ended = governor.state.runs.remove(&run);
         governor.state.ended_runs.put(run, status);
+        if let Some(ended) = &ended {
+            governor.state.ended_histories.put(run, Arc::new(ended.history.clone()));
+        }
         if let Some(key) = ended.as_ref().and_then(|ended| ended.spawned.idempotency_key.as_ref())
             && let Some(request) = governor.state.live_requests.remove(key)
         {

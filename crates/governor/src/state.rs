@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use eparch_domain::limits::{AGENTS_AT_ONCE, REMEMBERED};
+use eparch_domain::limits::{AGENTS_AT_ONCE, HISTORIES_REMEMBERED, REMEMBERED};
 use eparch_domain::{
     AgentId, Artifact, Digest, ErrorBudget, GateId, LedgerTime, Name, PermitId, Phase, RunId, RunStatus,
     StageStatus, Timestamp,
@@ -48,6 +48,9 @@ pub(crate) struct State {
     /// it is written is copied, a stage at a time.
     pub(crate) runs: OrdMap<RunId, Arc<Run>>,
     pub(crate) ended_runs: Recent<RunId, RunStatus, REMEMBERED>,
+    /// What was done in those of them that ended last.
+    #[serde(default)]
+    pub(crate) ended_histories: Recent<RunId, Arc<History>, HISTORIES_REMEMBERED>,
     /// What agents have earned from run to run.
     #[serde(default)]
     pub(crate) standings: Standings,
@@ -84,6 +87,7 @@ impl Default for State {
             keys_given: 0,
             runs: OrdMap::new(),
             ended_runs: Recent::default(),
+            ended_histories: Recent::default(),
             standings: Standings::default(),
             closed_gates: Recent::default(),
             leases: Leases::default(),

@@ -53,6 +53,11 @@ pub struct History {
 }
 
 impl History {
+    /// What nobody knows: anything may have been done, and everything is denied.
+    pub fn unknown() -> History {
+        History { facts: BTreeSet::new(), overflowed: true }
+    }
+
     /// Notes that an action was done, and to what.
     pub fn note(&mut self, action: Action, resource: &str) {
         self.note_fact(action.as_str());
@@ -88,7 +93,7 @@ impl History {
         self.facts.iter().map(|fact| &**fact)
     }
 
-    /// Whether something was done that it could not hold.
+    /// Whether something was done, or may have been, that it does not hold.
     pub fn overflowed(&self) -> bool {
         self.overflowed
     }

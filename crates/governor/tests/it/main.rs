@@ -5,6 +5,7 @@ mod denials;
 mod formats;
 mod home;
 mod notation;
+mod repeats;
 mod rows;
 mod scenario;
 mod script;

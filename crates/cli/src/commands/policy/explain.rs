@@ -115,7 +115,9 @@ fn meaning(verdict: &Verdict) -> &'static str {
         reasons::OTHER_TENANT => "it is not this tenant's; whether it exists is not told",
         reasons::WRONG_RESOURCE => "this action cannot be done to such a thing",
         reasons::ABOUT_ITSELF => "an agent has no say about itself",
-        reasons::HISTORY_OVERFLOW => "the run has done more than policies can be told of",
+        reasons::HISTORY_OVERFLOW => {
+            "the run has done more than policies can be told of, or what it repeats is not known any more"
+        }
         reasons::NO_POLICY_ALLOWS => "no policy permits it, and what nothing permits is denied",
         reasons::EVALUATION_ERROR => {
             "a policy that may matter cannot be evaluated, so nothing is let through"
