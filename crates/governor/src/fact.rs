@@ -583,7 +583,8 @@ pub enum Fact {
         #[serde(flatten)]
         because: LockLoss,
     },
-    /// An agent asked for something after it had lost a lock; said the first time.
+    /// An agent asked for something after it had lost a lock; said the first time, when it is told, and the second time, which is
+    /// a violation.
     LockMissed {
         /// Who.
         agent: AgentId,

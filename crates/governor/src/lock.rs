@@ -146,6 +146,9 @@ pub(crate) struct Holding {
     pub(crate) lost: Option<Name>,
     /// It asked for something after that, and was told so.
     pub(crate) told: bool,
+    /// It asked once more, although it had been told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) insisted: bool,
 }
 
 /// A stage that waits for locks. It keeps the place it had in the queue.
@@ -332,17 +335,19 @@ pub(crate) fn lost(attempt: &Attempt) -> Option<&Name> {
     attempt.locks.as_ref().filter(|_| !attempt.cut_off)?.lost.as_ref()
 }
 
-/// An agent that has lost a lock asks for something all the same: that is leaving a step out (1.4), and is found once.
+/// An agent that has lost a lock asks for something. The first time it is told: it cannot have known, and a denial alone is no
+/// violation. That it asks again, knowing, is leaving a step out (1.4), and is found once.
 pub(crate) fn asks_without(turn: &mut Turn<'_>, agent: AgentId) {
     look(turn, agent);
     let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
     let Some(lock) = lost(attempt).cloned() else { return };
-    if attempt.locks.as_ref().is_none_or(|holding| holding.told) {
-        return;
-    }
-    let detail = format!("it asked for something after it had lost the lock {lock}");
+    let Some(holding) = attempt.locks.as_deref().filter(|holding| !holding.insisted) else { return };
+    let knows = holding.told;
+    let detail = format!("it asked for something after it was told that it had lost the lock {lock}");
     turn.record(Fact::LockMissed { agent, lock });
-    revocation::violation(turn, agent, ViolationType::ProcedureSkipped, &detail);
+    if knows {
+        revocation::violation(turn, agent, ViolationType::ProcedureSkipped, &detail);
+    }
 }
 
 /// Whoever can have all its locks now stands in the queue again, at the place it had.

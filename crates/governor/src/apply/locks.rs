@@ -42,7 +42,8 @@ pub(super) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             if let Some(attempt) = governor.attempt_mut(*agent) {
                 let holding = attempt.locks.get_or_insert_with(|| {
                     let (names, lost) = (std::collections::BTreeSet::new(), None);
-                    Box::new(Holding { names, expires: *expires, renew_at: *renew_at, lost, told: false })
+                    let (told, insisted) = (false, false);
+                    Box::new(Holding { names, expires: *expires, renew_at: *renew_at, lost, told, insisted })
                 });
                 holding.names.insert(lock.clone());
                 governor.timers.set(Timer::Lock(*agent), *renew_at);
@@ -65,7 +66,7 @@ pub(super) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         }
         Fact::LockMissed { agent, .. } => {
             if let Some(holding) = holding_of(governor, *agent) {
-                holding.told = true;
+                (holding.told, holding.insisted) = (true, holding.told);
             }
         }
         Fact::LockReleased { lock, .. } => {

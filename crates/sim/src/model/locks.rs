@@ -22,8 +22,8 @@ pub(super) struct Right {
     pub(super) renew: LedgerTime,
     /// It has lost one of them.
     pub(super) lost: bool,
-    /// It asked for something after that.
-    pub(super) told: bool,
+    /// How often it asked for something after that.
+    pub(super) asked_without: u32,
 }
 
 /// In which order stages have come to wait for their turn: the turn, and the place in it.
@@ -68,7 +68,7 @@ impl Model {
     /// An attempt that begins has its locks from then on.
     pub(super) fn right_to_locks(&self, run: RunId, ix: StageIx) -> Option<Right> {
         let (ends, renew) = self.new_right();
-        (!self.locks_of(run, ix).is_empty()).then_some(Right { ends, renew, lost: false, told: false })
+        (!self.locks_of(run, ix).is_empty()).then_some(Right { ends, renew, lost: false, asked_without: 0 })
     }
 
     fn new_right(&self) -> (Ends, LedgerTime) {
@@ -99,13 +99,19 @@ impl Model {
         agents.into_iter().for_each(|agent| self.renew_locks(agent));
     }
 
-    /// An agent asks for something; without a lock it had, that is a violation, once.
+    /// An agent asks for something without a lock it had: the first time it is told, the second is a violation, and no other is.
     pub(super) fn asks_without_lock(&mut self, id: AgentId) {
+        // What stops everything is told before anything else, and nobody is held to know more.
+        if self.stopped {
+            return;
+        }
         self.look_at_locks(id);
         let Some(agent) = self.agent(id).filter(|agent| !agent.cut_off) else { return };
-        let Some(right) = agent.right.as_mut().filter(|right| right.lost && !right.told) else { return };
-        right.told = true;
-        self.violates(id, eparch_domain::ViolationType::ProcedureSkipped);
+        let Some(right) = agent.right.as_mut().filter(|right| right.lost) else { return };
+        right.asked_without += 1;
+        if right.asked_without == 2 {
+            self.violates(id, eparch_domain::ViolationType::ProcedureSkipped);
+        }
     }
 
     /// Somebody takes a lock away from whoever has it.
