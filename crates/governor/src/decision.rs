@@ -1,7 +1,7 @@
 //! What the governor answers: facts, effects, and a word to whoever asked.
 
 use eparch_domain::{
-    Action, AgentId, BreakGlassId, Digest, GateId, Name, PermitId, RunId, RunStatus, StandingId, Tier,
+    Action, AgentId, BreakGlassId, Digest, GateId, Name, PermitId, Phase, RunId, RunStatus, StandingId, Tier,
     Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,8 @@ pub enum Refusal {
     UnknownAgent { agent: AgentId },
     /// The agent is being ended, or was never let go: nothing it asks for counts (G2).
     AuthorityOver { agent: AgentId },
+    /// What is asked for is done in EXECUTE only, and the agent is in another phase.
+    NotExecuting { agent: AgentId, phase: Phase },
     /// What stands for what the agent has is over, and was not renewed yet.
     TokenExpired { agent: AgentId },
     /// The agent has lost a lock, and may do nothing more.
@@ -193,6 +195,7 @@ impl Refusal {
             Refusal::UnknownAgent { .. } => "EP0214",
             Refusal::UnknownPolicies { .. } => "EP0215",
             Refusal::AuthorityOver { .. } => "EP0610",
+            Refusal::NotExecuting { .. } => "EP0625",
             Refusal::TokenExpired { .. } => "EP0660",
             Refusal::LockLost { .. } => "EP0670",
             Refusal::LockIsFree { .. } => "EP0671",
@@ -269,6 +272,7 @@ impl Refusal {
                 "one that has ended can do nothing any more; `eparch agent list` shows those that live"
             }
             Refusal::AuthorityOver { .. } => "nothing: a person can start a new run",
+            Refusal::NotExecuting { .. } => "ask for it while the agent's program runs",
             Refusal::TokenExpired { .. } => "try again in a moment: it is renewed while the agent works",
             Refusal::LockLost { .. } => {
                 "stop: what it worked on may be another's by now; its stage can be run again"
@@ -394,6 +398,9 @@ impl std::fmt::Display for Refusal {
             }
             Refusal::UnknownAgent { agent } => write!(f, "no agent {agent} lives"),
             Refusal::AuthorityOver { agent } => write!(f, "{agent} may do nothing any more"),
+            Refusal::NotExecuting { agent, phase } => {
+                write!(f, "{agent} is in {phase}: commands are performed in EXECUTE only")
+            }
             Refusal::TokenExpired { agent } => write!(f, "the token of {agent} has expired"),
             Refusal::LockLost { agent, lock } => write!(f, "{agent} has lost the lock {lock}"),
             Refusal::LockIsFree { lock } => write!(f, "nobody has the lock {lock}"),

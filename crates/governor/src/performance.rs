@@ -282,7 +282,8 @@ fn said_no_to_in_project(turn: &Turn<'_>, run: RunId, asked: &Asked) -> Result<V
 pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, command: &[String]) {
     let Some((_, attempt)) = action::with_authority(turn, agent) else { return };
     if attempt.phase != Phase::Execute {
-        return turn.refuse(Refusal::AuthorityOver { agent });
+        let phase = attempt.phase;
+        return turn.refuse(Refusal::NotExecuting { agent, phase });
     }
     if attempt.performing.len() >= limits::PERFORMANCES_AT_ONCE {
         return turn.refuse(Refusal::TooManyPerformances { limit: limits::PERFORMANCES_AT_ONCE });
@@ -345,7 +346,8 @@ pub(crate) fn ready(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, tree:
     lock::look(turn, agent);
     let Some((run, attempt)) = action::authority_of(turn, agent) else { return };
     if attempt.phase != Phase::Execute {
-        return turn.refuse(Refusal::AuthorityOver { agent });
+        let phase = attempt.phase;
+        return turn.refuse(Refusal::NotExecuting { agent, phase });
     }
     match attempt.performing.get(&permit) {
         Some(performing) if !performing.released => {

@@ -123,6 +123,7 @@ impl From<&Refusal> for Problem {
             | Refusal::KeyTaken { .. }
             | Refusal::ActionKeyReused { .. }
             | Refusal::LeaseOver { .. }
+            | Refusal::NotExecuting { .. }
             | Refusal::NotSeen { .. }
             | Refusal::Permit { .. }
             | Refusal::OperatorExists { .. }

@@ -519,7 +519,7 @@ impl Model {
         }
         let agent = self.agent(id)?;
         if !agent.executes() {
-            return Some("EP0610");
+            return Some("EP0625");
         }
         if agent.performing.len() >= 2 {
             return Some("EP0630");
@@ -554,7 +554,7 @@ impl Model {
         }
         let agent = self.agent(id)?;
         if !agent.executes() {
-            return Some("EP0610");
+            return Some("EP0625");
         }
         match agent.performing.get(&permit) {
             None => return Some("EP0614"),
