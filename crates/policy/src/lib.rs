@@ -8,6 +8,7 @@ mod subject;
 // policies: text in, a set or every problem out
 mod defaults;
 mod document;
+mod literal;
 mod load;
 mod place;
 mod problem;

@@ -12,6 +12,8 @@ use crate::defaults::{DEFAULTS, SCHEMA};
 use crate::document::{self, NotASet};
 use crate::entities::Vocabulary;
 use crate::index::Index;
+use crate::literal;
+use crate::names::{Printed, names_of_subject};
 use crate::place::line_and_column;
 use crate::problem::{MOST_PROBLEMS, Problem, codes};
 use crate::resource::ResourceKind;
@@ -264,6 +266,19 @@ impl<'f, 't> Reading<'f, 't> {
         let warnings = result.validation_warnings();
         let warnings = warnings.map(|warning| Found::new(warning.policy_id(), warning, codes::NEVER_APPLIES));
         found.extend(warnings.filter(|warning| !faulty.contains(&warning.piece)));
+        // What nothing is called the validator does not know: to it, a name is any text.
+        let names = self.pieces.iter().enumerate().filter(|(piece, _)| !faulty.contains(piece));
+        found.extend(names.flat_map(|(piece, read)| {
+            literal::unreachable(&read.policy, &read.rule.text).into_iter().map(
+                move |literal::Unreachable { at, message, hint }| Found {
+                    piece,
+                    at,
+                    message,
+                    hint: Some(hint),
+                    code: codes::NEVER_APPLIES,
+                },
+            )
+        }));
         // The library tells them in no particular order, and one mistake again for every action it can be asked with.
         found.sort_unstable();
         found.dedup_by(|one, first| (one.piece, one.at) == (first.piece, first.at));

@@ -225,7 +225,7 @@ pub fn one_form(action: Action, target: &str) -> Result<String, BadResource> {
 }
 
 /// The one form of a name: hosts in small letters, no slash at the end.
-fn canonical(kind: ResourceKind, name: &str) -> Result<String, BadResource> {
+pub(crate) fn canonical(kind: ResourceKind, name: &str) -> Result<String, BadResource> {
     if name.len() > limits::RESOURCE_BYTES {
         return Err(BadResource::TooLong);
     }

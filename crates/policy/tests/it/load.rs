@@ -110,6 +110,60 @@ fn what_can_never_apply_is_refused() {
     assert!(problems(misspelt)[0].contains("T5"), "{:?}", problems(misspelt));
 }
 
+/// G4: a forbid that names a thing as no request does is a door its author believes closed.
+#[test]
+fn g4_a_name_that_nothing_has_is_refused_with_the_one_it_should_be() {
+    for (scope, hint) in [
+        ("resource in Path::\"secrets/\"", "write Path::\"secrets\""),
+        ("resource in Path::\"./x\"", "write Path::\"x\""),
+        ("resource == Path::\"a//b\"", "write Path::\"a/b\""),
+        ("resource in Path::\"a/../b\"", "without detours"),
+        ("resource in Path::\"\"", "cannot be empty"),
+        ("resource in Path::\"docs/*\"", "`resource in Path::\"docs\"`"),
+        ("resource in Secret::\"prod/\"", "write Secret::\"prod\""),
+        ("resource in Host::\"PROD-*\"", "write Host::\"prod-*\""),
+        ("resource in Host::\"prod-1.\"", "write Host::\"prod-1\""),
+        ("resource == Host::\"PROD-1\"", "write Host::\"prod-1\""),
+        ("resource in Host::\"prod*\"", "write Host::\"prod-*\""),
+        ("resource in Host::\"*\"", "`resource is Host`"),
+        ("resource in Host::\"pr*od-*\"", "cannot stand in the name of a host"),
+        ("resource == Host::\"prod-*\"", "resource in Host::\"prod-*\""),
+        ("resource in Project::\"no name\"", "' '"),
+        ("resource in Run::\"x\"", "a run is called run_"),
+    ] {
+        let policy = |scope: &str, rest: &str| {
+            format!("@id(\"a\") @reason(\"r\") forbid (principal, action, {scope}){rest};")
+        };
+        let told = only_problem(&policy(scope, ""));
+        assert!(told.contains("error[EP0809]: nothing is called") && told.contains(hint), "{told}");
+        // The place is that of the name.
+        let column = policy(scope, "").find(scope.rsplit(' ').next().expect("a name")).map_or(0, |at| at + 1);
+        if !scope.contains("no name") {
+            assert!(told.starts_with(&format!("test.cedar:1:{column}: ")), "{told}");
+        }
+        // And so in a condition, where it is as silent.
+        if !scope.contains("== Host") {
+            let told = only_problem(&policy("resource", &format!(" unless {{ {scope} }}")));
+            assert!(told.contains("error[EP0809]") && told.contains(hint), "{told}");
+        }
+    }
+    for good in [
+        "Path::\"/\"",
+        "Path::\".\"",
+        "Path::\"/etc\"",
+        "Host::\"-*\"",
+        "Host::\"a-b-*\"",
+        "Host::\"localhost\"",
+    ] {
+        let text = format!("@id(\"a\") @reason(\"r\") forbid (principal, action, resource in {good});");
+        assert!(load(&text).is_ok(), "{good}: {:?}", problems(&text));
+    }
+    // Written with escapes it is the same name, and as wrong.
+    let escaped =
+        "@id(\"a\") @reason(\"r\") forbid (principal, action, resource in Path::\"secrets\\u{2f}\");";
+    assert!(only_problem(escaped).contains("write Path::\"secrets\""));
+}
+
 #[test]
 fn templates_are_no_policies() {
     let text = "@id(\"a\") @reason(\"r\") permit (principal == ?principal, action, resource);";
