@@ -21,7 +21,7 @@ pub(crate) struct Mentioned(u32);
 macro_rules! attributes {
     ($( $constant:ident = $bit:literal $name:literal; )+) => {
         impl Mentioned {
-            $( const $constant: Mentioned = Mentioned(1 << $bit); )+
+            $( pub(crate) const $constant: Mentioned = Mentioned(1 << $bit); )+
             const NAMES: &[(Mentioned, &'static str)] = &[ $( (Mentioned::$constant, $name) ),+ ];
         }
     };
@@ -47,9 +47,13 @@ attributes! {
 }
 
 impl Mentioned {
-    /// Those whose name stands anywhere in a policy's text as Cedar prints it. There is no way to read an attribute without
-    /// its name, and a record compares only with one of its own type, which has all its names.
+    /// Those whose name stands anywhere in a policy's text as it was written. There is no way to read an attribute without its
+    /// name, and a record compares only with one of its own type, which has all its names. But `resource["r\u{75}n"]` is
+    /// `resource.run`: where anything is escaped, every name may stand there.
     pub(crate) fn in_text(text: &str) -> Mentioned {
+        if text.contains('\\') {
+            return Mentioned::NAMES.iter().fold(Mentioned::default(), |all, (one, _)| all.with(*one));
+        }
         let named = Mentioned::NAMES.iter().filter(|(_, name)| text.contains(name));
         named.fold(Mentioned::default(), |all, (one, _)| all.with(*one))
     }
@@ -58,7 +62,7 @@ impl Mentioned {
         Mentioned(self.0 | other.0)
     }
 
-    fn has(self, one: Mentioned) -> bool {
+    pub(crate) fn has(self, one: Mentioned) -> bool {
         self.0 & one.0 != 0
     }
 }

@@ -70,7 +70,9 @@ pub(crate) fn policy(dice: &mut Dice, number: usize) -> Generated {
     let mut conditions = String::new();
     for _ in 0..dice.below(3) {
         let word = if dice.once_in(3) { "unless" } else { "when" };
-        conditions.push_str(&format!("\n{word} {{ {} }}", condition(dice, asker, is_kind.then_some(kind))));
+        let plain = condition(dice, asker, is_kind.then_some(kind));
+        let condition = if number % 3 == 1 { escaped(number, &plain) } else { plain };
+        conditions.push_str(&format!("\n{word} {{ {condition} }}"));
     }
     let shadow = dice.once_in(8);
     let (effect, says, verdict) = match dice.below(8) {
@@ -194,6 +196,31 @@ fn condition(dice: &mut Dice, asker: Asker, kind: Option<ResourceKind>) -> Strin
         }
         _ => "principal in Tenant::\"acme\"".to_owned(),
     }
+}
+
+/// The same condition with attributes named by a text in which letters are escaped: `resource["n\u{61}me"]`.
+fn escaped(number: usize, condition: &str) -> String {
+    let mut left = condition;
+    let mut made = String::new();
+    let of = ["principal.", "resource.", "context."];
+    while let Some((at, of)) = of.iter().filter_map(|of| Some((left.find(of)?, of))).min() {
+        let begins = at + of.len();
+        let ends = left[begins..].find(|c: char| !c.is_ascii_lowercase() && c != '_');
+        let (before, name) =
+            (&left[..begins - 1], &left[begins..ends.map_or(left.len(), |end| begins + end)]);
+        let which = number % name.len();
+        made.push_str(before);
+        made.push_str("[\"");
+        for (at, letter) in name.chars().enumerate() {
+            match at == which {
+                true => made.push_str(&format!("\\u{{{:x}}}", u32::from(letter))),
+                false => made.push(letter),
+            }
+        }
+        made.push_str("\"]");
+        left = &left[begins + name.len()..];
+    }
+    made + left
 }
 
 /// A request whose subject is who they say and whose resource is of their tenant.

@@ -164,6 +164,26 @@ fn g4_a_name_that_nothing_has_is_refused_with_the_one_it_should_be() {
     assert!(only_problem(escaped).contains("write Path::\"secrets\""));
 }
 
+/// A name with an escape in it is the same name: what it reads is there to be read.
+#[test]
+fn f9_an_attribute_is_read_however_its_name_is_written() {
+    let cell =
+        Cell { who: Who::Tier(1), action: "read_file", place: Where::Own, phase: "EXECUTE", around: USUAL };
+    for condition in [
+        "resource has run",
+        "resource has \"run\"",
+        "resource has \"r\\u{75}n\"",
+        "context[\"ph\\x61se\"] == Phase::\"EXECUTE\"",
+    ] {
+        let text = format!(
+            "@id(\"all\") @reason(\"all\") permit (principal, action, resource);\n\
+             @id(\"not\") @reason(\"not\") forbid (principal, action == Action::\"read_file\", resource) when {{ {condition} }};"
+        );
+        let set = load(&text).unwrap_or_else(|problems| panic!("{problems:?}"));
+        assert_eq!(&*set.decide(&crate::matrix::request(&cell)).reason, "not", "{condition}");
+    }
+}
+
 #[test]
 fn templates_are_no_policies() {
     let text = "@id(\"a\") @reason(\"r\") permit (principal == ?principal, action, resource);";
