@@ -285,20 +285,9 @@ fn answer_about(
     let root = &live.spawned.root;
     let mut history = live.history.clone();
     history.leave_out(question.leaving_out);
-    let work = crate::agent::work_of(turn, question.agent);
-    let tier = governor.agents.get(&question.agent).map_or(Tier::T0, |(_, ix)| governor.tier_at(live, *ix));
-    let template = work.and_then(|work| Name::new(&work.template).ok());
+    let Some(subject) = subject(turn, run, question) else { return Ok(no_policies()) };
     let request = Request {
-        subject: Subject::Agent(AgentSubject {
-            id: question.agent,
-            tier,
-            tenant: question.tenant.clone(),
-            project: question.project.clone(),
-            run,
-            template,
-            seat: None,
-            credential: Credential::Valid,
-        }),
+        subject,
         action: question.action,
         circumstances: Circumstances {
             phase: attempt.phase,
@@ -311,6 +300,23 @@ fn answer_about(
         resource,
     };
     Ok(policies.decide(&request))
+}
+
+/// The agent as policies know it.
+pub(crate) fn subject(turn: &Turn<'_>, run: RunId, question: &Question<'_>) -> Option<Subject> {
+    let governor = &*turn.governor;
+    let live = governor.run(run)?;
+    let work = crate::agent::work_of(turn, question.agent);
+    Some(Subject::Agent(AgentSubject {
+        id: question.agent,
+        tier: governor.agents.get(&question.agent).map_or(Tier::T0, |(_, ix)| governor.tier_at(live, *ix)),
+        tenant: question.tenant.clone(),
+        project: question.project.clone(),
+        run,
+        template: work.and_then(|work| Name::new(&work.template).ok()),
+        seat: None,
+        credential: Credential::Valid,
+    }))
 }
 
 /// The answer where there is nothing to ask (G4).

@@ -139,11 +139,12 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
                 attempt.conduct.acted |= !ruled.is_some_and(is_planning);
             });
         }
-        Fact::PerformanceBegan { agent, permit, covered, .. } => {
+        Fact::PerformanceBegan { agent, permit, covered, file_only, .. } => {
             // What is performed has a time of its own: the agent's stands still meanwhile (2.C rule 3).
             with_attempt(governor, *agent, |attempt| {
                 attempt.actions.set(*permit, Stands::Performing);
-                let performing = Performing { covered: covered.clone(), ..Performing::default() };
+                let performing =
+                    Performing { covered: covered.clone(), file_only: *file_only, ..Performing::default() };
                 attempt.performing.insert(*permit, performing);
                 attempt.idle_by = None;
             });

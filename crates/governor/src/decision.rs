@@ -105,6 +105,8 @@ pub enum Refusal {
     TooManyPerformances { limit: usize },
     /// No command is performed for such an action.
     NotPerformed { action: Action },
+    /// A folder cannot be opened: policy judges what lies in it by names that nobody was asked about.
+    FolderByName { path: String },
     /// The machine cannot be reached from here.
     HostOutOfReach { host: String },
     /// Nothing is known of such a standing.
@@ -209,6 +211,7 @@ impl Refusal {
             Refusal::Permit { fault, .. } => fault.code(),
             Refusal::TooManyPerformances { .. } => "EP0630",
             Refusal::NotPerformed { .. } => "EP0631",
+            Refusal::FolderByName { .. } => "EP0624",
             Refusal::HostOutOfReach { .. } => "EP0632",
             Refusal::UnknownStanding { .. } => "EP0640",
             Refusal::EvidenceTooThin { .. } => "EP0641",
@@ -300,6 +303,7 @@ impl Refusal {
             Refusal::NotPerformed { .. } => {
                 "commands are performed for paths that are read or written, and for work on localhost"
             }
+            Refusal::FolderByName { .. } => "ask for each file that is needed, by its name",
             Refusal::HostOutOfReach { .. } => {
                 "only localhost is worked on so far; a person can do it with what the run left"
             }
@@ -429,6 +433,9 @@ impl std::fmt::Display for Refusal {
                 write!(f, "{limit} commands are being performed for the agent, which is the limit")
             }
             Refusal::NotPerformed { action } => write!(f, "no command is performed for {action}"),
+            Refusal::FolderByName { path } => {
+                write!(f, "{path} is a folder, and policy judges what lies in it by each file's name")
+            }
             Refusal::HostOutOfReach { host } => write!(f, "{host} cannot be worked on from here"),
             Refusal::UnknownStanding { standing } => write!(f, "nothing is known of {standing}"),
             Refusal::EvidenceTooThin { standing, to, missing } => {

@@ -184,6 +184,9 @@ pub enum Fact {
         /// What stays covered of what it may reach.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         covered: Vec<String>,
+        /// What it may reach has to be a file.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        file_only: bool,
     },
     /// The command of a performance was let go.
     PerformanceReleased {

@@ -11,7 +11,7 @@ use eparch_policy::{Owner, Resource, ResourceKind, kinds_of, reasons};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::action;
+use crate::action::{self, Question};
 use crate::agent;
 use crate::break_glass;
 use crate::decision::Refusal;
@@ -56,6 +56,9 @@ pub struct Performance {
     /// What stays covered of that: places in it that policy names and does not let the agent do this to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub covered: Vec<String>,
+    /// What is opened has to be a file: of what lies in a folder, policy judges by names that nobody here knows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub file_only: bool,
     /// Whether missing confinement refuses.
     pub sandbox: SandboxMode,
     /// How long it may run.
@@ -178,6 +181,9 @@ pub(crate) struct Performing {
     /// What its cage covers, until it is let go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) covered: Vec<String>,
+    /// What its cage opens has to be a file, until it is let go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) file_only: bool,
     #[serde(serialize_with = "eparch_domain::in_order")]
     pub(crate) tree: Option<Value>,
     /// Why it is being ended, if it is.
@@ -260,6 +266,47 @@ fn covered(turn: &Turn<'_>, run: RunId, asked: &Asked, reach: &Reach) -> Result<
     Ok(named.into_iter().filter(denied).map(str::to_owned).collect())
 }
 
+/// Whether what is opened has to be a file, because some policy judges what may lie in it by the text of its name: whoever is let
+/// read `certs` was not asked about `certs/a.pem`. What is known to be a folder is refused.
+fn file_only(turn: &Turn<'_>, run: RunId, asked: &Asked, reach: &Reach) -> Result<bool, Refusal> {
+    let (path, writes) = match reach {
+        Reach::Read { path } => (path.as_str(), false),
+        Reach::Write { path } => (path.as_str(), true),
+        Reach::Project => return Ok(false),
+    };
+    let action = asked.ruled.action;
+    let (Some(policies), Some(live), Some(subject)) = (
+        turn.governor.policies_in_force(),
+        turn.governor.run(run),
+        action::subject(turn, run, &Question::of(&asked.ruled, 0)),
+    ) else {
+        return Ok(false);
+    };
+    let root = live.spawned.root.as_str();
+    let full = |name: &str| target::in_full(name, root).unwrap_or_else(|| name.to_owned());
+    let opened = full(path);
+    let lies_in = |name: &str, place: &str| match place {
+        "/" => name.starts_with('/'),
+        // Nobody here knows where the project lies: what is named from it is in it.
+        "." => !name.starts_with('/'),
+        place => name.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+    };
+    let meets = |place: Option<&str>| {
+        place.map(full).is_none_or(|place| lies_in(&opened, &place) || lies_in(&place, &opened))
+    };
+    // Whoever writes a place reads it as well.
+    let actions = [Some(action), writes.then_some(Action::ReadFile)];
+    let judged = |action: Action| policies.judged_by_name(&subject, action).into_iter().any(meets);
+    if !actions.into_iter().flatten().any(judged) {
+        return Ok(false);
+    }
+    let folder = matches!(action, Action::ListDirectory | Action::SearchCode) || matches!(path, "." | "/");
+    if folder {
+        return Err(Refusal::FolderByName { path: path.to_owned() });
+    }
+    Ok(true)
+}
+
 /// The places of the project that people said no to, whatever for: a command that works on all of it sees none of them. Where that
 /// is the project itself, or a folder it lies in, nothing is left that such a command could work on.
 fn said_no_to_in_project(turn: &Turn<'_>, run: RunId, asked: &Asked) -> Result<Vec<String>, Refusal> {
@@ -302,8 +349,10 @@ pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, comma
     if ruled.approvals > 0 && !ruled.seen {
         return turn.refuse(Refusal::NotSeen { permit });
     }
-    let opens = reach_of(ruled).and_then(|reach| Ok((covered(turn, run, asked, &reach)?, reach)));
-    let (covered, reach) = match opens {
+    let opens = reach_of(ruled).and_then(|reach| {
+        Ok((covered(turn, run, asked, &reach)?, file_only(turn, run, asked, &reach)?, reach))
+    });
+    let (covered, file_only, reach) = match opens {
         Ok(opens) => opens,
         Err(refusal) => {
             if let Refusal::Permit { fault, .. } = &refusal {
@@ -331,12 +380,13 @@ pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, comma
         root: live.spawned.root.clone(),
         reach,
         covered: covered.clone(),
+        file_only,
         sandbox: work.sandbox,
         timeout,
         until: Some(until),
     };
     turn.record(Fact::PermitSpent { agent, permit });
-    turn.record(Fact::PerformanceBegan { agent, permit, until, covered });
+    turn.record(Fact::PerformanceBegan { agent, permit, until, covered, file_only });
     turn.ask(Effect::Perform(Box::new(performance)));
 }
 
@@ -377,8 +427,13 @@ fn no_longer(turn: &Turn<'_>, run: RunId, agent: AgentId, permit: PermitId) -> O
     if let Some(fault) = spending::no_longer(turn, run, asked) {
         return Some(fault);
     }
-    match reach_of(&asked.ruled).and_then(|reach| covered(turn, run, asked, &reach)) {
-        Ok(covered) if covered.iter().all(|place| performing.covered.contains(place)) => None,
+    let opens = reach_of(&asked.ruled)
+        .and_then(|reach| Ok((covered(turn, run, asked, &reach)?, file_only(turn, run, asked, &reach)?)));
+    let still = |covered: &[String], file_only: bool| {
+        covered.iter().all(|place| performing.covered.contains(place)) && (performing.file_only || !file_only)
+    };
+    match opens {
+        Ok((covered, file_only)) if still(&covered, file_only) => None,
         Err(Refusal::Permit { fault, .. }) => Some(fault),
         Ok(_) | Err(_) => Some(PermitFault::Void { reason: ELSE_IS_COVERED.to_owned() }),
     }

@@ -24,7 +24,8 @@ impl PolicySet {
             return denied(reason, reason == reasons::CREDENTIAL_EXPIRED, 0);
         }
         let printed = Printed::new(request);
-        let (subject, resource) = (names_of_subject(request, &printed), names_of_resource(request, &printed));
+        let subject = names_of_subject(&request.subject, &printed);
+        let resource = names_of_resource(request, &printed);
         let buckets = self.index.candidates(request.action, &subject, &resource);
         let candidates = buckets.iter().map(|bucket| bucket.count).sum();
         if candidates == 0 {

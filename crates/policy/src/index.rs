@@ -11,6 +11,7 @@ use std::sync::Arc;
 use cedar_policy::{ActionConstraint, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
 use eparch_domain::Action;
 
+use crate::by_name;
 use crate::entities::{Mentioned, Vocabulary};
 use crate::names::{Named, Type};
 use crate::rule::Rule;
@@ -46,6 +47,17 @@ pub(crate) struct Index {
     names: Vec<HashMap<Box<str>, Key>>,
     /// By action (or any), principal and resource.
     buckets: HashMap<(u8, Key, Key), Bucket>,
+    /// Policies that are enforced and judge paths by the text of their name.
+    by_name: Vec<ByName>,
+}
+
+/// A policy that judges paths by the text of their name.
+#[derive(Debug)]
+struct ByName {
+    actions: Vec<u8>,
+    principal: Key,
+    /// The place its scope names; all paths where that names none.
+    within: Option<Box<str>>,
 }
 
 /// In place of an action: policies for any.
@@ -53,7 +65,11 @@ const ANY_ACTION: u8 = u8::MAX;
 
 impl Index {
     pub(crate) fn new(policies: Vec<(Arc<Rule>, Policy)>, vocabulary: &Vocabulary) -> Index {
-        let mut index = Index { names: vec![HashMap::new(); Type::ALL.len()], buckets: HashMap::new() };
+        let mut index = Index {
+            names: vec![HashMap::new(); Type::ALL.len()],
+            buckets: HashMap::new(),
+            by_name: Vec::new(),
+        };
         let mut next = of_type(Type::Governance) + 1;
         for (rule, policy) in policies {
             for literal in policy.entity_literals() {
@@ -81,9 +97,17 @@ impl Index {
                 | ResourceConstraint::Eq(uid)
                 | ResourceConstraint::IsIn(_, uid) => index.key_of(&uid),
             };
-            for action in actions_of(&policy.action_constraint(), vocabulary) {
-                let bucket = index.buckets.entry((action, principal, resource)).or_default();
+            let actions = actions_of(&policy.action_constraint(), vocabulary);
+            for action in &actions {
+                let bucket = index.buckets.entry((*action, principal, resource)).or_default();
                 bucket.add(&rule, &policy, mentioned);
+            }
+            if let Some(within) = paths_of(&policy.resource_constraint())
+                && !rule.shadow
+                && mentioned.has(Mentioned::NAME)
+                && by_name::judges_by_name(&policy)
+            {
+                index.by_name.push(ByName { actions, principal, within });
             }
         }
         index
@@ -131,12 +155,39 @@ impl Index {
         found
     }
 
+    /// The places within which something that this subject does is judged by the text of a path's name; `None` is any place.
+    pub(crate) fn judged_by_name(&self, action: Action, subject: &[Named<'_>]) -> Vec<Option<&str>> {
+        let principals = self.keys(subject);
+        let about = |judges: &&ByName| {
+            principals.contains(&judges.principal)
+                && judges.actions.iter().any(|one| *one == action as u8 || *one == ANY_ACTION)
+        };
+        self.by_name.iter().filter(about).map(|judges| judges.within.as_deref()).collect()
+    }
+
     fn keys(&self, names: &[Named<'_>]) -> Vec<Key> {
         let mut keys = Vec::with_capacity(8);
         keys.push(ANY);
         keys.extend(names.first().map(|own| of_type(own.kind)));
         keys.extend(names.iter().filter_map(|name| self.names[name.kind.place()].get(name.id)));
         keys
+    }
+}
+
+/// Which paths a scope is about, if it is about any: those in a place, or `None` for whichever.
+fn paths_of(constraint: &ResourceConstraint) -> Option<Option<Box<str>>> {
+    let kind_of = |uid: &EntityUid| Type::named(uid.type_name().basename());
+    match constraint {
+        ResourceConstraint::Any => Some(None),
+        ResourceConstraint::Is(kind) => (Type::named(kind.basename()) == Some(Type::Path)).then_some(None),
+        ResourceConstraint::IsIn(kind, _) if Type::named(kind.basename()) != Some(Type::Path) => None,
+        ResourceConstraint::In(uid) | ResourceConstraint::Eq(uid) | ResourceConstraint::IsIn(_, uid) => {
+            match kind_of(uid) {
+                Some(Type::Path) => Some(Some(uid.id().unescaped().into())),
+                Some(Type::Scope | Type::Tenant | Type::Project | Type::Run) => Some(None),
+                _ => None,
+            }
+        }
     }
 }
 

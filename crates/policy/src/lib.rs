@@ -15,6 +15,7 @@ mod problem;
 mod rule;
 mod split;
 // the set: which policies can matter, what they say
+mod by_name;
 mod decide;
 mod entities;
 mod index;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use cedar_policy::{Policy, PolicyId, Schema, ValidationMode, Validator};
-use eparch_domain::{Digest, limits};
+use eparch_domain::{Action, Digest, limits};
 use miette::Diagnostic;
 
 use crate::defaults::{DEFAULTS, SCHEMA};
@@ -19,6 +19,7 @@ use crate::problem::{MOST_PROBLEMS, Problem, codes};
 use crate::resource::ResourceKind;
 use crate::rule::{self, Rule};
 use crate::split;
+use crate::subject::Subject;
 
 /// A file of policies.
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +99,13 @@ impl PolicySet {
     /// Things of a kind that policies name, and groups of them (`docs`, `staging-*`), in order.
     pub fn names_of(&self, kind: ResourceKind) -> Vec<&str> {
         self.index.names_of(kind.into())
+    }
+
+    /// Where what this subject does with this action is judged by the text of a path's name (`resource.name`): within these
+    /// places, `None` being any. What lies in a folder there is not asked about by asking about the folder.
+    pub fn judged_by_name(&self, subject: &Subject, action: Action) -> Vec<Option<&str>> {
+        let printed = Printed::of_subject(subject);
+        self.index.judged_by_name(action, &names_of_subject(subject, &printed))
     }
 
     /// The policy with this id.

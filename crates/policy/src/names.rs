@@ -111,16 +111,22 @@ pub(crate) struct Printed {
 
 impl Printed {
     pub(crate) fn new(request: &Request) -> Printed {
-        let mut printed = Printed::default();
-        if let Subject::Agent(agent) = &request.subject {
-            write!(printed.agent, "{}", agent.id).expect("a String takes everything");
-            write!(printed.run, "{}", agent.run).expect("a String takes everything");
-        }
+        let mut printed = Printed::of_subject(&request.subject);
         if let Owner::Run { run, .. } = request.resource.owner() {
             write!(printed.resource_run, "{run}").expect("a String takes everything");
         }
         if request.resource.kind() == ResourceKind::Host {
             printed.hosts = request.resource.groups().map(|group| format!("{group}*")).collect();
+        }
+        printed
+    }
+
+    /// What has to be printed for a subject alone.
+    pub(crate) fn of_subject(subject: &Subject) -> Printed {
+        let mut printed = Printed::default();
+        if let Subject::Agent(agent) = subject {
+            write!(printed.agent, "{}", agent.id).expect("a String takes everything");
+            write!(printed.run, "{}", agent.run).expect("a String takes everything");
         }
         printed
     }
@@ -130,9 +136,9 @@ impl Printed {
 pub(crate) const TIERS: [&str; 5] = ["T0", "T1", "T2", "T3", "T4"];
 
 /// The subject's own name first, then every group it is in.
-pub(crate) fn names_of_subject<'r>(request: &'r Request, printed: &'r Printed) -> Vec<Named<'r>> {
+pub(crate) fn names_of_subject<'r>(subject: &'r Subject, printed: &'r Printed) -> Vec<Named<'r>> {
     let named = |kind, id| Named { kind, id };
-    match &request.subject {
+    match subject {
         Subject::Anonymous => Vec::new(),
         Subject::Agent(agent) => {
             let mut names = Vec::with_capacity(12);

@@ -55,6 +55,9 @@ pub(crate) fn cage(shown: &CageSpec, performance: &Performance) -> Result<CageSp
         Reach::Project => ("", true),
     };
     let host = itself(&real, path, &cage.mask, writes)?;
+    if performance.file_only {
+        only_a_file(&host, path)?;
+    }
     let inside = match host.strip_prefix(&real) {
         Ok(below) if !Path::new(path).is_absolute() => spec::in_workspace(below),
         _ => host.clone(),
@@ -97,6 +100,15 @@ fn itself(root: &Path, path: &str, hidden: &[PathBuf], writes: bool) -> Result<P
         }
         Err(problem) => Err(not_there(format!("{path}: {problem}"))),
     }
+}
+
+/// Refuses a folder, where policy judges what lies in it by names. The governor cannot tell a file from a folder.
+fn only_a_file(host: &Path, path: &str) -> Result<(), OutOfReach> {
+    if host.is_file() {
+        return Ok(());
+    }
+    let reason = format!("{path} is a folder, and policy judges what lies in it by each file's name");
+    Err(OutOfReach { code: "EP0624", reason })
 }
 
 /// Makes an empty file, in a folder that is there and through no link.
@@ -154,6 +166,17 @@ mod tests {
         let made = itself(&root, "docs/new", &hidden, true).unwrap();
         assert!(made.is_file() && fs::read(made).unwrap().is_empty());
         assert!(!elsewhere.join("new").exists());
+    }
+
+    #[test]
+    fn g4_where_policy_judges_by_names_a_folder_is_refused_and_a_file_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.pem");
+        fs::write(&file, "x").unwrap();
+        assert_eq!(only_a_file(&file, "certs/a.pem"), Ok(()));
+        let refused = only_a_file(folder.path(), "certs").unwrap_err();
+        assert_eq!(refused.code, "EP0624");
+        assert!(refused.reason.starts_with("certs is a folder"), "{refused:?}");
     }
 
     #[test]

@@ -140,6 +140,7 @@ impl From<&Refusal> for Problem {
             Refusal::RuntimeMissing { .. } => StatusCode::NOT_IMPLEMENTED,
             Refusal::RoleForbids { .. }
             | Refusal::GrantTooHigh { .. }
+            | Refusal::FolderByName { .. }
             | Refusal::TierAboveGrant { .. }
             | Refusal::NotAnApprover { .. }
             | Refusal::OwnRequest { .. }

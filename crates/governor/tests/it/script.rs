@@ -373,8 +373,17 @@ fn policies(named: &str) -> Arc<PolicySet> {
                   @id(\"writes-approved\") @reason(\"approved_target\")\n\
                   permit (principal is Agent, action == Action::\"write_file\", resource)\n\
                   when { context.approvals >= 1 };";
+    // Keys are told by the end of their name, wherever they lie; what lies in `vendor` is for nobody's logs.
+    let by_name = "@id(\"no-keys\") @reason(\"team_rule\")\n\
+                   forbid (principal is Agent, action in Action::\"look\", resource is Path)\n\
+                   when { resource.name like \"*.pem\" };";
+    let by_name_within = "@id(\"no-logs\") @reason(\"team_rule\")\n\
+                          forbid (principal is Agent, action == Action::\"read_file\", resource in Path::\"vendor/web\")\n\
+                          when { resource[\"n\\u{61}me\"] like \"*.log\" };";
     let mut files = eparch_policy::DEFAULTS.to_vec();
     match named {
+        "by-name" => files.push(PolicyText { name: "by-name.cedar", text: by_name }),
+        "by-name-within" => files.push(PolicyText { name: "by-name.cedar", text: by_name_within }),
         "defaults" => {}
         "careful" => files.push(PolicyText { name: "careful.cedar", text: careful }),
         "writes" => files.push(PolicyText { name: "writes.cedar", text: writes }),

@@ -168,10 +168,11 @@ fn said(home: &Home, fact: &Fact) -> String {
         }
         Fact::ActionDecided(ruled) => format!("{} {}", ruled.agent, ruling(ruled)),
         Fact::PermitSpent { agent, permit } => format!("{agent} uses {permit}"),
-        Fact::PerformanceBegan { agent, permit, until, covered } => {
+        Fact::PerformanceBegan { agent, permit, until, covered, file_only } => {
+            let file = if *file_only { ", a file" } else { "" };
             let covered =
                 if covered.is_empty() { String::new() } else { format!(", without {}", covered.join(", ")) };
-            format!("what {permit} of {agent} is for is performed{covered}, must end by {}", at(*until))
+            format!("what {permit} of {agent} is for is performed{covered}{file}, must end by {}", at(*until))
         }
         Fact::PerformanceReleased { permit, .. } => format!("what {permit} is for is let go"),
         Fact::PerformanceEnding { permit, because, .. } => {

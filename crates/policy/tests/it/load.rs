@@ -1,7 +1,7 @@
 //! Policies that are read, and policies that are refused.
 
-use eparch_domain::limits;
-use eparch_policy::{DEFAULTS, PolicySet, PolicyText, codes};
+use eparch_domain::{Action, Tier, limits};
+use eparch_policy::{DEFAULTS, PolicySet, PolicyText, Subject, codes, reasons};
 use proptest::prelude::*;
 
 use crate::common::load;
@@ -182,6 +182,47 @@ fn f9_an_attribute_is_read_however_its_name_is_written() {
         let set = load(&text).unwrap_or_else(|problems| panic!("{problems:?}"));
         assert_eq!(&*set.decide(&crate::matrix::request(&cell)).reason, "not", "{condition}");
     }
+}
+
+/// A policy that judges paths by the text of their name says nothing of a folder of which somebody asks.
+#[test]
+fn g4_where_paths_are_judged_by_their_names_is_known() {
+    let agent = crate::common::agent(Tier::T1);
+    for (scope, condition, place) in [
+        ("resource", "resource is Path && resource.name like \"*.pem\"", Some(None)),
+        ("resource is Path", "resource.name == \"x\"", Some(None)),
+        ("resource is Path", "resource[\"n\\u{61}me\"] like \"*.pem\"", Some(None)),
+        ("resource in Path::\"certs\"", "resource.name like \"*.pem\"", Some(Some("certs"))),
+        ("resource is Path in Path::\"certs\"", "resource.name like \"*.pem\"", Some(Some("certs"))),
+        ("resource in Scope::\"project\"", "resource.name like \"*.pem\"", Some(None)),
+        (
+            "resource is Path",
+            "(if context.planned then resource else resource).name like \"*.pem\"",
+            Some(None),
+        ),
+        ("resource is Path", "principal.name like \"a*\"", None),
+        ("resource is Path", "resource in Path::\"name\"", None),
+        ("resource is Path", "context.planned", None),
+    ] {
+        let set = |principal: &str, watched: &str| {
+            let text = format!(
+                "@id(\"a\") @reason(\"r\") {watched} forbid ({principal}, action == Action::\"read_file\", {scope}) when {{ {condition} }};"
+            );
+            load(&text).unwrap_or_else(|problems| panic!("{problems:?}"))
+        };
+        let judged = |set: &PolicySet, action| {
+            let found = set.judged_by_name(&Subject::Agent(agent.clone()), action);
+            found.into_iter().map(|place| place.map(str::to_owned)).collect::<Vec<_>>()
+        };
+        let expected: Vec<_> = place.into_iter().map(|place| place.map(str::to_owned)).collect();
+        let one = set("principal is Agent", "");
+        assert_eq!(judged(&one, Action::ReadFile), expected, "{scope} {condition}");
+        // Of another action, for others, or only watched, it judges nothing here.
+        assert!(judged(&one, Action::WriteFile).is_empty());
+        assert!(judged(&set("principal in Tier::\"T2\"", ""), Action::ReadFile).is_empty());
+        assert!(judged(&set("principal is Agent", "@shadow"), Action::ReadFile).is_empty());
+    }
+    assert!(PolicySet::defaults().judged_by_name(&Subject::Agent(agent), Action::ReadFile).is_empty());
 }
 
 #[test]
