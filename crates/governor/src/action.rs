@@ -4,7 +4,7 @@
 use eparch_domain::{Action, AgentId, Digest, Name, RunId, Tier, ViolationType, limits};
 use eparch_policy::{
     AgentSubject, BadResource, Circumstances, Credential, Decision as Says, Owner, PolicySet, Request,
-    Resource, ResourceKind, Subject, Verdict, kinds_of, reasons,
+    Resource, ResourceKind, Subject, Target, Verdict, kinds_of, reasons,
 };
 
 use crate::asking;
@@ -345,25 +345,29 @@ fn resource(
     name: &str,
 ) -> Result<Resource, BadResource> {
     let root = turn.governor.run(run).map(|live| live.spawned.root.as_str()).unwrap_or_default();
-    let kind = kinds_of(question.action).first().copied().unwrap_or(ResourceKind::Governance);
+    let Target { kind, name, tier: said } = Target::read(question.action, name);
     let (tenant, project) = (question.tenant.clone(), question.project.clone());
     let of_project = || Owner::Project { project: project.clone() };
     let of_run = |run: RunId| Owner::Run { project: project.clone(), run };
     let owner = match kind {
         ResourceKind::Governance => Owner::Governance,
         ResourceKind::Agent => {
-            let known = question.target.parse::<AgentId>().ok().and_then(|id| turn.governor.attempt(id));
-            let (of, tier) = match known {
-                Some((of, ..)) => {
-                    let work = question.target.parse().ok().and_then(|id| crate::agent::work_of(turn, id));
-                    (of_run(of), work.map_or(Tier::T4, |work| work.tier))
+            let known = name.parse::<AgentId>().ok().and_then(|id| turn.governor.attempt(id));
+            let (of, tier) = match (known, said) {
+                // Whatever is said of it, it can do what it can do.
+                (Some((of, ..)), said) => {
+                    let work = name.parse().ok().and_then(|id| crate::agent::work_of(turn, id));
+                    (of_run(of), work.map_or(Tier::T4, |work| work.tier).max(said.unwrap_or_default()))
                 }
-                // One that is to be made, or is not there: as if it could do everything.
-                None => (of_project(), Tier::T4),
+                // One that is to be made has the tier that is asked for, which is in what a permit is for.
+                (None, Some(tier)) if question.action == Action::SpawnAgent => (of_project(), tier),
+                (None, None) if question.action == Action::SpawnAgent => return Err(BadResource::NoTier),
+                // One that is not there: as if it could do everything.
+                (None, _) => (of_project(), Tier::T4),
             };
-            return Resource::agent(question.target, tier, tenant, of);
+            return Resource::agent(name, tier, tenant, of);
         }
-        ResourceKind::Work if question.target == "." || question.target == run.to_string() => of_run(run),
+        ResourceKind::Work if name == "." || name == run.to_string() => of_run(run),
         ResourceKind::Path if question.target.starts_with('/') => {
             let outside = Name::new(OUTSIDE).expect("it is a name");
             Owner::Project { project: outside }

@@ -29,7 +29,7 @@ pub use document::NotASet;
 pub use load::{PolicySet, PolicyText};
 pub use problem::{Problem, codes};
 pub use request::Request;
-pub use resource::{BadResource, Owner, Resource, ResourceKind, kinds_of, one_form};
+pub use resource::{BadResource, Owner, Resource, ResourceKind, Target, kinds_of, one_form};
 pub use rule::{Change, Rule};
 pub use subject::{AgentSubject, Credential, OperatorSubject, Subject};
 pub use unlock::Unlock;

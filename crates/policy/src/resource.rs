@@ -121,7 +121,7 @@ pub enum BadResource {
         kind: &'static str,
     },
     /// An agent without a tier.
-    #[error("an agent is asked about together with its tier")]
+    #[error("an agent is asked about together with its tier, as in worker@T2")]
     NoTier,
 }
 
@@ -214,14 +214,52 @@ pub fn kinds_of(action: Action) -> &'static [ResourceKind] {
     }
 }
 
+/// What is meant by the text of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target<'t> {
+    /// What kind of thing it is.
+    pub kind: ResourceKind,
+    /// What it is called.
+    pub name: &'t str,
+    /// An agent's tier, where one was said.
+    pub tier: Option<Tier>,
+}
+
+impl<'t> Target<'t> {
+    /// Reads a target. Of an action that is done to several kinds of things, the usual one is meant unless the text begins with
+    /// another: `governance:policy`, `work:run-1`. An agent may have its tier behind it: `worker@T2`.
+    pub fn read(action: Action, text: &'t str) -> Target<'t> {
+        let kinds = kinds_of(action);
+        let usual = kinds.first().copied().unwrap_or(ResourceKind::Governance);
+        let named = |word: &str| kinds.iter().copied().find(|kind| kind.as_str() == word);
+        let said = text.split_once(':').and_then(|(word, rest)| Some((named(word)?, rest)));
+        // Where one kind alone fits, `path:x` is a file of that name.
+        let (kind, name) = said.filter(|_| kinds.len() > 1).unwrap_or((usual, text));
+        let tiered = |text: &'t str| {
+            let (name, tier) = text.rsplit_once('@')?;
+            Some((name, Tier::ALL.into_iter().find(|known| known.to_string() == tier)?))
+        };
+        match (kind == ResourceKind::Agent).then(|| tiered(name)).flatten() {
+            Some((name, tier)) => Target { kind, name, tier: Some(tier) },
+            None => Target { kind, name, tier: None },
+        }
+    }
+}
+
 /// The form in which policies know what an action is done to; what is compared or counted has to be in this form as well.
 ///
 /// # Errors
 ///
 /// A name that there cannot be.
 pub fn one_form(action: Action, target: &str) -> Result<String, BadResource> {
-    let kind = kinds_of(action).first().copied().unwrap_or(ResourceKind::Governance);
-    canonical(kind, target)
+    let Target { kind, name, tier } = Target::read(action, target);
+    let name = canonical(kind, name)?;
+    let usual = kinds_of(action).first() == Some(&kind);
+    let kind = if usual { String::new() } else { format!("{}:", kind.as_str()) };
+    Ok(match tier {
+        Some(tier) => format!("{kind}{name}@{tier}"),
+        None => format!("{kind}{name}"),
+    })
 }
 
 /// The one form of a name: hosts in small letters, no slash at the end.
@@ -339,6 +377,36 @@ mod tests {
         assert_eq!(made(ResourceKind::Path, &"a/".repeat(65)), Err(BadResource::TooManyParts));
         assert_eq!(made(ResourceKind::Host, &"a-".repeat(64)), Err(BadResource::TooManyParts));
         assert_eq!(made(ResourceKind::Path, &"a".repeat(4_097)), Err(BadResource::TooLong));
+    }
+
+    #[test]
+    fn a_target_says_its_kind_and_its_tier() {
+        let read = |action, text| {
+            let Target { kind, name, tier } = Target::read(action, text);
+            (kind, name.to_owned(), tier)
+        };
+        let (agent, work, governs) = (ResourceKind::Agent, ResourceKind::Work, ResourceKind::Governance);
+        let named = |kind, name: &str| (kind, name.to_owned(), None);
+        assert_eq!(read(Action::GeneratePlan, "."), named(work, "."));
+        assert_eq!(read(Action::GeneratePlan, "governance:policy"), named(governs, "policy"));
+        assert_eq!(read(Action::GeneratePlan, "policy"), named(work, "policy"));
+        assert_eq!(read(Action::GeneratePlan, "path:docs"), named(work, "path:docs"));
+        assert_eq!(read(Action::Revoke, "work:run_1"), named(work, "run_1"));
+        assert_eq!(read(Action::ReadFile, "path:docs"), named(ResourceKind::Path, "path:docs"));
+        assert_eq!(read(Action::ExecuteCommand, "host:22"), named(ResourceKind::Host, "host:22"));
+        assert_eq!(read(Action::SpawnAgent, "worker@T2"), (agent, "worker".to_owned(), Some(Tier::T2)));
+        assert_eq!(read(Action::Revoke, "agent:a@b@T0"), (agent, "a@b".to_owned(), Some(Tier::T0)));
+        assert_eq!(read(Action::SpawnAgent, "worker@T9"), named(agent, "worker@T9"));
+        assert_eq!(read(Action::ReadFile, "worker@T2"), named(ResourceKind::Path, "worker@T2"));
+        // One thing has one name, however it is said.
+        for (action, text, form) in [
+            (Action::GeneratePlan, "work:./", None),
+            (Action::GeneratePlan, "work:run_1/", Some("run_1")),
+            (Action::GeneratePlan, "governance:policy/", Some("governance:policy")),
+            (Action::SpawnAgent, "worker/@T2", Some("worker@T2")),
+        ] {
+            assert_eq!(one_form(action, text).ok().as_deref(), form.or(Some(".")), "{text}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use clap::ValueEnum as _;
 use eparch_domain::{Action, AgentId, Name, OperatorRole, Role, RunId, Tier};
 use eparch_policy::{
     AgentSubject, BadResource, Circumstances, Credential, History, OperatorSubject, Owner, Request, Resource,
-    ResourceKind, Subject, kinds_of,
+    ResourceKind, Subject, Target, kinds_of,
 };
 use serde_json::Value;
 
@@ -213,19 +213,15 @@ pub(super) fn request(
 /// The resource that is meant by a text: its kind follows from the action unless the text begins with one.
 fn thing(action: Action, text: &str, tenant: Name, owner: Owner, scope: Scope) -> Result<Resource, String> {
     let kinds = kinds_of(action);
-    let named = |word: &str| ResourceKind::ALL.into_iter().find(|kind| kind.as_str() == word);
-    let said = text.split_once(':').and_then(|(word, rest)| Some((named(word)?, rest)));
+    let target = Target::read(action, text);
+    // What governs is meant where it is said to govern, whatever is usual.
     let governs = scope == Scope::Governance && kinds.contains(&ResourceKind::Governance);
-    let (kind, name) = match said {
-        Some(said) => said,
-        None if governs => (ResourceKind::Governance, text),
-        None => (kinds[0], text),
-    };
+    let governs = governs && target == Target { kind: kinds[0], name: text, tier: None };
+    let kind = if governs { ResourceKind::Governance } else { target.kind };
+    let name = target.name;
     let made = match kind {
         ResourceKind::Agent => {
-            let told =
-                name.rsplit_once('@').and_then(|(name, tier)| Some((name, tier.parse::<Tier>().ok()?)));
-            let (name, tier) = told.ok_or_else(|| {
+            let tier = target.tier.ok_or_else(|| {
                 format!("an agent is asked about together with its tier: {name}@T2, not {name}")
             })?;
             Resource::agent(name, tier, tenant, owner)
