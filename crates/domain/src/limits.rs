@@ -321,6 +321,14 @@ pub const POLICY_BYTES: usize = 8 << 10;
 /// How deeply the brackets of a policy may nest: Cedar's parser overflows a stack of 2 MiB, which nothing can catch, from
 /// some hundred on.
 pub const POLICY_NESTING: usize = 32;
+/// Codes of errors that an agent's budget tells apart; what has another counts in the total alone.
+pub const ERROR_CODES: usize = 64;
+/// A policy's `@id`, in bytes: it stands in every verdict that it decides.
+pub const POLICY_ID_BYTES: usize = 128;
+/// A policy's `@reason`, in bytes: a code, and no sentence.
+pub const POLICY_REASON_BYTES: usize = 64;
+/// A policy's `@unlock`, in bytes: one line that people read.
+pub const POLICY_UNLOCK_BYTES: usize = 512;
 /// Policies of one set: twice what performance.md measures. Cedar keeps about 12 KB of each.
 pub const POLICIES: usize = 20_000;
 /// The name of what a request is about: the longest path that Linux opens.

@@ -98,11 +98,10 @@ impl ErrorBudget {
     /// Counts one error. Past the limit of distinct codes an error counts in the total only, so that an agent cannot
     /// grow the record.
     pub fn count_error(&mut self, code: &str) {
-        const DISTINCT_CODES: usize = 64;
         self.total_errors = self.total_errors.saturating_add(1);
         if let Some(count) = self.by_code.get_mut(code) {
             *count = count.saturating_add(1);
-        } else if self.by_code.len() < DISTINCT_CODES {
+        } else if self.by_code.len() < limits::ERROR_CODES {
             self.by_code.insert(code.to_owned(), 1);
         }
     }

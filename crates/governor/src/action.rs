@@ -24,7 +24,7 @@ use crate::stop_all;
 use crate::target;
 
 /// Why nothing is allowed where no policies are in force (G4).
-const NO_POLICIES: &str = "no_policies";
+const NO_POLICIES: &str = reasons::NO_POLICIES;
 
 /// What lies outside every project: nobody works for it, so nothing there is anybody's own.
 const OUTSIDE: &str = "outside-of-projects";
@@ -146,18 +146,29 @@ fn look_at_repeats(turn: &mut Turn<'_>, ruled: &Ruled) {
         return;
     }
     let detail = format!("{action} was asked for again {repeats} times after it was denied: {reason}");
-    revocation::violation(turn, agent, violation_of(action, reason), &detail);
+    let violation = violation_of(turn, ruled);
+    revocation::violation(turn, agent, violation, &detail);
 }
 
-/// Which violation it is to insist on what is denied.
-fn violation_of(action: Action, reason: &str) -> ViolationType {
-    match (action, reason) {
-        (Action::ModifyGovernance, _) | (_, "governance_protected") => ViolationType::GovernanceTampering,
-        (Action::AccessVaultRoot, _) => ViolationType::RootSecretAccess,
-        (_, "above_own_tier") => ViolationType::TierEscalation,
-        (_, "secret_then_send") => ViolationType::SecretExfiltration,
-        (_, "forbidden_target") => ViolationType::ForbiddenTarget,
+/// Which violation it is to insist on what is denied: the gravest that a policy which denied it says. No policy makes less of what
+/// governs and of the vault's root.
+fn violation_of(turn: &Turn<'_>, ruled: &Ruled) -> ViolationType {
+    let by_action = match ruled.action {
+        Action::ModifyGovernance => ViolationType::GovernanceTampering,
+        Action::AccessVaultRoot => ViolationType::RootSecretAccess,
         _ => ViolationType::ForbiddenAction,
+    };
+    let policies = turn.governor.policies_in_force();
+    let said = ruled.verdict.policies.iter().filter_map(|id| policies.as_ref()?.rule(id)?.violation);
+    // Of those that are as grave the first that says so, and what is said before what is not.
+    let gravest = said.reduce(|first, other| if other.severity() > first.severity() { other } else { first });
+    match gravest {
+        Some(said)
+            if by_action == ViolationType::ForbiddenAction || said.severity() > by_action.severity() =>
+        {
+            said
+        }
+        _ => by_action,
     }
 }
 

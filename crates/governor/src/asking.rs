@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use eparch_domain::{AgentId, Digest, GateId, LedgerTime, Name, OperatorRole, Phase, RunId, Span, limits};
-use eparch_policy::{Decision as Says, Verdict};
+use eparch_policy::{Decision as Says, Verdict, reasons};
 use serde::{Deserialize, Serialize};
 
 use crate::action::{self, Question};
@@ -18,11 +18,11 @@ use crate::sought::Sought;
 use crate::state::Gate;
 
 /// Somebody who may answer said no.
-pub(crate) const DENIED: &str = "approval_denied";
+pub(crate) const DENIED: &str = reasons::APPROVAL_DENIED;
 /// Nobody answered, or nobody came back for the answer, while it was asked.
-const TIMED_OUT: &str = "approval_timed_out";
+const TIMED_OUT: &str = reasons::APPROVAL_TIMED_OUT;
 /// What was asked, or approved, holds no more.
-pub(crate) const VOID: &str = "approval_void";
+pub(crate) const VOID: &str = reasons::APPROVAL_VOID;
 
 /// What one agent has people asked.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use eparch_domain::{Action, Name, RunId, limits};
-use eparch_policy::{Decision as Says, Verdict};
+use eparch_policy::{Decision as Says, Verdict, reasons};
 use serde::{Deserialize, Serialize};
 
 use crate::governor::Turn;
@@ -13,9 +13,9 @@ use crate::plan::is_look;
 use crate::state::{Doing, Run};
 
 /// Somebody who may answer said no to this very thing before.
-pub(crate) const SAID_NO: &str = "people_said_no";
+pub(crate) const SAID_NO: &str = reasons::PEOPLE_SAID_NO;
 /// People said no so often that one more could not be remembered.
-const TOO_MANY: &str = "too_many_denials";
+const TOO_MANY: &str = reasons::TOO_MANY_DENIALS;
 
 /// What people said no to, and who did: at most [`limits::DENIALS_REMEMBERED`] things, none of which is ever forgotten.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

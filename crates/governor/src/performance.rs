@@ -27,7 +27,7 @@ use crate::state::Attempt;
 use crate::target;
 
 /// By now something has to be covered that the cage shows.
-const ELSE_IS_COVERED: &str = "less_is_within_reach";
+const ELSE_IS_COVERED: &str = reasons::LESS_IS_WITHIN_REACH;
 
 /// The only machine that commands are performed on so far.
 pub(crate) const THIS_MACHINE: &str = "localhost";

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use cedar_policy::{Effect, Policy};
+use cedar_policy::{Effect, EntityTypeName, Policy, PrincipalConstraint};
+use eparch_domain::{ViolationType, limits};
 use serde::{Deserialize, Serialize};
 
+use crate::names::Type;
 use crate::problem::codes;
 use crate::verdict::{self, Decision, reasons};
 
@@ -31,6 +33,13 @@ pub struct Rule {
     pub shadow: bool,
     /// Two people may let pass for a while what it forbids. A forbid that does not say so is inviolable.
     pub breakable: bool,
+    /// What it is to ask again and again for what this forbids; a forbidden action where it says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub violation: Option<ViolationType>,
+    /// It speaks of people alone. What a person does their role decides, in code: such a policy answers whoever explains and
+    /// tests, and is asked by nothing else.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub for_people: bool,
     /// The file it stands in.
     pub file: String,
     /// The line it begins at.
@@ -58,11 +67,8 @@ impl Change {
 }
 
 /// The annotations there are.
-const KNOWN: [&str; 8] = ["breakable", "change", "id", "reason", "retryable", "shadow", "unlock", "verdict"];
-
-const ID_BYTES: usize = 128;
-const REASON_BYTES: usize = 64;
-const UNLOCK_BYTES: usize = 512;
+const KNOWN: [&str; 9] =
+    ["breakable", "change", "id", "reason", "retryable", "shadow", "unlock", "verdict", "violation"];
 
 /// Something wrong with annotations: a code, what is wrong, what to try, and the annotation it is about.
 pub(crate) struct Fault {
@@ -200,9 +206,27 @@ pub(crate) fn read(policy: &Policy, file: &str, line: usize, text: &str, faults:
         let message = "@retryable belongs to a forbid: what is asked can always be asked again".to_owned();
         fault(codes::ANNOTATION_WRONG, Some("retryable"), message, None);
     }
+    let violation = policy.annotation("violation").and_then(|name| match name.parse::<ViolationType>() {
+        Ok(violation) if decision == Decision::Deny => Some(violation),
+        Ok(_) => {
+            let message =
+                "@violation belongs to a forbid: nobody is held to insist on what is permitted".to_owned();
+            fault(codes::ANNOTATION_WRONG, Some("violation"), message, None);
+            None
+        }
+        Err(_) => {
+            let known: Vec<&str> = ViolationType::ALL.iter().map(|known| known.as_str()).collect();
+            let hint = format!("there are {}", known.join(", "));
+            let message = format!("{name:?} is no @violation");
+            fault(codes::ANNOTATION_WRONG, Some("violation"), message, Some(&hint));
+            None
+        }
+    });
     let unlock = policy.annotation("unlock");
     if let Some(text) = unlock
-        && (text.trim().is_empty() || text.len() > UNLOCK_BYTES || text.contains(eparch_domain::is_harmful))
+        && (text.trim().is_empty()
+            || text.len() > limits::POLICY_UNLOCK_BYTES
+            || text.contains(eparch_domain::is_harmful))
     {
         let message = "@unlock is not a line of text that people can read".to_owned();
         fault(codes::ANNOTATION_WRONG, Some("unlock"), message, Some("one line of at most 512 bytes"));
@@ -216,20 +240,38 @@ pub(crate) fn read(policy: &Policy, file: &str, line: usize, text: &str, faults:
         retryable: retryable || decision == Decision::Ask,
         shadow,
         breakable,
+        violation,
+        for_people: is_for_people(policy),
         file: file.to_owned(),
         line,
         text: text.to_owned(),
     }
 }
 
+/// Whether its scope leaves nobody but people.
+fn is_for_people(policy: &Policy) -> bool {
+    let named = |kind: &EntityTypeName| Type::named(kind.basename());
+    match policy.principal_constraint() {
+        PrincipalConstraint::Any => false,
+        PrincipalConstraint::Is(kind) | PrincipalConstraint::IsIn(kind, _) => {
+            named(&kind) == Some(Type::Operator)
+        }
+        PrincipalConstraint::In(uid) | PrincipalConstraint::Eq(uid) => {
+            matches!(named(uid.type_name()), Some(Type::Operator | Type::Role | Type::Group))
+        }
+    }
+}
+
 fn is_id(id: &str) -> bool {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
-    id.len() <= ID_BYTES && id.starts_with(|c: char| c.is_ascii_alphanumeric()) && id.chars().all(fits)
+    id.len() <= limits::POLICY_ID_BYTES
+        && id.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && id.chars().all(fits)
 }
 
 fn is_reason(reason: &str) -> bool {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    reason.len() <= REASON_BYTES
+    reason.len() <= limits::POLICY_REASON_BYTES
         && reason.starts_with(|c: char| c.is_ascii_lowercase())
         && reason.chars().all(fits)
 }

@@ -1,6 +1,6 @@
 //! What would have to be different for a request to be allowed that is not.
 
-use eparch_domain::{OperatorRole, Phase, Tier};
+use eparch_domain::{OperatorRole, Phase, Tier, limits};
 
 use crate::circumstances::History;
 use crate::load::PolicySet;
@@ -8,8 +8,8 @@ use crate::request::Request;
 use crate::subject::{AgentSubject, Credential, OperatorSubject, Subject};
 use crate::verdict::{Decision, Verdict};
 
-/// The most approvals that are tried: more people than that no policy that ships wants.
-const APPROVALS: u32 = 4;
+/// The most approvals that are tried.
+const APPROVALS: u32 = limits::ACTION_APPROVALS as u32;
 
 /// What would make a request allowed that is denied, or for which people are asked. All of it together does, and less of what is
 /// tried first does not.

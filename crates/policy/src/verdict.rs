@@ -126,7 +126,7 @@ mod texts {
     }
 }
 
-/// Reasons that come from no policy. A policy cannot have one of them.
+/// Reasons that come from no policy. A policy cannot have one of them: whoever is told one is to know who says so.
 pub mod reasons {
     /// Nobody that is known asks.
     pub const ANONYMOUS: &str = "anonymous";
@@ -150,8 +150,30 @@ pub mod reasons {
     /// verdict that [`crate::PolicySet::is_breakable`].
     pub const BREAK_GLASS: &str = "break_glass";
 
+    /// No policies are in force, so nothing is allowed (G4). This and what follows the governor says, beside any set.
+    pub const NO_POLICIES: &str = "no_policies";
+    /// Somebody said no to this in this run.
+    pub const PEOPLE_SAID_NO: &str = "people_said_no";
+    /// People said no so often in this run that one more could not be remembered.
+    pub const TOO_MANY_DENIALS: &str = "too_many_denials";
+    /// Somebody who was asked said no.
+    pub const APPROVAL_DENIED: &str = "approval_denied";
+    /// Nobody answered in time, or whoever asked came back too late.
+    pub const APPROVAL_TIMED_OUT: &str = "approval_timed_out";
+    /// What was approved is not what it would be now.
+    pub const APPROVAL_VOID: &str = "approval_void";
+    /// By now something has to be covered that a cage shows.
+    pub const LESS_IS_WITHIN_REACH: &str = "less_is_within_reach";
+
     /// All of them.
-    pub const ALL: [&str; 10] = [
+    pub const ALL: [&str; 17] = [
+        NO_POLICIES,
+        PEOPLE_SAID_NO,
+        TOO_MANY_DENIALS,
+        APPROVAL_DENIED,
+        APPROVAL_TIMED_OUT,
+        APPROVAL_VOID,
+        LESS_IS_WITHIN_REACH,
         ANONYMOUS,
         CREDENTIAL_EXPIRED,
         CREDENTIAL_REVOKED,

@@ -28,6 +28,45 @@ fn the_policies_that_ship_are_without_fault() {
     }
 }
 
+/// What it is to insist on what the policies that ship forbid (1.4): all that is not a forbidden action.
+#[test]
+fn what_insisting_is_the_policies_that_ship_say() {
+    let set = PolicySet::defaults();
+    let said = set.rules().filter_map(|rule| Some((&*rule.id, rule.violation?.as_str())));
+    let expected = [
+        ("never-03-vault-root", "ROOT_SECRET_ACCESS"),
+        ("never-04-modify-governance", "GOVERNANCE_TAMPERING"),
+        ("never-06-above-own-tier", "TIER_ESCALATION"),
+        ("never-07-governance", "GOVERNANCE_TAMPERING"),
+        ("never-07-secret-then-send", "SECRET_EXFILTRATION"),
+        ("never-11-prod-below-t3", "FORBIDDEN_TARGET"),
+        ("never-12-staging-db-below-t2", "FORBIDDEN_TARGET"),
+    ];
+    assert_eq!(said.collect::<Vec<_>>(), expected);
+}
+
+/// What only people are meant by is marked, since nothing enforces it.
+#[test]
+fn policies_for_people_are_known_by_their_scope() {
+    for (principal, people) in [
+        ("principal", false),
+        ("principal is Agent", false),
+        ("principal in Tier::\"T0\"", false),
+        ("principal in Tenant::\"acme\"", false),
+        ("principal is Operator", true),
+        ("principal is Operator in Group::\"leads\"", true),
+        ("principal in Role::\"admin\"", true),
+        ("principal in Group::\"leads\"", true),
+        ("principal == Operator::\"alice\"", true),
+    ] {
+        let set = load(&format!("@id(\"a\") @reason(\"r\") forbid ({principal}, action, resource);"));
+        let set = set.expect("sound");
+        assert_eq!(set.rule("a").expect("it is there").for_people, people, "{principal}");
+    }
+    let shipped = PolicySet::defaults();
+    assert!(shipped.rules().all(|rule| rule.for_people == (rule.file == "people.cedar")));
+}
+
 #[test]
 fn g4_no_policy_at_all_is_refused() {
     let nothing =
@@ -83,6 +122,18 @@ fn annotations_are_what_they_can_be() {
     assert!(told("@id(\"a\") @reason(\"r\") @retryable").contains("@retryable belongs to a forbid"));
     assert!(told("@id(\"a\") @reason(\"r\") @unlock(\" \")").contains("@unlock is not a line of text"));
     assert!(told("@id(\"a\") @reason(\"r\") @severity(\"high\")").contains("1:23: error[EP0804]"));
+    let forbid = |annotation: &str| {
+        only_problem(&format!("@id(\"a\") @reason(\"r\") {annotation} forbid (principal, action, resource);"))
+    };
+    assert!(forbid("@violation(\"EXFILTRATION\")").contains("EP0805]: \"EXFILTRATION\" is no @violation"));
+    assert!(forbid("@violation").contains("is no @violation (there are "));
+    assert!(
+        told("@id(\"a\") @reason(\"r\") @violation(\"RATE_LIMIT_EXCEEDED\")").contains("belongs to a forbid")
+    );
+    for own in reasons::ALL {
+        let said = told(&format!("@id(\"a\") @reason({own:?})"));
+        assert!(said.contains("EP0805]: the reason") && said.contains("is Eparch's own"), "{said}");
+    }
     for good in
         ["@shadow", "@unlock(\"ask bob\")", "@verdict(\"ask\")", "@verdict(\"modify\") @change(\"wrap\")"]
     {

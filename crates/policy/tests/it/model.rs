@@ -228,18 +228,18 @@ fn agent(cell: &Cell, tier: u8) -> Answer {
         (action == "spawn_agent" && around.tier > tier, "above_own_tier"),
         (place == Where::Governance && !proposal, "governance_protected"),
         (
+            (is_work(action) || matches!(action, "llm_chat" | "call_tool"))
+                && around.outside
+                && around.has_read_secret,
+            "secret_then_send",
+        ),
+        (
             has_path(action)
                 && ["/opt/vault", "/etc/shadow", "/root/.ssh"].iter().any(|bad| around.path.starts_with(bad)),
             "forbidden_path",
         ),
         (is_work(action) && around.host.starts_with("prod-") && tier < 3, "forbidden_target"),
         (is_work(action) && around.host.starts_with("staging-db-") && tier < 2, "forbidden_target"),
-        (
-            (is_work(action) || matches!(action, "llm_chat" | "call_tool"))
-                && around.outside
-                && around.has_read_secret,
-            "secret_then_send",
-        ),
         (phase == "BOOTSTRAP" || phase == "EXIT", "wrong_phase"),
         (is_effect(action) && phase != "EXECUTE", "wrong_phase"),
         (is_effect(action) && !around.planned, "plan_first"),

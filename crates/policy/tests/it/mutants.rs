@@ -69,7 +69,9 @@ fn mutants() -> Vec<Mutant> {
 
 fn without_annotations(policy: &str) -> String {
     let kept = policy.lines().filter(|line| {
-        !["@verdict", "@change", "@retryable"].iter().any(|annotation| line.starts_with(annotation))
+        !["@verdict", "@change", "@retryable", "@violation"]
+            .iter()
+            .any(|annotation| line.starts_with(annotation))
     });
     kept.collect::<Vec<_>>().join("\n") + "\n"
 }
