@@ -54,6 +54,7 @@ fn check(context: &Context, dir: Option<&Path>) -> Result<u8, Failure> {
                 paint::out().good("valid"),
                 set.digest()
             );
+            tell_of_people(&set);
             Ok(exit::DONE)
         }
         Err(problems) => {
@@ -62,6 +63,15 @@ fn check(context: &Context, dir: Option<&Path>) -> Result<u8, Failure> {
             outln!("{place}: {}: {many}", paint::out().bad("not valid"));
             Ok(exit::BAD_DOCUMENT)
         }
+    }
+}
+
+/// Policies for people look as if they held; nobody is to find out otherwise when it matters.
+fn tell_of_people(policies: &PolicySet) {
+    let ids: Vec<&str> = policies.rules().filter(|rule| rule.for_people).map(|rule| &*rule.id).collect();
+    if !ids.is_empty() {
+        let many = counted(ids.len(), "policy is for people", "policies are for people");
+        outln!("{many}, whose roles decide: only `explain`, `show` and `test` ask {}", ids.join(", "));
     }
 }
 

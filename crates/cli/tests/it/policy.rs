@@ -36,6 +36,13 @@ fn g4_check_shows_every_problem_and_exits_65() {
     let place = Place::new();
     let said = place.say(&["policy", "check"]);
     assert!(said.code == 0 && said.out.contains("the policies that ship: valid"), "{said:?}");
+    assert!(said.out.contains("policies are for people, whose roles decide: only"), "{said:?}");
+    let said = place.say(&["policy", "show", "operator"]);
+    assert!(said.out.contains("decided by their role, whatever policies for people say"), "{said:?}");
+    assert!(!place.say(&["policy", "show", "T1"]).out.contains("decided by their role"));
+    let agents = "@id(\"a\")\n@reason(\"r\")\npermit (principal is Agent, action, resource);\n";
+    let said = place.say(&["policy", "check", &place.file("agents.cedar", agents)]);
+    assert!(said.code == 0 && !said.out.contains("for people"), "{said:?}");
     let bad = place.file("bad.cedar", "permit (principal, action, resource)\nwhen { context.nothing };\n");
     let said = place.say(&["policy", "check", &bad]);
     assert_eq!(said.code, 65, "{said:?}");

@@ -112,6 +112,11 @@ fn table(context: &Context, policies: &PolicySet, place: &str, whom: Whom) -> Re
     table.print();
     outln!();
     outln!("-  nothing permits it; `eparch policy explain` says why, and what would");
+    if let Whom::Role(_) = whom {
+        outln!(
+            "What a person does is decided by their role, whatever policies for people say (docs/policy.md)"
+        );
+    }
     tell_deciders(policies, &all);
     Ok(exit::DONE)
 }
