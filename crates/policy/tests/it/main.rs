@@ -1,5 +1,6 @@
 //! Policies as whoever asks them meets them.
 
+mod bounds;
 mod common;
 mod dice;
 mod differential;
