@@ -19,10 +19,11 @@ mod words;
 const SCENARIOS: usize = 237;
 
 /// Plays every file in `tests/scenarios`. `UPDATE_SCENARIOS=1` writes the traces, which people then read;
-/// `SCENARIO=name` plays one.
+/// `SCENARIO=name` plays one, and `SCENARIO_FIRST=1` no more after one that differs.
 #[test]
 fn scenarios_leave_the_traces_they_say() {
     let update = std::env::var_os("UPDATE_SCENARIOS").is_some();
+    let first = std::env::var_os("SCENARIO_FIRST").is_some();
     let files = scenario::files();
     assert!(
         std::env::var_os("SCENARIO").is_some() || files.len() >= SCENARIOS,
@@ -31,6 +32,9 @@ fn scenarios_leave_the_traces_they_say() {
     );
     let mut failures = String::new();
     for (name, path) in files {
+        if first && !failures.is_empty() {
+            break;
+        }
         let expected = std::fs::read_to_string(&path).expect("a scenario can be read");
         assert!(expected.starts_with("# "), "{name} does not say what it proves");
         let found = std::panic::catch_unwind(|| scenario::play(&expected));
