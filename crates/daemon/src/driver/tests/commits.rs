@@ -112,7 +112,12 @@ fn a_key_whose_decision_was_open_is_settled_once_the_ledger_says_what_became_of_
         let rotated = Event::OperatorRotated { by: ada.clone(), name: ada.clone(), key };
         let open = driven.handle.decide(rotated.into()).unwrap_err();
         assert!(matches!(open, SubmitError::Unknown(_)), "{open}");
-        runtime.block_on(crate::api::operators::settle(driven.handle.clone(), Arc::default(), ada.clone(), draft));
+        runtime.block_on(crate::api::operators::settle(
+            driven.handle.clone(),
+            Arc::default(),
+            ada.clone(),
+            draft,
+        ));
         assert_eq!(hash(&home), if written { new } else { old });
         driven.end();
     }
