@@ -223,7 +223,6 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
                 stopped: None,
                 why: String::new(),
                 retry_at: Instant::now(),
-                looked_at: None,
                 failures: 0,
                 agents_at_once,
                 clock,
@@ -289,7 +288,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
             // A look sees what is durable: what waits in this batch is not decided yet.
             Message::Look(look, retry) => {
                 if retry == Retry::Now {
-                    self.try_again_for_a_look();
+                    self.try_again();
                 }
                 look(self.core.as_ref().map(Core::governor).ok_or_else(|| stopped_by(&self.why)));
             }
@@ -350,16 +349,6 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         if let Some(journal) = self.stopped.take() {
             // Whoever asked for what it begins with was answered when it failed.
             let _ = self.rebuild(journal);
-        }
-    }
-
-    /// [`Driver::try_again`] for somebody who looks, which needs nobody's leave: not more often than a ledger that has just
-    /// failed is tried by itself.
-    fn try_again_for_a_look(&mut self) {
-        let now = Instant::now();
-        if self.looked_at.is_none_or(|last| now.duration_since(last) >= limits::LEDGER_RETRY.as_duration()) {
-            self.looked_at = Some(now);
-            self.try_again();
         }
     }
 

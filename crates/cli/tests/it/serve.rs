@@ -195,7 +195,7 @@ fn r267_r240_without_a_key_readyz_says_states_and_counts_and_nothing_of_people()
         place.ok(&["operator", "add", name, "--role", role, "--max-tier", "2"]);
     }
     let served = Served::of(&place);
-    let ask = ["--as", "oscar", "break-glass", "request", "--next-run-of", "ada", "--for", "10m"];
+    let ask = ["--as", "oscar", "break-glass", "request", "--next-run-of", "oscar", "--for", "10m"];
     let what = ["--allow", "execute_command prod-web-1", "--reason", "the web is down"];
     let grant = place.json(&[&ask[..], &what].concat())["grant"].as_str().unwrap().to_owned();
     place.ok(&["--as", "barbara", "break-glass", "approve", &grant, "--rationale", "I see it too"]);

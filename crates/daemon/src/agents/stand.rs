@@ -121,6 +121,12 @@ impl Shell for Stage {
                 };
                 self.report(at, *agent, vec![execute]);
             }
+            // Nothing of it ever ran.
+            Effect::Reap { agent, .. } => {
+                let event = Event::TreeProvenDead { agent: *agent, killed: true };
+                let told = Input { acknowledges: at.into_iter().collect(), ..event.into() };
+                let _ = self.reports.send(told);
+            }
             Effect::Seal { .. } => self.performer.perform(at, effect),
             Effect::Release { .. } => {}
             other => panic!("nobody asks for {other:?} here"),

@@ -91,7 +91,7 @@ struct Seen {
 
 /// Whether an operator's key that lies in the home was shown. While the ledger is away nobody can say whose it is; but whoever
 /// has it is to hear what is wrong, and could be told nothing that does not lie beside it.
-async fn lies_here(app: &App, key: Digest) -> bool {
+pub(super) async fn lies_here(app: &App, key: Digest) -> bool {
     let home = app.tools.home.clone();
     let looked = tokio::task::spawn_blocking(move || home.holds_operator_key(&key));
     // A disk that hangs must not keep anybody from hearing that the holder is not well.

@@ -159,7 +159,11 @@ fn lines(policies: &PolicySet, asker: Asker, action: Action) -> Vec<Line> {
     let ask = |kind: ResourceKind, name: &str, scope: Scope| {
         // What governs is nobody's own.
         let fits = kind != ResourceKind::Governance || scope == Scope::Governance;
-        let text = format!("{}:{name}", kind.as_str());
+        // Where one kind alone fits, what stands before a colon is a part of the name.
+        let text = match kinds_of(action) {
+            [_] => name.to_owned(),
+            _ => format!("{}:{name}", kind.as_str()),
+        };
         let request = question::request(asker, action, &text, scope, &known).ok();
         request.filter(|_| fits).map(|request| policies.decide(&request))
     };

@@ -86,30 +86,6 @@ fn a_journal_that_fails_with_everything_is_not_given_epoch_after_epoch() {
     assert_eq!(driven.end().boots(), 2);
 }
 
-#[test]
-fn a_stopped_tenant_is_not_tried_for_everybody_who_looks() {
-    let journal = Memory::default();
-    let (to, told) = channel();
-    let (mut driver, _handle) = Driver::new(core(&journal), 8, Arc::new(ManualClock::default()), |_| Ear(to));
-    driver.begin_epoch();
-    (journal.kept().fails_in, journal.kept().stays_shut) = (Some(0), 1_000);
-    driver.turn(vec![(Event::ClockTurned.into(), None)]);
-    let shut = journal.kept().stays_shut;
-    let look = |driver: &mut Driver<Memory, Ear>| {
-        driver.take(
-            Message::Look(Box::new(|governor| assert!(governor.is_err())), Retry::Now),
-            &mut Vec::new(),
-        );
-    };
-    look(&mut driver);
-    assert_eq!(journal.kept().stays_shut, shut - 1, "the first one has it tried");
-    // Others come at once after it.
-    driver.looked_at = Some(Instant::now() + Duration::from_secs(3_600));
-    (0..100).for_each(|_| look(&mut driver));
-    assert_eq!(journal.kept().stays_shut, shut - 1);
-    drop(told);
-}
-
 /// Somebody who looks at what is slow, again and again, holds up no decision.
 #[test]
 fn g1_a_decision_does_not_wait_for_all_who_look() {

@@ -76,6 +76,7 @@ fn eventful() -> Story {
     story.release(agents["lint"]);
     story.advance(agents["lint"], out_of_order());
     story.advance(agents["lint"], without_evidence());
+    story.tell(Event::TreeProvenDead { agent: agents["lint"], killed: true });
     story.signal(agents["lint"], Signal::Heartbeat);
     // The holder dies while the other one works.
     story.release(agents["tests"]);
@@ -90,6 +91,7 @@ fn eventful() -> Story {
     let killed =
         |in_phase| Outcome::Failed { in_phase, code: "EP0229".into(), reason: "it was killed".into() };
     story.advance(again, vec![killed(Phase::Execute)]);
+    story.tell(Event::TreeProvenDead { agent: again, killed: true });
     // Nobody answers in time, somebody stops a run, keys change.
     let (_, record) = story.ask_for_run(5, "ann", "staging");
     story.live(Story::prepared(&record)["plan"]);

@@ -22,7 +22,7 @@ fn r111_r116_the_first_entry_makes_tenant_and_project() {
     assert_eq!(tables["tenants"][0][0], Value::Text("default".into()));
     assert_eq!(tables["projects"][0][..2], [Value::Text("default".into()), Value::Text("default".into())]);
     assert_eq!(tables["user_roles"].len(), 3);
-    assert_eq!(tables["schema_migrations"].len(), 6);
+    assert_eq!(tables["schema_migrations"].len(), 7);
 }
 
 /// Whoever looks at a run is told of an agent that has gone silent, until it speaks again (R152).
