@@ -186,7 +186,6 @@ pub struct Driver<J, S> {
     /// When it is tried again if nobody has asked for something before.
     retry_at: Instant,
     /// When somebody who looked last had it tried.
-    looked_at: Option<Instant>,
     /// How often it has failed since something was last decided.
     failures: u32,
     agents_at_once: u32,

@@ -59,7 +59,7 @@ pub(crate) fn is_another(state: &State, name: &Name, asker: Asker<'_>, apart: Ap
     let from_the_young = young && origin.giver > asker.keys_before;
     match apart {
         Apart::Named => true,
-        Apart::Since => !from_the_young && !(young && theirs),
+        Apart::Since => !(from_the_young || young && theirs),
         Apart::Ever => !from_the_young && !theirs,
     }
 }

@@ -25,7 +25,7 @@ impl Strings {
     }
 
     /// The last key, of the first so many, that somebody else gave them.
-    fn from_another(&self, name: &Name, before: usize) -> Option<usize> {
+    fn given_by_another(&self, name: &Name, before: usize) -> Option<usize> {
         let of_another = |given: &Given| given.to == *name && given.by.as_ref() != Some(name);
         self.given[..before].iter().rposition(of_another)
     }
@@ -33,7 +33,7 @@ impl Strings {
     /// Everybody who may have had somebody's present key before them.
     pub(crate) fn pulled_by(&self, name: &Name) -> BTreeSet<Name> {
         let (mut found, mut puppet, mut before) = (BTreeSet::new(), name.clone(), self.given.len());
-        while let Some(at) = self.from_another(&puppet, before) {
+        while let Some(at) = self.given_by_another(&puppet, before) {
             let Some(maker) = self.given[at].by.clone() else { break };
             found.insert(maker.clone());
             (puppet, before) = (maker, at);
@@ -44,9 +44,9 @@ impl Strings {
     /// Whether somebody got their present place after that, and from somebody who got theirs after it, too.
     fn is_of_the_new(&self, name: &Name, when: u64) -> bool {
         let newly = |at: &usize| self.given[*at].when > when;
-        let Some(at) = self.from_another(name, self.given.len()).filter(newly) else { return false };
+        let Some(at) = self.given_by_another(name, self.given.len()).filter(newly) else { return false };
         let maker = self.given[at].by.as_ref();
-        maker.and_then(|maker| self.from_another(maker, at)).filter(newly).is_some()
+        maker.and_then(|maker| self.given_by_another(maker, at)).filter(newly).is_some()
     }
 
     /// Whether somebody may be whoever asked then, in any way.
@@ -56,7 +56,7 @@ impl Strings {
 
     /// Whether they may be by what has happened since.
     pub(crate) fn may_have_become(&self, name: &Name, asker: &Name, asked: u64) -> bool {
-        let place = self.from_another(name, self.given.len()).map(|at| self.given[at].when);
+        let place = self.given_by_another(name, self.given.len()).map(|at| self.given[at].when);
         place.is_some_and(|when| when > asked) && self.may_be(name, asker, asked)
     }
 }

@@ -262,8 +262,8 @@ mod tests {
             "the file of {of} has another key than the ledger"
         );
         let folder = std::fs::read_dir(app.tools.home.keys().join("operators")).unwrap();
-        let drafts = folder
-            .filter(|file| !file.as_ref().unwrap().path().extension().is_some_and(|kind| kind == "key"));
+        let drafts =
+            folder.filter(|file| file.as_ref().unwrap().path().extension().is_none_or(|kind| kind != "key"));
         assert_eq!(drafts.count(), 0, "a draft is left");
     }
 

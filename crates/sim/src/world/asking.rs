@@ -69,6 +69,10 @@ impl World {
         if self.dice.chance(8) {
             self.later(500, Act::Offer);
         }
+        // Whoever lives long enough comes with it when it is over, whatever became of it before.
+        if self.grim.chance(10) {
+            self.grimly_after(60_000, 30_000, Act::Use { agent, permit: given.permit });
+        }
         let greedy = self.is_greedy(agent);
         if !self.dice.chance(if greedy { 30 } else { 75 }) {
             return;

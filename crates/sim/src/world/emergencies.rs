@@ -45,7 +45,12 @@ impl World {
     }
 
     pub(super) fn grimly(&mut self, within: u64, act: Act) {
-        let at = self.now + self.grim.below(within);
+        self.grimly_after(0, within, act);
+    }
+
+    /// [`World::grimly`], and not before so many milliseconds have gone.
+    pub(super) fn grimly_after(&mut self, wait: u64, within: u64, act: Act) {
+        let at = self.now + wait + self.grim.below(within);
         self.acts += 1;
         self.agenda.insert((at, self.acts), act);
     }
@@ -53,7 +58,7 @@ impl World {
     /// Somebody makes a puppet that makes another one, which is to approve what they ask for; now and then with another key of its
     /// own, or of somebody else's making after all.
     pub(super) fn pull_strings(&mut self) -> Vec<Event> {
-        let by = people::name(*self.grim.pick(&["root", "junior", "junior"]));
+        let by = people::name(self.grim.pick::<&str>(&["root", "junior", "junior"]));
         let (puppet, doll) = (people::name("puppet"), people::name("doll"));
         let mut events = people::puppets(&by, &puppet, &doll, self.grim.below(1 << 32));
         let rotates = match self.grim.below(4) {
@@ -116,9 +121,14 @@ impl World {
             0..2 => GlassScope::NextRun { of: self.anybody() },
             2..4 if !agents.is_empty() => GlassScope::Agent { agent: self.grim.pick(&agents).0 },
             4..6 if !agents.is_empty() => {
-                let (_, run, ix) = *self.grim.pick(&agents);
-                let score = self.scores_of.get(&run).copied().unwrap_or(0);
-                GlassScope::Stage { run, stage: self.scores[score].pipeline.stage(ix).name.clone() }
+                let (agent, run, ix) = *self.grim.pick(&agents);
+                match self.scores_of.get(&run) {
+                    Some(score) => {
+                        GlassScope::Stage { run, stage: self.scores[*score].pipeline.stage(ix).name.clone() }
+                    }
+                    // A run that looks at another one is of no pipeline of this world.
+                    None => GlassScope::Agent { agent },
+                }
             }
             _ if !self.runs.is_empty() => GlassScope::Run { run: *self.grim.pick(&self.runs) },
             _ => GlassScope::NextRun { of: people::name("alice") },

@@ -97,6 +97,12 @@ impl World {
                     _ => (self.dice.below(12), *self.dice.pick(&[500, 5_000, 20_000])),
                 };
                 self.will_ask(*agent, asks, within);
+                // Somebody who says that they live, and then nothing any more.
+                if temper == Temper::Stuck {
+                    for _ in 0..self.grim.below(5) {
+                        self.grimly(3_000, Act::Signal { agent: *agent });
+                    }
+                }
                 self.work(*agent, Phase::Execute, Phase::Execute);
             }
             Effect::Perform(performance) => self.will_perform(performance),
