@@ -9,13 +9,15 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use eparch_daemon::{CallError, Client, HoldError, HoldOptions, Home, Lines, hold, wire};
+use eparch_daemon::{
+    CallError, Client, HoldError, HoldOptions, Home, Lines, NoPolicies, PolicyFiles, hold, wire,
+};
 use eparch_domain::{Name, in_full};
 use eparch_sandbox::Launcher;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::commands::diagnostic;
+use crate::commands::{diagnostic, policy};
 use crate::context::Context;
 use crate::failure::{Failure, exit};
 
@@ -195,7 +197,7 @@ impl<'c> Desk<'c> {
             {
                 // Held by somebody who does not answer yet, or left because nobody needed it: look again.
                 if code != Some(HELD_ALREADY.into()) && code != Some(0) {
-                    return Err(no_holder("the holder ended before it was ready", &child.last_words()));
+                    return Err(self.why_none(&child.last_words()));
                 }
                 started = None;
                 not_before = Instant::now() + START_AGAIN;
@@ -209,6 +211,15 @@ impl<'c> Desk<'c> {
                 started = Some(self.start()?);
             }
             tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Why a holder that was started has ended: what a person can mend is said as what it is.
+    fn why_none(&self, words: &str) -> Failure {
+        let policies = PolicyFiles::of_home(self.home.root()).map_err(NoPolicies::from);
+        match policies.and_then(|files| files.load()) {
+            Err(problem) => policy::unusable(&problem).exit(exit::UNAVAILABLE),
+            Ok(_) => no_holder("the holder ended before it was ready", words),
         }
     }
 
@@ -341,6 +352,7 @@ pub(crate) fn hold_home(context: &Context) -> Result<u8, Failure> {
 pub(crate) fn not_held(problem: &HoldError) -> Failure {
     let failure = match problem {
         HoldError::NoDiagnostic(problem) => diagnostic::unusable(problem),
+        HoldError::NoPolicies(problem) => policy::unusable(problem),
         _ => Failure::new("EP0704", in_full(problem)).hint("`eparch doctor` looks for what is wrong"),
     };
     failure.exit(exit::UNAVAILABLE)

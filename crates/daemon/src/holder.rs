@@ -73,13 +73,13 @@ pub enum HoldError {
     #[error("cannot make the first operator known")]
     Owner(#[source] SubmitError),
     /// There are no policies that could be in force (G4).
-    #[error("{0}; `eparch policy check` shows what is wrong with them")]
+    #[error(transparent)]
     NoPolicies(#[from] NoPolicies),
     /// The policies cannot be put in force.
     #[error("cannot put the policies in force")]
     Policies(#[source] SubmitError),
     /// What is to look at runs cannot.
-    #[error("{0}")]
+    #[error(transparent)]
     NoDiagnostic(#[from] NoDiagnostic),
     /// What is to look at runs cannot be made known.
     #[error("cannot make known what looks at runs that fail")]

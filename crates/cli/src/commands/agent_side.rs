@@ -83,7 +83,7 @@ pub(super) fn say(verdict: &Value) {
         outln!("gate {}", word("gate"));
     }
     if !may && let Some(unlock) = verdict["unlock"].as_str() {
-        outln!("What would do: {unlock}");
+        outln!("What would unlock it: {unlock}");
     }
 }
 

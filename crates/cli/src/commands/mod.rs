@@ -17,7 +17,7 @@ mod operator;
 mod performing;
 mod pipeline;
 mod plans;
-mod policy;
+pub(crate) mod policy;
 mod run;
 mod runs;
 mod secrets;

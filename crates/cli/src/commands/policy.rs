@@ -7,8 +7,9 @@ mod show;
 
 use std::path::Path;
 
-use eparch_daemon::PolicyFiles;
 use eparch_daemon::wire::PutInForce;
+use eparch_daemon::{NoPolicies, PolicyFiles};
+use eparch_domain::in_full;
 use eparch_policy::{PolicySet, Problem};
 use serde_json::json;
 
@@ -104,6 +105,13 @@ fn tell(problems: &[Problem]) {
             outln!("  = help: {}", paint::harmless_lines(hint));
         }
     }
+}
+
+/// That a home is not held, for want of policies that could be in force (G4).
+pub(crate) fn unusable(problem: &NoPolicies) -> Failure {
+    Failure::new("EP0811", in_full(problem))
+        .hint("`eparch policy check` shows what is wrong with them; nothing is done without policies")
+        .exit(exit::BAD_DOCUMENT)
 }
 
 /// The policies to ask, which must be sound.

@@ -57,7 +57,7 @@ fn r007_g1_a_script_asks_is_let_do_it_once_and_says_what_came_of_it() {
     has("deny (plan_first)");
     has("outside the plan ended 1");
     has("deny (forbidden_target)");
-    has("What would do: tier T3 or above");
+    has("What would unlock it: tier T3 or above");
     has("prod ended 1");
     has("error[EP0613]");
     has("said");
@@ -114,10 +114,14 @@ fn g4_a_home_with_policies_that_cannot_be_used_is_not_held() {
     std::fs::create_dir(&own).unwrap();
     let file = place.file("p.yaml", &crate::console::one_stage("true"));
     let said = place.say(&["run", &file]);
-    assert!(said.code == 69 && said.err.contains("cannot be used"), "none at all: {said:?}");
+    assert!(
+        said.code == 69 && said.err.contains("EP0811") && said.err.contains("EP0807"),
+        "none at all: {said:?}"
+    );
     std::fs::write(own.join("own.cedar"), "permit (principal, action, resource").unwrap();
     let said = place.say(&["run", &file]);
-    assert!(said.code == 69 && said.err.contains("own.cedar:1:"), "{said:?}");
+    assert!(said.code == 69 && said.err.contains("EP0811") && said.err.contains("own.cedar:1:"), "{said:?}");
+    assert_eq!(said.err.matches("own.cedar").count(), 1, "it is said once: {said:?}");
     std::fs::remove_dir_all(&own).unwrap();
     place.ok(&["run", &file]);
 }
