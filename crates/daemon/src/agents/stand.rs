@@ -177,6 +177,8 @@ fn crowd() -> Arc<Pipeline> {
 /// A holder, but for what makes agents.
 pub struct Stand {
     app: Arc<App>,
+    /// The thread that decides, until it is over.
+    driver: Option<std::thread::JoinHandle<()>>,
     born: mpsc::UnboundedReceiver<Born>,
     at: String,
     door: JoinHandle<()>,
@@ -189,6 +191,11 @@ impl Drop for Stand {
     fn drop(&mut self) {
         self.door.abort();
         self.app.driver.stop();
+        // It saves its state last: whoever removes the folder next must not meet it there.
+        if let Some(driver) = self.driver.take() {
+            // A panic of its own was printed when it happened.
+            let _ = driver.join();
+        }
     }
 }
 
@@ -246,7 +253,8 @@ impl Stand {
             let performer = Performer::new(tools.clone(), handle);
             Stage { performer, born, reports, specs: BTreeMap::new(), working: BTreeMap::new() }
         });
-        std::thread::Builder::new().name("driver".to_owned()).spawn(move || driver.run()).expect("a thread");
+        let driving = std::thread::Builder::new().name("driver".to_owned()).spawn(move || driver.run());
+        let driving = Some(driving.expect("a thread"));
         let key = Key::Home { hash: Digest::of(KEY.as_bytes()) };
         let operator =
             Operator { name: ada, role: OperatorRole::Admin, groups: Vec::new(), max_tier: Tier::T4, key };
@@ -264,7 +272,8 @@ impl Stand {
             let (_open, closing) = watch::channel(false);
             public_door::serve(listener, api, closing, Duration::ZERO).await;
         });
-        Stand { app, born: from, at, door, logs: folder.to_owned(), pipeline: crowd(), runs: 0 }
+        let logs = folder.to_owned();
+        Stand { app, driver: driving, born: from, at, door, logs, pipeline: crowd(), runs: 0 }
     }
 
     /// A caller of the API, with the operator's key.
