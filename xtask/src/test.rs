@@ -34,16 +34,20 @@ pub(crate) fn run(tree: &Tree, words: &[String]) -> StepResult {
     let needs = Needs { notes: Notes::new(tree)?, openbao: needs_server.then(|| openbao::program(tree)) };
 
     let doctests = asked.doctests(tree)?;
-    let mut fine = true;
-    if let Some(mut command) = doctests {
-        fine = watched(tree, &mut command, &needs)?.success();
+    let mut failed = Vec::new();
+    if let Some(mut command) = doctests
+        && !watched(tree, &mut command, &needs)?.success()
+    {
+        failed.push("a doctest failed: what it said stands before the tests, far above");
     }
     let (status, summary) = if process::found("cargo-nextest").is_some() {
         with_nextest(tree, &asked, &needs)?
     } else {
         with_cargo_test(tree, &asked, &needs)?
     };
-    fine &= status.success();
+    if !status.success() {
+        failed.push("a test failed");
+    }
 
     for line in needs.notes.lines()? {
         println!("not run, because {line}");
@@ -59,7 +63,8 @@ pub(crate) fn run(tree: &Tree, words: &[String]) -> StepResult {
         problem.lines.push("without it, the tests that start a vault's server were not run".to_owned());
         return Err(problem);
     }
-    if fine { Ok(String::new()) } else { Err(Problem::new("the tests did not all pass")) }
+    // Named one by one: a doctest that failed is out of sight by now, and the summary above counts tests alone.
+    if failed.is_empty() { Ok(String::new()) } else { Err(Problem::new(failed.join("\n"))) }
 }
 
 /// What the command line asks for.
