@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use cedar_policy::{Authorizer, Entities, Request as CedarRequest, Response};
 
-use crate::entities::Mentioned;
+use crate::index::Bucket;
 use crate::load::{PolicySet, ground};
-use crate::names::{Printed, names_of_resource, names_of_subject};
+use crate::names::{Named, Printed, names_of_resource, names_of_subject};
+use crate::question::{Mentioned, Question};
 use crate::request::Request;
 use crate::resource::{ResourceKind, kinds_of};
 use crate::rule::Rule;
@@ -18,8 +19,19 @@ impl PolicySet {
     ///
     /// Who asks comes first: nobody, an expired or revoked token, and what is another tenant's are denied without any
     /// policy being looked at. Then the policies that can matter decide: deny before ask before modify before allow; an
-    /// error in any of them denies, and so does silence.
+    /// error in any of them denies, and so does silence. What was asked before is remembered, and answered as it was then.
     pub fn decide(&self, request: &Request) -> Verdict {
+        self.look(request, |question, buckets| {
+            self.remembered.or_ask(question.digest(), || self.answer(question, buckets))
+        })
+    }
+
+    /// [`PolicySet::decide`], whatever is remembered: for whoever measures what policies cost, or compares.
+    pub fn decide_afresh(&self, request: &Request) -> Verdict {
+        self.look(request, |question, buckets| self.answer(question, buckets))
+    }
+
+    fn look(&self, request: &Request, answer: impl FnOnce(&Question<'_>, &[&Bucket]) -> Verdict) -> Verdict {
         if let Some(reason) = refused_unasked(request) {
             return denied(reason, reason == reasons::CREDENTIAL_EXPIRED, 0);
         }
@@ -27,18 +39,20 @@ impl PolicySet {
         let subject = names_of_subject(&request.subject, &printed);
         let resource = names_of_resource(request, &printed);
         let buckets = self.index.candidates(request.action, &subject, &resource);
-        let candidates = buckets.iter().map(|bucket| bucket.count).sum();
-        if candidates == 0 {
+        if buckets.is_empty() {
             return denied(reasons::NO_POLICY_ALLOWS, false, 0);
         }
         let mentioned = buckets.iter().fold(Mentioned::default(), |all, bucket| all.with(bucket.mentioned));
-        let (cedar, entities) =
-            ground()
-                .vocabulary
-                .request(request, (&subject, &resource), mentioned, |name| self.index.is_named(name));
+        let is_named = |name: Named<'_>| self.index.is_named(name);
+        answer(&Question::new(request, (&subject, &resource), mentioned, is_named), &buckets)
+    }
+
+    /// What the policies say that can matter.
+    fn answer(&self, question: &Question<'_>, buckets: &[&Bucket]) -> Verdict {
+        let (cedar, entities) = ground().vocabulary.ask(question);
         let mut said = Said::default();
         let authorizer = Authorizer::new();
-        for bucket in &buckets {
+        for bucket in buckets {
             if !bucket.enforced.is_empty() {
                 said.take(self, &authorizer.is_authorized(&cedar, &bucket.enforced, &entities));
             }
@@ -47,6 +61,7 @@ impl PolicySet {
         let mut shadowed: Vec<Shadowed> =
             watched.filter_map(|(rule, alone)| watch(&authorizer, rule, alone, &cedar, &entities)).collect();
         shadowed.sort_by(|one, other| one.policy.cmp(&other.policy));
+        let candidates = buckets.iter().map(|bucket| bucket.count).sum();
         Verdict { candidates, shadowed, ..said.verdict() }
     }
 

@@ -12,8 +12,9 @@ use cedar_policy::{ActionConstraint, EntityUid, Policy, PrincipalConstraint, Res
 use eparch_domain::Action;
 
 use crate::by_name;
-use crate::entities::{Mentioned, Vocabulary};
+use crate::entities::Vocabulary;
 use crate::names::{Named, Type};
+use crate::question::Mentioned;
 use crate::rule::Rule;
 
 /// What a scope can name. Small numbers, because a request compares many.

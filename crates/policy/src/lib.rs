@@ -20,6 +20,8 @@ mod decide;
 mod entities;
 mod index;
 mod names;
+mod question;
+mod remembered;
 mod unlock;
 mod verdict;
 

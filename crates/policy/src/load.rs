@@ -16,6 +16,7 @@ use crate::literal;
 use crate::names::{Printed, names_of_subject};
 use crate::place::line_and_column;
 use crate::problem::{MOST_PROBLEMS, Problem, codes};
+use crate::remembered::Remembered;
 use crate::resource::ResourceKind;
 use crate::rule::{self, Rule};
 use crate::split;
@@ -34,6 +35,7 @@ pub struct PolicyText<'t> {
 #[derive(Debug)]
 pub struct PolicySet {
     pub(crate) index: Index,
+    pub(crate) remembered: Remembered,
     rules: BTreeMap<Arc<str>, Rule>,
     document: Vec<u8>,
     digest: Digest,
@@ -61,7 +63,7 @@ impl PolicySet {
         let index = Index::new(policies, &ground().vocabulary);
         let document = document::write(files);
         let digest = Digest::of(&document);
-        Ok(PolicySet { index, rules, document, digest })
+        Ok(PolicySet { index, remembered: Remembered::default(), rules, document, digest })
     }
 
     /// The policies that ship.
