@@ -3,13 +3,14 @@
 
 mod core;
 mod due;
+mod inbox;
 mod keepable;
 mod stops;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,12 +19,16 @@ use eparch_governor::{ClockMoved, Effect, Event, Governor};
 use eparch_ledger::EffectRef;
 
 pub use self::core::{Core, Done, ENGINE, Input, RecoverError, SavedState, TurnError};
+use self::inbox::{Inbox, Lane, Outbox, Taken};
 use self::stops::{Stops, made_up_for};
 use crate::journal::{Journal, JournalError, Left};
 
 /// A snapshot is taken after so many entries: recovery reads at most that many, and a journal of a million holds a
 /// hundred moments that were worth writing.
 const SNAPSHOT_EVERY: u64 = 10_000;
+
+/// Nobody is woken sooner: ledger time is counted in milliseconds.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// What the driver tells of what it does. Called on the driver's thread: must return at once.
 pub trait Shell: Send {
@@ -73,6 +78,18 @@ enum Message {
     Stop,
 }
 
+impl Message {
+    /// What takes authority away does not wait behind those who have it; nor does a glance, which takes no time, and with which
+    /// it is found out who asks for it.
+    fn lane(&self) -> Lane {
+        match self {
+            Message::Decide(input, _) if input.event.takes_authority_away() => Lane::First,
+            Message::Look(_, Retry::InTime) => Lane::First,
+            Message::Decide(..) | Message::Look(_, Retry::Now) | Message::Stop => Lane::InTurn,
+        }
+    }
+}
+
 /// Whether a stopped tenant is tried again for a look.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Retry {
@@ -85,7 +102,7 @@ enum Retry {
 /// A way to hand things to the driver; cheap to copy.
 #[derive(Clone)]
 pub struct Handle {
-    to: SyncSender<Message>,
+    to: Outbox<Message>,
 }
 
 impl std::fmt::Debug for Handle {
@@ -98,9 +115,8 @@ impl Handle {
     /// Hands in something to decide on; `reply` is called once it is durable, or has come to nothing. Waits when
     /// `limits::DRIVER_QUEUE` are waiting already.
     pub fn submit(&self, input: Input, reply: impl FnOnce(Result<Done, SubmitError>) + Send + 'static) {
-        if let Err(unsent) = self.to.send(Message::Decide(Box::new(input), Box::new(reply)))
-            && let Message::Decide(_, reply) = unsent.0
-        {
+        let message = Message::Decide(Box::new(input), Box::new(reply));
+        if let Err(Message::Decide(_, reply)) = self.to.send(message.lane(), message) {
             reply(Err(SubmitError::Gone));
         }
     }
@@ -125,19 +141,9 @@ impl Handle {
         from.await.unwrap_or(Err(SubmitError::Gone))
     }
 
-    /// Sends from async code. There nearly always is room, and then nothing waits; otherwise it is waited for away from the
-    /// runtime, which it must not hold up.
     async fn send(&self, message: Message) -> Result<(), SubmitError> {
-        let message = match self.to.try_send(message) {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Disconnected(_)) => return Err(SubmitError::Gone),
-            Err(TrySendError::Full(message)) => message,
-        };
-        let to = self.to.clone();
-        match tokio::task::spawn_blocking(move || to.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(SubmitError::Gone),
-        }
+        let lane = message.lane();
+        self.to.send_async(lane, message).await.map_err(|_| SubmitError::Gone)
     }
 
     /// Looks at the governor between two turns.
@@ -148,7 +154,8 @@ impl Handle {
         self.look_and(Retry::Now, look).await
     }
 
-    /// [`Handle::look`] for whoever asks again and again: a stopped tenant is not tried again for it.
+    /// [`Handle::look`] for whoever asks again and again, and looks at one thing only: it goes before what waits, and a stopped
+    /// tenant is not tried again for it.
     pub async fn glance<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Governor) -> T + Send + 'static,
@@ -171,7 +178,7 @@ impl Handle {
 
     /// Ends the driver once everything handed in before is decided.
     pub fn stop(&self) {
-        let _ = self.to.send(Message::Stop);
+        let _ = self.to.send(Message::Stop.lane(), Message::Stop);
     }
 }
 
@@ -191,7 +198,7 @@ pub struct Driver<J, S> {
     agents_at_once: u32,
     clock: Arc<dyn Clock>,
     shell: S,
-    from: Receiver<Message>,
+    from: Inbox<Message>,
     /// Another process has the journal now: nothing can ever be decided here again.
     taken_over: bool,
     /// An epoch of this process is written down.
@@ -211,7 +218,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         clock: Arc<dyn Clock>,
         shell: impl FnOnce(Handle) -> S,
     ) -> (Driver<J, S>, Handle) {
-        let (to, from) = sync_channel(limits::DRIVER_QUEUE);
+        let (to, from) = Inbox::with_capacity(limits::DRIVER_QUEUE);
         let handle = Handle { to };
         let shell = shell(handle.clone());
         let (tenant, saved_at) = (core.tenant().clone(), core.saved());
@@ -245,20 +252,21 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         while going && !self.taken_over {
             let mut batch = Vec::new();
             match self.next() {
-                Ok(message) => going = self.take(message, &mut batch),
-                Err(RecvTimeoutError::Timeout) if self.stopped.is_some() => self.try_again(),
-                Err(RecvTimeoutError::Timeout) => batch.push((Event::ClockTurned.into(), None)),
-                Err(RecvTimeoutError::Disconnected) => going = false,
+                Taken::One(message) => going = self.take(message, &mut batch),
+                Taken::Nothing if self.stopped.is_some() => self.try_again(),
+                Taken::Nothing => batch.push((Event::ClockTurned.into(), None)),
+                Taken::Over => going = false,
             }
             // What has come meanwhile is written down together. Looks are counted like decisions, and the time they take as
             // well: there may always be another one, and a long one.
             let until = Instant::now() + limits::COMMIT_GATHER.as_duration();
             for _ in 1..limits::COMMIT_BATCH {
-                let Some(message) = going.then(|| self.from.try_recv().ok()).flatten() else { break };
-                going = self.take(message, &mut batch);
-                if Instant::now() >= until {
+                let now = Instant::now();
+                if !going || now >= until {
                     break;
                 }
+                let Taken::One(message) = self.from.take(Some(now)) else { break };
+                going = self.take(message, &mut batch);
             }
             self.turn(batch);
             self.save_if_due();
@@ -266,19 +274,14 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         self.save();
     }
 
-    /// The next message, or a timeout when the governor wants to be woken, or a stopped tenant is to be tried again.
-    fn next(&self) -> Result<Message, RecvTimeoutError> {
+    /// The next message, or nothing when the governor wants to be woken, or a stopped tenant is to be tried again.
+    fn next(&self) -> Taken<Message> {
         if self.stopped.is_some() {
-            return self.from.recv_timeout(self.retry_at.saturating_duration_since(Instant::now()));
+            return self.from.take(Some(self.retry_at));
         }
         let deadline = self.core.as_ref().and_then(|core| core.governor().next_deadline());
-        match deadline {
-            None => self.from.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(deadline) => {
-                let wait = deadline.at.since(self.clock.now().ledger);
-                self.from.recv_timeout(wait.as_duration().max(Duration::from_millis(1)))
-            }
-        }
+        let wait = deadline.map(|deadline| deadline.at.since(self.clock.now().ledger).as_duration());
+        self.from.take(wait.map(|wait| Instant::now() + wait.max(SHORTEST_WAIT)))
     }
 
     fn take(&mut self, message: Message, batch: &mut Vec<(Input, Option<Reply>)>) -> bool {

@@ -13,6 +13,7 @@ use crate::break_glass;
 use crate::decision::{Answer, Refusal};
 use crate::diagnostic;
 use crate::ending::{cut, end_run};
+use crate::event::Event;
 use crate::fact::Fact;
 use crate::governor::Turn;
 use crate::operators;
@@ -49,6 +50,22 @@ pub enum Cause {
         /// Which.
         violation: ViolationType,
     },
+}
+
+impl Event {
+    /// Whether it takes authority away, or may: such a thing is not to wait for those who have it.
+    pub fn takes_authority_away(&self) -> bool {
+        matches!(
+            self,
+            Event::RevokeRequested { .. }
+                | Event::StopRequested { .. }
+                | Event::StopAllRequested { .. }
+                | Event::BreakGlassEndRequested { .. }
+                | Event::DemotionRequested { .. }
+                | Event::OperatorRemoved { .. }
+                | Event::LockReleaseRequested { .. }
+        )
+    }
 }
 
 /// Somebody takes authority away. Asking twice is the same as asking once.

@@ -108,12 +108,43 @@ fn g1_a_decision_does_not_wait_for_all_who_look() {
             }
             looked();
         };
-        handle.to.send(Message::Look(Box::new(move |_| slow()), Retry::InTime)).unwrap();
+        let look = Message::Look(Box::new(move |_| slow()), Retry::Now);
+        assert!(handle.to.send(look.lane(), look).is_ok());
     }
     handle.stop();
     driver.run();
     let order = order.lock().unwrap();
     assert_eq!(order.iter().position(|what| *what == "decided"), Some(1), "{order:?}");
     assert_eq!(order.len(), 11);
+    drop(told);
+}
+
+/// F7: however much agents ask, what takes authority away is decided on first, and who asks for it is found out before.
+#[test]
+fn f7_a_revocation_does_not_wait_behind_those_who_have_authority() {
+    let journal = Memory::default();
+    let (to, told) = channel();
+    let (driver, handle) = Driver::new(core(&journal), 8, Arc::new(ManualClock::default()), |_| Ear(to));
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let note = |what: &'static str| {
+        let order = order.clone();
+        move || order.lock().unwrap().push(what)
+    };
+    for _ in 0..3 * limits::COMMIT_BATCH {
+        let asked = note("asked");
+        handle.submit(Event::ClockTurned.into(), move |_| asked());
+    }
+    let (ada, reason) = (Name::new("ada").unwrap(), "enough".to_owned());
+    let stop = Event::StopRequested { run: RunId::from_bits(1), by: ada, reason };
+    assert!(stop.takes_authority_away());
+    let stopped = note("stopped");
+    handle.submit(stop.into(), move |_| stopped());
+    let glanced = note("glanced");
+    let glance = Message::Look(Box::new(move |_| glanced()), Retry::InTime);
+    assert!(handle.to.send(glance.lane(), glance).is_ok());
+    handle.stop();
+    driver.run();
+    // A glance sees what is durable, so that it is over before anything of the same batch is.
+    assert_eq!(order.lock().unwrap()[..3], ["glanced", "stopped", "asked"]);
     drop(told);
 }
