@@ -48,6 +48,15 @@ const LAST_CALL: Duration = Duration::from_secs(2);
 /// decide. A driver that takes longer, as on a disk that does not answer, keeps none of them alive.
 const LAST_TURN: Duration = Duration::from_secs(5);
 
+/// How long what is left of the holder's work may take when everything that counts has ended.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// Reads and waits of people that hold a thread at once; others wait for one.
+const READS_AT_ONCE: usize = 64;
+
+/// What ends agents, and what else is done on their side, that holds a thread at once beside those that work.
+const ENDINGS_AT_ONCE: usize = 64;
+
 /// How long the holder itself waits for it after that: what it has written down counts, however it ends.
 const LAST_SAVE: Duration = Duration::from_secs(30);
 
@@ -144,33 +153,45 @@ struct PublicDoor {
 fn hold_with(home: &Home, options: &HoldOptions, public: Option<PublicDoor>) -> Result<(), HoldError> {
     crate::process_limits::allow_many_files();
     crate::process_limits::leave_no_core();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let cannot = |source| HoldError::Io { what: "start the runtime", source };
+    // Agents have threads of their own: however much they ask, whoever takes authority away from them does not wait behind it.
+    let agents = runtime_of_agents(options.settings.agents.at_once).map_err(cannot)?;
+    let people = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        // One thread for each agent that works and for each command that is performed for one, and some for reads: whoever
-        // takes authority away must not wait for them.
+        .max_blocking_threads(READS_AT_ONCE)
+        .enable_all()
+        .build()
+        .map_err(cannot)?;
+    let result = people.block_on(work(home, options, public, agents.handle()));
+    // Agents are dead and the driver has ended by now; whatever still blocks has nothing to say.
+    people.shutdown_timeout(LAST_WORD);
+    agents.shutdown_timeout(LAST_WORD);
+    result
+}
+
+/// Where agents' doors are and what is done for them: a thread for each agent that works at once and for each command that is
+/// performed for one, and some for ending what must not wait for them.
+pub(crate) fn runtime_of_agents(at_once: u32) -> io::Result<tokio::runtime::Runtime> {
+    let at_once = usize::try_from(at_once).unwrap_or(limits::AGENTS_AT_ONCE);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("agents")
         .max_blocking_threads(
-            usize::try_from(options.settings.agents.at_once).unwrap_or(64)
-                * (1 + limits::PERFORMANCES_AT_ONCE)
-                + 64,
+            at_once.saturating_mul(1 + limits::PERFORMANCES_AT_ONCE).saturating_add(ENDINGS_AT_ONCE),
         )
         .enable_all()
         .build()
-        .map_err(|source| HoldError::Io { what: "start the runtime", source })?;
-    let result = runtime.block_on(work(home, options, public, runtime.handle()));
-    // Agents are dead and the driver has ended by now; whatever still blocks has nothing to say.
-    runtime.shutdown_timeout(Duration::from_millis(500));
-    result
 }
 
 async fn work(
     home: &Home,
     options: &HoldOptions,
     public: Option<PublicDoor>,
-    runtime: &tokio::runtime::Handle,
+    agents: &tokio::runtime::Handle,
 ) -> Result<(), HoldError> {
     // Beside the ledger, which takes about as long.
     let root = home.root().to_owned();
-    let policies = runtime.spawn_blocking(move || PolicyFiles::of_home(&root)?.load());
+    let policies = tokio::task::spawn_blocking(move || PolicyFiles::of_home(&root)?.load());
     let diagnostic =
         DiagnosticFile::of_home(home.root(), options.settings.diagnostic.file.as_deref())?.load()?;
     let mut settings = LedgerSettings::in_home(home.root());
@@ -203,7 +224,7 @@ async fn work(
         clock: clock.clone(),
         broadcast: Broadcast::default(),
         watched: Watched::default(),
-        runtime: runtime.clone(),
+        runtime: agents.clone(),
         agents: Agents::default(),
         definitions: Mutex::default(),
         settings: options.settings.digest(),
@@ -226,7 +247,7 @@ async fn work(
 
     // Nobody waits for it: what a crash left in the vault has no authority here any more.
     let (vault, driver) = (tools.vault.clone(), handle.clone());
-    let looking = runtime.spawn(async move { end_what_was_left(&vault, &driver).await });
+    let looking = tokio::spawn(async move { end_what_was_left(&vault, &driver).await });
     let result = tokio::select! {
         result = open_doors(home, options, public, &tools, &handle, models, (policies, diagnostic)) => result,
         ended = &mut driver_ended => Err(why_ended(ended)),

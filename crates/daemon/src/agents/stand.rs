@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 
@@ -27,6 +28,7 @@ use crate::api::{self, App, ReadModels};
 use crate::artifacts::Artifacts;
 use crate::clock::SystemClock;
 use crate::driver::{Core, Driver, Input, Shell};
+use crate::holder;
 use crate::home::Home;
 use crate::journal::{JournalError, LedgerJournal};
 use crate::perform::{Performer, Tools};
@@ -180,6 +182,8 @@ pub struct Stand {
     /// The thread that decides, until it is over.
     driver: Option<std::thread::JoinHandle<()>>,
     born: mpsc::UnboundedReceiver<Born>,
+    /// Where agents' doors are, as in a holder; until it is over.
+    agents: Option<Runtime>,
     at: String,
     door: JoinHandle<()>,
     logs: PathBuf,
@@ -196,6 +200,9 @@ impl Drop for Stand {
             // A panic of its own was printed when it happened.
             let _ = driver.join();
         }
+        if let Some(agents) = self.agents.take() {
+            agents.shutdown_background();
+        }
     }
 }
 
@@ -209,6 +216,8 @@ impl Stand {
     /// The same, by a clock of the caller's own.
     pub(super) async fn by(folder: &Path, clock: Arc<dyn Clock>) -> Stand {
         crate::process_limits::allow_many_files();
+        let agents =
+            holder::runtime_of_agents(u32::try_from(CROWD).expect("a small number")).expect("threads");
         let ada = Name::new("ada").expect("a name");
         let home = Home::create(&folder.join("home"), &ada).expect("an empty folder");
         // What is tried here is not what a slow disk does, and one that is shared with other tests may be slow.
@@ -237,7 +246,7 @@ impl Stand {
             clock: clock.clone(),
             broadcast: Broadcast::default(),
             watched: crate::watched::Watched::default(),
-            runtime: tokio::runtime::Handle::current(),
+            runtime: agents.handle().clone(),
             agents: Agents::default(),
             definitions: Mutex::default(),
             settings: Digest::of(b"settings"),
@@ -273,7 +282,17 @@ impl Stand {
             public_door::serve(listener, api, closing, Duration::ZERO).await;
         });
         let logs = folder.to_owned();
-        Stand { app, driver: driving, born: from, at, door, logs, pipeline: crowd(), runs: 0 }
+        Stand {
+            app,
+            driver: driving,
+            born: from,
+            agents: Some(agents),
+            at,
+            door,
+            logs,
+            pipeline: crowd(),
+            runs: 0,
+        }
     }
 
     /// A caller of the API, with the operator's key.
@@ -357,9 +376,13 @@ impl Stand {
             calls: Mutex::default(),
             heartbeat_at: AtomicU64::new(0),
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a listener");
         let at = listener.local_addr().expect("it listens").to_string();
+        let inside = self.app.tools.runtime.enter();
+        let listener = TcpListener::from_std(listener).expect("a listener");
         let door = tokio::spawn(serve(listener, routes(Arc::new(door)))).abort_handle();
+        drop(inside);
         Agent {
             id,
             token,
