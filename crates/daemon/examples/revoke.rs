@@ -1,7 +1,8 @@
 //! Taking authority away (F7): agents ask over HTTP without a pause, an operator revokes one after the other over HTTP, and both
 //! are timed: from sending the revoke to its answer, and to the last action that its agent was still let do, as its callers saw
 //! it. They go on asking afterwards, and nothing may be accepted that was sent after the revoke had returned. Everything is
-//! real but what agents are made of: they are callers in this process, and share the cores with what answers them.
+//! real but what agents are made of: they are callers in this process, and share the cores with what answers them. The operator
+//! has threads of their own, as another program would.
 //!
 //! `cargo run --release -p eparch-daemon --example revoke [--quick] [FOLDER]` prints one JSON line per measurement.
 
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use door::{Asked, Took, line, runtime};
 use eparch_daemon::stand::{Agent, CROWD, Caller, Stand};
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -40,13 +42,13 @@ fn main() {
 
 fn measure(folder: &Path, crowds: usize) -> [Value; 3] {
     std::fs::create_dir_all(folder).expect("a folder that can be written");
-    let (holder, callers) = (runtime("holder"), runtime("callers"));
+    let (holder, callers, operators) = (runtime("holder"), runtime("callers"), runtime("operators"));
     let mut stand = holder.block_on(Stand::new(folder));
     let mut seen = Seen::default();
     // The first crowd warms everything up and does not count.
     for number in 0..=crowds {
         let (_, crowd) = holder.block_on(stand.crowd());
-        let of_crowd = callers.block_on(revoke_all(&stand, &crowd));
+        let of_crowd = callers.block_on(revoke_all(&stand, &crowd, operators.handle()));
         // What must never be counts from the beginning.
         seen.too_late += of_crowd.too_late;
         if number > 0 {
@@ -57,6 +59,7 @@ fn measure(folder: &Path, crowds: usize) -> [Value; 3] {
     }
     drop(stand);
     callers.shutdown_background();
+    operators.shutdown_background();
     // The ledger is closed with the last who has it.
     holder.shutdown_timeout(Duration::from_secs(5));
     std::fs::remove_dir_all(folder).expect("a folder of our own");
@@ -102,7 +105,7 @@ struct Tally {
     too_late: AtomicU64,
 }
 
-async fn revoke_all(stand: &Stand, crowd: &[Agent]) -> Seen {
+async fn revoke_all(stand: &Stand, crowd: &[Agent], operators: &Handle) -> Seen {
     let (mut asking, mut revoking) = (JoinSet::new(), JoinSet::new());
     let mut tallies = Vec::new();
     for (number, agent) in crowd.iter().enumerate() {
@@ -121,7 +124,7 @@ async fn revoke_all(stand: &Stand, crowd: &[Agent]) -> Seen {
             asking.spawn(ask_on(agent.at.clone(), agent.token.clone(), connection, tally.clone()));
         }
         let path = format!("/api/agents/{}/revoke", agent.id);
-        revoking.spawn(revoke(stand.operator().await, path, number, tally.clone()));
+        revoking.spawn_on(revoke(stand.operator(), path, number, tally.clone()), operators);
         tallies.push(tally);
     }
     asking.join_all().await;
@@ -139,11 +142,12 @@ async fn revoke_all(stand: &Stand, crowd: &[Agent]) -> Seen {
 
 /// Takes an agent's authority away once it has made some of its calls: when that was sent, and how long it took.
 async fn revoke(
-    mut operator: Caller,
+    operator: impl Future<Output = Caller>,
     path: String,
     number: usize,
     tally: Arc<Tally>,
 ) -> (usize, Instant, Duration) {
+    let mut operator = operator.await;
     tally.reached.notified().await;
     let sent = Instant::now();
     let (status, answer) = operator.post(&path, &json!({ "reason": "to see how fast it is" })).await;

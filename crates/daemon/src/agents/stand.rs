@@ -295,9 +295,10 @@ impl Stand {
         }
     }
 
-    /// A caller of the API, with the operator's key.
-    pub async fn operator(&self) -> Caller {
-        Caller::to(&self.at, KEY).await
+    /// A caller of the API, with the operator's key; connected by whichever runtime asks.
+    pub fn operator(&self) -> impl Future<Output = Caller> + Send + use<> {
+        let at = self.at.clone();
+        async move { Caller::to(&at, KEY).await }
     }
 
     /// The API's address.
