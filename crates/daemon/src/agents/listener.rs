@@ -38,6 +38,9 @@ const HEARTBEAT_RECORDED_EVERY_MS: u64 = 10_000;
 /// The one project of a home, for now.
 const PROJECT: &str = "default";
 
+/// Whether there is a listener at all: anybody who reaches it may know.
+const HEALTH: &str = "/healthz";
+
 /// How far back calls are counted (2.C rule 2).
 const MINUTE: Span = Span::from_secs(60);
 
@@ -253,25 +256,23 @@ pub(crate) fn routes(door: Arc<Door>) -> Router {
         .route("/api/agent/act/{permit}/result", post(actions::result))
         .route("/api/agent/act/{permit}/perform", post(performing::perform))
         .route("/api/agent/act/{permit}/performed", get(performing::performed))
+        .route(HEALTH, get(|| async { "ok" }))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "EP0604", "an agent has no such route") })
-        .layer(from_fn_with_state(door.clone(), admitted))
-        .route("/healthz", get(|| async { "ok" }))
         .layer(DefaultBodyLimit::max(limits::REQUEST_BYTES))
-        .layer(from_fn_with_state(door.clone(), counted))
+        .layer(from_fn_with_state(door.clone(), admitted))
         .with_state(door)
 }
 
-/// Before anything of a call is read but its headers.
+/// Before anything of a call is read but its headers: it is counted, and whoever makes it is who they say. One layer for all of it:
+/// each costs every call a copy of what it surrounds.
 async fn admitted(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
-    match door.admit(request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    }
-}
-
-async fn counted(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     if let Err(limited) = door.count() {
         return refused(&door, limited).await;
+    }
+    if request.uri().path() != HEALTH
+        && let Err(problem) = door.admit(request.headers())
+    {
+        return problem.into_response();
     }
     let cut = async {
         door.doom.comes().await;
