@@ -10,6 +10,7 @@ mod stops;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -23,9 +24,13 @@ use self::inbox::{Inbox, Lane, Outbox, Taken};
 use self::stops::{Stops, made_up_for};
 use crate::journal::{Journal, JournalError, Left};
 
-/// A snapshot is taken after so many entries: recovery reads at most that many, and a journal of a million holds a
+/// A snapshot is taken after so many entries at least: recovery reads about that many, and a journal of a million holds a
 /// hundred moments that were worth writing.
 const SNAPSHOT_EVERY: u64 = 10_000;
+
+/// And after one more for each so many bytes of the last snapshot, about what an entry takes: states are not to be more of what is
+/// written than the entries they save reading.
+const SNAPSHOT_BYTES_AN_ENTRY: u64 = 1_024;
 
 /// Nobody is woken sooner: ledger time is counted in milliseconds.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
@@ -204,6 +209,8 @@ pub struct Driver<J, S> {
     /// An epoch of this process is written down.
     has_begun: bool,
     saved_at: u64,
+    /// The bytes of the last snapshot this driver took; 0 before.
+    saved_bytes: Arc<AtomicU64>,
     /// The snapshot that is being written.
     saving: Option<JoinHandle<()>>,
     /// Stops of everything that are not known to be written.
@@ -237,6 +244,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
                 taken_over: false,
                 has_begun: false,
                 saved_at,
+                saved_bytes: Arc::default(),
                 saving: None,
                 stops: Stops::default(),
             },
@@ -480,7 +488,8 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
     }
 
     fn save_if_due(&mut self) {
-        let due = self.core.as_ref().is_some_and(|core| core.seq() >= self.saved_at + SNAPSHOT_EVERY);
+        let due_at = self.saved_at + snapshot_after(self.saved_bytes.load(Ordering::Relaxed));
+        let due = self.core.as_ref().is_some_and(|core| core.seq() >= due_at);
         // One at a time: on a disk that is slower than the journal grows, the next one waits instead of piling up.
         let free = self.saving.as_ref().is_none_or(JoinHandle::is_finished);
         if due
@@ -492,10 +501,13 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
                 (core.state(), core.seq(), core.journal().clone(), self.tenant.clone());
             // Writing it out is slow and may fail, as may having a thread for it: the journal has everything, the next
             // snapshot tries again.
+            let saved_bytes = self.saved_bytes.clone();
             let write = move || {
-                let _ = journal.save_snapshot(&tenant, seq, state.to_bytes());
+                let bytes = state.to_bytes();
+                saved_bytes.store(bytes.len() as u64, Ordering::Relaxed);
+                let _ = journal.save_snapshot(&tenant, seq, bytes);
             };
-            self.saving = std::thread::Builder::new().spawn(write).ok();
+            self.saving = std::thread::Builder::new().name("snapshot".to_owned()).spawn(write).ok();
         }
     }
 
@@ -510,6 +522,11 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
             let _ = core.journal().save_snapshot(&self.tenant, core.seq(), core.state().to_bytes());
         }
     }
+}
+
+/// After how many entries the next snapshot is taken, when the last one had so many bytes.
+fn snapshot_after(saved_bytes: u64) -> u64 {
+    SNAPSHOT_EVERY.max(saved_bytes / SNAPSHOT_BYTES_AN_ENTRY)
 }
 
 /// How long a tenant that has failed so often is left alone.

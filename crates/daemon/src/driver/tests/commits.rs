@@ -144,3 +144,11 @@ fn g7_what_could_not_be_read_back_is_refused_and_nobody_else_is_disturbed() {
     let again = core(&journal);
     assert_eq!(again.governor().live_runs(), 1, "everything can be read back");
 }
+
+#[test]
+fn states_are_not_more_of_what_is_written_than_the_entries_they_save_reading() {
+    assert_eq!(snapshot_after(0), SNAPSHOT_EVERY);
+    assert_eq!(snapshot_after(SNAPSHOT_EVERY * SNAPSHOT_BYTES_AN_ENTRY), SNAPSHOT_EVERY);
+    let largest = eparch_ledger::SNAPSHOT_MAX as u64;
+    assert_eq!(snapshot_after(largest) * SNAPSHOT_BYTES_AN_ENTRY, largest);
+}
