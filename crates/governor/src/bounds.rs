@@ -72,6 +72,7 @@ impl Event {
             | Event::ClockTurned
             | Event::ClockJumped { .. }
             | Event::CallsLimited { .. }
+            | Event::TokenShown { .. }
             | Event::PoliciesOffered { .. }
             | Event::PermitUsed { .. }
             | Event::PerformanceReady { .. }

@@ -149,6 +149,14 @@ pub enum Event {
         /// Which agent.
         agent: AgentId,
     },
+    /// A token that is not its own was shown at an agent's listener, and is that of another agent who works now. Any other is only
+    /// refused, and no event.
+    TokenShown {
+        /// Whose listener it was.
+        agent: AgentId,
+        /// The hash of what was shown.
+        token: Digest,
+    },
     /// Somebody asks for a secret. Nothing is read, written or answered before this is durable (G1).
     SecretAsked {
         /// Who asks.

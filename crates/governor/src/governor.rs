@@ -16,7 +16,7 @@ use crate::graph::Graph;
 use crate::state::{Attempt, Doing, Gate, Run, StageState, State};
 use crate::timers::{Deadline, Timer, Timers};
 use crate::{
-    action, agent, break_glass, clock_doubt, credential, diagnostic, ending, gate, lease, lock, operators,
+    action, agent, break_glass, clock_doubt, credential, diagnostic, ending, gate, identity, lease, lock, operators,
     performance, promotion, request, revocation, run, secrets, spending, stop_all, waking,
 };
 
@@ -364,6 +364,7 @@ impl Turn<'_> {
             Event::CallsLimited { agent } => revocation::calls_limited(self, *agent),
             Event::SecretAsked { by, path, tier, access } => secrets::asked(self, by, path, *tier, *access),
             Event::SecretServed { .. } => {}
+            Event::TokenShown { agent, token } => identity::token_shown(self, *agent, token),
             Event::LockReleaseRequested { lock, by, reason } => {
                 lock::release_requested(self, lock, by, reason);
             }

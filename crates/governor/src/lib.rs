@@ -22,6 +22,7 @@ mod gate;
 mod governor;
 mod graph;
 mod heartbeat;
+mod identity;
 mod kept;
 mod lease;
 mod lock;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{Digest, Phase, limits};
+use eparch_domain::{AgentId, Digest, Phase, limits};
 use eparch_governor::{Check, Ended, Outcome, Signal, Usage};
 
 use crate::dice::Dice;
@@ -50,8 +50,13 @@ fn held(name: &str) -> Check {
     Check { name: name.to_owned(), ok: true, detail: "seen".to_owned() }
 }
 
+/// The hash of an agent's token: each has its own.
+pub(crate) fn token_of(agent: AgentId) -> Digest {
+    Digest::of_parts(&[b"token", &agent.bits().to_be_bytes()])
+}
+
 /// What comes of a phase when it goes well, or badly.
-pub(crate) fn outcome(dice: &mut Dice, phase: Phase, well: bool) -> Outcome {
+pub(crate) fn outcome(dice: &mut Dice, agent: AgentId, phase: Phase, well: bool) -> Outcome {
     let checks = |dice: &mut Dice, names: &[&str]| {
         let bad =
             if well { usize::MAX } else { usize::try_from(dice.below(3)).expect("a few") % names.len() };
@@ -72,7 +77,7 @@ pub(crate) fn outcome(dice: &mut Dice, phase: Phase, well: bool) -> Outcome {
     match phase {
         Phase::Bootstrap => {
             let tree = dice.chance(80).then(|| "a tree".into());
-            Outcome::Bootstrap { token: Digest::of(b"token"), packet: Digest::of(b"packet"), tree }
+            Outcome::Bootstrap { token: token_of(agent), packet: Digest::of(b"packet"), tree }
         }
         Phase::Preflight => {
             let names = ["sandbox", "inventory", "dependencies"];

@@ -362,6 +362,7 @@ impl Model {
             Event::SecretAsked { by, tier, .. } => return Ok(self.secret_asked(by, *tier)),
             Event::SecretServed { .. } => {}
             Event::CallsLimited { agent } => self.calls_limited(*agent, now),
+            Event::TokenShown { agent, token } => self.token_shown(*agent, token),
             Event::AgentAdvanced { agent, outcomes } => self.advanced(*agent, outcomes, now, hints)?,
             Event::AgentSignalled { agent, signal } => return self.signalled(*agent, signal, now, hints),
             Event::DiagnosticOffered { pipeline } => return Ok(self.diagnostic_offered(*pipeline)),
@@ -379,6 +380,7 @@ impl Model {
                 | Event::PermitUsed { .. }
                 | Event::PerformanceAsked { .. }
                 | Event::ActionEnded { .. }
+                | Event::TokenShown { .. }
         );
         let counts = |word: &Word| match word {
             // Time brings it, whatever the event is.

@@ -124,6 +124,10 @@ enum Act {
         agent: AgentId,
         permit: PermitId,
     },
+    /// An agent shows a token that is not its own.
+    ShowToken {
+        agent: AgentId,
+    },
     /// Somebody has other policies put in force.
     Offer,
     Start,
@@ -380,6 +384,7 @@ impl World {
             | Act::Opened { .. }
             | Act::Performed { .. }
             | Act::Tell { .. }
+            | Act::ShowToken { .. }
             | Act::Reaped { .. } => dice.chance(10),
             _ => true,
         });
@@ -473,6 +478,7 @@ impl World {
             Act::Opened { agent, permit } => self.opened(agent, permit),
             Act::Performed { agent, permit } => self.performed(agent, permit),
             Act::Tell { agent, permit } => self.tell(agent, permit),
+            Act::ShowToken { agent } => self.show_token(agent),
             Act::Offer => {
                 let by = self.somebody();
                 self.offer(Some(by))

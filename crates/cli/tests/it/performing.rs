@@ -347,6 +347,40 @@ fn r082_anothers_permit_performs_nothing_and_takes_the_authority_of_the_run() {
     place.ok(&["ledger", "verify", "--replay"]);
 }
 
+/// One leaves its token where another finds it. A token that nobody has is only refused, as often as it comes.
+#[test]
+fn r082_anothers_token_says_nothing_and_takes_the_authority_of_the_run() {
+    let place = place();
+    let one = r#"
+        printf %s "$EPARCH_TOKEN" > shared/token.new
+        mv shared/token.new shared/token
+        sleep 600
+    "#;
+    let other = r#"
+        EPARCH_TOKEN=ept_invented eparch heartbeat; EPARCH_TOKEN= eparch heartbeat
+        eparch message "before"
+        until test -s shared/token; do sleep 0.1; done
+        for _ in 1 2 3; do EPARCH_TOKEN=$(cat shared/token) eparch message "in another's name"; done
+        sleep 600
+    "#;
+    let shares = |stage: String| stage.replace("{read: [docs]}", "{read: [docs], write: [shared]}");
+    let file = pipeline(&place, &(shares(stage("one", "", one)) + &shares(stage("other", "", other))));
+    let said = place.say(&["--format", "json", "run", &file]);
+    assert_eq!(said.code, 1, "{said:?}");
+    let events = events(&said.out);
+    let found = of_kind(&events, "violation_found");
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0]["violation"], "IDENTITY_FORGERY");
+    assert!(found[0]["detail"].as_str().unwrap().starts_with("it showed the token of agt_"), "{found:#?}");
+    assert_eq!(of_kind(&events, "revoked")[0]["violation"], "IDENTITY_FORGERY");
+    let heard = |text: &str| {
+        let mut lines = of_kind(&events, "log").into_iter();
+        lines.any(|line| line["stream"] == "message" && line["line"].as_str() == Some(text))
+    };
+    assert!(heard("before") && !heard("in another's name"), "{events:#?}");
+    place.ok(&["ledger", "verify", "--replay"]);
+}
+
 /// A command that nobody else runs, and that goes on until it is ended.
 fn forever(number: u32) -> String {
     format!("{}{number}", std::process::id())

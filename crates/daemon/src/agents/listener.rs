@@ -1,7 +1,7 @@
 //! The one endpoint an agent can reach: its own listener, inside its own network. Heartbeat, output, message, log, and what it
 //! asks to do.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +64,8 @@ pub(crate) struct Door {
     broadcast: Broadcast,
     calls: Mutex<Calls>,
     heartbeat_at: AtomicU64,
+    /// It was told that another agent's token was shown here.
+    pretended: AtomicBool,
 }
 
 impl Door {
@@ -89,6 +91,7 @@ impl Door {
             broadcast: tools.broadcast.clone(),
             calls: Mutex::default(),
             heartbeat_at: AtomicU64::new(0),
+            pretended: AtomicBool::new(false),
         }
     }
 
@@ -99,15 +102,33 @@ impl Door {
     }
 
     /// Lets in the agent with its own token.
-    fn admit(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    async fn admit(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
         // Comparing hashes tells nothing of the token by its timing.
-        if Digest::of(token.as_bytes()) != self.token_hash {
+        let shown = Digest::of(token.as_bytes());
+        if shown != self.token_hash {
+            self.tell_of_anothers(shown).await;
             return Err(Problem::new(StatusCode::UNAUTHORIZED, "EP0601", "this is not the agent's token")
                 .hint("send `Authorization: Bearer $EPARCH_TOKEN`"));
         }
         if self.doom.is_sealed() { Err(gone()) } else { Ok(()) }
+    }
+
+    /// What was shown is another agent's token, or nobody's. Only the first is an event, and the agent is at its end with it: it is
+    /// told once, however many calls bring it at the same time. Whether it could be written down or not, the call is refused.
+    async fn tell_of_anothers(&self, token: Digest) {
+        let agent = self.spec.agent;
+        if self.doom.is_sealed() || self.pretended.load(Ordering::SeqCst) {
+            return;
+        }
+        let is_anothers = self.driver.glance(move |governor| governor.shows_anothers(agent, &token).is_some());
+        if !matches!(is_anothers.await, Ok(true)) || self.pretended.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if self.driver.ask(Event::TokenShown { agent, token }.into()).await.is_err() {
+            self.pretended.store(false, Ordering::SeqCst);
+        }
     }
 
     /// Whether what the agent says counts, for whatever the governor would not hear of: its token is checked when it is used,
@@ -270,7 +291,7 @@ async fn admitted(State(door): State<Arc<Door>>, request: Request, next: Next) -
         return refused(&door, limited).await;
     }
     if request.uri().path() != HEALTH
-        && let Err(problem) = door.admit(request.headers())
+        && let Err(problem) = door.admit(request.headers()).await
     {
         return problem.into_response();
     }

@@ -199,6 +199,46 @@ async fn g2_a_revoke_that_has_returned_has_cut_calls_in_flight_and_refuses_all_o
     assert_eq!(told.trim_end(), "HTTP/1.1 410 Gone", "the call in flight is cut");
 }
 
+/// However many calls bring it at once. What nobody has is no event.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r082_anothers_token_is_told_once_and_an_invented_one_never() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stand = Stand::new(folder.path()).await;
+    let (_, crowd) = stand.crowd().await;
+    let (thieves, others): (Vec<_>, Vec<_>) = crowd.iter().partition(|agent| is_told(agent.id));
+    let (thief, other) = (thieves[0], others[0]);
+    let show = async |token: &str| {
+        let mut open = JoinSet::new();
+        for _ in 0..8 {
+            let (at, token) = (thief.at.clone(), token.to_owned());
+            open.spawn(async move {
+                let mut client = Caller::to(&at, &token).await;
+                client.post("/api/agent/heartbeat", &json!({})).await.0
+            });
+        }
+        open.join_all().await
+    };
+    let told = || {
+        let page = stand.app().tools.ledger.read().page(&stand.app().tools.tenant, 1, 10_000).unwrap();
+        let events = page.iter().map(|entry| eparch_governor::Record::from_bytes(&entry.body).unwrap().event);
+        let shown = |event: &Event| matches!(event, Event::TokenShown { agent, .. } if *agent == thief.id);
+        events.filter(shown).count()
+    };
+    let refused = [StatusCode::UNAUTHORIZED, StatusCode::GONE];
+    assert!(show("ept_invented").await.iter().all(|status| *status == StatusCode::UNAUTHORIZED));
+    assert_eq!(told(), 0);
+    assert!(show(&other.token).await.iter().all(|status| refused.contains(status)));
+    assert_eq!(told(), 1);
+    let standing = async |agent| {
+        let now = stand.app().tools.clock.now();
+        stand.driver().look(move |governor| governor.agent_standing(agent, now)).await.unwrap()
+    };
+    assert_eq!(
+        (standing(thief.id).await, standing(other.id).await),
+        (AgentStanding::Nothing, AgentStanding::Nothing)
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn r134_f17_no_heartbeat_and_no_line_counts_on_a_token_that_is_over() {
     let clock = Arc::new(ManualClock::at(Moment {

@@ -376,6 +376,7 @@ impl Stand {
             broadcast: self.app.tools.broadcast.clone(),
             calls: Mutex::default(),
             heartbeat_at: AtomicU64::new(0),
+            pretended: AtomicBool::new(false),
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a listener");

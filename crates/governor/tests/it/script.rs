@@ -208,6 +208,11 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
         },
         "limited" => Event::CallsLimited { agent: agent(home, args.first()) },
         "ready" => advanced(home, &args, &["bootstrap", "preflight", "plan"]),
+        // The token of an agent, or one that nobody has.
+        "shows-token" => Event::TokenShown {
+            agent: agent(home, args.first()),
+            token: Digest::of(format!("token of {}", args.plain[1]).as_bytes()),
+        },
         "exits" => {
             let code = args.plain.get(1).map_or("0", String::as_str);
             advanced(home, &args, &[&format!("exit-code:{code}")])
@@ -508,7 +513,7 @@ fn outcome(home: &Home, agent: AgentId, args: &Args, step: &str) -> Outcome {
     };
     match what {
         "bootstrap" => Outcome::Bootstrap {
-            token: Digest::of(b"token"),
+            token: Digest::of(format!("token of {}", home.names.agents[&agent]).as_bytes()),
             packet: Digest::of(b"packet"),
             tree: Some(Value::from(format!("tree of {}", home.names.agents[&agent]))),
         },

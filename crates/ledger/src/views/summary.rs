@@ -210,6 +210,7 @@ fn event(names: &Names<'_>, event: &Event) -> String {
             format!("{what} the secret {path}, as asked in entry {asked}")
         }
         Event::CallsLimited { agent } => format!("{} called too often", names.agent(*agent)),
+        Event::TokenShown { agent, .. } => format!("{} shows another agent's token", names.agent(*agent)),
         Event::AgentAdvanced { agent, outcomes } => {
             let phases: Vec<String> = outcomes.iter().map(outcome).collect();
             format!("{} came through {}", names.agent(*agent), phases.join(", "))
@@ -508,6 +509,7 @@ fn actor_of(event: &Event) -> Option<AgentId> {
         Event::AgentAdvanced { agent, .. }
         | Event::AgentSignalled { agent, .. }
         | Event::PermitUsed { agent, .. }
+        | Event::TokenShown { agent, .. }
         | Event::PerformanceAsked { agent, .. }
         | Event::PerformanceReady { agent, .. }
         | Event::PerformanceEnded { agent, .. }

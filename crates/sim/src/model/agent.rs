@@ -405,8 +405,8 @@ impl Model {
                 self.hear_of(run, ix);
                 return Ok(());
             }
-            if matches!(outcome, Outcome::Bootstrap { .. }) {
-                self.give_token(run, id);
+            if let Outcome::Bootstrap { token, .. } = outcome {
+                self.give_token(run, id, *token);
             }
         }
         Ok(())

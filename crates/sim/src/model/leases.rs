@@ -3,9 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use eparch_domain::{AgentId, LedgerTime, Moment, Name, RunId, Span, Timestamp};
+use eparch_domain::{
+    AgentId, Digest, LedgerTime, Moment, Name, RunId, Span, Timestamp, ViolationType,
+};
 
 use super::Model;
+use super::agent::Agent;
 use crate::seen::Seen;
 
 const MINUTE: u64 = 60_000;
@@ -32,6 +35,8 @@ pub(super) struct Token {
     issued: u64,
     ends: Ends,
     pub(super) renew: LedgerTime,
+    /// The hash of what the agent has.
+    hash: Digest,
 }
 
 /// A wall clock that was set back while there was no holder: nobody believes it.
@@ -188,16 +193,25 @@ impl Model {
     }
 
     /// An agent has an identity.
-    pub(super) fn give_token(&mut self, run: RunId, id: AgentId) {
-        self.next_token(run, id, 1);
+    pub(super) fn give_token(&mut self, run: RunId, id: AgentId, hash: Digest) {
+        self.next_token(run, id, 1, hash);
     }
 
-    fn next_token(&mut self, run: RunId, id: AgentId, number: u32) {
+    /// Who shows what another agent has pretends to be it. What nobody has any more is only refused.
+    pub(super) fn token_shown(&mut self, id: AgentId, token: &Digest) {
+        let shown = |agent: &Agent| agent.live_token().is_some_and(|held| held.hash == *token);
+        let anothers = self.agents().any(|(_, _, agent)| agent.id != id && shown(agent));
+        if anothers && self.agent(id).is_some_and(|agent| agent.has_authority()) {
+            self.violates(id, ViolationType::IdentityForgery);
+        }
+    }
+
+    fn next_token(&mut self, run: RunId, id: AgentId, number: u32, hash: Digest) {
         let Some(lease) = self.leases.get(&run).map(|lease| lease.number) else { return };
         let ends = self.child_ends(run);
         let (issued, renew) = (self.now.millis(), self.two_thirds_of(ends));
         if let Some(agent) = self.agent(id).filter(|agent| agent.has_authority()) {
-            agent.token = Some(Token { lease, number, issued, ends, renew });
+            agent.token = Some(Token { lease, number, issued, ends, renew, hash });
         }
     }
 
@@ -213,7 +227,7 @@ impl Model {
         }
         let too_old = self.now.millis() + 30 * MINUTE > token.issued + 120 * MINUTE;
         if token.lease != lease.number || self.is_over(token.ends) || too_old {
-            return self.next_token(run, id, token.number + 1);
+            return self.next_token(run, id, token.number + 1, token.hash);
         }
         let ends = self.child_ends(run);
         let renew = self.two_thirds_of(ends);

@@ -8,7 +8,7 @@ use eparch_pipeline::Work;
 use eparch_policy::Decision as Says;
 
 use super::{Act, World, commands};
-use crate::actors::Temper;
+use crate::actors::{self, Temper};
 use crate::people;
 use crate::policies::Rules;
 
@@ -208,6 +208,15 @@ impl World {
             return self.tell(agent, permit);
         }
         self.use_permit(agent, permit)
+    }
+
+    /// The token of somebody who works, of somebody who does not any more, or of nobody.
+    pub(super) fn show_token(&mut self, agent: AgentId) -> Event {
+        let others: Vec<AgentId> =
+            self.player.seen().agents.keys().copied().filter(|other| *other != agent).collect();
+        let nobody = others.is_empty() || self.grim.chance(10);
+        let token = if nobody { Digest::of(b"invented") } else { actors::token_of(*self.grim.pick(&others)) };
+        Event::TokenShown { agent, token }
     }
 
     fn is_greedy(&self, agent: AgentId) -> bool {

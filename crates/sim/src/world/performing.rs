@@ -103,6 +103,9 @@ impl World {
                         self.grimly(3_000, Act::Signal { agent: *agent });
                     }
                 }
+                if self.grim.chance(4) {
+                    self.grimly(20_000, Act::ShowToken { agent: *agent });
+                }
                 self.work(*agent, Phase::Execute, Phase::Execute);
             }
             Effect::Perform(performance) => self.will_perform(performance),
@@ -171,7 +174,7 @@ impl World {
         let mut outcomes = Vec::new();
         for phase in AGENT_PHASES_ORDERED.into_iter().filter(|phase| (from..=to).contains(phase)) {
             let well = temper != Temper::Failing || self.dice.chance(60);
-            outcomes.push(actors::outcome(&mut self.dice, phase, well));
+            outcomes.push(actors::outcome(&mut self.dice, agent, phase, well));
         }
         let within = *self.dice.pick(&[50, 1_000, 30_000]);
         // A shell that reports phase by phase up to EXECUTE; afterwards it is asked again for what is left.
@@ -204,7 +207,7 @@ impl World {
             for _ in 0..self.dice.below(3) {
                 let phase = *self.dice.pick(&AGENT_PHASES_ORDERED);
                 let well = self.dice.chance(80);
-                outcomes.push(actors::outcome(&mut self.dice, phase, well));
+                outcomes.push(actors::outcome(&mut self.dice, agent, phase, well));
             }
             self.later(20_000, Act::Forge { agent, outcomes });
         }

@@ -1,6 +1,6 @@
 //! Worlds by the thousand (F4). A failure prints how to play it again, and a short history that fails in the same way.
 
-use eparch_governor::Answer;
+use eparch_governor::{Answer, Event, Fact};
 use eparch_sim::{case, run, shrink};
 
 /// Plays the worlds of some seeds; the virtual time they lasted.
@@ -61,6 +61,10 @@ fn worlds_reach_what_can_happen() {
         let mut player = case::Player::new(&case.scores);
         for step in &case.steps {
             for record in player.step(step).expect("the world has held") {
+                let violates = |fact: &Fact| matches!(fact, Fact::ViolationFound { .. });
+                if matches!(record.event, Event::TokenShown { .. }) && record.decision.facts.iter().any(violates) {
+                    reached.insert("another's token".to_owned());
+                }
                 for fact in &record.decision.facts {
                     let fact = serde_json::to_value(fact).expect("a fact is plain data");
                     if fact["parent"].is_object() {
@@ -168,6 +172,7 @@ fn worlds_reach_what_can_happen() {
         "violation_found GOVERNANCE_TAMPERING",
         "violation_found FORBIDDEN_ACTION",
         "violation_found IDENTITY_FORGERY",
+        "another's token",
         "violation_found APPROVAL_BYPASS",
         "stage_ending CANCELLED",
         "attempt_cut_off",

@@ -123,6 +123,7 @@ pub(super) fn asked(to: &Writing<'_>) -> Result<(), rusqlite::Error> {
             answered(to, NewAction { action: "vouch_for_clock", actor, ..NewAction::default() })?
         }
         Event::CallsLimited { agent } => limited(to, *agent)?,
+        Event::TokenShown { agent, .. } => token_shown(to, *agent)?,
         Event::GateAnswered(answer) => gate_answered(to, answer)?,
         Event::AgentAdvanced { agent, outcomes } => advanced(to, *agent, outcomes)?,
         Event::AgentSignalled { agent, signal } => signalled(to, *agent, signal)?,
@@ -308,6 +309,19 @@ fn limited(to: &Writing<'_>, agent: AgentId) -> Result<i64, rusqlite::Error> {
     let Some(row) = to.agent(agent)? else { return unknown(to, "call_limited", agent) };
     let mut action = NewAction::by(&row, "call_limited");
     action.denied("rate_limited", format!("more than {} calls in a minute", limits::CALLS_PER_MINUTE));
+    action.write(to)
+}
+
+/// An agent showed another's token. By then its end may be decided, and nothing more is found of it.
+fn token_shown(to: &Writing<'_>, agent: AgentId) -> Result<i64, rusqlite::Error> {
+    let Some(row) = to.agent(agent)? else { return unknown(to, "show_token", agent) };
+    let mut action = NewAction::by(&row, "show_token");
+    let found = to.record.decision.facts.iter().find_map(|fact| match fact {
+        Fact::ViolationFound { agent: of, detail, .. } if *of == agent => Some(detail.clone()),
+        _ => None,
+    });
+    action
+        .denied("token_of_another", found.unwrap_or_else(|| "it had lost its authority by then".to_owned()));
     action.write(to)
 }
 
