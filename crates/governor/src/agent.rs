@@ -143,6 +143,12 @@ fn step(turn: &mut Turn<'_>, agent: AgentId, outcome: &Outcome) {
         }
         Outcome::Plan { plan, actions, problem: None } => planned(turn, agent, *plan, actions),
         Outcome::Execute { ended, outputs, artifacts, usage, .. } => {
+            revocation::breached(turn, agent, usage.breaches);
+            let lost = turn.governor.attempt(agent).and_then(|(_, _, attempt)| attempt.end.clone());
+            // Nothing of what it left counts (R012).
+            if let Some(end) = lost.filter(AttemptEnd::is_revocation) {
+                return goes_no_further(turn, agent, end);
+            }
             let dropped = put_out(turn, agent, outputs, artifacts);
             // A stage has all its results or none: whoever reads them later would miss what is gone in another's name.
             let lost = || dropped.reason().map(|reason| failed("EP0233", reason));

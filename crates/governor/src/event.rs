@@ -282,6 +282,9 @@ pub enum Event {
         permit: PermitId,
         /// How it ended.
         end: PerformanceEnd,
+        /// As in [`Usage`].
+        #[serde(default, skip_serializing_if = "is_none")]
+        breaches: u32,
     },
     /// What was done under a permit has ended.
     ActionEnded {
@@ -525,12 +528,20 @@ pub struct Usage {
     /// Whether the kernel ended it, or a process of it, because memory ran out.
     #[serde(default, skip_serializing_if = "is_false")]
     pub out_of_memory: bool,
+    /// Processes of it that the kernel ended because they tried to leave their sandbox, of those whose end was seen.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub breaches: u32,
 }
 
 /// What is the rule is not written down: earlier records of it stay as they are.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
 fn is_false(flag: &bool) -> bool {
     !*flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What an agent says while it works.

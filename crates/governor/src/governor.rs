@@ -16,8 +16,8 @@ use crate::graph::Graph;
 use crate::state::{Attempt, Doing, Gate, Run, StageState, State};
 use crate::timers::{Deadline, Timer, Timers};
 use crate::{
-    action, agent, break_glass, clock_doubt, credential, diagnostic, ending, gate, identity, lease, lock, operators,
-    performance, promotion, request, revocation, run, secrets, spending, stop_all, waking,
+    action, agent, break_glass, clock_doubt, credential, diagnostic, ending, gate, identity, lease, lock,
+    operators, performance, promotion, request, revocation, run, secrets, spending, stop_all, waking,
 };
 
 /// The state machine of one tenant. Touches nothing: no clock, no dice, no disk, no network.
@@ -357,14 +357,16 @@ impl Turn<'_> {
             Event::PerformanceReady { agent, permit, tree, .. } => {
                 performance::ready(self, *agent, *permit, tree.as_ref())
             }
-            Event::PerformanceEnded { agent, permit, end } => performance::ended(self, *agent, *permit, end),
+            Event::PerformanceEnded { agent, permit, end, breaches } => {
+                performance::ended(self, *agent, *permit, end, *breaches)
+            }
             Event::ActionEnded { agent, permit, ok, detail } => {
                 spending::ended(self, *agent, *permit, *ok, detail)
             }
             Event::CallsLimited { agent } => revocation::calls_limited(self, *agent),
+            Event::TokenShown { agent, token } => identity::token_shown(self, *agent, token),
             Event::SecretAsked { by, path, tier, access } => secrets::asked(self, by, path, *tier, *access),
             Event::SecretServed { .. } => {}
-            Event::TokenShown { agent, token } => identity::token_shown(self, *agent, token),
             Event::LockReleaseRequested { lock, by, reason } => {
                 lock::release_requested(self, lock, by, reason);
             }

@@ -10,7 +10,8 @@ impl Governor {
     /// The other agent whose token this is, by its hash, if it stands for something now. What stands for nothing any more is as
     /// good as invented, and so is what an agent that was cut off has left for the next attempt at its stage.
     pub fn shows_anothers(&self, agent: AgentId, token: &Digest) -> Option<AgentId> {
-        let shows = self.attempt(agent).is_some_and(|(_, _, attempt)| attempt.end.is_none() && !attempt.cut_off);
+        let shows =
+            self.attempt(agent).is_some_and(|(_, _, attempt)| attempt.end.is_none() && !attempt.cut_off);
         let mut others = self.agents.keys().copied().filter(|other| *other != agent && shows);
         others.find(|other| self.token(*other).is_some_and(|held| held.hash == *token))
     }

@@ -22,6 +22,7 @@ use crate::governor::Turn;
 use crate::lock;
 use crate::permit::{Asked, PermitFault};
 use crate::plan::is_look;
+use crate::revocation;
 use crate::spending;
 use crate::state::Attempt;
 use crate::target;
@@ -309,6 +310,7 @@ fn file_only(turn: &Turn<'_>, run: RunId, asked: &Asked, reach: &Reach) -> Resul
 
 /// The places of the project that people said no to, whatever for: a command that works on all of it sees none of them. Where that
 /// is the project itself, or a folder it lies in, nothing is left that such a command could work on.
+    revocation::breached(turn, agent, breaches);
 fn said_no_to_in_project(turn: &Turn<'_>, run: RunId, asked: &Asked) -> Result<Vec<String>, Refusal> {
     let Some(live) = turn.governor.run(run) else { return Ok(Vec::new()) };
     let root = live.spawned.root.as_str();
@@ -441,7 +443,13 @@ fn no_longer(turn: &Turn<'_>, run: RunId, agent: AgentId, permit: PermitId) -> O
 
 /// A performance is over, and nothing of it lives. What comes of one that is over already is late and changes nothing; nor
 /// does anything count that is said to have run without having been let go.
-pub(crate) fn ended(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, end: &PerformanceEnd) {
+pub(crate) fn ended(
+    turn: &mut Turn<'_>,
+    agent: AgentId,
+    permit: PermitId,
+    end: &PerformanceEnd,
+    breaches: u32,
+) {
     let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
     let Some(performing) = attempt.performing.get(&permit) else { return };
     if attempt.cut_off {

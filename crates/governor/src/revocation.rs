@@ -211,6 +211,17 @@ pub(crate) fn violation(turn: &mut Turn<'_>, agent: AgentId, violation: Violatio
     }
 }
 
+/// The kernel ended processes of an agent that tried to leave their sandbox (1.4). However many there were, one report is one
+/// violation: it is told when all of them have ended, so that there was nothing to learn from the first.
+pub(crate) fn breached(turn: &mut Turn<'_>, agent: AgentId, breaches: u32) {
+    let detail = match breaches {
+        0 => return,
+        1 => "the kernel ended a process of it that tried to leave its sandbox".to_owned(),
+        several => format!("the kernel ended {several} processes of it that tried to leave their sandbox"),
+    };
+    violation(turn, agent, ViolationType::SandboxBreach, &detail);
+}
+
 /// Writes a violation down with what its standing and whoever watches learn of it, in the same entry. Every violation goes
 /// through here.
 pub(crate) fn found(turn: &mut Turn<'_>, agent: AgentId, violation: ViolationType, detail: &str) {

@@ -17,6 +17,10 @@ pub struct Ended {
     /// True when the kernel ended processes of it because memory ran out.
     #[serde(default)]
     pub out_of_memory: bool,
+    /// Processes of its tree that the kernel ended because they called what is only for leaving the cage, of those whose end
+    /// this saw: the program itself, and what its own parent did not wait for.
+    #[serde(default)]
+    pub breaches: u32,
     /// The largest memory of any one process run in this cage so far, in bytes.
     pub max_rss_bytes: u64,
 }

@@ -175,7 +175,7 @@ impl Running {
         let out_of_memory = self.link.exhausted() > self.exhausted_before;
         self.link.free();
         let exit = Exit::Signal(libc::SIGKILL);
-        Some(Ended { exit, cause, leftovers: 0, cpu, out_of_memory, max_rss_bytes: 0 })
+        Some(Ended { exit, cause, leftovers: 0, cpu, out_of_memory, breaches: 0, max_rss_bytes: 0 })
     }
 }
 

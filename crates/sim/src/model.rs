@@ -357,7 +357,9 @@ impl Model {
             Event::PerformanceReady { agent, permit, .. } => {
                 return Ok(self.performance_ready(*agent, *permit).into_iter().collect());
             }
-            Event::PerformanceEnded { agent, permit, end } => self.performance_ended(*agent, *permit, end),
+            Event::PerformanceEnded { agent, permit, end, .. } => {
+                self.performance_ended(*agent, *permit, end)
+            }
             Event::ActionEnded { agent, permit, .. } => return Ok(self.action_ended(*agent, *permit)),
             Event::SecretAsked { by, tier, .. } => return Ok(self.secret_asked(by, *tier)),
             Event::SecretServed { .. } => {}

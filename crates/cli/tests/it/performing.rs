@@ -381,6 +381,28 @@ fn r082_anothers_token_says_nothing_and_takes_the_authority_of_the_run() {
     place.ok(&["ledger", "verify", "--replay"]);
 }
 
+/// What tries to leave is ended by the kernel, in its own cage and in that of what is performed for it; the second time takes its
+/// authority.
+#[test]
+fn r199_what_the_kernel_stopped_of_leaving_the_sandbox_is_a_violation() {
+    let place = place();
+    let script = r#"
+        eparch act execute_command --target localhost -- perl -e 'syscall(165, 0, 0, 0, 0, 0)'
+        echo "outside ended $?"
+        exec perl -e 'syscall(165, 0, 0, 0, 0, 0)'
+    "#;
+    let (lines, events, code) = says(&place, script);
+    assert_eq!(code, 1, "{lines:#?}");
+    let found = of_kind(&events, "violation_found");
+    let kinds: Vec<_> = found.iter().filter_map(|one| one["violation"].as_str()).collect();
+    assert_eq!(kinds, ["SANDBOX_BREACH", "SANDBOX_BREACH"], "{lines:#?}");
+    assert_eq!(of_kind(&events, "revoked")[0]["violation"], "SANDBOX_BREACH");
+    // What is answered with an error is none.
+    let (_, events, code) = says(&place, "unshare -m true; chroot / true; exit 0");
+    assert_eq!((code, of_kind(&events, "violation_found").len()), (0, 0), "{events:#?}");
+    place.ok(&["ledger", "verify", "--replay"]);
+}
+
 /// A command that nobody else runs, and that goes on until it is ended.
 fn forever(number: u32) -> String {
     format!("{}{number}", std::process::id())

@@ -122,7 +122,8 @@ impl Door {
         if self.doom.is_sealed() || self.pretended.load(Ordering::SeqCst) {
             return;
         }
-        let is_anothers = self.driver.glance(move |governor| governor.shows_anothers(agent, &token).is_some());
+        let is_anothers =
+            self.driver.glance(move |governor| governor.shows_anothers(agent, &token).is_some());
         if !matches!(is_anothers.await, Ok(true)) || self.pretended.swap(true, Ordering::SeqCst) {
             return;
         }

@@ -14,6 +14,8 @@ use crate::agents::live::prove_dead;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Told {
     pub(crate) end: PerformanceEnd,
+    /// Processes of it that the kernel ended because they tried to leave their sandbox.
+    pub(crate) breaches: u32,
     /// The beginning of what it printed, redacted.
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -189,7 +191,7 @@ mod tests {
 
     fn told() -> Told {
         let end = PerformanceEnd::Code { code: 0 };
-        Told { end, stdout: String::new(), stderr: String::new(), cut: false }
+        Told { end, breaches: 0, stdout: String::new(), stderr: String::new(), cut: false }
     }
 
     #[test]

@@ -73,7 +73,7 @@ async fn answer(door: &Door, permit: PermitId) -> Result<Response, Problem> {
     })?;
     let body = match told {
         None => json!({ "state": "performing" }),
-        Some(Told { end, stdout, stderr, cut }) => {
+        Some(Told { end, stdout, stderr, cut, .. }) => {
             let mut body = json!({
                 "state": "over", "ok": end.is_ok(), "end": end, "detail": end.to_string(),
                 "stdout": stdout, "stderr": stderr, "cut": cut,

@@ -15,7 +15,7 @@ use crate::journal::{Journal, JournalError};
 
 /// The version of the engine that decides; recorded with every decision. Only the same one is expected to decide the same
 /// again (G10): the number after the plus rises with each change in what is decided between two releases of the program.
-pub const ENGINE: &str = concat!(env!("CARGO_PKG_VERSION"), "+3");
+pub const ENGINE: &str = concat!(env!("CARGO_PKG_VERSION"), "+4");
 
 /// The kind under which definitions are kept.
 const DEFINITION: &str = "pipeline";

@@ -101,6 +101,7 @@ impl Job {
             lines_dropped,
             wall_ms: tools.clock.now().ledger.since(begun.ledger).millis(),
             out_of_memory: ended.out_of_memory,
+            breaches: ended.breaches,
         };
         let how = match (ended.cause, ended.exit) {
             (Cause::Stopped | Cause::Timeout, _) => Ended::Killed,

@@ -51,7 +51,7 @@ impl Job {
     /// Writes down how it ended, and only then tells whoever waits.
     fn is_over_now(&self, at: Option<EffectRef>, live: Option<&Live>, performance: &Performance, told: Told) {
         let (agent, permit, end) = (performance.agent, performance.permit, told.end.clone());
-        self.report(at, Event::PerformanceEnded { agent, permit, end });
+        self.report(at, Event::PerformanceEnded { agent, permit, end, breaches: told.breaches });
         if let Some(live) = live {
             live.performances.over(permit, told);
         }
@@ -158,10 +158,11 @@ impl Job {
             },
             Err(_) if live.performances.must_end(permit) => PerformanceEnd::Stopped,
             // Its cage was lost while it ran: it may have done anything.
+        let breaches = ended.as_ref().map_or(0, |ended| ended.breaches);
             Err(_) => PerformanceEnd::Unknown,
         };
         let ((stdout, more_out), (stderr, more_err)) = (out.taken(), err.taken());
-        Ok(Told { end, stdout, stderr, cut: more_out || more_err })
+        Ok(Told { end, breaches, stdout, stderr, cut: more_out || more_err })
     }
 
     fn listen_to(&self, live: &Arc<Live>, name: &str, stream: impl io::Read, heard: &Heard) {
@@ -206,7 +207,7 @@ fn never(code: &str, reason: &str) -> PerformanceEnd {
 }
 
 fn told(end: PerformanceEnd) -> Told {
-    Told { end, stdout: String::new(), stderr: String::new(), cut: false }
+    Told { end, breaches: 0, stdout: String::new(), stderr: String::new(), cut: false }
 }
 
 #[cfg(test)]

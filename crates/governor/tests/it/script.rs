@@ -140,6 +140,7 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
                 Some("stopped") => PerformanceEnd::Stopped,
                 Some(code) => PerformanceEnd::Code { code: code.parse().expect("an exit code") },
             },
+            breaches: args.read("breaches").unwrap_or(0),
         },
         "did" => Event::ActionEnded {
             agent: agent(home, args.first()),
@@ -509,7 +510,11 @@ fn outcome(home: &Home, agent: AgentId, args: &Args, step: &str) -> Outcome {
         outputs: outputs(args),
         artifacts: artifacts(args),
         leftovers: 0,
-        usage: Usage { out_of_memory: what == "out-of-memory", ..Usage::default() },
+        usage: Usage {
+            out_of_memory: what == "out-of-memory",
+            breaches: args.read("breaches").unwrap_or(0),
+            ..Usage::default()
+        },
     };
     match what {
         "bootstrap" => Outcome::Bootstrap {

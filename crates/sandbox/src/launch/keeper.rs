@@ -1,7 +1,8 @@
 //! Stage 2: process 1 of the cage. It builds the root, then waits for orders; it ends when the daemon's side of its
 //! socket closes, and with it, by the kernel's rule for process 1, everything in the cage.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -12,13 +13,14 @@ use eparch_domain::Span;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus as NixStatus, waitid};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, WaitStatus, wait};
 
 use super::resolve::{resolve, settled};
-use super::{INNER, Outcome, network, root, stage, take_socket};
+use super::{INNER, Outcome, network, root, stage, system_calls, take_socket};
 use crate::ended::{Cause, Ended, Exit};
 use crate::measure::{Measure, MeasureName};
 use crate::spec::Program;
@@ -50,6 +52,8 @@ struct Keeper {
     bound: Vec<PathBuf>,
     proc: OwnedFd,
     job: Option<Job>,
+    /// How many filters this process has, which whatever it starts has as well.
+    filters: Option<usize>,
     /// More children may have ended than were taken note of.
     more_ended: bool,
 }
@@ -68,6 +72,8 @@ struct Job {
     kill_at: Option<Instant>,
     cause: Cause,
     cpu_before: Duration,
+    /// Processes that the filters ended, of those that were taken note of.
+    breaches: u32,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +126,7 @@ impl Keeper {
             plan,
             writable: root.writable,
             bound: root.bound,
+            filters: filters(&root.proc, "self"),
             proc: root.proc,
             job: None,
             more_ended: false,
@@ -216,6 +223,7 @@ impl Keeper {
             kill_at: None,
             cause: Cause::Itself,
             cpu_before,
+            breaches: 0,
         });
         Ok(Ok(()))
     }
@@ -277,8 +285,12 @@ impl Keeper {
         let mut found = None;
         self.more_ended = false;
         for at in 0..REAPED_AT_ONCE {
+            let breaches = self.is_breach(WaitPidFlag::WNOHANG);
             let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) else { break };
             self.more_ended = at + 1 == REAPED_AT_ONCE;
+            if let Some(job) = self.job.as_mut().filter(|_| breaches == Some(pid.as_raw_nonzero().get())) {
+                job.breaches = job.breaches.saturating_add(1);
+            }
             if self.job.as_ref().is_some_and(|job| job.main == pid.as_raw_nonzero().get()) {
                 found = exit(status);
             }
@@ -289,11 +301,12 @@ impl Keeper {
     /// The main program is dead. Now so is everything else, and only then it is said.
     fn finish(&mut self, exit: Exit) -> Result<(), KeepError> {
         let Some(job) = self.job.take() else { return Ok(()) };
-        let leftovers = self.kill_all();
+        let (leftovers, breaches) = self.kill_all();
         let ended = Ended {
             exit,
             cause: job.cause,
             leftovers,
+            breaches: job.breaches.saturating_add(breaches),
             // The daemon's side can read it, and does.
             out_of_memory: false,
             cpu: Span::from_millis(millis(used_cpu()?.saturating_sub(job.cpu_before))),
@@ -327,23 +340,44 @@ impl Keeper {
         job.kill_at = Some(job.kill_at.map_or(kill_at, |before| before.min(kill_at)));
     }
 
-    /// Kills everything but this process and waits until nothing is left; how many had to be killed.
-    fn kill_all(&self) -> u32 {
+    /// Kills everything but this process and waits until nothing is left; how many had to be killed, and how many the filters
+    /// had ended before.
+    fn kill_all(&self) -> (u32, u32) {
         self.everyone.signal(Signal::SIGKILL);
         self.reap_all()
     }
 
     /// Waits for every child. The children of a dead process become this one's, so none is missed.
-    fn reap_all(&self) -> u32 {
-        let mut killed = 0;
+    fn reap_all(&self) -> (u32, u32) {
+        let (mut killed, mut breaches) = (0, 0);
         loop {
+            let breach = self.is_breach(WaitPidFlag::empty());
             match wait(WaitOptions::empty()) {
                 Ok(Some((_, status))) if status.terminating_signal() == Some(libc::SIGKILL) => killed += 1,
+                Ok(Some((pid, _))) if breach == Some(pid.as_raw_nonzero().get()) => breaches += 1,
                 Ok(_) | Err(Errno::INTR) => {}
-                Err(_) => return killed,
+                Err(_) => return (killed, breaches),
             }
         }
     }
+
+    /// The child that is waited for next, if the cage's own filters ended it. A program may have filters of its own, which end it
+    /// with the same signal: what that one was ended for nobody knows.
+    fn is_breach(&self, how: WaitPidFlag) -> Option<i32> {
+        let how = how | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        let Ok(NixStatus::Signaled(pid, Signal::SIGSYS, _)) = waitid(Id::All, how) else { return None };
+        let of_child = filters(&self.proc, &pid.to_string())?;
+        (Some(of_child) == self.filters.map(|own| own + system_calls::FILTERS)).then_some(pid.as_raw())
+    }
+}
+
+/// How many filters a process has, also one that has ended and was not waited for.
+fn filters(proc: &OwnedFd, process: &str) -> Option<usize> {
+    let status = openat(proc, format!("{process}/status"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let mut text = String::new();
+    File::from(status.ok()?).read_to_string(&mut text).ok()?;
+    let found = text.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"))?;
+    found.trim().parse().ok()
 }
 
 /// Every process of the namespace but this one. A signal to "all" outside a namespace of one's own is a signal to the

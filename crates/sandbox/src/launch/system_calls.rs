@@ -4,6 +4,9 @@
 //! them allows nearly everything anyway. What is denied is what attacks on the kernel are made of and programs can do
 //! without. The kernel's newer calls than this list knows are answered "not there", so that a new kernel does not open
 //! a door by itself.
+//!
+//! Most of it is answered with an error, since programs try things and go on. What nobody tries who has not left already, or wants
+//! to, ends whoever calls it: that is how the keeper sees it.
 
 use std::collections::BTreeMap;
 
@@ -21,20 +24,34 @@ const KEXEC_FILE_LOAD: libc::c_long = 320;
 #[cfg(not(target_arch = "x86_64"))]
 const KEXEC_FILE_LOAD: libc::c_long = 294;
 
-/// Denied whatever their arguments.
-const NEVER: &[libc::c_long] = &[
-    // Mounts and roots.
+/// Ends whoever calls it: other mounts and roots, the insides of other namespaces, files that are in no folder of the cage's, and
+/// the kernel's own code. Not among it is what programs ask for and go on without: namespaces of their own (browsers, package
+/// managers), tracing (sanitizers look for leaks with it), what only tells, and what is asked for to find out whether it is there.
+const BREACHES: &[libc::c_long] = &[
     libc::SYS_mount,
     libc::SYS_umount2,
     libc::SYS_pivot_root,
+    libc::SYS_move_mount,
+    libc::SYS_fsmount,
+    libc::SYS_mount_setattr,
+    libc::SYS_setns,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    KEXEC_FILE_LOAD,
+    libc::SYS_reboot,
+];
+
+/// Denied whatever their arguments.
+const NEVER: &[libc::c_long] = &[
+    // Mounts and roots.
     libc::SYS_chroot,
     libc::SYS_open_tree,
-    libc::SYS_move_mount,
     libc::SYS_fsopen,
     libc::SYS_fsconfig,
-    libc::SYS_fsmount,
     libc::SYS_fspick,
-    libc::SYS_mount_setattr,
     457, // statmount
     458, // listmount
     467, // open_tree_attr
@@ -43,7 +60,6 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_quotactl,
     libc::SYS_quotactl_fd,
     // Namespaces.
-    libc::SYS_setns,
     libc::SYS_unshare,
     // Other processes' insides.
     libc::SYS_ptrace,
@@ -68,12 +84,6 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_lookup_dcookie,
     libc::SYS_nfsservctl,
     // The machine.
-    libc::SYS_kexec_load,
-    KEXEC_FILE_LOAD,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_reboot,
     libc::SYS_acct,
     libc::SYS_syslog,
     libc::SYS_vhangup,
@@ -84,7 +94,6 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_sethostname,
     libc::SYS_setdomainname,
     // Files by number instead of by name.
-    libc::SYS_open_by_handle_at,
     libc::SYS_name_to_handle_at,
     // Only on x86.
     #[cfg(target_arch = "x86_64")]
@@ -163,6 +172,9 @@ pub(super) struct Needs {
     pub(super) no_set_id: bool,
 }
 
+/// How many filters a process has for what is denied here. One that has more put some upon itself.
+pub(super) const FILTERS: usize = 4;
+
 /// Denies, from here on and in every program after.
 pub(super) fn deny(needs: Needs) -> Result<(), seccompiler::Error> {
     for program in programs(needs)? {
@@ -171,7 +183,7 @@ pub(super) fn deny(needs: Needs) -> Result<(), seccompiler::Error> {
     Ok(())
 }
 
-fn programs(needs: Needs) -> Result<[BpfProgram; 3], seccompiler::BackendError> {
+fn programs(needs: Needs) -> Result<[BpfProgram; FILTERS], seccompiler::BackendError> {
     let arch: TargetArch = std::env::consts::ARCH.try_into()?;
     let errno = |errno: libc::c_int| SeccompAction::Errno(errno.unsigned_abs());
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
@@ -240,7 +252,7 @@ fn programs(needs: Needs) -> Result<[BpfProgram; 3], seccompiler::BackendError> 
         absent.insert(libc::SYS_openat2, Vec::new());
     }
     let absent = SeccompFilter::new(absent, SeccompAction::Allow, errno(libc::ENOSYS), arch)?;
-    let mut absent: BpfProgram = absent.try_into()?;
+    let mut absent: BpfProgram = foreign_is_absent(absent.try_into()?);
     absent.splice(0..0, newer_are_absent());
 
     // To make no cores is what programs with secrets ask for, and some end when they cannot. The limit that is set
@@ -251,17 +263,41 @@ fn programs(needs: Needs) -> Result<[BpfProgram; 3], seccompiler::BackendError> 
         SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(libc::RLIMIT_CORE))?;
     agreed.insert(libc::SYS_prlimit64, vec![SeccompRule::new(vec![core, new_limit])?]);
     let agreed = SeccompFilter::new(agreed, SeccompAction::Allow, errno(0), arch)?;
-    Ok([denied.try_into()?, absent, agreed.try_into()?])
+    // Of all answers the kernel gives the hardest.
+    let breaches = BREACHES.iter().map(|number| (*number, Vec::new())).collect();
+    let breaches = SeccompFilter::new(breaches, SeccompAction::Allow, SeccompAction::KillProcess, arch)?;
+    let [denied, agreed, breaches] = [denied, agreed, breaches].map(BpfProgram::try_from);
+    Ok([
+        foreign_is_absent(denied?),
+        absent,
+        foreign_is_absent(agreed?),
+        foreign_is_absent(breaches?),
+    ])
 }
+
+const RETURN: u16 = 0x06;
+const RETURN_ERRNO: u32 = 0x0005_0000;
+const RETURN_KILL_PROCESS: u32 = 0x8000_0000;
+
+/// Answers ENOSYS to the calls of programs for another kind of processor, such as those of 32 bits, whose numbers mean other things.
+/// The library would have them ended, as somebody is who tries to leave.
+fn foreign_is_absent(mut program: BpfProgram) -> BpfProgram {
+    let ends = |step: &&mut sock_filter| step.code == RETURN && step.k == RETURN_KILL_PROCESS;
+    if let Some(step) = program.get_mut(FOREIGN_STEP).filter(ends) {
+        step.k = RETURN_ERRNO | libc::ENOSYS.unsigned_abs();
+    }
+    program
+}
+
+/// Which step of a filter is the answer to them, as the library writes it.
+const FOREIGN_STEP: usize = 2;
 
 /// Answers ENOSYS to every call above [`LAST_KNOWN`]. The x32 calls of x86_64, which carry bit 30 and would pass by a
 /// list of numbers, are among them.
 fn newer_are_absent() -> [sock_filter; 3] {
     const LOAD_WORD: u16 = 0x20;
     const JUMP_IF_GREATER: u16 = 0x25;
-    const RETURN: u16 = 0x06;
     const NUMBER_OFFSET: u32 = 0;
-    const RETURN_ERRNO: u32 = 0x0005_0000;
     [
         sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: NUMBER_OFFSET },
         sock_filter { code: JUMP_IF_GREATER, jt: 0, jf: 1, k: LAST_KNOWN },
@@ -301,13 +337,21 @@ mod tests {
 
     /// What the kernel answers to a call: the strictest of all filters. `None` is allowed.
     fn answer(needs: Needs, number: libc::c_long, arguments: [u64; 4]) -> Option<u32> {
-        let answers = programs(needs).unwrap().map(|program| run(&program, number, arguments));
-        answers.into_iter().find(|answer| *answer != 0x7fff_0000).map(|answer| answer & 0xffff)
+        let native = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
+        answer_to(native, needs, number, arguments)
     }
 
+    fn answer_to(arch: u32, needs: Needs, number: libc::c_long, arguments: [u64; 4]) -> Option<u32> {
+        let answers = programs(needs).unwrap().map(|program| run(&program, arch, number, arguments));
+        let answer = answers.into_iter().find(|answer| *answer != 0x7fff_0000)?;
+        Some(if answer == 0x8000_0000 { ENDED } else { answer & 0xffff })
+    }
+
+    /// No error has this number: whoever called is ended.
+    const ENDED: u32 = u32::MAX;
+
     /// Runs a filter as the kernel would: the few instructions that occur, over `struct seccomp_data`.
-    fn run(program: &[sock_filter], number: libc::c_long, arguments: [u64; 4]) -> u32 {
-        let arch: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
+    fn run(program: &[sock_filter], arch: u32, number: libc::c_long, arguments: [u64; 4]) -> u32 {
         let mut data = u32::try_from(number).unwrap().to_le_bytes().to_vec();
         data.extend(arch.to_le_bytes());
         data.extend([0; 8]);
@@ -347,7 +391,13 @@ mod tests {
         let (core, limit) = (u64::from(libc::RLIMIT_CORE), u64::from(libc::RLIMIT_NOFILE));
         let table = [
             (libc::SYS_read, [0; 3], None),
-            (libc::SYS_mount, [0; 3], denied),
+            (libc::SYS_mount, [0; 3], Some(ENDED)),
+            (libc::SYS_setns, [0; 3], Some(ENDED)),
+            (libc::SYS_finit_module, [0; 3], Some(ENDED)),
+            // Programs try these and go on.
+            (libc::SYS_unshare, [0; 3], denied),
+            (libc::SYS_ptrace, [0; 3], denied),
+            (libc::SYS_bpf, [0; 3], denied),
             (libc::SYS_clone, [word(libc::SIGCHLD), 0, 0], None),
             (libc::SYS_clone, [word(libc::CLONE_NEWUSER | libc::SIGCHLD), 0, 0], denied),
             (libc::SYS_clone, [word(libc::CLONE_NEWNET | libc::CLONE_NEWNS), 0, 0], denied),
@@ -395,6 +445,15 @@ mod tests {
         for (number, [one, two, three], expected) in table {
             let arguments = [one, two, three, 0];
             assert_eq!(answer(Needs::default(), number, arguments), expected, "{number} {arguments:x?}");
+        }
+    }
+
+    #[test]
+    fn a_program_for_another_processor_is_answered_and_not_taken_for_one_that_leaves() {
+        // i386 and arm; 21 is `mount` there, and 1 is `exit`.
+        for (arch, number) in [(0x4000_0003, 21), (0x4000_0003, 1), (0x4000_0028, 21)] {
+            let found = answer_to(arch, Needs::default(), number, [0; 4]);
+            assert_eq!(found, Some(libc::ENOSYS.unsigned_abs()), "{arch:x} {number}");
         }
     }
 

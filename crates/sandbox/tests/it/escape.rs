@@ -12,7 +12,7 @@ use eparch_sandbox::{Cage, MeasureName, Status};
 
 use crate::Test;
 use crate::cage::{open, probing, root};
-use crate::probes::{Found, inside, only_outside, outside, refused, worked};
+use crate::probes::{Found, SIGSYS, inside, only_outside, outside, refused, worked};
 
 pub(crate) const TESTS: &[Test] = &[
     ("r293_no_address_of_the_host_can_be_reached", network),
@@ -23,6 +23,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("proc_tells_of_the_cage_and_not_of_the_machine", proc_tells),
     ("no_mounts_and_no_namespaces_can_be_made", mounts),
     ("no_dangerous_system_call_works", system_calls),
+    ("what_is_only_for_leaving_ends_whoever_calls_it_and_is_told", breaches),
     ("raw_packet_and_vsock_sockets_cannot_be_made", sockets),
     ("no_right_is_left_in_any_set", rights),
 ];
@@ -272,6 +273,37 @@ fn system_calls() {
     }
     // What programs need works.
     worked(&cage, &["syscall", "39"]);
+}
+
+/// The end of the program itself, and of a process that nobody waits for. What is refused with an error is none of it, and neither
+/// is what a program's own filter ended.
+fn breaches() {
+    let cage = open(&probing("breaches"));
+    let binary = std::env::current_exe().unwrap();
+    let probe = format!("{} {} mount /tmp", binary.display(), crate::probes::WORD);
+    let script = |text: &str| eparch_sandbox::Program::new(["sh", "-c", text]);
+    let told = |text: &str| {
+        let (ended, ..) = crate::probes::finish(&cage, &script(text));
+        (ended.exit, ended.breaches)
+    };
+    let (ended, fine) = (eparch_sandbox::Exit::Signal(SIGSYS), eparch_sandbox::Exit::Code(0));
+    assert_eq!(told(&format!("exec {probe}")), (ended, 1));
+    // It ends after whoever began it, and the pipe says when.
+    let orphan = format!("mkfifo /tmp/ends; ( {probe} > /tmp/ends & ); cat /tmp/ends; exit 0");
+    assert_eq!(told(&orphan), (fine, 1));
+    assert_eq!(told("unshare -m true; exit 0"), (fine, 0));
+    if !Path::new("/usr/bin/perl").exists() {
+        println!("no perl, which makes system calls by number");
+        return;
+    }
+    // A filter of its own that ends whoever asks for its parent (110 on x86_64, 173 elsewhere).
+    let own = "my $call = `uname -m` =~ /x86_64/ ? 110 : 173; my $prctl = $call == 110 ? 157 : 167;\
+        my $steps = pack('SCCL' x 4, 0x20,0,0,0, 0x15,0,1,$call, 6,0,0,0x80000000, 6,0,0,0x7fff0000);\
+        my $filter = pack('Sx6P', 4, $steps);\
+        exit 3 if syscall($prctl, 22, 2, $filter, 0, 0) != 0; syscall($call); exit 4;";
+    let (found, ..) = crate::probes::finish(&cage, &eparch_sandbox::Program::new(["perl", "-e", own]));
+    assert_eq!((found.exit, found.breaches), (ended, 0));
+    assert_eq!(told("true"), (fine, 0), "one program's are not another's");
 }
 
 /// The numbers differ; what is denied is the same list.

@@ -8,6 +8,7 @@ use std::net::{TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -17,6 +18,10 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, XattrFlags};
 
 pub(crate) const WORD: &str = "__probe";
 const REFUSED: i32 = 10;
+/// What the kernel ends a process with that called what is only for leaving.
+pub(crate) const SIGSYS: i32 = 31;
+/// That it did.
+const ENDED: &str = "ended by the kernel";
 
 pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<String> = args.map(|arg| arg.into_string().unwrap()).collect();
@@ -129,6 +134,7 @@ fn attempt(args: &[&str]) -> io::Result<()> {
             let out = Command::new("/usr/bin/perl").args(["-e", &script]).output()?;
             match out.status.code() {
                 Some(0) => Ok(()),
+                None if out.status.signal() == Some(SIGSYS) => Err(io::Error::other(ENDED)),
                 Some(REFUSED) => Err(io::Error::other(String::from_utf8_lossy(&out.stdout).into_owned())),
                 other => panic!("perl ended with {other:?}: {}", String::from_utf8_lossy(&out.stderr)),
             }
@@ -202,6 +208,7 @@ pub(crate) fn inside(cage: &Cage, args: &[&str]) -> Found {
     let (ended, stdout, stderr) = finish(cage, &program);
     let code = match ended.exit {
         Exit::Code(code) => Some(code),
+        Exit::Signal(SIGSYS) => return Found::Refused(ENDED.to_owned()),
         Exit::Signal(_) => None,
     };
     found(code, stdout, stderr, args)

@@ -3,9 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use eparch_domain::{
-    AgentId, Digest, LedgerTime, Moment, Name, RunId, Span, Timestamp, ViolationType,
-};
+use eparch_domain::{AgentId, Digest, LedgerTime, Moment, Name, RunId, Span, Timestamp, ViolationType};
 
 use super::Model;
 use super::agent::Agent;

@@ -67,6 +67,6 @@ impl World {
             _ if !released => never(),
             _ => PerformanceEnd::Code { code: 0 },
         };
-        Event::PerformanceEnded { agent, permit, end }
+        Event::PerformanceEnded { agent, permit, end, breaches: 0 }
     }
 }

@@ -62,7 +62,9 @@ fn worlds_reach_what_can_happen() {
         for step in &case.steps {
             for record in player.step(step).expect("the world has held") {
                 let violates = |fact: &Fact| matches!(fact, Fact::ViolationFound { .. });
-                if matches!(record.event, Event::TokenShown { .. }) && record.decision.facts.iter().any(violates) {
+                if matches!(record.event, Event::TokenShown { .. })
+                    && record.decision.facts.iter().any(violates)
+                {
                     reached.insert("another's token".to_owned());
                 }
                 for fact in &record.decision.facts {

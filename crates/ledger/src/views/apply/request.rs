@@ -98,7 +98,7 @@ pub(super) fn asked(to: &Writing<'_>) -> Result<(), rusqlite::Error> {
         Event::PerformanceReady { agent, permit, confinement, .. } => {
             performance::ready(to, *agent, *permit, confinement)?
         }
-        Event::PerformanceEnded { agent, permit, end } => performance::ended(to, *agent, *permit, end)?,
+        Event::PerformanceEnded { agent, permit, end, .. } => performance::ended(to, *agent, *permit, end)?,
         Event::ActionEnded { agent, permit, ok, detail } => action_ended(to, *agent, *permit, *ok, detail)?,
         Event::SecretAsked { by, path, access, .. } => {
             let action = match access {

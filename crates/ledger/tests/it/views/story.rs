@@ -199,6 +199,7 @@ impl Story {
                     lines_dropped: 0,
                     wall_ms: 3_000,
                     out_of_memory: false,
+                    breaches: 0,
                 },
             }],
         );
