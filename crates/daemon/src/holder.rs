@@ -27,6 +27,7 @@ use crate::driver::{Core, Driver, ENGINE, Handle, Input, RecoverError, SubmitErr
 use crate::home::{Home, HomeError};
 use crate::journal::LedgerJournal;
 use crate::live_events::Broadcast;
+use crate::patient::AtPatience;
 use crate::perform::credentials::end_what_was_left;
 use crate::perform::{Performer, Tools};
 use crate::policies::{NoPolicies, PolicyFiles};
@@ -358,7 +359,7 @@ async fn serve_socket(
         let socket = home.socket();
         let leaving = Arc::new(Notify::new());
         let leave = leaving.clone();
-        let server = axum::serve(listener, api::routes(app.clone()))
+        let server = axum::serve(AtPatience(listener), api::routes(app.clone()))
             .with_graceful_shutdown(async move { leave.notified().await })
             .into_future();
         tokio::pin!(server);

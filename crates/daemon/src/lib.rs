@@ -13,6 +13,7 @@ mod holder;
 mod home;
 pub mod journal;
 mod live_events;
+mod patient;
 mod perform;
 mod policies;
 mod process_limits;

@@ -14,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::patient::Patient;
+
 /// When no connection could be taken, it is tried again after so long: descriptors come back as others end.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -91,7 +93,7 @@ async fn converse(
         has_asked.store(true, Ordering::Relaxed);
         routes.call(request)
     });
-    let connection = http.serve_connection(TokioIo::new(stream), answer);
+    let connection = http.serve_connection(TokioIo::new(Patient::new(stream)), answer);
     tokio::pin!(connection);
     let is_silent = async {
         hurry.await;
@@ -130,6 +132,35 @@ mod tests {
         let _ = silent.read_to_end(&mut answer).await;
         assert!(answer.is_empty());
         begun.elapsed()
+    }
+
+    /// What is sent without an end ends with the connection of whoever takes nothing of it.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_takes_nothing_of_a_stream_is_let_go() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let (_open, closing) = watch::channel(false);
+        let (held, is_held) = tokio::sync::oneshot::channel::<()>();
+        let held = Arc::new(std::sync::Mutex::new(Some(held)));
+        let endless = move || {
+            let held = held.lock().unwrap().take();
+            let pieces = std::iter::repeat_with(move || {
+                assert!(held.is_some(), "it is asked for once");
+                Ok::<_, std::convert::Infallible>(vec![7; 1 << 16])
+            });
+            std::future::ready(axum::body::Body::from_stream(tokio_stream::iter(pieces)))
+        };
+        let routes = Router::new().route("/", axum::routing::get(endless));
+        let first_word = Duration::from_secs(2);
+        tokio::spawn(serve(listener, routes, 2, first_word, closing, Duration::ZERO));
+        let mut silent = TcpStream::connect(at).await.unwrap();
+        silent.write_all(b"GET / HTTP/1.1\r\nhost: eparch\r\n\r\n").await.unwrap();
+        let mut begun = [0; 4];
+        silent.read_exact(&mut begun).await.unwrap();
+        assert_eq!(&begun, b"HTTP");
+        let since = tokio::time::Instant::now();
+        is_held.await.unwrap_err();
+        assert!(since.elapsed() >= limits::READER_TAKES_WITHIN.as_duration());
     }
 
     #[tokio::test(start_paused = true)]

@@ -101,6 +101,10 @@ pub const AGENT_REQUEST_TIMEOUT: Span = Span::from_secs(10);
 /// How long an agent whose end is decided may still be answered what was decided before: the end of its authority takes
 /// effect within this time at the latest, also for a call in flight (F7).
 pub const AGENT_LAST_ANSWER: Span = Span::from_millis(100);
+/// How long whoever is sent something may take nothing of it: longer than a terminal is held up to read what it shows, and short
+/// enough that who was suspended or has hung holds no place, and keeps no holder from leaving, for long. Streams are gone on with
+/// from where they were.
+pub const READER_TAKES_WITHIN: Span = Span::from_mins(1);
 /// How long one `verify` command may take.
 pub const VERIFY_TIMEOUT: Span = Span::from_mins(5);
 /// A holder that nobody uses leaves after this long.
