@@ -234,6 +234,11 @@ impl<'q> Question<'q> {
         Question { agent: *agent, tenant, project, action: *action, target, approvals, leaving_out: &[] }
     }
 
+    /// The same of something else.
+    pub(crate) fn about(self, action: Action, target: &'q str) -> Question<'q> {
+        Question { action, target, ..self }
+    }
+
     /// The same, without these facts of what the run has done.
     pub(crate) fn leaving_out(self, leaving_out: &'q [String]) -> Question<'q> {
         Question { leaving_out, ..self }

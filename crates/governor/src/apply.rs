@@ -139,12 +139,11 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
                 attempt.conduct.acted |= !ruled.is_some_and(is_planning);
             });
         }
-        Fact::PerformanceBegan { agent, permit, covered, file_only, .. } => {
+        Fact::PerformanceBegan { agent, permit, shut, .. } => {
             // What is performed has a time of its own: the agent's stands still meanwhile (2.C rule 3).
             with_attempt(governor, *agent, |attempt| {
                 attempt.actions.set(*permit, Stands::Performing);
-                let performing =
-                    Performing { covered: covered.clone(), file_only: *file_only, ..Performing::default() };
+                let performing = Performing { shut: shut.clone(), ..Performing::default() };
                 attempt.performing.insert(*permit, performing);
                 attempt.idle_by = None;
             });

@@ -19,6 +19,7 @@ use crate::credential::Credential;
 use crate::event::{GateDecision, Kept};
 use crate::lease::LeaseEnd;
 use crate::lock::{LockLoss, LockWait};
+use crate::opening::Shut;
 use crate::operator::{Key, Operator, Separation};
 use crate::performance::PerformanceEnd;
 use crate::promotion::PromotionOpened;
@@ -181,12 +182,9 @@ pub enum Fact {
         permit: PermitId,
         /// When it must be over.
         until: LedgerTime,
-        /// What stays covered of what it may reach.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        covered: Vec<String>,
-        /// What it may reach has to be a file.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        file_only: bool,
+        /// What stays shut of what it may reach.
+        #[serde(flatten)]
+        shut: Shut,
     },
     /// The command of a performance was let go.
     PerformanceReleased {

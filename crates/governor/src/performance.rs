@@ -1,31 +1,27 @@
 //! What is done for an agent outside its own cage: a command, in a second cage, under a permit. Its permit is spent before
 //! anything of it exists, it is let go by a decision of its own, and it ends with its agent at the latest.
 
-use std::collections::BTreeSet;
-
 use eparch_domain::{
     Action, AgentId, BreakGlassId, Digest, InOrder, LedgerTime, PermitId, Phase, RunId, Span, Tier, limits,
 };
 use eparch_pipeline::SandboxMode;
-use eparch_policy::{Owner, Resource, ResourceKind, kinds_of, reasons};
+use eparch_policy::reasons;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::action::{self, Question};
+use crate::action;
 use crate::agent;
 use crate::break_glass;
 use crate::decision::Refusal;
-use crate::denials::{SAID_NO, by_whom};
 use crate::effect::Effect;
-use crate::fact::{Fact, Ruled};
+use crate::fact::Fact;
 use crate::governor::Turn;
 use crate::lock;
-use crate::permit::{Asked, PermitFault};
-use crate::plan::is_look;
+use crate::opening::{self, Opening, Reach, Shut};
+use crate::permit::PermitFault;
 use crate::revocation;
 use crate::spending;
 use crate::state::Attempt;
-use crate::target;
 
 /// By now something has to be covered that the cage shows.
 const ELSE_IS_COVERED: &str = reasons::LESS_IS_WITHIN_REACH;
@@ -54,12 +50,9 @@ pub struct Performance {
     pub root: String,
     /// What it may reach beyond what its agent's tier may.
     pub reach: Reach,
-    /// What stays covered of that: places in it that policy names and does not let the agent do this to.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub covered: Vec<String>,
-    /// What is opened has to be a file: of what lies in a folder, policy judges by names that nobody here knows.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub file_only: bool,
+    /// What stays shut of that.
+    #[serde(flatten)]
+    pub shut: Shut,
     /// Whether missing confinement refuses.
     pub sandbox: SandboxMode,
     /// How long it may run.
@@ -74,24 +67,6 @@ impl Performance {
     pub fn time_left(&self, now: LedgerTime) -> Span {
         self.until.map_or(self.timeout, |until| until.since(now).min(self.timeout))
     }
-}
-
-/// What a performance may reach beyond what its agent's tier may.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "reach", rename_all = "snake_case")]
-pub enum Reach {
-    /// A file or folder of the host, to read.
-    Read {
-        /// Relative to the project, or absolute.
-        path: String,
-    },
-    /// A file or folder of the host, to write.
-    Write {
-        /// Relative to the project, or absolute.
-        path: String,
-    },
-    /// The project's folder, to write.
-    Project,
 }
 
 /// How a performance ended.
@@ -179,12 +154,9 @@ pub struct PerformanceCage {
 pub(crate) struct Performing {
     /// Its command was let go.
     pub(crate) released: bool,
-    /// What its cage covers, until it is let go.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) covered: Vec<String>,
-    /// What its cage opens has to be a file, until it is let go.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) file_only: bool,
+    /// What its cage keeps shut, until it is let go.
+    #[serde(flatten)]
+    pub(crate) shut: Shut,
     #[serde(serialize_with = "eparch_domain::in_order")]
     pub(crate) tree: Option<Value>,
     /// Why it is being ended, if it is.
@@ -202,129 +174,6 @@ pub fn command_params(command: &[String]) -> Digest {
 pub fn command_text(command: &[String]) -> String {
     let params = serde_json::json!({ "command": command });
     serde_json::to_string(&InOrder(&params)).expect("words are plain data")
-}
-
-/// What a permit opens to a command, or why none is performed under it.
-fn reach_of(ruled: &Ruled) -> Result<Reach, Refusal> {
-    let action = ruled.action;
-    // What policy wants done in another way is not done in this one.
-    let (true, Some(kind)) = (ruled.verdict.changes.is_empty(), kinds_of(action).first()) else {
-        return Err(Refusal::NotPerformed { action });
-    };
-    // The name that policy looked at, and not another one that means the same.
-    let named = Resource::new(*kind, &ruled.target, ruled.tenant.clone(), Owner::Tenant);
-    let named = named.map_err(|bad| Refusal::BadTarget { action, why: bad.to_string() })?;
-    let name = named.name().to_owned();
-    match action {
-        Action::WriteFile => Ok(Reach::Write { path: name }),
-        Action::ReadFile | Action::ListDirectory | Action::SearchCode => Ok(Reach::Read { path: name }),
-        Action::ExecuteCommand
-        | Action::AnsibleCheck
-        | Action::AnsibleRun
-        | Action::TerraformPlan
-        | Action::TerraformApply
-        | Action::DockerRun => match name == THIS_MACHINE {
-            true => Ok(Reach::Project),
-            false => Err(Refusal::HostOutOfReach { host: name }),
-        },
-        _ => Err(Refusal::NotPerformed { action }),
-    }
-}
-
-/// What of a folder that is opened policy says no to, or somebody said no to. Policy was asked about the folder, and may be about
-/// something in it: every place in it that some policy names, from the project or from the root, is asked about, too.
-fn covered(turn: &Turn<'_>, run: RunId, asked: &Asked, reach: &Reach) -> Result<Vec<String>, Refusal> {
-    let (path, writes) = match reach {
-        Reach::Read { path } => (path, false),
-        Reach::Write { path } => (path, true),
-        Reach::Project => return said_no_to_in_project(turn, run, asked),
-    };
-    let (Some(policies), Some(live)) = (turn.governor.policies_in_force(), turn.governor.run(run)) else {
-        return Ok(Vec::new());
-    };
-    let root = live.spawned.root.as_str();
-    let full = |name: &str| target::in_full(name, root).unwrap_or_else(|| name.to_owned());
-    let opened = full(path);
-    let below = |name: &str| match (opened.as_str(), full(name)) {
-        ("/", name) => name != "/" && name.starts_with('/'),
-        // Nobody here knows where the project lies: what is named from it is in it.
-        (".", name) => name != "." && !name.starts_with('/'),
-        (path, name) => name.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')),
-    };
-    // Whoever writes a place reads it as well.
-    let denied = live.denials.targets(|action| is_look(action) || writes && target::is_path(action));
-    let named = policies.names_of(ResourceKind::Path).into_iter().chain(denied);
-    let named: BTreeSet<&str> =
-        named.filter(|name| below(name)).map(|name| target::in_project(name, root)).collect();
-    if named.len() > limits::PLACES_ASKED_ABOUT {
-        let why = format!("policies name more than {} places in it", limits::PLACES_ASKED_ABOUT);
-        return Err(Refusal::BadTarget { action: asked.ruled.action, why });
-    }
-    let denied = |name: &&str| {
-        let looked = by_whom(turn, run, Action::ReadFile, name).is_some();
-        looked || !action::allows_as_well(turn, run, asked, name)
-    };
-    Ok(named.into_iter().filter(denied).map(str::to_owned).collect())
-}
-
-/// Whether what is opened has to be a file, because some policy judges what may lie in it by the text of its name: whoever is let
-/// read `certs` was not asked about `certs/a.pem`. What is known to be a folder is refused.
-fn file_only(turn: &Turn<'_>, run: RunId, asked: &Asked, reach: &Reach) -> Result<bool, Refusal> {
-    let (path, writes) = match reach {
-        Reach::Read { path } => (path.as_str(), false),
-        Reach::Write { path } => (path.as_str(), true),
-        Reach::Project => return Ok(false),
-    };
-    let action = asked.ruled.action;
-    let (Some(policies), Some(live), Some(subject)) = (
-        turn.governor.policies_in_force(),
-        turn.governor.run(run),
-        action::subject(turn, run, &Question::of(&asked.ruled, 0)),
-    ) else {
-        return Ok(false);
-    };
-    let root = live.spawned.root.as_str();
-    let full = |name: &str| target::in_full(name, root).unwrap_or_else(|| name.to_owned());
-    let opened = full(path);
-    let lies_in = |name: &str, place: &str| match place {
-        "/" => name.starts_with('/'),
-        // Nobody here knows where the project lies: what is named from it is in it.
-        "." => !name.starts_with('/'),
-        place => name.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-    };
-    let meets = |place: Option<&str>| {
-        place.map(full).is_none_or(|place| lies_in(&opened, &place) || lies_in(&place, &opened))
-    };
-    // Whoever writes a place reads it as well.
-    let actions = [Some(action), writes.then_some(Action::ReadFile)];
-    let judged = |action: Action| policies.judged_by_name(&subject, action).into_iter().any(meets);
-    if !actions.into_iter().flatten().any(judged) {
-        return Ok(false);
-    }
-    let folder = matches!(action, Action::ListDirectory | Action::SearchCode) || matches!(path, "." | "/");
-    if folder {
-        return Err(Refusal::FolderByName { path: path.to_owned() });
-    }
-    Ok(true)
-}
-
-/// The places of the project that people said no to, whatever for: a command that works on all of it sees none of them. Where that
-/// is the project itself, or a folder it lies in, nothing is left that such a command could work on.
-    revocation::breached(turn, agent, breaches);
-fn said_no_to_in_project(turn: &Turn<'_>, run: RunId, asked: &Asked) -> Result<Vec<String>, Refusal> {
-    let Some(live) = turn.governor.run(run) else { return Ok(Vec::new()) };
-    let root = live.spawned.root.as_str();
-    let said_no = || live.denials.targets(target::is_path);
-    if said_no().any(|name| target::holds_project(name, root)) {
-        let Ruled { permit: Some(given), .. } = &asked.ruled else {
-            return Err(Refusal::NotPerformed { action: asked.ruled.action });
-        };
-        let fault = PermitFault::Void { reason: SAID_NO.to_owned() };
-        return Err(Refusal::Permit { permit: given.permit, fault });
-    }
-    let places = said_no().map(|name| target::in_project(name, root));
-    let within: BTreeSet<&str> = places.filter(|name| !name.starts_with('/')).collect();
-    Ok(within.into_iter().map(str::to_owned).collect())
 }
 
 /// An agent shows a permit and the command that it is for.
@@ -351,11 +200,8 @@ pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, comma
     if ruled.approvals > 0 && !ruled.seen {
         return turn.refuse(Refusal::NotSeen { permit });
     }
-    let opens = reach_of(ruled).and_then(|reach| {
-        Ok((covered(turn, run, asked, &reach)?, file_only(turn, run, asked, &reach)?, reach))
-    });
-    let (covered, file_only, reach) = match opens {
-        Ok(opens) => opens,
+    let Opening { reach, shut } = match opening::of(turn, run, asked) {
+        Ok(opening) => opening,
         Err(refusal) => {
             if let Refusal::Permit { fault, .. } = &refusal {
                 let reason = fault.reason().to_owned();
@@ -381,14 +227,13 @@ pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, comma
         tier: turn.governor.tier_at(live, ix),
         root: live.spawned.root.clone(),
         reach,
-        covered: covered.clone(),
-        file_only,
+        shut: shut.clone(),
         sandbox: work.sandbox,
         timeout,
         until: Some(until),
     };
     turn.record(Fact::PermitSpent { agent, permit });
-    turn.record(Fact::PerformanceBegan { agent, permit, until, covered, file_only });
+    turn.record(Fact::PerformanceBegan { agent, permit, until, shut });
     turn.ask(Effect::Perform(Box::new(performance)));
 }
 
@@ -429,13 +274,8 @@ fn no_longer(turn: &Turn<'_>, run: RunId, agent: AgentId, permit: PermitId) -> O
     if let Some(fault) = spending::no_longer(turn, run, asked) {
         return Some(fault);
     }
-    let opens = reach_of(&asked.ruled)
-        .and_then(|reach| Ok((covered(turn, run, asked, &reach)?, file_only(turn, run, asked, &reach)?)));
-    let still = |covered: &[String], file_only: bool| {
-        covered.iter().all(|place| performing.covered.contains(place)) && (performing.file_only || !file_only)
-    };
-    match opens {
-        Ok((covered, file_only)) if still(&covered, file_only) => None,
+    match opening::of(turn, run, asked) {
+        Ok(Opening { shut, .. }) if performing.shut.holds(&shut) => None,
         Err(Refusal::Permit { fault, .. }) => Some(fault),
         Ok(_) | Err(_) => Some(PermitFault::Void { reason: ELSE_IS_COVERED.to_owned() }),
     }
@@ -469,6 +309,7 @@ pub(crate) fn ended(
         None => end.clone(),
     };
     turn.record(Fact::PerformanceEnded { agent, permit, end });
+    revocation::breached(turn, agent, breaches);
 }
 
 /// A grant is over: what runs under it is ended. What was not let go yet never will be, and an agent that ends takes everything

@@ -17,9 +17,12 @@ pub(crate) fn is_planned(plan: &[String], action: Action, target: &str, root: &s
     })
 }
 
+/// The ways to look at something.
+pub(crate) const LOOKS: [Action; 3] = [Action::ReadFile, Action::ListDirectory, Action::SearchCode];
+
 /// Whether an action is looking at something, in one way or another.
 pub(crate) fn is_look(action: Action) -> bool {
-    matches!(action, Action::ReadFile | Action::ListDirectory | Action::SearchCode)
+    LOOKS.contains(&action)
 }
 
 fn covers(planned: &str, target: &str) -> bool {

@@ -48,14 +48,14 @@ pub(crate) fn cage(shown: &CageSpec, performance: &Performance) -> Result<CageSp
     let root = Path::new(&performance.root);
     let real =
         root.canonicalize().map_err(|problem| not_there(format!("the project's folder: {problem}")))?;
-    cage.mask.extend(performance.covered.iter().map(|path| real.join(path)));
+    cage.mask.extend(performance.shut.covered.iter().map(|path| real.join(path)));
     let (path, writes) = match &performance.reach {
         Reach::Read { path } => (path.as_str(), false),
         Reach::Write { path } => (path.as_str(), true),
         Reach::Project => ("", true),
     };
     let host = itself(&real, path, &cage.mask, writes)?;
-    if performance.file_only {
+    if performance.shut.file_only {
         only_a_file(&host, path)?;
     }
     let inside = match host.strip_prefix(&real) {

@@ -208,12 +208,12 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
                 .collect(),
         },
         "limited" => Event::CallsLimited { agent: agent(home, args.first()) },
-        "ready" => advanced(home, &args, &["bootstrap", "preflight", "plan"]),
         // The token of an agent, or one that nobody has.
         "shows-token" => Event::TokenShown {
             agent: agent(home, args.first()),
             token: Digest::of(format!("token of {}", args.plain[1]).as_bytes()),
         },
+        "ready" => advanced(home, &args, &["bootstrap", "preflight", "plan"]),
         "exits" => {
             let code = args.plain.get(1).map_or("0", String::as_str);
             advanced(home, &args, &[&format!("exit-code:{code}")])
@@ -386,8 +386,21 @@ fn policies(named: &str) -> Arc<PolicySet> {
     let by_name_within = "@id(\"no-logs\") @reason(\"team_rule\")\n\
                           forbid (principal is Agent, action == Action::\"read_file\", resource in Path::\"vendor/web\")\n\
                           when { resource[\"n\\u{61}me\"] like \"*.log\" };";
+    // What may be written is not all to be seen: one place is not read, one not listed, one not searched by whoever was let in, and of
+    // one nothing more is said than of what is around it.
+    let half_open = "@id(\"writes\") @reason(\"team_rule\")\n\
+                     permit (principal is Agent, action == Action::\"write_file\", resource in Path::\"src\");\n\
+                     @id(\"writes-free\") @reason(\"team_rule\")\n\
+                     permit (principal is Agent, action == Action::\"write_file\", resource in Path::\"src/free\");\n\
+                     @id(\"not-read\") @reason(\"team_rule\")\n\
+                     forbid (principal is Agent, action == Action::\"read_file\", resource in Path::\"src/keys\");\n\
+                     @id(\"not-listed\") @reason(\"team_rule\")\n\
+                     forbid (principal is Agent, action == Action::\"list_directory\", resource in Path::\"/project/src/sealed\");\n\
+                     @id(\"not-searched\") @reason(\"team_rule\") @verdict(\"ask\")\n\
+                     permit (principal is Agent, action == Action::\"search_code\", resource in Path::\"src/large\");";
     let mut files = eparch_policy::DEFAULTS.to_vec();
     match named {
+        "half-open" => files.push(PolicyText { name: "half-open.cedar", text: half_open }),
         "by-name" => files.push(PolicyText { name: "by-name.cedar", text: by_name }),
         "by-name-within" => files.push(PolicyText { name: "by-name.cedar", text: by_name_within }),
         "defaults" => {}

@@ -168,10 +168,10 @@ fn said(home: &Home, fact: &Fact) -> String {
         }
         Fact::ActionDecided(ruled) => format!("{} {}", ruled.agent, ruling(ruled)),
         Fact::PermitSpent { agent, permit } => format!("{agent} uses {permit}"),
-        Fact::PerformanceBegan { agent, permit, until, covered, file_only } => {
-            let file = if *file_only { ", a file" } else { "" };
-            let covered =
-                if covered.is_empty() { String::new() } else { format!(", without {}", covered.join(", ")) };
+        Fact::PerformanceBegan { agent, permit, until, shut } => {
+            let file = if shut.file_only { ", a file" } else { "" };
+            let without = || format!(", without {}", shut.covered.join(", "));
+            let covered = if shut.covered.is_empty() { String::new() } else { without() };
             format!("what {permit} of {agent} is for is performed{covered}{file}, must end by {}", at(*until))
         }
         Fact::PerformanceReleased { permit, .. } => format!("what {permit} is for is let go"),
