@@ -347,6 +347,19 @@ fn r082_anothers_permit_performs_nothing_and_takes_the_authority_of_the_run() {
     place.ok(&["ledger", "verify", "--replay"]);
 }
 
+#[test]
+fn g7_what_is_refused_before_it_runs_leaves_no_file() {
+    let place = place();
+    let script = r#"
+        eparch act write_file --target shared/new -- no-such-program; echo "nothing ended $?"
+        eparch act write_file --target shared/made -- true; echo "something ended $?"
+    "#;
+    let (lines, _, code) = says(&place, script);
+    assert_eq!(code, 0, "{lines:#?}");
+    in_order(&lines.own, &["error[EP0636]", "nothing ended", "something ended 0"]);
+    assert!(!place.path("shared/new").exists() && place.path("shared/made").exists());
+}
+
 /// One leaves its token where another finds it. A token that nobody has is only refused, as often as it comes.
 #[test]
 fn r082_anothers_token_says_nothing_and_takes_the_authority_of_the_run() {

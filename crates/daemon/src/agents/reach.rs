@@ -1,13 +1,14 @@
 //! The second cage: what a command that is performed under a permit sees. It is its agent's, and what the permit is for; what
 //! no agent may see stays covered, whatever a permit says (1.3-a).
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use eparch_domain::{AgentId, Name, PermitId};
 use eparch_governor::{Performance, Reach};
 use eparch_sandbox::{Bind, CageSpec};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, fstat, openat2, statat, unlinkat};
 use rustix::io::Errno;
 
 use crate::agents::grant;
@@ -30,6 +31,36 @@ fn forbidden(reason: String) -> OutOfReach {
     OutOfReach { code: "EP0634", reason }
 }
 
+/// A cage that was worked out.
+#[derive(Debug)]
+pub(crate) struct Reached {
+    pub(crate) cage: CageSpec,
+    /// What was made for it.
+    pub(crate) made: Option<Made>,
+}
+
+/// An empty file that was made, since a cage shows what is there.
+#[derive(Debug)]
+pub(crate) struct Made {
+    folder: OwnedFd,
+    name: OsString,
+    file: OwnedFd,
+}
+
+impl Made {
+    /// Takes it away again, for a command that never ran. Somebody may have found it meanwhile: what they put into it, beside it or
+    /// in its place is theirs, and stays.
+    pub(crate) fn unmake(&self) {
+        let Ok(own) = fstat(&self.file) else { return };
+        let there = statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW);
+        let same = there.is_ok_and(|there| (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino));
+        if same && own.st_size == 0 && own.st_nlink == 1 {
+            // Where it cannot be, an empty file stays.
+            let _ = unlinkat(&self.folder, &self.name, AtFlags::empty());
+        }
+    }
+}
+
 /// What the cage of a performance is called, by whatever holder. It begins as the names of its agent's own groups do, so that
 /// whoever looks for what is left of an agent finds it as well.
 pub(crate) fn cage_name(agent: AgentId, permit: PermitId) -> Name {
@@ -39,7 +70,7 @@ pub(crate) fn cage_name(agent: AgentId, permit: PermitId) -> Name {
 /// Works out what a performance sees, and makes the file that it is to write, where there is none. `shown` is what its agent was
 /// shown when it was made ready: the same places, wherever their names lead by now. What the agent writes of the host it may have
 /// exchanged for links meanwhile, and where one of those places is a link the cage is refused.
-pub(crate) fn cage(shown: &CageSpec, performance: &Performance) -> Result<CageSpec, OutOfReach> {
+pub(crate) fn cage(shown: &CageSpec, performance: &Performance) -> Result<Reached, OutOfReach> {
     let mut cage = shown.clone();
     cage.name = cage_name(performance.agent, performance.permit);
     // Nothing is handed to it or taken from it but its words and its output. A desk would have to stand somewhere in the project,
@@ -54,7 +85,7 @@ pub(crate) fn cage(shown: &CageSpec, performance: &Performance) -> Result<CageSp
         Reach::Write { path } => (path.as_str(), true),
         Reach::Project => ("", true),
     };
-    let host = itself(&real, path, &cage.mask, writes)?;
+    let (host, made) = itself(&real, path, &cage.mask, writes)?;
     if performance.shut.file_only {
         only_a_file(&host, path)?;
     }
@@ -67,19 +98,24 @@ pub(crate) fn cage(shown: &CageSpec, performance: &Performance) -> Result<CageSp
     let covered = |bind: &Bind| bind.inside.starts_with(&inside) && bind.host.starts_with(&host);
     cage.read.retain(|bind| bind.inside != inside && !(writes && covered(bind)));
     if cage.write.iter().any(|bind| bind.inside == inside) {
-        return Ok(cage);
+        return Ok(Reached { cage, made });
     }
     match (writes, host == real && !Path::new(path).is_absolute()) {
         (true, _) => cage.write.push(Bind::new(host, inside)),
         (false, true) => cage.project = Some(host),
         (false, false) => cage.read.push(Bind::new(host, inside)),
     }
-    Ok(cage)
+    Ok(Reached { cage, made })
 }
 
 /// The file or folder that a permit names. Policy was asked about this name: no link in it is followed, since that would be
 /// another place. One that is to be written and is not there is made, as an empty file in a folder that is there.
-fn itself(root: &Path, path: &str, hidden: &[PathBuf], writes: bool) -> Result<PathBuf, OutOfReach> {
+fn itself(
+    root: &Path,
+    path: &str,
+    hidden: &[PathBuf],
+    writes: bool,
+) -> Result<(PathBuf, Option<Made>), OutOfReach> {
     let wanted: PathBuf = root.join(path).components().collect();
     if grant::is_hidden(&wanted, hidden) {
         return Err(forbidden(format!("no agent may see {path}, whatever it is permitted")));
@@ -92,11 +128,12 @@ fn itself(root: &Path, path: &str, hidden: &[PathBuf], writes: bool) -> Result<P
             }
             Err(not_there(format!("{path} leads to {}: name that place", found.display())))
         }
-        Ok(found) if found.is_file() || found.is_dir() => Ok(found),
+        Ok(found) if found.is_file() || found.is_dir() => Ok((found, None)),
         Ok(_) => Err(not_there(format!("{path} is neither a file nor a folder"))),
         Err(problem) if problem.kind() == std::io::ErrorKind::NotFound && writes => {
-            make_file(&wanted).map_err(|reason| not_there(format!("{path} cannot be made: {reason}")))?;
-            Ok(wanted)
+            let made = make_file(&wanted);
+            let made = made.map_err(|reason| not_there(format!("{path} cannot be made: {reason}")))?;
+            Ok((wanted, Some(made)))
         }
         Err(problem) => Err(not_there(format!("{path}: {problem}"))),
     }
@@ -112,7 +149,7 @@ fn only_a_file(host: &Path, path: &str) -> Result<(), OutOfReach> {
 }
 
 /// Makes an empty file, in a folder that is there and through no link.
-fn make_file(path: &Path) -> Result<(), String> {
+fn make_file(path: &Path) -> Result<Made, String> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err("it has no name".to_owned());
     };
@@ -125,10 +162,9 @@ fn make_file(path: &Path) -> Result<(), String> {
     })?;
     let beneath = plain | ResolveFlags::BENEATH;
     let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let name: &OsStr = name;
-    openat2(folder, name, create, Mode::from_raw_mode(0o644), beneath)
-        .map(drop)
-        .map_err(|errno| std::io::Error::from(errno).to_string())
+    let file = openat2(&folder, name, create, Mode::from_raw_mode(0o644), beneath)
+        .map_err(|errno| std::io::Error::from(errno).to_string())?;
+    Ok(Made { folder, name: name.to_owned(), file })
 }
 
 #[cfg(test)]
@@ -159,13 +195,41 @@ mod tests {
             for path in ["/etc/shadow", "out/keys", elsewhere.join("keys/id").to_str().unwrap()] {
                 assert_eq!(code(path, writes), "EP0634", "{path}");
             }
-            assert_eq!(itself(&root, "", &hidden, writes).unwrap(), root);
-            assert_eq!(itself(&root, "docs", &hidden, writes).unwrap(), root.join("docs"));
+            assert_eq!(itself(&root, "", &hidden, writes).unwrap().0, root);
+            assert_eq!(itself(&root, "docs", &hidden, writes).unwrap().0, root.join("docs"));
         }
         assert_eq!(code("docs/new", false), "EP0633", "nothing is made to be read");
-        let made = itself(&root, "docs/new", &hidden, true).unwrap();
+        let (made, _) = itself(&root, "docs/new", &hidden, true).unwrap();
         assert!(made.is_file() && fs::read(made).unwrap().is_empty());
         assert!(!elsewhere.join("new").exists());
+    }
+
+    #[test]
+    fn what_was_made_for_a_command_that_never_ran_goes_unless_it_is_somebodys_by_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let at = root.join("new");
+        let made = || itself(&root, "new", &[], true).unwrap().1.unwrap();
+        made().unmake();
+        assert!(!at.exists());
+        let begun: [fn(&Path, &Path); 3] = [
+            |at, _| fs::write(at, "theirs").unwrap(),
+            |at, _| {
+                fs::remove_file(at).unwrap();
+                fs::write(at, "").unwrap();
+            },
+            |at, root| fs::hard_link(at, root.join("other")).unwrap(),
+        ];
+        for (number, somebody) in begun.iter().enumerate() {
+            let made = made();
+            somebody(&at, &root);
+            made.unmake();
+            assert!(at.exists(), "{number}");
+            fs::remove_file(&at).unwrap();
+        }
+        // What was there before was not made.
+        fs::write(&at, "").unwrap();
+        assert!(itself(&root, "new", &[], true).unwrap().1.is_none());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::run::begin;
 use super::{Job, until_done};
 use crate::agents::live::{CLOSE_DEADLINE, Live, prove_dead};
 use crate::agents::performances::Told;
+use crate::agents::reach::Made;
 use crate::agents::{prepare, reach};
 
 /// What is for the agent's program alone: what it says with them it says as the agent.
@@ -29,12 +30,17 @@ impl Job {
             let live = self.tools.agents.get(performance.agent);
             return self.is_over_now(at, live.as_deref(), performance, told);
         };
-        let mut opened = None;
-        let told = match self.try_to_perform(&live, performance, &mut opened) {
+        let (mut opened, mut made) = (None, None);
+        let told = match self.try_to_perform(&live, performance, &mut opened, &mut made) {
             Ok(told) => told,
             Err(end) => told(end),
         };
+        // Nothing of a command that never ran is left (G7).
+        let left = made.filter(|_| matches!(told.end, PerformanceEnd::NeverRan { .. }));
         let Some(cage) = opened else {
+            if let Some(made) = &left {
+                made.unmake();
+            }
             return self.is_over_now(at, Some(&live), performance, told);
         };
         let (job, performance) = (self.clone(), performance.clone());
@@ -42,6 +48,9 @@ impl Job {
             cage.kill_now();
             let dead = prove_dead(cage.tree(), CLOSE_DEADLINE).is_ok();
             if dead {
+                if let Some(made) = &left {
+                    made.unmake();
+                }
                 job.is_over_now(at, Some(&live), &performance, told.clone());
             }
             dead
@@ -63,6 +72,7 @@ impl Job {
         live: &Arc<Live>,
         performance: &Performance,
         opened: &mut Option<Arc<Cage>>,
+        made: &mut Option<Made>,
     ) -> Result<Told, PerformanceEnd> {
         let tools = &self.tools;
         let ending = || never("EP0638", "its agent is ending");
@@ -70,10 +80,11 @@ impl Job {
         if live.performances.is_closed() || self.is_over() {
             return Err(ending());
         }
-        let spec =
+        let reached =
             reach::cage(&live.shown, performance).map_err(|problem| never(problem.code, &problem.reason))?;
-        let cage =
-            Cage::open(&spec, &tools.launcher).map_err(|problem| never("EP0635", &in_full(&problem)))?;
+        *made = reached.made;
+        let cage = Cage::open(&reached.cage, &tools.launcher)
+            .map_err(|problem| never("EP0635", &in_full(&problem)))?;
         let cage = &*opened.insert(Arc::new(cage));
         if !live.performances.opened(performance.permit, cage) {
             return Err(ending());
@@ -147,6 +158,7 @@ impl Job {
             }
             (listening, running.wait())
         });
+        let breaches = ended.as_ref().map_or(0, |ended| ended.breaches);
         let end = match ended {
             // It was ended for want of a thread to hear it, and may have done something before.
             Ok(_) if listening.is_err() => PerformanceEnd::Unknown,
@@ -158,7 +170,6 @@ impl Job {
             },
             Err(_) if live.performances.must_end(permit) => PerformanceEnd::Stopped,
             // Its cage was lost while it ran: it may have done anything.
-        let breaches = ended.as_ref().map_or(0, |ended| ended.breaches);
             Err(_) => PerformanceEnd::Unknown,
         };
         let ((stdout, more_out), (stderr, more_err)) = (out.taken(), err.taken());
