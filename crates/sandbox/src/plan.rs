@@ -14,7 +14,8 @@ pub(crate) fn plan(spec: &CageSpec) -> Result<Plan, OpenError> {
     let mut mappings = Vec::new();
     for (binds, writable) in [(&spec.read, false), (&spec.write, true)] {
         for bind in binds {
-            mappings.push(mapping(without_links(&bind.host)?, &bind.inside, writable)?);
+            let mapping = mapping(without_links(&bind.host)?, &bind.inside, writable)?;
+            mappings.push(Mapping { file_only: bind.file_only, ..mapping });
         }
     }
     for path in &spec.expose {
@@ -89,7 +90,7 @@ fn mapping(host: PathBuf, inside: &Path, writable: bool) -> Result<Mapping, Open
     if OWN.iter().any(|own| Path::new(own).starts_with(inside)) {
         return Err(bad(inside, "the cage has its own there; name what is needed in it"));
     }
-    Ok(Mapping { host, inside: place, writable })
+    Ok(Mapping { host, inside: place, writable, file_only: false })
 }
 
 fn resolved(host: &Path) -> Result<PathBuf, OpenError> {

@@ -35,12 +35,20 @@ pub struct Bind {
     pub host: PathBuf,
     /// Where it appears: absolute, without `..`; not `/`, `/proc`, `/dev`, nor the cage's own `/tmp` or home.
     pub inside: PathBuf,
+    /// It is shown only where it is no folder. That is looked at in what is found and then shown, so that nothing can take its place
+    /// in between.
+    pub file_only: bool,
 }
 
 impl Bind {
     /// `host` appears at `inside`.
     pub fn new(host: impl Into<PathBuf>, inside: impl Into<PathBuf>) -> Bind {
-        Bind { host: host.into(), inside: inside.into() }
+        Bind { host: host.into(), inside: inside.into(), file_only: false }
+    }
+
+    /// The same, if it is no folder.
+    pub fn only_a_file(self) -> Bind {
+        Bind { file_only: true, ..self }
     }
 }
 

@@ -102,6 +102,8 @@ pub(crate) struct Mapping {
     pub(crate) host: PathBuf,
     pub(crate) inside: PathBuf,
     pub(crate) writable: bool,
+    /// A folder is refused.
+    pub(crate) file_only: bool,
 }
 
 /// From the keeper to the inner stage, which confines itself and becomes the program.

@@ -100,10 +100,14 @@ pub(crate) fn cage(shown: &CageSpec, performance: &Performance) -> Result<Reache
     if cage.write.iter().any(|bind| bind.inside == inside) {
         return Ok(Reached { cage, made });
     }
-    match (writes, host == real && !Path::new(path).is_absolute()) {
-        (true, _) => cage.write.push(Bind::new(host, inside)),
+    let is_project = host == real && !Path::new(path).is_absolute();
+    let bind = Bind::new(host.clone(), inside);
+    // A folder may take the file's place before it is shown.
+    let bind = if performance.shut.file_only { bind.only_a_file() } else { bind };
+    match (writes, is_project) {
+        (true, _) => cage.write.push(bind),
         (false, true) => cage.project = Some(host),
-        (false, false) => cage.read.push(Bind::new(host, inside)),
+        (false, false) => cage.read.push(bind),
     }
     Ok(Reached { cage, made })
 }

@@ -133,7 +133,7 @@ impl<'a> Build<'a> {
         let mut mappings: Vec<&Mapping> = self.plan.mappings.iter().collect();
         // What lies deeper is shown on top.
         mappings.sort_by_key(|mapping| mapping.inside.components().count());
-        for Mapping { host, inside, writable } in mappings {
+        for Mapping { host, inside, writable, file_only } in mappings {
             let already = self.shown.iter().any(|shown| {
                 shown.how != How::Copied
                     && !writable
@@ -142,7 +142,13 @@ impl<'a> Build<'a> {
             });
             if !already {
                 let access = if *writable { Access::ReadWrite } else { Access::ReadOnly };
-                self.show(host, inside, access).map_err(|error| NoRoot::path(inside, error))?;
+                let shown = self.show_if(host, inside, access, |found| match found.leaf {
+                    Leaf::Folder if *file_only => {
+                        Err(io::Error::other("it is a folder, and was to be a file"))
+                    }
+                    _ => Ok(()),
+                });
+                shown.map_err(|error| NoRoot::path(inside, error))?;
             }
         }
         Ok(())
@@ -150,10 +156,22 @@ impl<'a> Build<'a> {
 
     /// Makes something of the host appear, with what is mounted beneath it, unless it is masked.
     pub(super) fn show(&mut self, source: &Path, inside: &Path, access: Access) -> io::Result<()> {
+        self.show_if(source, inside, access, |_| Ok(()))
+    }
+
+    /// The same, if what was found is fit for it.
+    fn show_if(
+        &mut self,
+        source: &Path,
+        inside: &Path,
+        access: Access,
+        fit: impl FnOnce(&Source) -> io::Result<()>,
+    ) -> io::Result<()> {
         if self.plan.mask.iter().any(|mask| source.starts_with(mask)) {
             return Ok(());
         }
         let found = find(Path::new(OLD), source)?;
+        fit(&found)?;
         let above = self.shown.iter().filter(|shown| inside.starts_with(&shown.inside));
         let deepest = above.max_by_key(|shown| shown.inside.components().count());
         let create = deepest.is_none_or(|shown| shown.how == How::Copied);

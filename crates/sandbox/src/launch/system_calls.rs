@@ -267,12 +267,7 @@ fn programs(needs: Needs) -> Result<[BpfProgram; FILTERS], seccompiler::BackendE
     let breaches = BREACHES.iter().map(|number| (*number, Vec::new())).collect();
     let breaches = SeccompFilter::new(breaches, SeccompAction::Allow, SeccompAction::KillProcess, arch)?;
     let [denied, agreed, breaches] = [denied, agreed, breaches].map(BpfProgram::try_from);
-    Ok([
-        foreign_is_absent(denied?),
-        absent,
-        foreign_is_absent(agreed?),
-        foreign_is_absent(breaches?),
-    ])
+    Ok([foreign_is_absent(denied?), absent, foreign_is_absent(agreed?), foreign_is_absent(breaches?)])
 }
 
 const RETURN: u16 = 0x06;

@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("r293_a_project_is_seen_and_its_files_are_never_written", project),
     ("a_masked_home_is_hidden_wherever_it_would_appear", masked),
     ("a_write_path_is_written_and_a_read_path_is_not", binds),
+    ("g4_what_was_to_be_a_file_is_not_shown_as_a_folder", file_only),
     ("a_link_in_a_project_does_not_lead_a_mount_elsewhere", links),
     ("a_path_with_odd_characters_can_be_a_project", odd_names),
     ("what_is_mounted_beneath_a_read_path_is_read_only_too", submounts),
@@ -26,6 +27,26 @@ pub(crate) const TESTS: &[Test] = &[
 
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
+}
+
+/// Whoever named it may have found a file there; what counts is what is shown.
+fn file_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let real = folder.path().canonicalize().unwrap();
+    let (file, other) = (real.join("file"), real.join("folder"));
+    fs::write(&file, "host").unwrap();
+    fs::create_dir(&other).unwrap();
+    for writes in [true, false] {
+        let shown = |host: &Path| {
+            let mut spec = probing("file-only");
+            let binds = if writes { &mut spec.write } else { &mut spec.read };
+            binds.push(Bind::new(host, "/shown").only_a_file());
+            Cage::open(&spec, &Launcher::this_program())
+        };
+        assert!(matches!(shown(&other), Err(OpenError::BadPath { .. })), "{writes}");
+        let cage = shown(&file).unwrap();
+        worked(&cage, &["read", "/shown"]);
+    }
 }
 
 fn sh(script: &str) -> Program {
