@@ -163,7 +163,7 @@ pub(crate) fn answered(turn: &mut Turn<'_>, answer: &BreakGlassAnswer) {
     };
     let (grant, by) = (answer.grant, answer.by.clone());
     if answer.decision == GateDecision::Deny {
-        return over(turn, grant, GlassEnd::Denied { by });
+        return over(turn, grant, GlassEnd::Denied { by, rationale: answer.rationale.clone() });
     }
     turn.record(Fact::BreakGlassOpened {
         grant,

@@ -337,10 +337,10 @@ impl Refusal {
             }
             Refusal::BadRationale { .. } => "say why with --rationale",
             Refusal::SeparationTooWeak { .. } => {
-                "sign the answer with a key this home never held, known before the run or added by somebody else than who asked for it: `eparch operator add NAME --role approver --public-key KEY`, then `eparch approvals approve ID --key FILE`"
+                "sign the answer with a key this home never held, known before it was asked for or added by somebody else than who asked: `eparch operator add NAME --role approver --public-key KEY`, then the same answer with `--key FILE`"
             }
             Refusal::KeyTooYoung { .. } => {
-                "let somebody answer whose key never came from them; at a gate one counts that was known before the run was asked for"
+                "let somebody answer whose key never came from them, or have another admin, whose own key came from neither, give the approver a new one"
             }
             Refusal::KeyDiffers { .. } => {
                 "`eparch operator list` shows everybody's key; sign with the private half of that one"
@@ -474,9 +474,9 @@ impl std::fmt::Display for Refusal {
             Refusal::BadRationale { limit } => write!(f, "a rationale of 1 to {limit} bytes is required"),
             Refusal::SeparationTooWeak { needed } => match needed {
                 Separation::RemoteKey => {
-                    write!(f, "this gate takes only answers signed by a key this home never held")
+                    write!(f, "it takes only answers signed by a key this home never held")
                 }
-                Separation::SameHome => write!(f, "this gate takes only answers proven by a key"),
+                Separation::SameHome => write!(f, "it takes only answers proven by a key"),
             },
             Refusal::KeyTooYoung { name, requester } => {
                 write!(

@@ -218,7 +218,10 @@ fn tell(context: &Context, glass: &BreakGlassShown) -> Result<(), Failure> {
 
 fn ended(because: &GlassEnd) -> String {
     match because {
-        GlassEnd::Denied { by } => format!("{by} said no"),
+        GlassEnd::Denied { by, rationale } if rationale.is_empty() => format!("{by} said no"),
+        GlassEnd::Denied { by, rationale } => {
+            format!("{by} said no: {}", paint::written_out(rationale))
+        }
         GlassEnd::NotAnswered => "nobody answered in time".to_owned(),
         GlassEnd::Expired => "its time has come".to_owned(),
         GlassEnd::Ended { by, reason } => format!("{by} ended it: {}", paint::written_out(reason)),

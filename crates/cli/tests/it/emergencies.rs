@@ -151,6 +151,14 @@ fn g5_two_people_let_one_thing_pass_and_it_is_shouted_about() {
     assert!(never.code == 1 && never.err.contains("EP0654"), "{never:?}");
     let long = said(ask(&["--allow", "execute_command prod-1", "--for", "2h"]));
     assert!(long.code == 1 && long.err.contains("EP0654"), "{long:?}");
+    // Who was told no is told why, and by whom.
+    let denied = said(ask(&["--allow", "execute_command prod-2", "--format", "json"]));
+    let denied: Value = serde_json::from_str(&denied.out).unwrap();
+    let denied = denied["grant"].as_str().unwrap();
+    place.ok(&["--as", "bob", "break-glass", "deny", denied, "--rationale", "nothing is wrong there"]);
+    let over = place.ok(&["break-glass", "show", denied]);
+    assert!(over.contains("is over: bob said no: nothing is wrong there"), "{over}");
+    assert_eq!(place.json(&["break-glass", "show", denied])["why"], "nothing is wrong there");
     let asked = said(ask(&[
         "--allow",
         "execute_command prod-1",
@@ -183,6 +191,7 @@ fn g5_two_people_let_one_thing_pass_and_it_is_shouted_about() {
         }
         let puppet = place.say(&["--as", "doll", "break-glass", "approve", grant, "--rationale", "mine"]);
         assert!(puppet.code == 1 && puppet.err.contains("EP0311"), "{puppet:?}");
+        assert!(!puppet.err.contains("gate"), "{puppet:?}");
     }
     let open = place.json(&["--as", "bob", "break-glass", "approve", grant, "--rationale", "looked at it"]);
     assert_eq!(

@@ -137,6 +137,9 @@ pub enum GlassEnd {
     Denied {
         /// Who.
         by: Name,
+        /// Why, where it was written down. Where a grant is shown, `reason` is why it was asked for.
+        #[serde(default, rename = "why", skip_serializing_if = "String::is_empty")]
+        rationale: String,
     },
     /// Nobody answered in time.
     NotAnswered,

@@ -423,7 +423,7 @@ fn said(home: &Home, fact: &Fact) -> String {
 
 fn glass_end(why: &GlassEnd) -> String {
     match why {
-        GlassEnd::Denied { by } => format!("{by} says no"),
+        GlassEnd::Denied { by, rationale } => format!("{by} says no: {rationale}"),
         GlassEnd::NotAnswered => "nobody answered".to_owned(),
         GlassEnd::Expired => "its time has come".to_owned(),
         GlassEnd::Ended { by, reason } => format!("{by} ends it{}", because(reason)),

@@ -256,7 +256,7 @@ fn glass(names: &Names<'_>, asked: &BreakGlassAsked) -> String {
 
 fn glass_end(because: &GlassEnd) -> String {
     match because {
-        GlassEnd::Denied { by } => format!("{by} said no"),
+        GlassEnd::Denied { by, .. } => format!("{by} said no"),
         GlassEnd::NotAnswered => "nobody answered in time".to_owned(),
         GlassEnd::Expired => "its time is over".to_owned(),
         GlassEnd::Ended { by, .. } => format!("{by} ended it"),
