@@ -105,6 +105,9 @@ pub const AGENT_LAST_ANSWER: Span = Span::from_millis(100);
 /// enough that who was suspended or has hung holds no place, and keeps no holder from leaving, for long. Streams are gone on with
 /// from where they were.
 pub const READER_TAKES_WITHIN: Span = Span::from_mins(1);
+/// How long a second Ctrl-C waits for the first to have asked the run to end: a commit takes two seconds at most (G1), and a holder
+/// that has to begin takes as much again.
+pub const STOP_IS_ASKED_WITHIN: Span = Span::from_secs(5);
 /// How long one `verify` command may take.
 pub const VERIFY_TIMEOUT: Span = Span::from_mins(5);
 /// A holder that nobody uses leaves after this long.

@@ -47,8 +47,8 @@ pub(crate) async fn detach(
     let run = started.pipeline_id;
     interrupts.are_about(run);
     if interrupts.has_come().await {
-        context.say(&format!("Stopping {run}; Ctrl-C again leaves at once."));
-        watch::stop(desk, run).await?;
+        context.say(&format!("Stopping {run}; Ctrl-C again leaves."));
+        watch::stop(desk, run, interrupts).await?;
         return Ok(exit::INTERRUPTED);
     }
     tell_started(context, started)?;

@@ -99,7 +99,7 @@ async fn watch_to_end(
         Some(seen) => seen,
         None => {
             context.say(STOPPING);
-            stop(desk, run).await?;
+            stop(desk, run, interrupts).await?;
             look().await?
         }
     };
@@ -138,7 +138,7 @@ async fn watch_to_end(
                 tokio::select! {
                     opened = setbacks.reopen(&again, async || desk.stream(&path).await) => opened,
                     // Nobody has to wait for a ledger to leave.
-                    () = interrupts.first() => match watcher.interrupt().await {
+                    () = interrupts.first() => match watcher.interrupt(interrupts).await {
                         Ok(()) => desk.stream(&path).await,
                         Err(refused) => Err(refused),
                     },
@@ -207,7 +207,7 @@ enum Over {
 pub(crate) const PAUSED: &str = "The ledger could not be written for a moment; the holder goes on.";
 
 /// What is said at the first Ctrl-C.
-const STOPPING: &str = "\nStopping the run; Ctrl-C again leaves at once.";
+const STOPPING: &str = "\nStopping the run; Ctrl-C again leaves.";
 
 /// Takes in why a holder that goes on ended a stream; an error when asking again would not help.
 pub(crate) fn take_end(event: &LiveEvent) -> Result<(), Failure> {
@@ -301,7 +301,7 @@ impl Watcher<'_> {
                     Err(problem) => return Err(problem.into()),
                 },
                 _ = draw.tick() => self.draw(),
-                () = interrupts.first() => self.interrupt().await?,
+                () = interrupts.first() => self.interrupt(interrupts).await?,
                 line = next_line(&mut self.typed), if self.conversation.is_some() => self.typed_line(line).await,
             }
         }
@@ -404,11 +404,11 @@ impl Watcher<'_> {
     }
 
     /// The first Ctrl-C: asks the run to end and goes on watching.
-    async fn interrupt(&mut self) -> Result<(), Failure> {
+    async fn interrupt(&mut self, interrupts: &Interrupts) -> Result<(), Failure> {
         self.interrupted = true;
         self.conversation = None;
         self.aside(STOPPING);
-        stop(self.desk, self.model.run).await
+        stop(self.desk, self.model.run, interrupts).await
     }
 
     /// Tells how it ended.
@@ -430,12 +430,15 @@ impl Watcher<'_> {
 }
 
 /// Asks a run to end because of a Ctrl-C.
-pub(crate) async fn stop(desk: &Desk<'_>, run: RunId) -> Result<(), Failure> {
+pub(crate) async fn stop(desk: &Desk<'_>, run: RunId, interrupts: &Interrupts) -> Result<(), Failure> {
     let body = StopRun { reason: "interrupted at the terminal".to_owned() };
     match desk.post_again::<Decided<RunDetail>>(&format!("/api/runs/{run}/stop"), &body).await {
         // It ended by itself a moment before.
         Err(refused) if refused.code() != "EP0203" => Err(refused),
-        _ => Ok(()),
+        _ => {
+            interrupts.have_stopped_it();
+            Ok(())
+        }
     }
 }
 
