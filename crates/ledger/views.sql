@@ -350,7 +350,7 @@ CREATE TABLE approvals (
     opened_seq INTEGER NOT NULL,
     opened_no INTEGER NOT NULL,
     journal_seq INTEGER NOT NULL,
-    ts TEXT NOT NULL,
+    ts TEXT NOT NULL, ends_ms INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, gate_id),
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs ON DELETE CASCADE
 ) STRICT;

@@ -14,7 +14,6 @@ use crate::denials;
 use crate::event::ActionAsked;
 use crate::fact::{Fact, Permit, Ruled};
 use crate::governor::Turn;
-use crate::lease;
 use crate::lock;
 use crate::permit::{Asked, permit_id};
 use crate::plan::is_planned;
@@ -22,6 +21,7 @@ use crate::revocation;
 use crate::state::Attempt;
 use crate::stop_all;
 use crate::target;
+use crate::until::{self, Until};
 
 /// Why nothing is allowed where no policies are in force (G4).
 const NO_POLICIES: &str = reasons::NO_POLICIES;
@@ -48,7 +48,7 @@ pub(crate) fn policies_offered(turn: &mut Turn<'_>, by: Option<&Name>, policies:
 
 /// An agent asks whether it may do something.
 pub(crate) fn asked(turn: &mut Turn<'_>, asked: &ActionAsked) {
-    let (agent, now) = (asked.agent, turn.now.ledger);
+    let (agent, now) = (asked.agent, turn.now);
     let Some((run, _)) = with_authority(turn, agent) else { return };
     let Some(live) = turn.governor.run(run) else { return };
     // Another spelling is the same thing: to people who said no to it, to those who count, and to what the run has done.
@@ -118,8 +118,8 @@ pub(crate) fn settle(turn: &mut Turn<'_>, mut ruled: Ruled) {
     let permitted = matches!(ruled.verdict.decision, Says::Allow | Says::Modify);
     let permit = permit_id(ruled.agent, attempt.actions.count());
     let under = break_glass::under(turn, &ruled);
-    let left = under.as_ref().map_or(limits::PERMIT_TTL, |(_, ends)| lease::left(*ends, turn.now));
-    let expires = turn.now.ledger.after(left.min(limits::PERMIT_TTL));
+    let left = under.as_ref().map_or(limits::PERMIT_TTL, |(_, ends)| until::left(*ends, turn.now));
+    let expires = Until::after(turn.now, left.min(limits::PERMIT_TTL));
     ruled.permit = permitted.then_some(Permit { permit, expires });
     ruled.break_glass = under.map(|(under, _)| under);
     turn.record(Fact::ActionDecided(Box::new(ruled.clone())));

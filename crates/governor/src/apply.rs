@@ -19,6 +19,7 @@ use serde_json::Value;
 use crate::action;
 use crate::asking::Questions;
 use crate::attempt_end::AttemptEnd;
+use crate::ends;
 use crate::evidence::{Conduct, is_planning, is_proven_by_files};
 use crate::fact::{Fact, GateOpened, GateOutcome, GatePurpose, RunSpawned};
 use crate::governor::Governor;
@@ -119,7 +120,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             let counts = action::counts_against_it(ruled);
             with_attempt(governor, ruled.agent, |attempt| {
                 attempt.conduct.escalated |= ruled.escalates();
-                attempt.actions.remember(ruled, counts, now.ledger);
+                attempt.actions.remember(ruled, counts, now);
                 if let (Some(gate), true) = (ruled.gate, ruled.verdict.decision != Says::Ask) {
                     attempt.questions.approved.remove(&gate);
                 }
@@ -314,6 +315,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
                 governor.timers.set(Timer::Retry(*run, *stage), *at);
             }
         }
+        Fact::EndsSooner => ends::end_sooner(governor, now),
         Fact::BackoffOver { run, stage } => {
             governor.timers.clear(Timer::Retry(*run, *stage));
             enqueue(governor, *run, *stage);
@@ -325,7 +327,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
                 let gate = Gate { opened: opened.as_ref().clone(), votes: BTreeMap::new() };
                 state.doing = Doing::Gate(Box::new(gate));
                 governor.gates.insert(opened.gate, (opened.run, opened.stage));
-                governor.timers.set(Timer::Gate(opened.gate), opened.deadline);
+                governor.timers.set_until(Timer::Gate(opened.gate), opened.deadline);
             }
         }
         Fact::VoteCast { gate, by, decision, public_key, .. } => {
@@ -621,7 +623,7 @@ fn ask(governor: &mut Governor, opened: &GateOpened, now: Moment) {
     governor.timers.clear(Timer::Idle(agent));
     heartbeats::stand_still(governor, agent, now);
     governor.gates.insert(opened.gate, (opened.run, opened.stage));
-    governor.timers.set(Timer::Gate(opened.gate), opened.deadline);
+    governor.timers.set_until(Timer::Gate(opened.gate), opened.deadline);
 }
 
 fn end_attempt(governor: &mut Governor, agent: AgentId, end: &AttemptEnd, now: Moment) {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::{AgentId, Digest, GateId, LedgerTime, Name, OperatorRole, Phase, RunId, Span, limits};
+use eparch_domain::{AgentId, Digest, GateId, Name, OperatorRole, Phase, RunId, Span, limits};
 use eparch_policy::{Decision as Says, Verdict, reasons};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,7 @@ use crate::gate::least_separation;
 use crate::governor::Turn;
 use crate::sought::Sought;
 use crate::state::Gate;
+use crate::until::Until;
 
 /// Somebody who may answer said no.
 pub(crate) const DENIED: &str = reasons::APPROVAL_DENIED;
@@ -40,8 +41,8 @@ pub(crate) struct Questions {
 pub(crate) struct Approved {
     /// Whose it is.
     pub(crate) by: BTreeSet<Name>,
-    /// It may be used before this.
-    pub(crate) until: LedgerTime,
+    /// It may be used before this, by either time.
+    pub(crate) until: Until,
     /// Somebody of those whose it is may act no longer: it lets nobody do anything.
     #[serde(default)]
     pub(crate) withdrawn: bool,
@@ -96,6 +97,7 @@ pub(crate) fn ask(turn: &mut Turn<'_>, run: RunId, mut ruled: Ruled, given: Opti
     // Whatever ends the attempt withdraws the question: nobody is told that there is more time than there is.
     let ends = [Some(live.spawned.deadline), live.stage(ix).deadline, attempt.execute_by];
     let deadline = ends.into_iter().flatten().fold(turn.now.ledger.after(limits::GATE_TIMEOUT), Ord::min);
+    let deadline = Until::by(turn.now, deadline);
     let gate = gate_id(ruled.agent, attempt.actions.count());
     let sought = Sought {
         agent: ruled.agent,
@@ -151,7 +153,7 @@ pub(crate) fn asked_again(turn: &mut Turn<'_>, run: RunId, before: &Ruled) {
         turn.decision.answer = Answer::Ruled(Box::new(before.clone()));
         return;
     };
-    if attempt.actions.open(turn.now.ledger) >= limits::OPEN_PERMITS {
+    if attempt.actions.open(turn.now) >= limits::OPEN_PERMITS {
         return turn.refuse(Refusal::TooManyPermits { limit: limits::OPEN_PERMITS });
     }
     if let Some(by) = denials::by_whom(turn, run, before.action, &before.target) {
@@ -160,7 +162,7 @@ pub(crate) fn asked_again(turn: &mut Turn<'_>, run: RunId, before: &Ruled) {
     }
     let approvals = u32::try_from(approved.by.len()).unwrap_or(u32::MAX);
     let are_known = approved.by.iter().all(|name| turn.governor.state.operators.contains_key(name));
-    let verdict = if turn.now.ledger >= approved.until {
+    let verdict = if approved.until.is_over(turn.now) {
         no(TIMED_OUT, "ask again, with a new key, and come back for the answer in time")
     } else if approved.withdrawn || !are_known {
         no(VOID, "ask again, with a new key: somebody who approved it may act no longer")

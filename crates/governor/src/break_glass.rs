@@ -17,7 +17,6 @@ use crate::event::GateDecision;
 use crate::fact::{Fact, Ruled};
 use crate::gate::least_separation;
 use crate::governor::{Governor, Turn};
-use crate::lease::{self, is_over};
 use crate::operator::Separation;
 use crate::operators;
 use crate::performance;
@@ -26,6 +25,7 @@ use crate::proof;
 use crate::state::Run;
 use crate::stop_all;
 use crate::target;
+use crate::until::{self, is_over};
 
 pub(crate) use grant::Glasses;
 pub use grant::{
@@ -95,7 +95,7 @@ fn examine_request(
     let (scope, time, reason, at) = (request.scope.clone(), request.time, request.reason.clone(), turn.now);
     let number = glasses.count.to_be_bytes();
     let grant = BreakGlassId::derived(&Digest::of_parts(&[b"break-glass", &number]));
-    let until = lease::end(at, limits::BREAK_GLASS_WAIT);
+    let until = until::end(at, limits::BREAK_GLASS_WAIT);
     let written = serde_json::to_vec(&(grant, &by, &scope, &allows, time, &reason, at, separation));
     let subject = Digest::of_parts(&[b"break-glass", &written.expect("a request is plain data")]);
     Ok(BreakGlassAsked { grant, by, scope, allows, time, reason, at, until, separation, subject })
@@ -171,7 +171,7 @@ pub(crate) fn answered(turn: &mut Turn<'_>, answer: &BreakGlassAnswer) {
         rationale: answer.rationale.clone(),
         separation,
         public_key: answer.signed.as_ref().map(|signed| signed.public_key.clone()),
-        expires: lease::end(turn.now, asked.time),
+        expires: until::end(turn.now, asked.time),
     });
     alarm::raise(turn, Alarm::BreakGlassOpened { grant });
 }
@@ -439,7 +439,7 @@ pub(crate) fn still_stands(turn: &Turn<'_>, ruled: &Ruled) -> bool {
 
 /// How much of its time is left, by the earlier of both clocks; `None` where it was not let pass.
 pub(crate) fn time_left(turn: &Turn<'_>, ruled: &Ruled) -> Option<Span> {
-    under(turn, ruled).map(|(_, expires)| lease::left(expires, turn.now))
+    under(turn, ruled).map(|(_, expires)| until::left(expires, turn.now))
 }
 
 /// Something was allowed under a grant. The first time that it was this, everybody is told.

@@ -4,6 +4,7 @@
 
 use eparch_domain::{Name, Span, Timestamp, limits};
 
+use crate::ends;
 use crate::event::ClockMoved;
 use crate::fact::Fact;
 use crate::governor::Turn;
@@ -13,8 +14,9 @@ use crate::operators;
 /// holder: nothing happened that ledger time has not measured. Where it is doubted already, it may catch up sooner or later
 /// than was thought.
 pub(crate) fn jumped(turn: &mut Turn<'_>) {
-    if let Some(until) = doubted_until(turn) {
-        doubt(turn, until);
+    match doubted_until(turn) {
+        Some(until) => doubt(turn, until),
+        None => ends::look(turn),
     }
     crate::lease::clock_jumped(turn);
     crate::lock::clock_jumped(turn);
@@ -70,6 +72,7 @@ pub(crate) fn look(turn: &mut Turn<'_>) {
 pub(crate) fn caught_up(turn: &mut Turn<'_>) {
     if turn.governor.state.leases.wall_seen.is_some_and(|seen| turn.now.wall >= seen) {
         turn.record(Fact::ClockTrusted { by: None });
+        ends::look(turn);
     }
 }
 
@@ -81,5 +84,6 @@ pub(crate) fn vouched(turn: &mut Turn<'_>, by: &Name) {
     }
     if turn.governor.state.leases.wall_seen.is_some() {
         turn.record(Fact::ClockTrusted { by: Some(by.clone()) });
+        ends::look(turn);
     }
 }

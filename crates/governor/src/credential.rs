@@ -11,7 +11,7 @@ use crate::decision::Refusal;
 use crate::effect::Effect;
 use crate::fact::Fact;
 use crate::governor::{Governor, Turn};
-use crate::lease::is_over;
+use crate::until::is_over;
 
 /// A token of a vault, by what it is called there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

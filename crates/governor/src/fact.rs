@@ -441,6 +441,9 @@ pub enum Fact {
         /// Who says so; nobody when it has caught up.
         by: Option<Name>,
     },
+    /// The wall clock was set back. What ends by it, and is renewed by nobody, ends no later by it than ledger time says: permits,
+    /// approvals, the waiting of gates, what two people let pass.
+    EndsSooner,
     /// A violation was found.
     ViolationFound {
         /// By which agent.

@@ -15,6 +15,7 @@ use crate::proof;
 use crate::run;
 use crate::scope;
 use crate::state::Run;
+use crate::until::Until;
 
 /// Opens the gate of a gate stage.
 pub(crate) fn open_stage(turn: &mut Turn<'_>, run: RunId, ix: StageIx, work: &GateWork) {
@@ -30,7 +31,7 @@ pub(crate) fn open_stage(turn: &mut Turn<'_>, run: RunId, ix: StageIx, work: &Ga
         quorum: work.quorum,
         requester: live.spawned.requester.clone(),
         separation: least_separation(live),
-        deadline: turn.now.ledger.after(work.timeout),
+        deadline: Until::after(turn.now, work.timeout),
         sought: None,
     };
     turn.spend(cost);
@@ -56,7 +57,7 @@ pub(crate) fn open_interrupted(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
         quorum: 1,
         requester: live.spawned.requester.clone(),
         separation: Separation::SameHome,
-        deadline: turn.now.ledger.after(limits::GATE_TIMEOUT),
+        deadline: Until::after(turn.now, limits::GATE_TIMEOUT),
         sought: None,
     };
     turn.spend(cost);
@@ -120,7 +121,7 @@ fn examine(turn: &Turn<'_>, answer: &GateAnswer) -> Result<(GateOpened, Separati
     };
     let opened = &open.opened;
     let Some(live) = turn.governor.run(opened.run) else { return Err(Refusal::UnknownGate { gate }) };
-    if turn.now.ledger >= opened.deadline {
+    if opened.deadline.is_over(turn.now) {
         return Err(Refusal::GateTimedOut { gate });
     }
     let Some(operator) = turn.governor.state.operators.get(by) else {

@@ -311,15 +311,13 @@ impl Turn<'_> {
         // would end. After a long sleep more may be due than one turn takes. The event is decided on all the same, the next
         // turn takes the rest, and nothing begins until then.
         for _ in 0..limits::TIMERS_PER_TURN {
-            match self.governor.timers.first() {
-                Some((at, timer)) if at <= self.now.ledger && self.has_room() => {
-                    waking::timer_fired(self, timer);
-                }
+            match self.governor.timers.due(self.now) {
+                Some(timer) if self.has_room() => waking::timer_fired(self, timer),
                 _ => break,
             }
             self.tell_neighbours();
         }
-        if self.governor.timers.are_due(self.now.ledger) {
+        if self.governor.timers.due(self.now).is_some() {
             self.work = 0;
         }
         match event {

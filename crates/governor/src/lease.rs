@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use eparch_domain::{AgentId, Digest, LeaseId, LedgerTime, Moment, RunId, Span, Tier, Timestamp, limits};
+use eparch_domain::{AgentId, Digest, LeaseId, LedgerTime, Moment, RunId, Span, Tier, limits};
 use eparch_pipeline::Work;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,7 @@ use crate::effect::Effect;
 use crate::fact::Fact;
 use crate::governor::{Governor, Turn};
 use crate::state::Attempt;
+use crate::until::{end, is_over, left};
 
 /// A run's lease (R133, R134).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,24 +85,6 @@ pub enum LeaseEnd {
     Expired,
     /// A new epoch began, and nobody it was for has any authority in it.
     Restarted,
-}
-
-/// Whether an end has come: either time says so. Ledger time stands still while the machine sleeps, and the wall clock may be
-/// set back.
-pub(crate) fn is_over(expires: Moment, now: Moment) -> bool {
-    now.ledger >= expires.ledger || now.wall >= expires.wall
-}
-
-/// So long after now, by both times.
-pub(crate) fn end(now: Moment, ttl: Span) -> Moment {
-    let wall = now.wall.millis().saturating_add(i64::try_from(ttl.millis()).unwrap_or(i64::MAX));
-    Moment { ledger: now.ledger.after(ttl), wall: Timestamp::from_millis(wall) }
-}
-
-/// What is left until an end.
-pub(crate) fn left(expires: Moment, now: Moment) -> Span {
-    let wall = expires.wall.millis().saturating_sub(now.wall.millis()).max(0).unsigned_abs();
-    expires.ledger.since(now.ledger).min(Span::from_millis(wall))
 }
 
 /// Whether what an agent asks for counts, its token aside: nothing was decided about its end, and its holder lives.

@@ -15,10 +15,10 @@ use crate::decision::{Answer, Refusal};
 use crate::ending::cut;
 use crate::fact::Fact;
 use crate::governor::{Governor, Turn};
-use crate::lease::{end, is_over, left};
 use crate::operators;
 use crate::revocation;
 use crate::state::{Attempt, Doing};
+use crate::until::{end, is_over, left};
 use crate::written;
 
 /// Why an attempt has a lock no longer, although it has not ended.

@@ -2,7 +2,7 @@
 //! anything of it exists, it is let go by a decision of its own, and it ends with its agent at the latest.
 
 use eparch_domain::{
-    Action, AgentId, BreakGlassId, Digest, InOrder, LedgerTime, PermitId, Phase, RunId, Span, Tier, limits,
+    Action, AgentId, BreakGlassId, Digest, InOrder, Moment, PermitId, Phase, RunId, Span, Tier, limits,
 };
 use eparch_pipeline::SandboxMode;
 use eparch_policy::reasons;
@@ -22,6 +22,7 @@ use crate::permit::PermitFault;
 use crate::revocation;
 use crate::spending;
 use crate::state::Attempt;
+use crate::until::Until;
 
 /// By now something has to be covered that the cage shows.
 const ELSE_IS_COVERED: &str = reasons::LESS_IS_WITHIN_REACH;
@@ -57,15 +58,15 @@ pub struct Performance {
     pub sandbox: SandboxMode,
     /// How long it may run.
     pub timeout: Span,
-    /// When it must be over, however late it is let go.
+    /// When it must be over, by either time, however late it is let go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<LedgerTime>,
+    pub until: Option<Until>,
 }
 
 impl Performance {
     /// How long it may run when it is let go now: opening a cage takes its time, and what it may have ends all the same.
-    pub fn time_left(&self, now: LedgerTime) -> Span {
-        self.until.map_or(self.timeout, |until| until.since(now).min(self.timeout))
+    pub fn time_left(&self, now: Moment) -> Span {
+        self.until.map_or(self.timeout, |until| until.left(now).min(self.timeout))
     }
 }
 
@@ -210,13 +211,12 @@ pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, comma
             return turn.refuse(refusal);
         }
     };
-    let now = turn.now.ledger;
     let ends = [attempt.execute_by, live.stage(ix).deadline];
-    let left = ends.into_iter().flatten().map(|by| by.since(now));
+    let left = ends.into_iter().flatten().map(|by| by.since(turn.now.ledger));
     // What is let pass for a while is not done for longer.
     let left = left.chain(break_glass::time_left(turn, ruled));
     let timeout = left.fold(limits::PERFORMANCE_TIMEOUT, Span::min);
-    let until = now.after(timeout);
+    let until = Until::after(turn.now, timeout);
     let performance = Performance {
         agent,
         permit,
@@ -233,7 +233,7 @@ pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, comma
         until: Some(until),
     };
     turn.record(Fact::PermitSpent { agent, permit });
-    turn.record(Fact::PerformanceBegan { agent, permit, until, shut });
+    turn.record(Fact::PerformanceBegan { agent, permit, until: until.ledger, shut });
     turn.ask(Effect::Perform(Box::new(performance)));
 }
 

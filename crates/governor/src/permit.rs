@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use eparch_domain::{Action, AgentId, Digest, GateId, LedgerTime, Name, PermitId, limits};
+use eparch_domain::{Action, AgentId, Digest, GateId, Moment, Name, PermitId, limits};
 use eparch_policy::Decision as Says;
 use serde::{Deserialize, Serialize};
 
 use crate::fact::Ruled;
+use crate::until::Until;
 
 /// Why a permit that was shown is no good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,10 +125,10 @@ pub(crate) struct Asked {
 
 impl Asked {
     /// Whether something may still be done under it: a permit that was never used is over with its time.
-    fn is_open(&self, now: LedgerTime) -> bool {
+    fn is_open(&self, now: Moment) -> bool {
         match self.stands {
             Stands::Doing | Stands::Performing => true,
-            Stands::Open => self.ruled.permit.is_some_and(|given| now < given.expires),
+            Stands::Open => self.ruled.permit.is_some_and(|given| !given.expires.is_over(now)),
             Stands::Answered | Stands::Over | Stands::Waiting => false,
         }
     }
@@ -138,7 +139,7 @@ impl Asked {
     }
 
     /// Whether its answer may be forgotten: nothing comes of it any more.
-    fn is_over(&self, now: LedgerTime) -> bool {
+    fn is_over(&self, now: Moment) -> bool {
         !self.is_open(now) && self.stands != Stands::Waiting
     }
 }
@@ -180,8 +181,20 @@ impl Actions {
     }
 
     /// How many permits may be used or are being used.
-    pub(crate) fn open(&self, now: LedgerTime) -> usize {
+    pub(crate) fn open(&self, now: Moment) -> usize {
         self.by_key.values().filter(|asked| asked.is_open(now)).count()
+    }
+
+    /// When the permits that wait to be used are over.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = Until> + '_ {
+        let open = self.by_key.values().filter(|asked| asked.stands == Stands::Open);
+        open.filter_map(|asked| asked.ruled.permit).map(|given| given.expires)
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn ends_mut(&mut self) -> impl Iterator<Item = &mut Until> + '_ {
+        let open = self.by_key.values_mut().filter(|asked| asked.stands == Stands::Open);
+        open.filter_map(|asked| asked.ruled.permit.as_mut()).map(|given| &mut given.expires)
     }
 
     /// How often the same was denied before.
@@ -198,7 +211,7 @@ impl Actions {
         }
     }
 
-    pub(crate) fn remember(&mut self, ruled: &Ruled, counts_against_it: bool, now: LedgerTime) {
+    pub(crate) fn remember(&mut self, ruled: &Ruled, counts_against_it: bool, now: Moment) {
         if counts_against_it {
             let counted_as = self.counted_as(ruled.action, &ruled.target);
             let times = self.denied.entry(counted_as).or_default();

@@ -192,7 +192,7 @@ impl Governor {
                         self.agents.insert(attempt.agent, (*id, ix));
                         for (gate, open) in &attempt.questions.open {
                             self.gates.insert(*gate, (*id, ix));
-                            timers.set(Timer::Gate(*gate), open.opened.deadline);
+                            timers.set_until(Timer::Gate(*gate), open.opened.deadline);
                         }
                         if let Some(at) = attempt.gone_by {
                             timers.set(Timer::Gone(attempt.agent), at);
@@ -221,7 +221,7 @@ impl Governor {
                     }
                     Doing::Gate(gate) => {
                         self.gates.insert(gate.opened.gate, (*id, ix));
-                        timers.set(Timer::Gate(gate.opened.gate), gate.opened.deadline);
+                        timers.set_until(Timer::Gate(gate.opened.gate), gate.opened.deadline);
                     }
                 }
             }

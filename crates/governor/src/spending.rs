@@ -68,7 +68,7 @@ fn fault_of(turn: &Turn<'_>, run: RunId, asked: &Asked, params: Option<&Digest>)
     if asked.stands != Stands::Open {
         return Some(PermitFault::Spent);
     }
-    if ruled.permit.is_none_or(|given| turn.now.ledger >= given.expires) {
+    if ruled.permit.is_none_or(|given| given.expires.is_over(turn.now)) {
         return Some(PermitFault::Expired);
     }
     if params.is_some_and(|params| ruled.params != *params) {

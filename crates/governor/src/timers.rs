@@ -1,9 +1,12 @@
-//! When the governor wants to be woken, and why.
+//! When the governor wants to be woken, and why. It is woken by ledger time; what ends by the wall clock as well is looked at
+//! whenever anything happens.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::{AgentId, BreakGlassId, GateId, LedgerTime, RunId};
+use eparch_domain::{AgentId, BreakGlassId, GateId, LedgerTime, Moment, RunId, Timestamp};
 use eparch_pipeline::StageIx;
+
+use crate::until::Until;
 
 /// When the governor next wants to be woken, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,21 +80,32 @@ impl Timer {
 /// Every timer that is set, in order of time.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Timers {
-    by_timer: BTreeMap<Timer, LedgerTime>,
+    by_timer: BTreeMap<Timer, Until>,
     queue: BTreeSet<(LedgerTime, Timer)>,
+    /// Those that the wall clock brings as well.
+    by_wall: BTreeSet<(Timestamp, Timer)>,
 }
 
 impl Timers {
+    /// Sets what ledger time alone brings.
     pub(crate) fn set(&mut self, timer: Timer, at: LedgerTime) {
-        if let Some(before) = self.by_timer.insert(timer, at) {
-            self.queue.remove(&(before, timer));
-        }
-        self.queue.insert((at, timer));
+        self.set_until(timer, Until { ledger: at, wall: None });
+    }
+
+    /// Sets what either time brings.
+    pub(crate) fn set_until(&mut self, timer: Timer, until: Until) {
+        self.clear(timer);
+        self.by_timer.insert(timer, until);
+        self.queue.insert((until.ledger, timer));
+        self.by_wall.extend(until.wall.map(|wall| (wall, timer)));
     }
 
     pub(crate) fn clear(&mut self, timer: Timer) {
-        if let Some(at) = self.by_timer.remove(&timer) {
-            self.queue.remove(&(at, timer));
+        if let Some(until) = self.by_timer.remove(&timer) {
+            self.queue.remove(&(until.ledger, timer));
+            if let Some(wall) = until.wall {
+                self.by_wall.remove(&(wall, timer));
+            }
         }
     }
 
@@ -108,11 +122,13 @@ impl Timers {
     }
 
     pub(crate) fn at(&self, timer: Timer) -> Option<LedgerTime> {
-        self.by_timer.get(&timer).copied()
+        self.by_timer.get(&timer).map(|until| until.ledger)
     }
 
-    /// Whether anything is due.
-    pub(crate) fn are_due(&self, now: LedgerTime) -> bool {
-        self.first().is_some_and(|(at, _)| at <= now)
+    /// What is due first: by ledger time, and then by the wall clock.
+    pub(crate) fn due(&self, now: Moment) -> Option<Timer> {
+        let by_ledger = self.queue.first().filter(|(at, _)| *at <= now.ledger).map(|(_, timer)| *timer);
+        let by_wall = self.by_wall.first().filter(|(at, _)| *at <= now.wall).map(|(_, timer)| *timer);
+        by_ledger.or(by_wall)
     }
 }

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use eparch_domain::{Action, AgentId, BreakGlassId, Moment, Name, PermitId, RunId};
-use eparch_governor::{BreakGlassAsked, Fact, GlassScope, Ruled};
+use eparch_governor::{BreakGlassAsked, Fact, GlassScope, Ruled, Until};
 use eparch_policy::Decision as Says;
 
+use crate::ends;
 use crate::policies::Rules;
 use crate::seen::{Seen, SeenPermit};
 use crate::strings::Strings;
@@ -86,6 +87,15 @@ impl SeenGlasses {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// The wall clock was set back.
+    pub(crate) fn end_sooner(&mut self, now: Moment) {
+        for (_, expires) in self.all.values_mut().filter_map(|glass| glass.approved.as_mut()) {
+            let mut until = Until::from(*expires);
+            ends::sooner(&mut until, now);
+            expires.wall = until.wall.unwrap_or(expires.wall);
         }
     }
 

@@ -6,6 +6,7 @@ use eparch_domain::{AgentId, Moment, Phase, RunId, RunStatus, Severity, StageSta
 use eparch_governor::{AttemptEnd, Decision, Event, Fact, GateOpened, GatePurpose, Governor};
 use serde_json::Value;
 
+use crate::ends;
 use crate::glass;
 use crate::leases;
 use crate::locks;
@@ -25,7 +26,7 @@ pub(crate) fn check(
     governor: &Governor,
     now: Moment,
 ) -> Result<(), String> {
-    seen.now = now.ledger;
+    seen.now = now;
     let mut owed = Owed::of(seen, event);
     alerts(decision)?;
     let mut ended: BTreeSet<RunId> = BTreeSet::new();
@@ -35,6 +36,7 @@ pub(crate) fn check(
         leases::before(seen, fact, now)?;
         locks::before(seen, fact, now)?;
         glass::before(seen, fact, now)?;
+        ends::before(seen, fact, now)?;
         if let Some(run) = run_of(seen, fact)
             && (ended.contains(&run) || seen.runs.get(&run).is_some_and(|status| status.is_terminal()))
         {
@@ -54,6 +56,7 @@ pub(crate) fn check(
     // After a long sleep more is due than one turn takes.
     if governor.next_deadline().is_none_or(|deadline| deadline.at > now.ledger) {
         leases::standing(seen, decision, now)?;
+        ends::standing(seen, now)?;
     }
     standing(seen, governor, now)
 }

@@ -3,6 +3,7 @@
 mod actors;
 pub mod case;
 mod dice;
+mod ends;
 mod glass;
 mod invariants;
 mod journal;

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use eparch_domain::{
     Action, AgentId, BreakGlassId, Digest, GateId, LedgerTime, Moment, Name, RunId, RunStatus, StageStatus,
-    StandingId, Tier, ViolationType, limits,
+    StandingId, Tier, Timestamp, ViolationType, limits,
 };
 use eparch_governor::{
     Answer, Decision, Event, Fact, GateAnswer, GateOpened, Operator, RunRequest, RunSpawned,
@@ -282,7 +282,8 @@ impl Model {
         }
         // What was due comes before the event, and nothing begins before both.
         for _ in 0..limits::TIMERS_PER_TURN {
-            let Some((_, due)) = self.due().filter(|(at, _)| *at <= now) else { break };
+            let by_ledger = self.due().filter(|(at, _)| *at <= now).map(|(_, due)| due);
+            let Some(due) = by_ledger.or_else(|| self.due_by_wall()) else { break };
             self.time_came(due, now, &mut hints)?;
             self.change(now, &mut hints)?;
             self.withdraw();
@@ -507,14 +508,15 @@ impl Model {
             let stage = cell.until.map(|at| (at, Due::Stage(run, ix)));
             let other = match &cell.doing {
                 Doing::Backoff(at) => Some((*at, Due::Retry(run, ix))),
-                Doing::Gate(gate) => Some((gate.opened.deadline, Due::Gate(gate.opened.gate))),
+                Doing::Gate(gate) => Some((gate.opened.deadline.ledger, Due::Gate(gate.opened.gate))),
                 Doing::Agent(agent) => agent.due(),
                 Doing::Nothing | Doing::Queued(_) => None,
             };
             [stage, other].into_iter().flatten()
         });
         let questions = self.questions();
-        let questions = questions.map(|(_, _, open)| (open.opened.deadline, Due::Gate(open.opened.gate)));
+        let questions =
+            questions.map(|(_, _, open)| (open.opened.deadline.ledger, Due::Gate(open.opened.gate)));
         let leases = self.leases.iter().filter_map(|(run, lease)| Some((lease.renew?, Due::Lease(*run))));
         let tokens =
             self.agents().filter_map(|(_, _, agent)| Some((agent.live_token()?.renew, Due::Token(agent.id))));
@@ -523,6 +525,19 @@ impl Model {
         let glasses = self.glasses.iter().map(|(id, glass)| (glass.until(), Due::Glass(*id)));
         let authority = leases.chain(tokens).chain(locks).chain(clock).chain(glasses);
         runs.chain(stages).chain(questions).chain(authority).min()
+    }
+
+    /// The gate that has waited longest past its time by the wall clock.
+    fn due_by_wall(&self) -> Option<Due> {
+        let stages = self.cells().filter_map(|(_, _, cell)| match &cell.doing {
+            Doing::Gate(gate) => Some(gate.as_ref()),
+            _ => None,
+        });
+        let gates = stages.chain(self.questions().map(|(_, _, open)| open));
+        let ends = gates.map(|open| (open.opened.deadline.wall.map(Timestamp::millis), open.opened.gate));
+        ends.filter(|(wall, _)| wall.is_some_and(|wall| wall <= self.wall))
+            .min()
+            .map(|(_, gate)| Due::Gate(gate))
     }
 
     /// Whether answers need a key kept apart from the home.

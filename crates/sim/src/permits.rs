@@ -2,9 +2,10 @@
 //! to, while it holds.
 
 use eparch_domain::{Action, AgentId, Moment, PermitId, Phase, limits};
-use eparch_governor::{Fact, PerformanceEnd, Ruled};
+use eparch_governor::{Fact, PerformanceEnd, Ruled, Until};
 use eparch_policy::Decision as Says;
 
+use crate::ends;
 use crate::glass::one_thing;
 use crate::seen::{Seen, SeenPermit};
 
@@ -88,7 +89,7 @@ fn decided(seen: &Seen, ruled: &Ruled, now: Moment) -> Option<&'static str> {
         return Some("what a person said no to was let be done, or asked for again, in the same run");
     }
     let takes_approval = ruled.action == Action::AnsibleRun && ruled.break_glass.is_none();
-    if permitted && takes_approval && !is_approved(seen, ruled) {
+    if permitted && takes_approval && !is_approved(seen, ruled, now) {
         return Some("what takes people's approval was let be done without it, or with one that was used");
     }
     match ruled.permit {
@@ -97,20 +98,27 @@ fn decided(seen: &Seen, ruled: &Ruled, now: Moment) -> Option<&'static str> {
         Some(_) if !permitted => Some("what is not allowed has a permit"),
         Some(given) if seen.permits.contains_key(&given.permit) => Some("a permit was given twice"),
         // What people let pass ends with their grant; when that is the model knows.
-        Some(given)
-            if given.expires > now.ledger.after(limits::PERMIT_TTL)
-                || (ruled.break_glass.is_none() && given.expires != now.ledger.after(limits::PERMIT_TTL)) =>
-        {
+        Some(given) if !is_rightly_long(given.expires, ruled, now) => {
             Some("a permit holds for longer or shorter than it should")
         }
         Some(_) => None,
     }
 }
 
-/// Whether people approved exactly this, for this agent, under these policies, and nothing was let be done for it yet.
-fn is_approved(seen: &Seen, ruled: &Ruled) -> bool {
+/// Whether a permit ends a minute from now by both clocks, or before that where it was let pass.
+fn is_rightly_long(expires: Until, ruled: &Ruled, now: Moment) -> bool {
+    let most = limits::PERMIT_TTL.millis();
+    let ledger = expires.ledger.since(now.ledger).millis();
+    let wall = expires.wall.map(|wall| wall.millis() - now.wall.millis());
+    let within = ledger <= most && wall == Some(ledger.cast_signed());
+    within && (ruled.break_glass.is_some() || ledger == most)
+}
+
+/// Whether people approved exactly this, for this agent, under these policies, in time, and nothing was let be done for it yet.
+fn is_approved(seen: &Seen, ruled: &Ruled, now: Moment) -> bool {
     let gate = ruled.gate.filter(|gate| !seen.used_approvals.contains(gate));
     let gate = gate.and_then(|gate| seen.gates.get(&gate)).filter(|gate| gate.approved && !gate.unsaid);
+    let gate = gate.filter(|gate| !ends::is_over(gate.opened.deadline, now));
     let (asker, yes) =
         (gate.and_then(|gate| gate.opened.sought.as_deref()), gate.map_or(0, |gate| gate.votes.len()));
     asker.is_some_and(|sought| {
@@ -130,7 +138,7 @@ fn spent(seen: &Seen, agent: AgentId, permit: PermitId, now: Moment) -> Option<&
         None => Some("a permit that nobody was given was used"),
         Some(SeenPermit { agent: owner, .. }) if *owner != agent => Some("another agent's permit was used"),
         Some(known) if known.spent => Some("a permit was used twice"),
-        Some(known) if now.ledger >= known.expires => Some("a permit was used when its time was over"),
+        Some(known) if ends::is_over(known.expires, now) => Some("a permit was used when its time was over"),
         Some(known) if known.under.is_none() || known.under != seen.policies => {
             Some("a permit was used under other policies than it was given under")
         }

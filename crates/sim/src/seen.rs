@@ -6,9 +6,10 @@ use eparch_domain::{
     Action, AgentId, Digest, GateId, LeaseId, LedgerTime, Moment, Name, PermitId, Phase, RunId, RunStatus,
     StageStatus,
 };
-use eparch_governor::{AttemptEnd, Bearer, Fact, GateOpened, GateOutcome};
+use eparch_governor::{AttemptEnd, Bearer, Fact, GateOpened, GateOutcome, Until};
 use eparch_pipeline::StageIx;
 
+use crate::ends;
 use crate::glass::{SeenGlasses, one_thing};
 use crate::locks::SeenLocks;
 
@@ -107,7 +108,7 @@ pub(crate) struct SeenPermit {
     /// The policies it was given under.
     pub(crate) under: Option<Digest>,
     /// It may be used before this.
-    pub(crate) expires: LedgerTime,
+    pub(crate) expires: Until,
     /// Whether it was used.
     pub(crate) spent: bool,
     /// Whether it was said what came of it.
@@ -163,7 +164,7 @@ pub(crate) struct Seen {
     /// The policies in force.
     pub(crate) policies: Option<Digest>,
     /// When the facts that are being taken were found.
-    pub(crate) now: LedgerTime,
+    pub(crate) now: Moment,
     /// The runs that are or were looked at, each with the one that looks.
     pub(crate) looked_at: BTreeMap<RunId, RunId>,
     /// The last epoch.
@@ -254,7 +255,7 @@ impl Seen {
             }
             Fact::LeaseEnded { run, .. } => drop(self.leases.remove(run)),
             Fact::TokenIssued { agent, lease, round, expires, renew_at, .. } => {
-                let issued = self.now;
+                let issued = self.now.ledger;
                 let (lease, round, expires, renew_at) = (*lease, *round, *expires, *renew_at);
                 let token = SeenToken { lease, round, issued, expires, renew_at };
                 self.with_agent(*agent, |seen| seen.token = Some(token));
@@ -268,6 +269,12 @@ impl Seen {
             Fact::AllLifted { .. } => self.stopped = false,
             Fact::ClockDoubted { .. } => self.doubted = true,
             Fact::ClockTrusted { .. } => self.doubted = false,
+            Fact::EndsSooner => {
+                let gates = self.gates.values_mut().map(|gate| &mut gate.opened.deadline);
+                let permits = self.permits.values_mut().map(|permit| &mut permit.expires);
+                gates.chain(permits).for_each(|until| ends::sooner(until, self.now));
+                self.glasses.end_sooner(self.now);
+            }
             Fact::PoliciesInForce { policies, .. } => self.policies = Some(*policies),
             Fact::ActionDecided(ruled) => {
                 if let Some(given) = ruled.permit {

@@ -124,7 +124,7 @@ impl Job {
             Ok(done) => match &done.record.decision.answer {
                 Answer::Refused(refusal) => Err(never("EP0638", &refusal.to_string())),
                 Answer::Taken | Answer::Already { .. } | Answer::Ruled(_) => {
-                    Ok(performance.time_left(done.record.at.ledger))
+                    Ok(performance.time_left(done.record.at))
                 }
             },
             Err(problem) => Err(never("EP0638", &problem.to_string())),

@@ -1,11 +1,12 @@
 //! A gate that waits, as it is recorded, and how it closed.
 
-use eparch_domain::{Digest, GateId, LedgerTime, Name, RunId};
+use eparch_domain::{Digest, GateId, Name, RunId};
 use eparch_pipeline::StageIx;
 use serde::{Deserialize, Serialize};
 
 use crate::operator::Separation;
 use crate::sought::Sought;
+use crate::until::Until;
 
 /// A gate waits. What is approved, how many it takes and whom the pipeline lists are settled now and never change. Whom
 /// an entry of that list means is looked up when somebody answers: people are added and removed while a gate waits, and
@@ -30,8 +31,8 @@ pub struct GateOpened {
     pub requester: Name,
     /// The least separation an answer must have.
     pub separation: Separation,
-    /// When it has waited long enough.
-    pub deadline: LedgerTime,
+    /// When it has waited long enough, by either time.
+    pub deadline: Until,
     /// What an agent seeks to do, when it is for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sought: Option<Box<Sought>>,

@@ -1,10 +1,11 @@
 //! The answer to what an agent asked for, as it is recorded.
 
-use eparch_domain::{Action, AgentId, Digest, GateId, LedgerTime, Name, PermitId};
+use eparch_domain::{Action, AgentId, Digest, GateId, Name, PermitId};
 use eparch_policy::Verdict;
 use serde::{Deserialize, Serialize};
 
 use crate::break_glass::UnderGlass;
+use crate::until::Until;
 
 /// What an agent asked for, and the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +72,6 @@ impl Ruled {
 pub struct Permit {
     /// Its name. Whoever knows it can do nothing with it: it is the agent's it was given to.
     pub permit: PermitId,
-    /// It may be used before this.
-    pub expires: LedgerTime,
+    /// It may be used before this, by either time.
+    pub expires: Until,
 }

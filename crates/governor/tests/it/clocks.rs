@@ -1,6 +1,7 @@
 //! F17: each limit a moment before it, at it and a moment after it, while the wall clock is put an hour ahead or back before
 //! it, at it or after it. Whatever the clock does, a limit that is measured in ledger time comes when it comes, no token is
-//! alive past its time by either clock, and nobody loses authority by mistake.
+//! alive past its time by either clock, what nobody renews ends by whichever clock comes first, and nobody loses authority by
+//! mistake.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,17 @@ enum Takes {
     FromThenOn,
 }
 
+/// What the wall clock has to do with a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ByWall {
+    /// Nothing.
+    Nothing,
+    /// It is of authority that ends by it as well, and is renewed: a jump is followed by what is not over by it.
+    Renewed,
+    /// It is of what ends by it as well, and nobody renews.
+    Ends,
+}
+
 const HOUR: i64 = 3_600_000;
 
 /// One limit, and how to see that it has come.
@@ -38,13 +50,16 @@ struct Limit {
     probe: &'static str,
     /// Whether it has come, by the answer and what was found since the last line of `before`.
     has_come: fn(&Answer, &[Fact]) -> bool,
-    /// Whether it is of authority, which ends by the wall clock as well: a jump is followed by what is not over by it.
-    is_of_authority: bool,
+    /// What the wall clock has to do with it.
+    by_wall: ByWall,
     /// When somebody loses authority.
     takes_authority: Takes,
 }
 
 const AGENT: &[&str] = &["pipeline main timeout=20h", "  agent a timeout=19h"];
+
+const ASKS: &[&str] = &["pipeline main timeout=20h", "  agent a tier=T2 timeout=30m"];
+const QUESTION: &str = "2s asks a#1 ansible_run staging-1 key=k1";
 
 const LIMITS: &[Limit] = &[
     Limit {
@@ -54,7 +69,7 @@ const LIMITS: &[Limit] = &[
         at: Span::from_secs(30 * 60 + 1),
         probe: "output a#1 out.n=1",
         has_come: |_, facts| facts.iter().any(|fact| matches!(fact, Fact::TokenIssued { .. })),
-        is_of_authority: true,
+        by_wall: ByWall::Renewed,
         takes_authority: Takes::Never,
     },
     Limit {
@@ -64,7 +79,7 @@ const LIMITS: &[Limit] = &[
         at: Span::from_secs(20 * 60 + 1),
         probe: "tick",
         has_come: |_, facts| facts.iter().any(|fact| matches!(fact, Fact::TokenRenewed { .. })),
-        is_of_authority: true,
+        by_wall: ByWall::Renewed,
         takes_authority: Takes::Never,
     },
     Limit {
@@ -74,7 +89,7 @@ const LIMITS: &[Limit] = &[
         at: limits::LEASE_RENEW_EVERY,
         probe: "tick",
         has_come: |_, facts| facts.iter().any(|fact| matches!(fact, Fact::LeaseRenewed { .. })),
-        is_of_authority: true,
+        by_wall: ByWall::Renewed,
         takes_authority: Takes::Never,
     },
     Limit {
@@ -84,7 +99,7 @@ const LIMITS: &[Limit] = &[
         at: limits::LEASE_TTL,
         probe: "heartbeat a#1",
         has_come: |_, facts| facts.iter().any(|fact| matches!(fact, Fact::LeaseEnded { .. })),
-        is_of_authority: true,
+        by_wall: ByWall::Renewed,
         takes_authority: Takes::Never,
     },
     Limit {
@@ -94,7 +109,7 @@ const LIMITS: &[Limit] = &[
         at: Span::from_mins(100),
         probe: "tick",
         has_come: |_, facts| facts.iter().any(|fact| matches!(fact, Fact::TokenIssued { .. })),
-        is_of_authority: true,
+        by_wall: ByWall::Renewed,
         takes_authority: Takes::Never,
     },
     Limit {
@@ -109,7 +124,7 @@ const LIMITS: &[Limit] = &[
         at: Span::from_secs(62),
         probe: "uses a#1 permit-1",
         has_come: |answer, _| refused_with(answer, "EP0617"),
-        is_of_authority: false,
+        by_wall: ByWall::Ends,
         takes_authority: Takes::Never,
     },
     Limit {
@@ -127,7 +142,7 @@ const LIMITS: &[Limit] = &[
         at: Span::from_secs(61),
         probe: "error a#1 six",
         has_come: |_, facts| !facts.iter().any(|fact| matches!(fact, Fact::Revoked { .. })),
-        is_of_authority: false,
+        by_wall: ByWall::Nothing,
         takes_authority: Takes::Before,
     },
     Limit {
@@ -137,7 +152,7 @@ const LIMITS: &[Limit] = &[
         at: Span::from_secs(601),
         probe: "limited a#1",
         has_come: |_, facts| !facts.iter().any(|fact| matches!(fact, Fact::Revoked { .. })),
-        is_of_authority: false,
+        by_wall: ByWall::Nothing,
         takes_authority: Takes::Before,
     },
     Limit {
@@ -147,7 +162,50 @@ const LIMITS: &[Limit] = &[
         at: Span::from_mins(30),
         probe: "approve gate:ok by=bob rationale=right",
         has_come: |answer, _| !matches!(answer, Answer::Taken),
-        is_of_authority: false,
+        by_wall: ByWall::Ends,
+        takes_authority: Takes::Never,
+    },
+    Limit {
+        name: "a question of an agent waits as long as its stage has time",
+        header: ASKS,
+        before: &["0s policies defaults", "0s start r1", "1s ready a#1 may=ansible_run:staging-*", QUESTION],
+        at: Span::from_mins(30),
+        probe: "approve question-1 by=bob",
+        has_come: |answer, _| !matches!(answer, Answer::Taken),
+        by_wall: ByWall::Ends,
+        takes_authority: Takes::Never,
+    },
+    Limit {
+        name: "what people approved is let be done for as long",
+        header: ASKS,
+        before: &[
+            "0s policies defaults",
+            "0s start r1",
+            "1s ready a#1 may=ansible_run:staging-*",
+            QUESTION,
+            "3s approve question-1 by=bob",
+        ],
+        at: Span::from_mins(30),
+        probe: "asks a#1 ansible_run staging-1 key=k1",
+        has_come: |_, facts| !is_permitted(facts),
+        by_wall: ByWall::Ends,
+        takes_authority: Takes::Never,
+    },
+    Limit {
+        name: "what two people let pass is let pass for as long as they said",
+        header: AGENT,
+        before: &[
+            "0s policies defaults",
+            "0s add oscar role=operator tier=T2 by=root",
+            "0s start r1",
+            "1s ready a#1 may=read_file:docs",
+            "2s break-glass r1 by=oscar allow=execute_command:prod-1 time=20m",
+            "3s let-pass glass-1 by=bob",
+        ],
+        at: Span::from_secs(20 * 60 + 3),
+        probe: "asks a#1 execute_command prod-1 key=k1",
+        has_come: |_, facts| !is_permitted(facts),
+        by_wall: ByWall::Ends,
         takes_authority: Takes::Never,
     },
     Limit {
@@ -157,7 +215,7 @@ const LIMITS: &[Limit] = &[
         at: Span::from_mins(5),
         probe: "ready a#1",
         has_come: |_, facts| ends_by(facts, "start"),
-        is_of_authority: false,
+        by_wall: ByWall::Nothing,
         takes_authority: Takes::Never,
     },
     Limit {
@@ -167,7 +225,7 @@ const LIMITS: &[Limit] = &[
         at: Span::from_mins(10),
         probe: "heartbeat a#1",
         has_come: |_, facts| ends_by(facts, "stage") || ends_by(facts, "attempt"),
-        is_of_authority: false,
+        by_wall: ByWall::Nothing,
         takes_authority: Takes::Never,
     },
     Limit {
@@ -181,7 +239,7 @@ const LIMITS: &[Limit] = &[
                 |fact: &Fact| matches!(fact, Fact::AgentEnding { end: AttemptEnd::Stalled { .. }, .. });
             facts.iter().any(stalled)
         },
-        is_of_authority: false,
+        by_wall: ByWall::Nothing,
         takes_authority: Takes::FromThenOn,
     },
     Limit {
@@ -191,7 +249,7 @@ const LIMITS: &[Limit] = &[
         at: Span::from_secs(100),
         probe: "tick",
         has_come: |_, facts| facts.iter().any(|fact| matches!(fact, Fact::HeartbeatsMissed { .. })),
-        is_of_authority: false,
+        by_wall: ByWall::Nothing,
         takes_authority: Takes::Never,
     },
     Limit {
@@ -201,13 +259,18 @@ const LIMITS: &[Limit] = &[
         at: Span::from_mins(15),
         probe: "tick",
         has_come: |_, facts| facts.iter().any(|fact| matches!(fact, Fact::RunEnding { .. })),
-        is_of_authority: false,
+        by_wall: ByWall::Nothing,
         takes_authority: Takes::Never,
     },
 ];
 
 fn refused_with(answer: &Answer, code: &str) -> bool {
     matches!(answer, Answer::Refused(refusal) if refusal.code() == code)
+}
+
+/// Whether an agent was let do something.
+fn is_permitted(facts: &[Fact]) -> bool {
+    facts.iter().any(|fact| matches!(fact, Fact::ActionDecided(ruled) if ruled.permit.is_some()))
 }
 
 /// Whether an agent is to end because a limit of this name passed.
@@ -361,12 +424,20 @@ fn f17_r134_every_limit_comes_at_its_moment_whatever_the_wall_clock_does() {
             for by_ms in [HOUR, -HOUR] {
                 for when in [When::Before, When::At, When::After] {
                     let came = play(limit, offset, Some((when, by_ms)));
-                    // What a jump comes ahead of has been renewed by it: that nothing of it is alive past its time is all
-                    // there is to say then.
-                    if !limit.is_of_authority || when == When::After {
-                        let name = limit.name;
-                        assert_eq!(came, expected, "{name} at {offset:+} ms, moved by {by_ms} {when:?}");
-                    }
+                    let by_wall = if when == When::After { ByWall::Nothing } else { limit.by_wall };
+                    let expected = match by_wall {
+                        ByWall::Nothing => Some(expected),
+                        // Put ahead by more than is left it has come; set back, it comes when ledger time says so.
+                        ByWall::Ends => Some(expected || by_ms > 0),
+                        // What a jump comes ahead of has been renewed by it: that nothing of it is alive past its time is
+                        // all there is to say then.
+                        ByWall::Renewed => None,
+                    };
+                    let name = limit.name;
+                    assert!(
+                        expected.is_none_or(|expected| came == expected),
+                        "{name} at {offset:+} ms, moved by {by_ms} {when:?}"
+                    );
                     cases += 1;
                 }
             }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use eparch_domain::{Artifact, limits};
 use eparch_governor::{
     Alarm, Answer, AttemptEnd, Bearer, Cause, Decision, Effect, Fact, GateDecision, GatePurpose, GlassEnd,
-    GlassScope, Key, Lowered, Ruled, SecretAccess, Separation,
+    GlassScope, Key, Lowered, Ruled, SecretAccess, Separation, Until,
 };
 use serde_json::Value;
 
@@ -102,12 +102,7 @@ fn is_of_leases(fact: &Fact) -> bool {
 }
 
 fn said(home: &Home, fact: &Fact) -> String {
-    // The wall clock of a scenario begins with its ledger time.
-    let until = |end: &eparch_domain::Moment| {
-        let wall = clock((end.wall.millis() - crate::home::BEGINS).max(0).unsigned_abs());
-        let ledger = clock(end.ledger.millis());
-        if wall == ledger { ledger } else { format!("{ledger}, or {wall} by the wall clock") }
-    };
+    let until = |end: &eparch_domain::Moment| ends((*end).into());
     let at = |time: eparch_domain::LedgerTime| clock(time.millis());
     match fact {
         Fact::EpochBegan { epoch, agents_at_once } => {
@@ -311,6 +306,7 @@ fn said(home: &Home, fact: &Fact) -> String {
             clock((until.millis() - crate::home::BEGINS).max(0).unsigned_abs()),
             at(*look_at)
         ),
+        Fact::EndsSooner => "what ends by the wall clock ends sooner by it".to_owned(),
         Fact::ClockTrusted { by } => {
             format!(
                 "the clock is believed again{}",
@@ -406,7 +402,7 @@ fn said(home: &Home, fact: &Fact) -> String {
                 }
                 None => "waits".to_owned(),
             };
-            let (quorum, who, until) = (opened.quorum, who.join(", "), at(opened.deadline));
+            let (quorum, who, until) = (opened.quorum, who.join(", "), ends(opened.deadline));
             let far = far(opened.separation);
             format!(
                 "{} {why} for {quorum} of {who} until {until}, {far}, for {}",
@@ -434,6 +430,16 @@ fn glass_end(why: &GlassEnd) -> String {
     }
 }
 
+/// When something is over. The wall clock of a scenario begins with its ledger time.
+fn ends(until: Until) -> String {
+    let ledger = clock(until.ledger.millis());
+    let wall = until.wall.map(|wall| clock((wall.millis() - crate::home::BEGINS).max(0).unsigned_abs()));
+    match wall.filter(|wall| *wall != ledger) {
+        Some(wall) => format!("{ledger}, or {wall} by the wall clock"),
+        None => ledger,
+    }
+}
+
 fn ruling(ruled: &Ruled) -> String {
     let (action, target, verdict) = (ruled.action, &ruled.target, &ruled.verdict);
     let mut text = format!("{action} {target}: {} ({}", verdict.decision, verdict.reason);
@@ -442,7 +448,7 @@ fn ruling(ruled: &Ruled) -> String {
     }
     text.push(')');
     if let Some(given) = ruled.permit {
-        text.push_str(&format!(", {} until {}", given.permit, clock(given.expires.millis())));
+        text.push_str(&format!(", {} until {}", given.permit, ends(given.expires)));
     }
     if let Some(gate) = ruled.gate {
         text.push_str(&format!(", {gate}"));

@@ -24,6 +24,7 @@ pub(super) const VIEWS: Schema = Schema {
         Migration { name: "parents", sql: include_str!("../../migrations/views/005_parents.sql") },
         Migration { name: "watched", sql: include_str!("../../migrations/views/006_watched.sql") },
         Migration { name: "plan_only", sql: include_str!("../../migrations/views/007_plan_only.sql") },
+        Migration { name: "ends", sql: include_str!("../../migrations/views/008_ends.sql") },
     ],
 };
 

@@ -417,6 +417,7 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         Fact::ClockDoubted { until, .. } => {
             format!("the clock is behind what was recorded: nothing begins until it says {until}")
         }
+        Fact::EndsSooner => "what ends by the wall clock ends sooner, since that was set back".to_owned(),
         Fact::ClockTrusted { .. } => "the clock is believed again".to_owned(),
         // A lease comes and goes with those who work.
         Fact::LeaseBegan { .. }

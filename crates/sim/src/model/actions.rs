@@ -4,14 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use eparch_domain::{
-    Action, AgentId, BreakGlassId, Digest, GateId, LedgerTime, Name, PermitId, StandingId, Tier,
-    ViolationType, limits,
+    Action, AgentId, BreakGlassId, Digest, GateId, Moment, Name, PermitId, StandingId, Tier, ViolationType,
+    limits,
 };
 use eparch_governor::{ActionAsked, Alarm, Answer, Decision, Fact, PerformanceEnd};
 use eparch_policy::Decision as Says;
 
 use super::Model;
 use super::agent::Agent;
+use super::leases::Ends;
 use super::questions::Waits;
 use crate::glass::one_thing;
 use crate::policies::Rules;
@@ -93,7 +94,7 @@ struct Asked {
 #[derive(Debug, Clone, Copy)]
 struct Permit {
     id: PermitId,
-    until: LedgerTime,
+    until: Ends,
     under: Option<Rules>,
     /// How many people said yes to it.
     approvals: u32,
@@ -117,9 +118,9 @@ impl Asked {
     }
 
     /// Whether something may still come of it.
-    fn is_open(&self, now: LedgerTime) -> bool {
+    fn is_open(&self, now: Moment) -> bool {
         self.permit.is_some_and(|permit| match permit.stands {
-            Stands::Open => now < permit.until,
+            Stands::Open => !permit.until.is_over(now),
             Stands::Doing | Stands::Performing => true,
             Stands::Over => false,
         })
@@ -127,7 +128,7 @@ impl Asked {
 }
 
 impl Actions {
-    fn remember(&mut self, asked: Asked, now: LedgerTime) {
+    fn remember(&mut self, asked: Asked, now: Moment) {
         self.asked.retain(|before| before.key != asked.key);
         self.asked.push(asked);
         let over = |asked: &Asked| !asked.is_open(now) && asked.waits == Waits::No;
@@ -166,6 +167,18 @@ impl Actions {
     pub(super) fn approved(&mut self, gate: GateId, by: BTreeSet<Name>) {
         if let Some(asked) = self.at(gate) {
             asked.by = by;
+        }
+    }
+
+    /// The wall clock was set back.
+    pub(super) fn end_sooner(&mut self, now: Moment) {
+        for asked in &mut self.asked {
+            if let Waits::ForAgent(_, _, until) = &mut asked.waits {
+                until.end_sooner(now);
+            }
+            if let Some(permit) = &mut asked.permit {
+                permit.until.end_sooner(now);
+            }
         }
     }
 
@@ -303,7 +316,7 @@ impl Model {
         // Whatever it is called, it is one thing.
         let target = one_thing(asked.action, &asked.target);
         let asked = &ActionAsked { target, ..asked.clone() };
-        let (now, rules) = (self.now, self.rules);
+        let (now, rules) = (self.moment(), self.rules);
         let (denied, room) = self.said_no_to(asked);
         let Some(agent) = self.agent(asked.agent) else { return Ok(BTreeSet::new()) };
         let open = agent.actions.asked.iter().filter(|asked| asked.is_open(now)).count();
@@ -323,10 +336,10 @@ impl Model {
                 (approvals, by) = (yes, before.by.clone());
                 insists = !denied;
                 let by_policy = says(rules, asked.action, &asked.target, agent, yes);
-                is_of_policy = !denied && now < until && !before.unsaid && by_policy != Word::Asked;
+                is_of_policy = !denied && !until.is_over(now) && !before.unsaid && by_policy != Word::Asked;
                 word = match by_policy {
                     _ if denied => Word::Denied(false),
-                    _ if now >= until || before.unsaid => Word::Denied(true),
+                    _ if until.is_over(now) || before.unsaid => Word::Denied(true),
                     Word::Asked => Word::Denied(true),
                     word => word,
                 };
@@ -378,10 +391,12 @@ impl Model {
             }
             _ => None,
         });
+        let most = left.map_or(limits::PERMIT_TTL, |left| left.min(limits::PERMIT_TTL));
+        let until = self.in_millis(most.millis());
         // Which name a permit has only the decision can tell; that what is denied has none is looked at elsewhere.
         let permit = given.filter(|_| word == Word::Allowed).map(|given| Permit {
             id: given.permit,
-            until: now.after(left.map_or(limits::PERMIT_TTL, |left| left.min(limits::PERMIT_TTL))),
+            until,
             under: rules,
             approvals,
             glass,
@@ -457,7 +472,7 @@ impl Model {
     }
 
     fn spend(&mut self, id: AgentId, permit: PermitId, params: Option<Digest>) -> Option<&'static str> {
-        let now = self.now;
+        let now = self.moment();
         let no_longer = self.no_longer(id, permit);
         let anothers = self.agents().any(|(_, _, agent)| agent.id != id && agent.actions.has(permit));
         let agent = self.agent(id)?;
@@ -465,7 +480,7 @@ impl Model {
             None if anothers => ("EP0615", Some(ViolationType::IdentityForgery)),
             None => ("EP0614", None),
             Some((given, ..)) if given.stands != Stands::Open => ("EP0616", None),
-            Some((given, ..)) if now >= given.until => ("EP0617", None),
+            Some((given, ..)) if given.until.is_over(now) => ("EP0617", None),
             Some((_, _, asked)) if params.is_some_and(|params| params != asked) => {
                 ("EP0618", Some(ViolationType::ApprovalBypass))
             }

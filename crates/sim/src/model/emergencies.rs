@@ -24,7 +24,7 @@ pub(super) struct Glass {
     subject: eparch_domain::Digest,
     strict: bool,
     approved_by: Option<(Name, bool)>,
-    ends: Ends,
+    pub(super) ends: Ends,
     /// The run it is for, once there is one.
     run: Option<RunId>,
     used: BTreeSet<(Action, String)>,

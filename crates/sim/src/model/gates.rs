@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eparch_domain::{Digest, InOrder, LedgerTime, Name, RunId, StageStatus, limits};
-use eparch_governor::{GateOpened, GatePurpose, Operator, OperatorRole, Separation};
+use eparch_domain::{Digest, InOrder, Name, RunId, StageStatus, limits};
+use eparch_governor::{GateOpened, GatePurpose, Operator, OperatorRole, Separation, Until};
 use eparch_pipeline::{GateWork, Pipeline, StageIx};
 
 use super::people::surroundings;
@@ -40,7 +40,7 @@ impl Model {
     ) -> Result<(), String> {
         let strict = Model::strictness(&self.runs[&run].pipeline);
         let separation = if strict { Separation::RemoteKey } else { Separation::SameHome };
-        let until = self.now.after(work.timeout);
+        let until = self.ends_by(self.now.after(work.timeout)).until();
         let asked = (work.approvers.clone(), work.quorum, separation);
         self.open_gate((run, ix), GatePurpose::Stage, asked, until, hints)
     }
@@ -53,7 +53,7 @@ impl Model {
     ) -> Result<(), String> {
         let roles = ["operator", "approver", "admin"].map(|role| Name::new(role).expect("a word is a name"));
         let anybody = [self.runs[&run].requester.clone()].into_iter().chain(roles).collect();
-        let until = self.now.after(limits::GATE_TIMEOUT);
+        let until = self.ends_by(self.now.after(limits::GATE_TIMEOUT)).until();
         let asked = (anybody, 1, Separation::SameHome);
         self.open_gate((run, ix), GatePurpose::Interrupted, asked, until, hints)
     }
@@ -64,7 +64,7 @@ impl Model {
         (run, stage): (RunId, StageIx),
         purpose: GatePurpose,
         (approvers, quorum, separation): (Vec<Name>, u16, Separation),
-        deadline: LedgerTime,
+        deadline: Until,
         hints: &mut Hints,
     ) -> Result<(), String> {
         let Some(opened) = hints.gates.remove(&(run, stage)) else {

@@ -4,15 +4,16 @@
 use std::collections::BTreeSet;
 
 use eparch_domain::{AgentId, Digest, LedgerTime, Moment, Name, RunId, Span, Timestamp, ViolationType};
+use eparch_governor::{GateOpened, Until};
 
-use super::Model;
 use super::agent::Agent;
+use super::{Doing, Model, OpenGate};
 use crate::seen::Seen;
 
 const MINUTE: u64 = 60_000;
 
 /// A moment of ledger time and one of the wall clock, in milliseconds; what ends then has ended when either has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ends {
     ledger: u64,
     wall: i64,
@@ -53,8 +54,28 @@ impl Ends {
 }
 
 impl Ends {
+    /// Until when a gate waits.
+    pub(super) fn until_of(opened: &GateOpened) -> Ends {
+        let Until { ledger, wall } = opened.deadline;
+        Ends { ledger: ledger.millis(), wall: wall.map_or(0, Timestamp::millis) }
+    }
+
     pub(super) fn in_ledger_time(self) -> LedgerTime {
         LedgerTime::from_millis(self.ledger)
+    }
+
+    pub(super) fn is_over(self, now: Moment) -> bool {
+        now.ledger.millis() >= self.ledger || now.wall.millis() >= self.wall
+    }
+
+    /// Set back, the wall clock lets it last no longer than ledger time does.
+    pub(super) fn end_sooner(&mut self, now: Moment) {
+        let left = self.ledger.saturating_sub(now.ledger.millis());
+        self.wall = self.wall.min(now.wall.millis() + left.cast_signed());
+    }
+
+    pub(super) fn until(self) -> Until {
+        self.moment().into()
     }
 
     pub(super) fn moment(self) -> Moment {
@@ -64,7 +85,37 @@ impl Ends {
 
 impl Model {
     pub(super) fn is_over(&self, ends: Ends) -> bool {
-        self.now.millis() >= ends.ledger || self.wall >= ends.wall
+        ends.is_over(self.moment())
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        Moment { ledger: self.now, wall: Timestamp::from_millis(self.wall) }
+    }
+
+    /// When ledger time says so much, or the wall clock what it will say by then.
+    pub(super) fn ends_by(&self, ledger: LedgerTime) -> Ends {
+        self.in_millis(ledger.since(self.now).millis())
+    }
+
+    /// What nobody renews ends no later by the wall clock than by ledger time.
+    fn end_sooner(&mut self) {
+        let now = self.moment();
+        let sooner = |gate: &mut OpenGate| {
+            let mut ends = Ends::until_of(&gate.opened);
+            ends.end_sooner(now);
+            gate.opened.deadline = ends.until();
+        };
+        for cell in self.runs.values_mut().flat_map(|run| &mut run.cells) {
+            match &mut cell.doing {
+                Doing::Gate(gate) => sooner(gate),
+                Doing::Agent(agent) => {
+                    agent.questions.values_mut().for_each(sooner);
+                    agent.actions.end_sooner(now);
+                }
+                Doing::Nothing | Doing::Queued(_) | Doing::Backoff(_) => {}
+            }
+        }
+        self.glasses.values_mut().for_each(|glass| glass.ends.end_sooner(now));
     }
 
     pub(super) fn in_minutes(&self, minutes: u64) -> Ends {
@@ -84,6 +135,7 @@ impl Model {
     pub(super) fn look_at_clock(&mut self) {
         if self.behind.is_some_and(|behind| self.wall >= behind.of) {
             self.behind = None;
+            self.end_sooner();
         }
     }
 
@@ -113,7 +165,9 @@ impl Model {
             None => ["EP0204"].into(),
             Some(person) if !person.administers() => ["EP0205"].into(),
             Some(_) => {
-                self.behind = None;
+                if self.behind.take().is_some() {
+                    self.end_sooner();
+                }
                 BTreeSet::new()
             }
         }
@@ -121,6 +175,9 @@ impl Model {
 
     pub(super) fn clock_jumped(&mut self) {
         self.clock_looked_at();
+        if !self.is_doubted() {
+            self.end_sooner();
+        }
         for run in self.leases.keys().copied().collect::<Vec<_>>() {
             self.renew_lease(run);
             for agent in self.holders(run) {

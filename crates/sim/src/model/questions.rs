@@ -10,6 +10,7 @@ use eparch_pipeline::StageIx;
 
 use super::actions::Word;
 use super::agent::Agent;
+use super::leases::Ends;
 use super::{Doing, Model, OpenGate};
 
 /// Where a request stands for which people are asked.
@@ -20,7 +21,7 @@ pub(super) enum Waits {
     /// For people.
     ForPeople(GateId),
     /// For the agent: so many said yes, and that counts until then.
-    ForAgent(GateId, u32, LedgerTime),
+    ForAgent(GateId, u32, Ends),
 }
 
 impl Agent {
@@ -90,7 +91,7 @@ impl Model {
             quorum: 1,
             requester: of_run.requester.clone(),
             separation: if strict { Separation::RemoteKey } else { Separation::SameHome },
-            deadline: ends.into_iter().flatten().min().unwrap_or(day),
+            deadline: self.ends_by(ends.into_iter().flatten().min().unwrap_or(day)).until(),
             sought: Some(Box::new(sought)),
         };
         if opened != expected {
@@ -116,7 +117,7 @@ impl Model {
         let Some(agent) = self.agent(id) else { return };
         let Some(open) = agent.questions.get_mut(&answer.gate) else { return };
         open.approve(answer);
-        let (yes, until) = (open.approvals.len(), open.opened.deadline);
+        let (yes, until) = (open.approvals.len(), Ends::until_of(&open.opened));
         let enough = yes >= usize::from(open.opened.quorum);
         match answer.decision {
             GateDecision::Approve if !enough => return,

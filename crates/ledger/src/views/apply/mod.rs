@@ -164,6 +164,7 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
             gate::voted(to, *gate, by, *decision, rationale, *separation)
         }
         Fact::GateClosed { gate, outcome } => gate::closed(to, *gate, *outcome),
+        Fact::EndsSooner => gate::wait_less(to),
         // The row of what was asked says all there is to say of these, or another fact does.
         Fact::EpochBegan { .. }
         | Fact::PoliciesInForce { .. }

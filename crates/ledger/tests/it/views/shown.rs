@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use eparch_domain::{RunId, RunStatus, Span, StageResult, StageStatus, Tier, limits};
-use eparch_governor::{Answer, Ended, Event, GateDecision, GateOutcome, Outcome, SILENT, Signal, Usage};
+use eparch_governor::{
+    Answer, Ended, Event, Fact, GateDecision, GateOutcome, Outcome, SILENT, Signal, Usage,
+};
 use eparch_ledger::views::{ActionFilter, RunFilter, StageView, Views, summary};
 use eparch_ledger::{Append, NewEntry};
 use rusqlite::types::Value;
@@ -22,7 +24,7 @@ fn r111_r116_the_first_entry_makes_tenant_and_project() {
     assert_eq!(tables["tenants"][0][0], Value::Text("default".into()));
     assert_eq!(tables["projects"][0][..2], [Value::Text("default".into()), Value::Text("default".into())]);
     assert_eq!(tables["user_roles"].len(), 3);
-    assert_eq!(tables["schema_migrations"].len(), 7);
+    assert_eq!(tables["schema_migrations"].len(), 8);
 }
 
 /// Whoever looks at a run is told of an agent that has gone silent, until it speaks again (R152).
@@ -87,6 +89,30 @@ fn a_run_shows_its_stages_its_gates_and_how_it_ended() {
     assert_eq!(views.approval(&story.tenant, gate.gate).unwrap().as_ref(), Some(gate));
     assert_eq!(views.approvals(&story.tenant, true).unwrap(), []);
     assert_eq!(views.approvals(&story.tenant, false).unwrap().len(), 1);
+}
+
+/// F17: what is shown of a gate's end is when it ends, also once the wall clock was set back.
+#[test]
+fn f17_a_gate_is_shown_to_end_when_it_does_whatever_the_wall_clock_did() {
+    let mut story = Story::new();
+    let (_, record) = story.ask_for_run(1, "ann", "production");
+    let record = story.live(Story::prepared(&record)["plan"]);
+    let gate = opened(&record);
+    let opened_at = record.at.wall.millis();
+    let mut views = story.followed();
+    let mut shown = |story: &Story| {
+        story.follow(&mut views);
+        views.approval(&story.tenant, gate).unwrap().unwrap().expires_at.millis()
+    };
+    assert_eq!(shown(&story), opened_at + 30 * 60 * 1_000);
+    story.wait(Span::from_mins(10));
+    story.set_back(Span::from_hours(1));
+    story.tell(Event::ClockJumped { by_ms: -3_600_000 });
+    assert_eq!(shown(&story), opened_at - 30 * 60 * 1_000, "twenty minutes from now, as the clock is");
+    story.wait(Span::from_mins(20));
+    let record = story.tell(Event::ClockTurned);
+    let closed = Fact::GateClosed { gate, outcome: GateOutcome::TimedOut };
+    assert!(record.decision.facts.contains(&closed), "{:?}", record.decision.facts);
 }
 
 #[test]

@@ -87,6 +87,12 @@ impl Story {
             Timestamp::from_millis(self.now.wall.millis() + i64::try_from(span.millis()).unwrap());
     }
 
+    /// The wall clock is set back, and nothing else.
+    pub(crate) fn set_back(&mut self, span: Span) {
+        let wall = self.now.wall.millis() - i64::try_from(span.millis()).unwrap();
+        self.now.wall = Timestamp::from_millis(wall);
+    }
+
     /// A holder takes the home, the first one or after one that died.
     pub(crate) fn boot(&mut self) -> Record {
         self.epoch += 1;
