@@ -142,6 +142,8 @@ enum Act {
         run: RunId,
     },
     Jump,
+    /// The machine sleeps: the wall clock goes on, and ledger time stands still.
+    Sleep,
     /// Somebody says that the clock is right.
     Vouch {
         by: Name,
@@ -562,6 +564,19 @@ impl World {
                     self.acts += 1;
                     self.agenda.insert((self.now + by_ms.unsigned_abs() / 60, self.acts), Act::Vouch { by });
                 }
+                // And after a clock that was set back the machine may sleep, for an hour at most. Of these dice nothing else is thrown.
+                let mut dice = Dice::new(self.now ^ by_ms.unsigned_abs().rotate_left(32));
+                if by_ms < 0 && dice.chance(70) {
+                    self.acts += 1;
+                    self.agenda.insert((self.now + dice.below(20_000), self.acts), Act::Sleep);
+                }
+                Event::ClockJumped { by_ms }
+            }
+            Act::Sleep => {
+                let mut dice = Dice::new(self.now.rotate_left(32));
+                let most = *dice.pick(&[50_000, 600_000, 3_600_000]);
+                let by_ms = i64::try_from(dice.below(most)).expect("an hour");
+                self.wall_ahead += by_ms;
                 Event::ClockJumped { by_ms }
             }
         };

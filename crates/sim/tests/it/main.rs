@@ -135,6 +135,7 @@ fn worlds_reach_what_can_happen() {
         "EP0656",
         "EP0657",
         "calls_limited",
+        "ends_sooner",
         "heartbeat_seen",
         "heartbeats_missed",
         "violation_found NO_PROGRESS",
