@@ -336,7 +336,7 @@ pub(crate) fn subject(turn: &Turn<'_>, run: RunId, question: &Question<'_>) -> O
 }
 
 /// The answer where there is nothing to ask (G4).
-fn no_policies() -> Verdict {
+pub(crate) fn no_policies() -> Verdict {
     Verdict {
         decision: Says::Deny,
         reason: NO_POLICIES.into(),

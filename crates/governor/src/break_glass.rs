@@ -19,6 +19,7 @@ use crate::gate::least_separation;
 use crate::governor::{Governor, Turn};
 use crate::operator::Separation;
 use crate::operators;
+use crate::people::{self, Wish};
 use crate::performance;
 use crate::person::{Apart, Asker};
 use crate::proof;
@@ -212,6 +213,9 @@ fn examine(turn: &Turn<'_>, answer: &BreakGlassAnswer) -> Result<(BreakGlassAske
     };
     let proves = proof::Asked { askers, apart, separation, votes: &votes };
     let separation = proof::examine(state, operator, answer.signed.as_ref(), &proves)?;
+    if approves {
+        people::refusal(turn.governor, operator, &Wish::let_pass(grant, &asked.by)).map_or(Ok(()), Err)?;
+    }
     Ok((asked.clone(), separation))
 }
 

@@ -55,6 +55,17 @@ pub enum Refusal {
     UnknownOperator { name: Name },
     /// The operator's role does not allow it.
     RoleForbids { name: Name, role: String, what: String },
+    /// Their role does, and policy does not.
+    PolicyForbids {
+        name: Name,
+        action: Action,
+        target: String,
+        /// Policy would have somebody asked first.
+        asks: bool,
+        reason: String,
+        policies: Vec<String>,
+        unlock: Option<String>,
+    },
     /// The grant is more than the operator may give.
     GrantTooHigh { asked: Tier, max: Tier },
     /// A stage needs more than was granted (R043).
@@ -186,6 +197,7 @@ impl Refusal {
             Refusal::RunEnded { .. } => "EP0203",
             Refusal::UnknownOperator { .. } => "EP0204",
             Refusal::RoleForbids { .. } => "EP0205",
+            Refusal::PolicyForbids { .. } => "EP0216",
             Refusal::GrantTooHigh { .. } => "EP0206",
             Refusal::TierAboveGrant { .. } => "EP0207",
             Refusal::UnknownPipeline { .. } => "EP0208",
@@ -260,6 +272,9 @@ impl Refusal {
                 "`eparch operator list` shows who is known; `eparch operator add NAME --role ROLE` adds somebody"
             }
             Refusal::RoleForbids { .. } => "ask somebody whose role allows it",
+            Refusal::PolicyForbids { .. } => {
+                "`eparch policy explain --operator ROLE` says what the policies say of it; what lies in the home's folder `policies` is in force when the home is next held"
+            }
             Refusal::GrantTooHigh { .. } => {
                 "ask for a lower --tier, or let somebody with a higher maximum start the run"
             }
@@ -381,6 +396,16 @@ impl std::fmt::Display for Refusal {
             Refusal::RunEnded { run, status } => write!(f, "{run} has ended {status}"),
             Refusal::UnknownOperator { name } => write!(f, "no operator {name} is known"),
             Refusal::RoleForbids { name, role, what } => write!(f, "{name} is {role} and may not {what}"),
+            Refusal::PolicyForbids { name, action, target, asks, reason, policies, unlock } => {
+                write!(f, "policy does not let {name} {action} {target}: {reason}")?;
+                if !policies.is_empty() {
+                    write!(f, ", by {}", policies.join(", "))?;
+                }
+                if *asks {
+                    write!(f, "; it wants people asked first, and nobody is for what a person does")?;
+                }
+                unlock.iter().try_for_each(|unlock| write!(f, "; what would unlock it: {unlock}"))
+            }
             Refusal::GrantTooHigh { asked, max } => {
                 write!(f, "{asked} was asked for, but the operator may grant {max} at most")
             }

@@ -10,6 +10,7 @@ use crate::event::{GateAnswer, GateDecision};
 use crate::fact::{Fact, GateOpened, GateOutcome, GatePurpose};
 use crate::governor::Turn;
 use crate::operator::Separation;
+use crate::people::{self, Wish};
 use crate::person::{Apart, Asker};
 use crate::proof;
 use crate::run;
@@ -160,6 +161,12 @@ fn examine(turn: &Turn<'_>, answer: &GateAnswer) -> Result<(GateOpened, Separati
     };
     let asked = proof::Asked { askers, apart, separation: opened.separation, votes: &open.votes };
     let separation = proof::examine(&turn.governor.state, operator, answer.signed.as_ref(), &asked)?;
+    // Whoever says no gives nobody anything.
+    if answer.decision == GateDecision::Approve {
+        let requester = (opened.purpose != GatePurpose::Interrupted).then_some(&opened.requester);
+        let wish = Wish::approve(gate, opened.run, requester);
+        people::refusal(turn.governor, operator, &wish).map_or(Ok(()), Err)?;
+    }
     Ok((opened.clone(), separation))
 }
 

@@ -12,6 +12,7 @@ use crate::fact::Fact;
 use crate::governor::Turn;
 use crate::operator::Separation;
 use crate::operators;
+use crate::people::{self, Wish};
 use crate::person::{Apart, Asker};
 use crate::proof;
 use crate::standing::{Lowered, Standing};
@@ -220,6 +221,10 @@ fn examine(turn: &Turn<'_>, answer: &PromotionAnswer) -> Result<(PromotionOpened
     let missing = known.evidence.missing(opened.to, turn.now.ledger);
     if approves && !missing.is_empty() {
         return Err(Refusal::EvidenceTooThin { standing, to: opened.to, missing });
+    }
+    if approves {
+        let wish = Wish::promote(standing, opened.to, &opened.by);
+        people::refusal(turn.governor, operator, &wish).map_or(Ok(()), Err)?;
     }
     Ok((opened.clone(), separation))
 }

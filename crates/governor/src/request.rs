@@ -10,6 +10,7 @@ use crate::fact::{Fact, RunSpawned};
 use crate::governor::Turn;
 use crate::kept::keep;
 use crate::operators;
+use crate::people::{self, Wish};
 use crate::run::{over_if_done, start_list};
 use crate::stop_all;
 use crate::written;
@@ -71,6 +72,10 @@ fn examine(turn: &mut Turn<'_>, request: &RunRequest) -> Result<RunSpawned, Answ
         if let Some(stage) = unknown {
             return refused(Refusal::UnknownStage { stage: stage.clone() });
         }
+    }
+    let wish = Wish::run(&graph.pipeline.name, grant);
+    if let Some(refusal) = people::refusal(turn.governor, &operator, &wish) {
+        return refused(refusal);
     }
     Ok(RunSpawned {
         run: request.run,

@@ -8,6 +8,7 @@ use crate::fact::Fact;
 use crate::governor::Turn;
 use crate::operator::Operator;
 use crate::operators;
+use crate::people::{self, Wish};
 use crate::stop_all;
 
 /// What somebody wants of a secret.
@@ -67,6 +68,11 @@ pub(crate) fn asked(turn: &mut Turn<'_>, by: &Name, path: &str, tier: Tier, acce
     }
     if let Some(stopped) = stop_all::refusal(turn.governor) {
         return turn.refuse(stopped);
+    }
+    if let SecretAccess::Read { .. } = access
+        && let Some(refusal) = people::refusal(turn.governor, &asking, &Wish::read_secret(path))
+    {
+        return turn.refuse(refusal);
     }
     turn.record(Fact::SecretGranted { by: by.clone(), path: path.to_owned(), access });
 }

@@ -27,7 +27,7 @@ use eparch_domain::{
     StandingId, Tier, Timestamp, ViolationType, limits,
 };
 use eparch_governor::{
-    Answer, Decision, Event, Fact, GateAnswer, GateOpened, Operator, RunRequest, RunSpawned,
+    Answer, Decision, Event, Fact, GateAnswer, GateOpened, Operator, RunRequest, RunSpawned, SecretAccess,
 };
 use eparch_pipeline::{Pipeline, StageIx, Work};
 use serde_json::Value;
@@ -362,7 +362,10 @@ impl Model {
                 self.performance_ended(*agent, *permit, end)
             }
             Event::ActionEnded { agent, permit, .. } => return Ok(self.action_ended(*agent, *permit)),
-            Event::SecretAsked { by, tier, .. } => return Ok(self.secret_asked(by, *tier)),
+            Event::SecretAsked { by, tier, access, .. } => {
+                let reads = matches!(access, SecretAccess::Read { .. });
+                return Ok(self.secret_asked(by, *tier, reads));
+            }
             Event::SecretServed { .. } => {}
             Event::CallsLimited { agent } => self.calls_limited(*agent, now),
             Event::TokenShown { agent, token } => self.token_shown(*agent, token),

@@ -25,6 +25,8 @@ fn place() -> Place {
     let own = place.home().join("policies");
     std::fs::create_dir(&own).unwrap();
     std::fs::write(own.join("own.cedar"), ALLOW).unwrap();
+    let people = eparch_policy::DEFAULTS.iter().find(|file| file.name == "people.cedar").unwrap();
+    std::fs::write(own.join("people.cedar"), people.text).unwrap();
     for folder in ["docs", "src", "src/keys", "shared"] {
         std::fs::create_dir_all(place.path(folder)).unwrap();
     }

@@ -139,6 +139,7 @@ impl From<&Refusal> for Problem {
             Refusal::Stopped { .. } => StatusCode::LOCKED,
             Refusal::RuntimeMissing { .. } => StatusCode::NOT_IMPLEMENTED,
             Refusal::RoleForbids { .. }
+            | Refusal::PolicyForbids { .. }
             | Refusal::GrantTooHigh { .. }
             | Refusal::FolderByName { .. }
             | Refusal::TierAboveGrant { .. }

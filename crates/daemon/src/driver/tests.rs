@@ -14,6 +14,7 @@ use eparch_domain::{Digest, LedgerTime, ManualClock, Moment, Phase, RunId, Tier,
 use eparch_governor::{Answer, Key, Operator, OperatorRole, Outcome, RunRequest, Signal};
 use eparch_ledger::{Append, Appended, Document, Entry, Snapshot};
 use eparch_pipeline::{Catalogue, Known, Pipeline, check};
+use eparch_policy::PolicySet;
 
 use super::*;
 use crate::home::Home;
@@ -218,6 +219,9 @@ impl Driven {
             key: Key::Home { hash: Digest::of(b"ada") },
         };
         self.handle.decide(Event::OperatorAdded { by: None, operator }.into()).unwrap();
+        let policies = Arc::new(PolicySet::defaults());
+        let offered = Event::PoliciesOffered { by: None, policies: policies.digest() };
+        self.handle.decide(Input { policies: Some(policies), ..offered.into() }).unwrap();
         let pipeline = three();
         let request = RunRequest {
             run: RunId::from_bits(7),

@@ -41,7 +41,7 @@ pub(crate) fn play(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let script = lines.iter().position(|line| is_event(line)).unwrap_or(lines.len());
     let (header, body) = lines.split_at(script);
-    let mut home = set_up(header);
+    let mut home = set_up_with(header, body.iter().any(|line| offers_policies(line)));
     let mut played: Vec<String> = header.iter().map(|line| (*line).to_owned()).collect();
     let mut now = 0;
     for line in body.iter().filter(|line| !is_trace(line)) {
@@ -62,11 +62,17 @@ pub(crate) fn play(text: &str) -> String {
 
 /// A home with the pipelines of a header, and with everybody known unless it is `bare`.
 pub(crate) fn set_up(header: &[&str]) -> Home {
+    set_up_with(header, false)
+}
+
+/// [`set_up`], with the policies that ship in force unless the script is about policies: nobody may do anything before.
+fn set_up_with(header: &[&str], offers_policies: bool) -> Home {
     let mut home = Home::new(pipelines(header));
     home.tells_leases = header.iter().any(|line| line.trim() == "leases");
     if !header.iter().any(|line| line.trim() == "bare") {
         let boot = header.iter().find(|line| line.starts_with("boot")).copied().unwrap_or("boot");
-        for line in [boot].iter().chain(&PEOPLE) {
+        let policies: &[&str] = if offers_policies { &[] } else { &["policies defaults"] };
+        for line in [boot].iter().chain(&PEOPLE).chain(policies) {
             for event in script::events(&mut home, &words(line)) {
                 let decision = home.handle(&event, 0);
                 assert_eq!(decision.answer, eparch_governor::Answer::Taken, "{line}");
@@ -103,6 +109,11 @@ fn look(home: &mut Home) -> String {
         .map(|deadline| format!("{} for {}", clock(deadline.at.millis()), deadline.why));
     let runs = home.governor.live_runs();
     format!("{runs} runs, {agents} at work, wakes at {}", wake.unwrap_or_else(|| "no time".to_owned()))
+}
+
+/// Whether a line of a script has a set of policies offered.
+fn offers_policies(line: &str) -> bool {
+    is_event(line) && line.split_whitespace().nth(1) == Some("policies")
 }
 
 fn is_event(line: &str) -> bool {

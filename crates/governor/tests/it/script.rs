@@ -1,7 +1,7 @@
 //! One line of a scenario becomes the events it stands for.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use eparch_domain::{
     AgentId, Artifact, Digest, GateId, Grade, Name, Phase, RunId, Span, StageStatus, StandingId, Tier,
@@ -398,12 +398,25 @@ fn policies(named: &str) -> Arc<PolicySet> {
                      forbid (principal is Agent, action == Action::\"list_directory\", resource in Path::\"/project/src/sealed\");\n\
                      @id(\"not-searched\") @reason(\"team_rule\") @verdict(\"ask\")\n\
                      permit (principal is Agent, action == Action::\"search_code\", resource in Path::\"src/large\");";
+    // Of people, by name, what their roles would let them do.
+    let people = "@id(\"no-builders-at-night\") @reason(\"night_shift\") @unlock(\"the morning\")\n\
+                  forbid (principal == Operator::\"alice\", action == Action::\"spawn_agent\", resource in Tier::\"T2\");\n\
+                  @id(\"bob-is-away\") @reason(\"away\")\n\
+                  forbid (principal == Operator::\"bob\", action == Action::\"approve\", resource);\n\
+                  @id(\"carol-with-somebody\") @reason(\"four_eyes\") @verdict(\"ask\") @unlock(\"somebody beside her\")\n\
+                  permit (principal == Operator::\"carol\", action == Action::\"approve\", resource);\n\
+                  @id(\"root-takes-nothing\") @reason(\"hands_off\")\n\
+                  forbid (principal == Operator::\"root\", action in [Action::\"revoke\", Action::\"read_secret\"], resource);";
+    static DEFAULTS: OnceLock<Arc<PolicySet>> = OnceLock::new();
+    if named == "defaults" {
+        return DEFAULTS.get_or_init(|| Arc::new(PolicySet::defaults())).clone();
+    }
     let mut files = eparch_policy::DEFAULTS.to_vec();
     match named {
         "half-open" => files.push(PolicyText { name: "half-open.cedar", text: half_open }),
         "by-name" => files.push(PolicyText { name: "by-name.cedar", text: by_name }),
         "by-name-within" => files.push(PolicyText { name: "by-name.cedar", text: by_name_within }),
-        "defaults" => {}
+        "people" => files.push(PolicyText { name: "own-people.cedar", text: people }),
         "careful" => files.push(PolicyText { name: "careful.cedar", text: careful }),
         "writes" => files.push(PolicyText { name: "writes.cedar", text: writes }),
         "open" => files.push(PolicyText { name: "open.cedar", text: read_everything }),

@@ -13,6 +13,7 @@ use eparch_governor::{
 use eparch_pipeline::{
     AgentWork, Budget, Pipeline, Retries, Runtime, SandboxMode, Stage, StageIx, Text, Work,
 };
+use eparch_policy::PolicySet;
 
 /// A governor and what happens to it next.
 pub(crate) struct Mill {
@@ -42,6 +43,10 @@ impl Mill {
             key: Key::Home { hash: Digest::of(b"key") },
         };
         mill.handle(&Event::OperatorAdded { by: None, operator });
+        let policies = Arc::new(PolicySet::defaults());
+        let offered = Event::PoliciesOffered { by: None, policies: policies.digest() };
+        mill.governor.learn_policies(policies);
+        mill.handle(&offered);
         for _ in 0..runs {
             let event = mill.request();
             mill.due.push_back(event);

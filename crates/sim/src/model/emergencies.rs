@@ -164,6 +164,7 @@ impl Model {
             (answer.rationale.trim().is_empty(), "EP0308"),
             (signed_with != own_key, "EP0312"),
             (!own && glass.strict && own_key.is_none(), "EP0309"),
+            (approves && self.rules_shut_people_out(), "EP0216"),
             (approves && ever || !approves && glass.strict && !own && since, "EP0311"),
         ];
         refusals.extend(reasons.iter().filter(|(holds, _)| *holds).map(|(_, code)| *code));

@@ -10,6 +10,7 @@ use eparch_pipeline::{Pipeline, StageIx, Work};
 
 use super::gates::is_meant;
 use super::{Cell, Doing, Model, Run};
+use crate::policies::Rules;
 
 impl Model {
     pub(super) fn requested(&mut self, request: &RunRequest, now: LedgerTime) -> BTreeSet<&'static str> {
@@ -62,6 +63,7 @@ impl Model {
         if !repeated {
             refusals.insert("EP0209");
         }
+        refusals.extend(self.rules_shut_people_out().then_some("EP0216"));
         if refusals.is_empty() {
             if let Some(key) = &request.idempotency_key {
                 self.asked.insert(key.clone(), request.clone());
@@ -88,6 +90,12 @@ impl Model {
             }
         }
         refusals
+    }
+
+    /// Whether the policies in force let nobody do anything: there are none, or none that permits something. The others let
+    /// people do what their roles are for.
+    pub(super) fn rules_shut_people_out(&self) -> bool {
+        matches!(self.rules, None | Some(Rules::Closed))
     }
 
     /// What an earlier run has done counts where it stands on nothing that is done again.
@@ -170,13 +178,14 @@ impl Model {
     }
 
     /// Nothing follows from a secret, but it is not everybody's.
-    pub(super) fn secret_asked(&self, by: &Name, tier: Tier) -> BTreeSet<&'static str> {
+    pub(super) fn secret_asked(&self, by: &Name, tier: Tier, reads: bool) -> BTreeSet<&'static str> {
         let refusal = match self.people.get(by).map(|person| &person.operator) {
             None => Some("EP0204"),
             Some(known) if known.role != OperatorRole::Admin => Some("EP0205"),
             Some(known) => (tier > known.max_tier).then_some("EP0403"),
         };
-        refusal.or(self.stopped.then_some("EP0650")).into_iter().collect()
+        let shut_out = reads && self.rules_shut_people_out();
+        refusal.or(self.stopped.then_some("EP0650")).or(shut_out.then_some("EP0216")).into_iter().collect()
     }
 
     pub(super) fn stopped(&mut self, run: RunId, by: &Name) -> BTreeSet<&'static str> {
@@ -244,6 +253,7 @@ impl Model {
                 "EP0307",
             ),
             (strict && (young || twice), "EP0311"),
+            (answer.decision == GateDecision::Approve && self.rules_shut_people_out(), "EP0216"),
         ];
         refusals.extend(reasons.iter().filter(|(holds, _)| *holds).map(|(_, code)| *code));
         match self.asker(answer.gate) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use eparch_domain::{
     Action, AgentId, Artifact, Digest, GateId, Grade, LedgerTime, Moment, Name, Profile, RunId, Span, Tier,
@@ -38,7 +38,13 @@ impl Story {
         let home = Home::new();
         let ledger = Some(home.open());
         let now = Moment { ledger: LedgerTime::ZERO, wall: Timestamp::from_millis(1_800_000_000_000) };
-        let governor = Governor::new();
+        let mut governor = Governor::new();
+        // Policies in force are no part of the story: they are there, so that people may do what their roles are for.
+        static SHIPPED: OnceLock<Arc<PolicySet>> = OnceLock::new();
+        let policies = SHIPPED.get_or_init(|| Arc::new(PolicySet::defaults())).clone();
+        let digest = policies.digest();
+        governor.learn_policies(policies);
+        governor.apply(&Fact::PoliciesInForce { policies: digest, by: None }, now);
         let mut story =
             Story { home, tenant: name("default"), records: Vec::new(), ledger, governor, now, epoch: 0 };
         story.boot();
