@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use eparch_domain::{Clock, Digest, Moment, Name, Tier, limits};
-use eparch_governor::{Event, Key, Operator, OperatorRole, Record};
+use eparch_governor::{Event, Governor, Key, Operator, OperatorRole, Record};
 use eparch_ledger::views::{Views, ViewsError};
 use eparch_ledger::{Ledger, OpenError, ReadError, Settings as LedgerSettings};
 use eparch_pipeline::Pipeline;
@@ -36,8 +36,7 @@ use crate::socket::ShortPath;
 use crate::vault::HomeVault;
 use crate::watched::Watched;
 
-/// The one tenant of a home, for now.
-pub const TENANT: &str = "default";
+pub use eparch_governor::TENANT;
 
 /// How often the holder asks itself whether anybody needs it.
 const IDLE_CHECK: Duration = Duration::from_millis(500);
@@ -475,10 +474,11 @@ async fn idle(app: &App, leave: bool) {
     }
 }
 
-/// Whether some run lives, or nobody can say: what a stopped tenant holds is known only to its ledger, and whoever asks next
+/// Whether some run lives or policies wait for a second person, whom the next holder would not ask, or nobody can say: what a stopped tenant holds is known only to its ledger, and whoever asks next
 /// would find its runs with nobody to go on with them.
 async fn is_needed(app: &App) -> bool {
-    app.driver.glance(|governor| governor.live_runs()).await.map_or(true, |alive| alive > 0)
+    let needed = |governor: &Governor| governor.live_runs() > 0 || governor.policies_waiting().is_some();
+    app.driver.glance(needed).await.unwrap_or(true)
 }
 
 async fn told_to_end() {

@@ -46,7 +46,7 @@ pub use policies::{NoPolicies, PolicyFiles, Unreadable};
 
 use std::collections::BTreeSet;
 
-use eparch_domain::{BreakGlassId, Digest, GateId, Name, StandingId};
+use eparch_domain::{BreakGlassId, Digest, GateId, Name, StandingId, Timestamp};
 use eparch_governor::{GateDecision, Governor};
 
 /// What an operator whose key this home never held signs to answer a gate: exactly these bytes.
@@ -69,6 +69,18 @@ pub fn promotion_statement(
     rationale: &str,
 ) -> String {
     statement("promotion", &standing, subject, decision, by, rationale)
+}
+
+/// The same for policies that wait for another person: those that somebody offered then, and no others.
+pub fn policies_statement(
+    offered_by: &Name,
+    at: Timestamp,
+    policies: &Digest,
+    decision: GateDecision,
+    by: &Name,
+    rationale: &str,
+) -> String {
+    statement("policies", &format_args!("{offered_by} {}", at.millis()), policies, decision, by, rationale)
 }
 
 /// The same for a request to let pass what policy denies.

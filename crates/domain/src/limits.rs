@@ -378,6 +378,8 @@ pub const OPEN_QUESTIONS: usize = 4;
 /// more could not be remembered nobody is asked for anything. Whoever has said no so often wants the run to end (2.C names no
 /// number; ours).
 pub const DENIALS_REMEMBERED: usize = 64;
+/// How long policies wait for a second person; as long as a gate.
+pub const POLICIES_WAIT: Span = GATE_TIMEOUT;
 /// The arguments of an action as people are shown them, in bytes: some pages, and what is more nobody reads at a gate. Larger
 /// ones are known by their digest alone, and no command is performed on the strength of an approval of that.
 pub const ARGUMENTS_SHOWN_BYTES: usize = 16 << 10;

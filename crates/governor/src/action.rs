@@ -29,23 +29,6 @@ const NO_POLICIES: &str = reasons::NO_POLICIES;
 /// What lies outside every project: nobody works for it, so nothing there is anybody's own.
 const OUTSIDE: &str = "outside-of-projects";
 
-/// Policies are to be in force. Whoever offers them has them at hand.
-pub(crate) fn policies_offered(turn: &mut Turn<'_>, by: Option<&Name>, policies: Digest) {
-    let may = |known: &crate::operator::Operator| known.role.may_administer();
-    if let Some(by) = by
-        && crate::operators::require(turn, by, "put policies in force", may).is_none()
-    {
-        return;
-    }
-    if !turn.governor.policies.contains_key(&policies) {
-        return turn.refuse(Refusal::UnknownPolicies { policies });
-    }
-    if turn.governor.state.policy != Some(policies) {
-        turn.record(Fact::PoliciesInForce { policies, by: by.cloned() });
-        asking::policies_changed(turn);
-    }
-}
-
 /// An agent asks whether it may do something.
 pub(crate) fn asked(turn: &mut Turn<'_>, asked: &ActionAsked) {
     let (agent, now) = (asked.agent, turn.now);

@@ -41,6 +41,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         Fact::EpochBegan { epoch, agents_at_once } => {
             governor.state.epoch = *epoch;
             governor.state.agents_at_once = *agents_at_once;
+            governor.state.lookers_left = false;
         }
         Fact::OperatorKnown { operator, by } => {
             person::note_key(&mut governor.state, &operator.name, by.as_ref());
@@ -53,7 +54,8 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
             }
         }
         Fact::OperatorForgotten { name } => {
-            governor.state.operators.remove(name);
+            let left = governor.state.operators.remove(name);
+            governor.state.lookers_left |= left.is_some_and(|left| left.role.may_vouch());
             governor.state.key_origins.remove(name);
             people::forgotten(governor, name);
         }
@@ -114,7 +116,11 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         }),
         Fact::PoliciesInForce { policies, .. } => {
             governor.state.policy = Some(*policies);
+            governor.state.proposal = None;
             governor.policies.retain(|known, _| known == policies);
+        }
+        Fact::PoliciesProposed(_) | Fact::PoliciesApproved { .. } | Fact::PoliciesProposalOver { .. } => {
+            people::policies_wait(governor, fact);
         }
         Fact::ActionDecided(ruled) => {
             let counts = action::counts_against_it(ruled);

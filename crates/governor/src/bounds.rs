@@ -34,6 +34,9 @@ impl Event {
             Event::PromotionAnswered(answer) => {
                 larger("the rationale", answer.rationale.len(), limits::RATIONALE_BYTES)
             }
+            Event::PoliciesAnswered(answer) => {
+                larger("the rationale", answer.rationale.len(), limits::RATIONALE_BYTES)
+            }
             Event::StopAllRequested { reason, .. }
             | Event::StopAllLifted { reason, .. }
             | Event::BreakGlassEndRequested { reason, .. }

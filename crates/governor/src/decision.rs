@@ -138,6 +138,14 @@ pub enum Refusal {
     PromotionDiffers { expected: Digest, found: Digest },
     /// They answered before.
     PromotionAnsweredBefore { name: Name },
+    /// No policies wait for another person.
+    NoPoliciesWait { policies: Digest },
+    /// Whoever could have looked at policies is known no longer.
+    NobodyLooks { name: Name },
+    /// The one who approves offered them.
+    OwnPolicies { name: Name },
+    /// What was answered is not what waits.
+    PoliciesDiffer { expected: Digest, found: Digest },
     /// No such gate waits.
     UnknownGate { gate: GateId },
     /// The gate has closed.
@@ -234,6 +242,10 @@ impl Refusal {
             Refusal::NothingToLower { .. } => "EP0646",
             Refusal::PromotionDiffers { .. } => "EP0647",
             Refusal::PromotionAnsweredBefore { .. } => "EP0648",
+            Refusal::NoPoliciesWait { .. } => "EP0814",
+            Refusal::OwnPolicies { .. } => "EP0815",
+            Refusal::NobodyLooks { .. } => "EP0817",
+            Refusal::PoliciesDiffer { .. } => "EP0816",
             Refusal::UnknownGate { .. } => "EP0301",
             Refusal::GateClosed { .. } => "EP0302",
             Refusal::GateTimedOut { .. } => "EP0303",
@@ -339,6 +351,16 @@ impl Refusal {
                 "look at it again with `eparch agent show ID`, then answer what it shows"
             }
             Refusal::PromotionAnsweredBefore { .. } => "each person answers once",
+            Refusal::NoPoliciesWait { .. } => "`eparch policy load` offers those of the home",
+            Refusal::NobodyLooks { .. } => {
+                "what lies in the home's folder `policies` is in force when the home is next held; or add somebody who can look"
+            }
+            Refusal::OwnPolicies { .. } => {
+                "an approver or an admin who did not offer them has to approve them"
+            }
+            Refusal::PoliciesDiffer { .. } => {
+                "look at those that wait, whose digest `eparch policy check` says as well, then answer what you saw"
+            }
             Refusal::UnknownGate { .. } => "`eparch approvals list` shows the gates that wait",
             Refusal::GateClosed { .. } => "an approval is used once; the gate has been decided",
             Refusal::GateTimedOut { .. } => "start the run again, or retry it from the gate's stage",
@@ -484,6 +506,19 @@ impl std::fmt::Display for Refusal {
                 write!(f, "what was answered, {found}, is not the promotion that waits, {expected}")
             }
             Refusal::PromotionAnsweredBefore { name } => write!(f, "{name} has answered this request before"),
+            Refusal::NoPoliciesWait { policies } => write!(f, "{policies} waits for nobody"),
+            Refusal::NobodyLooks { name } => {
+                write!(
+                    f,
+                    "{name} is alone: whoever could have looked at policies was removed since the home is held"
+                )
+            }
+            Refusal::OwnPolicies { name } => {
+                write!(f, "{name} offered these policies and may not approve them")
+            }
+            Refusal::PoliciesDiffer { expected, found } => {
+                write!(f, "what was answered, {found}, is not what waits, {expected}")
+            }
             Refusal::UnknownGate { gate } => write!(f, "no gate {gate} is known"),
             Refusal::GateClosed { gate } => write!(f, "{gate} has been decided"),
             Refusal::GateTimedOut { gate } => write!(f, "{gate} has timed out"),

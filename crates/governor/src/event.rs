@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::break_glass::{BreakGlassAnswer, BreakGlassRequest};
 use crate::credential::{Credential, CredentialOutcome};
+use crate::governing::PoliciesAnswer;
 use crate::operator::Operator;
 use crate::performance::PerformanceEnd;
 use crate::promotion::PromotionAnswer;
@@ -242,6 +243,8 @@ pub enum Event {
         /// The set, by the digest of its document.
         policies: Digest,
     },
+    /// Somebody answers for policies that wait for another person.
+    PoliciesAnswered(Box<PoliciesAnswer>),
     /// An agent asks whether it may do something.
     ActionAsked(Box<ActionAsked>),
     /// An agent is about to do what a permit is for.

@@ -17,6 +17,7 @@ use crate::attempt_end::AttemptEnd;
 use crate::break_glass::{BreakGlassAsked, GlassEnd};
 use crate::credential::Credential;
 use crate::event::{GateDecision, Kept};
+use crate::governing::{PoliciesProposed, ProposalEnd};
 use crate::lease::LeaseEnd;
 use crate::lock::{LockLoss, LockWait};
 use crate::opening::Shut;
@@ -164,6 +165,35 @@ pub enum Fact {
         policies: Digest,
         /// Who offered them; nobody when a holder began with them.
         by: Option<Name>,
+        /// The others who approved them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        approved_by: Vec<Name>,
+        /// Nobody else could have looked at them.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        alone: bool,
+    },
+    /// Policies are offered, and wait for others to approve them.
+    PoliciesProposed(Box<PoliciesProposed>),
+    /// Somebody approved them.
+    PoliciesApproved {
+        /// The set.
+        policies: Digest,
+        /// Who.
+        by: Name,
+        /// Why.
+        rationale: String,
+        /// How far apart they are from whoever offered them, as far as keys can say it.
+        separation: Separation,
+        /// The key it was signed with, for one that this home never held.
+        public_key: Option<String>,
+    },
+    /// They wait no longer, and are not in force.
+    PoliciesProposalOver {
+        /// The set.
+        policies: Digest,
+        /// Why.
+        #[serde(flatten)]
+        because: ProposalEnd,
     },
     /// An agent asked whether it may do something, and this is the answer.
     ActionDecided(Box<Ruled>),

@@ -16,8 +16,9 @@ use crate::graph::Graph;
 use crate::state::{Attempt, Doing, Gate, Run, StageState, State};
 use crate::timers::{Deadline, Timer, Timers};
 use crate::{
-    action, agent, break_glass, clock_doubt, credential, diagnostic, ending, gate, identity, lease, lock,
-    operators, performance, promotion, request, revocation, run, secrets, spending, stop_all, waking,
+    action, agent, break_glass, clock_doubt, credential, diagnostic, ending, gate, governing, identity,
+    lease, lock, operators, performance, promotion, request, revocation, run, secrets, spending, stop_all,
+    waking,
 };
 
 /// The state machine of one tenant. Touches nothing: no clock, no dice, no disk, no network.
@@ -26,7 +27,8 @@ pub struct Governor {
     pub(crate) state: State,
     /// Definitions at hand, by digest. A cache of documents, not state: it never changes a decision.
     pub(crate) definitions: BTreeMap<Digest, Arc<Graph>>,
-    /// Policies at hand, by digest; as the definitions, a cache of documents. Those in force, and those that are offered next.
+    /// Policies at hand, by digest; as the definitions, a cache of documents. Those in force, those that wait, and those that are
+    /// offered next.
     pub(crate) policies: BTreeMap<Digest, Arc<PolicySet>>,
     /// So many definitions may be at hand before those that no live run uses are looked for.
     pub(crate) definitions_at_most: usize,
@@ -67,8 +69,9 @@ impl Governor {
 
     /// Has policies at hand before an event offers them, or when they are in force already.
     pub fn learn_policies(&mut self, policies: Arc<PolicySet>) {
-        let in_force = self.state.policy;
-        self.policies.retain(|known, _| Some(*known) == in_force);
+        let waiting = self.state.proposal.as_ref().map(|waits| waits.proposed.policies);
+        let needed = [self.state.policy, waiting];
+        self.policies.retain(|known, _| needed.contains(&Some(*known)));
         self.policies.insert(policies.digest(), policies);
     }
 
@@ -306,6 +309,7 @@ impl Turn<'_> {
         // due timer only to be cut off by the boot that follows.
         if let Event::Booted { epoch, agents_at_once, clock_moved, .. } = event {
             waking::booted(self, *epoch, *agents_at_once, clock_moved.as_ref());
+            governing::booted(self);
         }
         // Time has passed up to `now`: what was due by then comes before the event, and before anything begins that it
         // would end. After a long sleep more may be due than one turn takes. The event is decided on all the same, the next
@@ -344,7 +348,8 @@ impl Turn<'_> {
             Event::DemotionRequested { standing, by, reason } => {
                 promotion::demoted(self, *standing, by, reason);
             }
-            Event::PoliciesOffered { by, policies } => action::policies_offered(self, by.as_ref(), *policies),
+            Event::PoliciesOffered { by, policies } => governing::offered(self, by.as_ref(), *policies),
+            Event::PoliciesAnswered(answer) => governing::answered(self, answer),
             Event::ActionAsked(asked) => action::asked(self, asked),
             Event::PermitUsed { agent, permit, params } => {
                 spending::permit_used(self, *agent, *permit, params)
@@ -388,6 +393,7 @@ impl Turn<'_> {
         }
         lock::tell(self);
         break_glass::look(self);
+        governing::look(self);
         lease::settle(self);
     }
 

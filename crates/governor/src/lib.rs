@@ -20,6 +20,7 @@ mod event;
 mod evidence;
 mod fact;
 mod gate;
+mod governing;
 mod governor;
 mod graph;
 mod heartbeat;
@@ -75,6 +76,7 @@ pub use event::{
 };
 pub use evidence::{Conduct, Evidence, Needs, is_planning, is_proven_by_files, needs, next_tier};
 pub use fact::{Fact, GateOpened, GateOutcome, GatePurpose, Permit, Ruled, RunSpawned, SpawnedBy};
+pub use governing::{PoliciesAnswer, PoliciesProposed, ProposalEnd};
 pub use governor::Governor;
 pub use heartbeat::SILENT;
 pub use lease::{AgentStanding, AgentToken, Lease, LeaseEnd};

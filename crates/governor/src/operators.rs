@@ -5,6 +5,7 @@ use eparch_domain::Name;
 use crate::break_glass;
 use crate::decision::Refusal;
 use crate::fact::Fact;
+use crate::governing;
 use crate::governor::Turn;
 use crate::operator::{Key, Operator};
 
@@ -99,4 +100,5 @@ pub(crate) fn remove(turn: &mut Turn<'_>, by: &Name, name: &Name) {
     }
     turn.record(Fact::OperatorForgotten { name: name.clone() });
     break_glass::person_left(turn, name);
+    governing::person_left(turn, name);
 }

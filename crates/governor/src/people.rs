@@ -2,7 +2,7 @@
 //! force can take of that away, and never add to it. What takes authority away (a no, a stop, a revocation) nobody is asked
 //! about: no policy keeps anybody from that whose role is for it.
 
-use eparch_domain::{Action, BreakGlassId, GateId, Name, Phase, RunId, StandingId, Tier};
+use eparch_domain::{Action, BreakGlassId, Digest, GateId, Name, Phase, RunId, StandingId, Tier};
 use eparch_policy::{
     BadResource, Circumstances, Decision as Says, OperatorSubject, Owner, Request, Resource, ResourceKind,
     Subject, Verdict,
@@ -62,6 +62,12 @@ impl<'w> Wish<'w> {
     /// To say yes to letting something pass.
     pub(crate) fn let_pass(grant: BreakGlassId, requester: &'w Name) -> Wish<'w> {
         let resource = Resource::new(ResourceKind::Gate, &grant.to_string(), tenant(), of_tenant());
+        Wish { requester: Some(requester), ..Wish::new(Action::Approve, resource) }
+    }
+
+    /// To say yes to other policies.
+    pub(crate) fn approve_policies(policies: &Digest, requester: &'w Name) -> Wish<'w> {
+        let resource = Resource::new(ResourceKind::Gate, &policies.to_string(), tenant(), of_tenant());
         Wish { requester: Some(requester), ..Wish::new(Action::Approve, resource) }
     }
 

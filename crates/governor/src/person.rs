@@ -1,5 +1,7 @@
 //! Who is another person, as far as keys can tell: where two people have to differ, one of them must not be the other's puppet.
 
+use std::collections::BTreeSet;
+
 use eparch_domain::{Name, limits};
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +64,15 @@ pub(crate) fn is_another(state: &State, name: &Name, asker: Asker<'_>, apart: Ap
         Apart::Since => !(from_the_young || young && theirs),
         Apart::Ever => !from_the_young && !theirs,
     }
+}
+
+/// How many people may hold both keys: each of the two, and those through whose hands theirs came. `None` where that is not known.
+pub(crate) fn hands_on_both(state: &State, one: &Name, other: &Name) -> Option<usize> {
+    let all = |name: &Name| -> Option<BTreeSet<Name>> {
+        let hands = state.key_origins.get(name)?.hands.as_ref()?;
+        Some(hands.iter().chain([name]).cloned().collect())
+    };
+    Some(all(one)?.intersection(&all(other)?).count())
 }
 
 /// An operator has been given a key: how they came by it. Whoever gives themselves another one stays who they were.
@@ -149,6 +160,18 @@ mod tests {
         assert!(
             differ(&state, "yan", "ann", 3, Apart::Since) && differ(&state, "zoe", "ann", 2, Apart::Ever)
         );
+    }
+
+    #[test]
+    fn g5_puppets_of_one_maker_have_one_more_who_may_hold_both_keys() {
+        let state = home(&[("ann", "root"), ("pup", "ann"), ("doll", "ann"), ("bob", "root")]);
+        let shared = |one: &str, other: &str| hands_on_both(&state, &name(one), &name(other));
+        assert_eq!((shared("pup", "doll"), shared("pup", "ann")), (Some(2), Some(2)));
+        assert_eq!(
+            (shared("pup", "bob"), shared("pup", "root"), shared("root", "bob")),
+            (Some(1), Some(1), Some(1))
+        );
+        assert_eq!(shared("pup", "ghost"), None);
     }
 
     #[test]

@@ -87,10 +87,11 @@ impl Record {
         }
     }
 
-    /// The policies that were put in force, by the digest of their document.
+    /// The policies that were put in force, or wait for another person, by the digest of their document.
     pub fn policies(&self) -> Option<Digest> {
         self.decision.facts.iter().find_map(|fact| match fact {
             crate::fact::Fact::PoliciesInForce { policies, .. } => Some(*policies),
+            crate::fact::Fact::PoliciesProposed(proposed) => Some(proposed.policies),
             _ => None,
         })
     }

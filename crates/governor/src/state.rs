@@ -22,6 +22,7 @@ use crate::denials::Denials;
 use crate::event::GateDecision;
 use crate::evidence::Conduct;
 use crate::fact::{GateOpened, GateOutcome, RunSpawned};
+use crate::governing::Proposal;
 use crate::graph::Graph;
 use crate::heartbeat::Heartbeats;
 use crate::lease::{AgentToken, Lease};
@@ -72,6 +73,12 @@ pub(crate) struct State {
     /// The policies in force, by the digest of their document.
     #[serde(default)]
     pub(crate) policy: Option<Digest>,
+    /// Somebody is known no longer, since this holder began, who could have looked at policies.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) lookers_left: bool,
+    /// The policies that wait for another person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) proposal: Option<Proposal>,
     /// The pipeline that looks at runs whose agents make too many errors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) diagnostic: Option<Digest>,
@@ -97,6 +104,8 @@ impl Default for State {
             ended_requests: Recent::default(),
             queue_next: 0,
             policy: None,
+            lookers_left: false,
+            proposal: None,
             diagnostic: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cedar_policy::{Effect, EntityTypeName, Policy, PrincipalConstraint};
+use cedar_policy::{ActionConstraint, Effect, EntityTypeName, EntityUid, Policy, PrincipalConstraint};
 use eparch_domain::{ViolationType, limits};
 use serde::{Deserialize, Serialize};
 
@@ -36,10 +36,12 @@ pub struct Rule {
     /// What it is to ask again and again for what this forbids; a forbidden action where it says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub violation: Option<ViolationType>,
-    /// It speaks of people alone. What a person does their role decides, in code: such a policy answers whoever explains and
-    /// tests, and is asked by nothing else.
+    /// It speaks of people alone. It takes of what their role lets them do in code, and never adds to it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub for_people: bool,
+    /// It would keep people from taking authority away, if anything could: nobody is asked about that.
+    #[serde(skip)]
+    pub against_revoking: bool,
     /// The file it stands in.
     pub file: String,
     /// The line it begins at.
@@ -242,9 +244,20 @@ pub(crate) fn read(policy: &Policy, file: &str, line: usize, text: &str, faults:
         breakable,
         violation,
         for_people: is_for_people(policy),
+        against_revoking: decision != Decision::Allow && is_for_people(policy) && is_about_revoking(policy),
         file: file.to_owned(),
         line,
         text: text.to_owned(),
+    }
+}
+
+/// Whether it may be about taking authority away, among other things.
+fn is_about_revoking(policy: &Policy) -> bool {
+    let names = |action: &EntityUid| matches!(action.id().unescaped(), "revoke" | "effect");
+    match policy.action_constraint() {
+        ActionConstraint::Any => true,
+        ActionConstraint::Eq(action) => names(&action),
+        ActionConstraint::In(actions) => actions.iter().any(names),
     }
 }
 

@@ -267,6 +267,7 @@ impl Player {
         invariants::check(&mut self.seen, &record.event, &record.decision, governor, record.at)?;
         self.model.step(&record.event, record.at, &record.decision).map_err(|why| format!("model: {why}"))?;
         self.model.compare(&self.seen).map_err(|why| format!("model: {why}"))?;
+        self.model.compare_offer(governor).map_err(|why| format!("model: {why}"))?;
         self.model.compare_emergencies(governor).map_err(|why| format!("model: {why}"))?;
         self.model.compare_standings(governor).map_err(|why| format!("model: {why}"))
     }

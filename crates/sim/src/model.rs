@@ -10,6 +10,7 @@ mod agent;
 mod diagnosis;
 mod emergencies;
 mod gates;
+mod governing;
 mod heartbeats;
 mod leases;
 mod locks;
@@ -74,6 +75,10 @@ pub(crate) struct Model {
     looks: Option<Digest>,
     /// The policies in force.
     rules: Option<Rules>,
+    /// Whether somebody who could have looked at policies was removed in this epoch.
+    lookers_left: bool,
+    /// Those that wait for somebody else.
+    offer: Option<governing::Offer>,
     /// What is found in this turn of what agents ask for.
     said: Vec<Word>,
     /// Who is found silent in this turn.
@@ -247,6 +252,8 @@ impl Model {
             behind: None,
             just_ended: Vec::new(),
             rules: None,
+            lookers_left: false,
+            offer: None,
             said: Vec::new(),
             silent: Vec::new(),
             lives: false,
@@ -277,6 +284,7 @@ impl Model {
         if let Event::Booted { agents_at_once, clock_moved, .. } = event {
             self.at_once = usize::try_from(*agents_at_once).unwrap_or(usize::MAX);
             self.cut_off();
+            (self.offer, self.lookers_left) = (None, false);
             self.withdraw();
             self.leases_end(clock_moved.map(|moved| moved.from.millis()));
         }
@@ -293,6 +301,7 @@ impl Model {
         self.settle(now, &mut hints)?;
         self.withdraw();
         self.glasses_end(&revoked);
+        self.offer_ends();
         self.end_leases();
         self.feel_pulses();
         if let Some(begun) = hints.begun.front() {
@@ -346,6 +355,7 @@ impl Model {
             Event::PromotionAnswered(answer) => return Ok(self.promotion_answered(answer.standing)),
             Event::DemotionRequested { standing, by, .. } => return Ok(self.demoted(*standing, by)),
             Event::PoliciesOffered { by, policies } => return Ok(self.offered(by.as_ref(), *policies)),
+            Event::PoliciesAnswered(answer) => return Ok(self.policies_answered(answer)),
             Event::ActionAsked(asked) => return self.asked(asked, decision),
             Event::PermitUsed { agent, permit, params } => {
                 return Ok(self.permit_used(*agent, *permit, Some(*params)));

@@ -59,6 +59,11 @@ pub(crate) fn before(seen: &Seen, fact: &Fact, now: Moment) -> Result<(), String
         Fact::PoliciesInForce { policies, .. } if seen.policies == Some(*policies) => {
             Some("policies came into force twice")
         }
+        Fact::PoliciesInForce { by: Some(by), approved_by, alone, .. }
+            if *alone != approved_by.is_empty() || approved_by.contains(by) =>
+        {
+            Some("somebody put policies in force and nobody else looked, though somebody could have")
+        }
         _ => None,
     };
     wrong.map_or(Ok(()), |why| Err(format!("{why}: {fact:?}")))

@@ -128,8 +128,9 @@ enum Act {
     ShowToken {
         agent: AgentId,
     },
-    /// Somebody has other policies put in force.
+    /// Somebody has other policies put in force, or answers for those that wait.
     Offer,
+    AnswerPolicies,
     Start,
     Stop,
     Revoke,
@@ -482,9 +483,13 @@ impl World {
             Act::Tell { agent, permit } => self.tell(agent, permit),
             Act::ShowToken { agent } => self.show_token(agent),
             Act::Offer => {
-                let by = self.somebody();
+                let by = if self.grim.chance(50) { people::name("root") } else { self.somebody() };
+                for _ in 0..self.grim.below(4) {
+                    self.grimly(8_000, Act::AnswerPolicies);
+                }
                 self.offer(Some(by))
             }
+            Act::AnswerPolicies => self.answer_policies(),
             Act::Reaped { agent } => Event::TreeProvenDead { agent, killed: self.dice.chance(50) },
             Act::Answer { gate } => {
                 let Some(gate) = self.player.seen().gates.get(&gate) else { return Vec::new() };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use eparch_domain::{Action, OperatorRole, Tier};
+use eparch_domain::{Action, Digest, OperatorRole, Tier};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Policy {
@@ -12,8 +12,8 @@ pub(crate) enum Policy {
         /// A folder of .cedar files, or one file [default: the home's policies, else those that ship]
         dir: Option<PathBuf>,
     },
-    /// Put the home's policies in force anew; with a fault in them those in force stay
-    Load,
+    /// Put the home's policies in force anew; with a fault in them those in force stay, and until another person has approved them
+    Load(LoadPolicies),
     /// Say whether something may be done, why, and what would unlock it
     Explain(Explain),
     /// Try the cases of a test file
@@ -31,6 +31,23 @@ pub(crate) enum Policy {
         #[command(flatten)]
         which: Which,
     },
+}
+
+/// An answer to policies that wait for another person; without one those of the home are read again.
+#[derive(Debug, Args)]
+pub(crate) struct LoadPolicies {
+    /// Approve the policies with this digest, which somebody else offered; `eparch policy check` says that of a folder, too
+    #[arg(long, value_name = "DIGEST", requires = "rationale", conflicts_with = "deny")]
+    pub(crate) approve: Option<Digest>,
+    /// Deny them; whoever offered them may take them back so
+    #[arg(long, value_name = "DIGEST", requires = "rationale")]
+    pub(crate) deny: Option<Digest>,
+    /// Why; recorded
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) rationale: Option<String>,
+    /// Sign the answer with this key, which the home never held
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
 }
 
 /// Which policies are asked.

@@ -2,29 +2,29 @@
 
 mod cases;
 mod explain;
+mod load;
 mod question;
 mod show;
 
 use std::path::Path;
 
-use eparch_daemon::wire::PutInForce;
 use eparch_daemon::{NoPolicies, PolicyFiles};
-use eparch_domain::in_full;
-use eparch_policy::{PolicySet, Problem};
+use eparch_domain::{Action, OperatorRole, in_full, limits};
+use eparch_policy::{Decision, PolicySet, Problem};
 use serde_json::json;
 
-use crate::args::{self, Which};
+use crate::args::{self, Scope, Which};
 use crate::context::{Context, print_json};
 use crate::failure::{Failure, exit};
-use crate::holder::Desk;
 use crate::output::outln;
 use crate::paint;
+use question::{Asker, Known};
 
 /// `eparch policy …`.
 pub(crate) fn carry_out(context: &Context, command: args::Policy) -> Result<u8, Failure> {
     match command {
         args::Policy::Check { dir } => check(context, dir.as_deref()),
-        args::Policy::Load => super::block_on(put_in_force(context)),
+        args::Policy::Load(asked) => super::block_on(load::carry_out(context, &asked)),
         args::Policy::Explain(asked) => explain::explain(context, &asked),
         args::Policy::Test { file, which } => cases::try_all(context, &file, &which),
         args::Policy::Show { who, which } => show::show(context, who, &which),
@@ -67,26 +67,47 @@ fn check(context: &Context, dir: Option<&Path>) -> Result<u8, Failure> {
     }
 }
 
-/// Policies for people look as if they held; nobody is to find out otherwise when it matters.
+/// What nobody could do with these in force, and what no policy keeps people from: nobody is to find out when it matters.
 fn tell_of_people(policies: &PolicySet) {
-    let ids: Vec<&str> = policies.rules().filter(|rule| rule.for_people).map(|rule| &*rule.id).collect();
+    let nobody: Vec<&str> =
+        NEEDED.iter().filter(|what| !is_for_somebody(policies, what)).map(|what| what.2).collect();
+    if !nobody.is_empty() {
+        let warning = paint::out().warn("warning");
+        outln!("{warning}: with these in force no person may {}", nobody.join(", nor "));
+    }
+    let ids: Vec<&str> =
+        policies.rules().filter(|rule| rule.against_revoking).map(|rule| &*rule.id).collect();
     if !ids.is_empty() {
-        let many = counted(ids.len(), "policy is for people", "policies are for people");
-        outln!("{many}, whose roles decide: only `explain`, `show` and `test` ask {}", ids.join(", "));
+        let warning = paint::out().warn("warning");
+        outln!(
+            "{warning}: no policy keeps people from `revoke` and stopping, whose role is for it: {}",
+            ids.join(", ")
+        );
     }
 }
 
-/// The holder reads them: what it cannot use it refuses, and keeps those it has.
-async fn put_in_force(context: &Context) -> Result<u8, Failure> {
-    let done: PutInForce = Desk::open(context)?.post_again("/api/policies", &json!({})).await?;
-    if context.is_json() {
-        print_json(&done)?;
-        return Ok(exit::DONE);
-    }
-    let PutInForce { place, policies, digest, changed, .. } = done;
-    let state = if changed { "in force now" } else { "in force already" };
-    outln!("{place}: {policies} policies, {state}, {digest}");
-    Ok(exit::DONE)
+/// What somebody has to be able to do in a home that is of use: an action, to what, and in words.
+const NEEDED: [(Action, &str, &str); 3] = [
+    (Action::SpawnAgent, "run@T0", "start runs"),
+    (Action::Approve, "gate", "approve anything"),
+    (
+        Action::ModifyGovernance,
+        "policy",
+        "put other policies in force (those of the home's folder are when it is next held)",
+    ),
+];
+
+/// Whether any role may do it, with whatever approvals.
+fn is_for_somebody(policies: &PolicySet, (action, resource, _): &(Action, &str, &str)) -> bool {
+    let scope = if *action == Action::ModifyGovernance { Scope::Governance } else { Scope::Own };
+    let mut ways =
+        OperatorRole::ALL.into_iter().flat_map(|role| (0..=limits::ACTION_APPROVALS).map(move |n| (role, n)));
+    ways.any(|(role, approvals)| {
+        let mut known = Known::default();
+        let said = known.set("approvals", &approvals.into());
+        let request = question::request(Asker::Operator(role), *action, resource, scope, &known);
+        said.is_ok() && request.is_ok_and(|request| policies.decide(&request).decision == Decision::Allow)
+    })
 }
 
 fn counted(count: usize, one: &str, many: &str) -> String {

@@ -24,6 +24,85 @@ fn waiting(place: &Place, more: &str) -> (Going, String) {
     (run, gate)
 }
 
+/// Policies that somebody offers wait for a second person, who approves the very set by its digest; who is alone with a home is not
+/// shut out of it. What they say of people holds, and nobody is kept from stopping (G4, G5).
+#[test]
+fn g5_policies_wait_for_a_second_person_and_hold_for_people() {
+    let place = Place::new();
+    // It keeps the holder, which would begin with whatever lies in the home.
+    let (run, _) = waiting(&place, "");
+    let own = place.home().join("policies");
+    std::fs::create_dir(&own).unwrap();
+    for file in eparch_policy::DEFAULTS {
+        std::fs::write(own.join(file.name), file.text).unwrap();
+    }
+    let more = |text: &str| std::fs::write(own.join("zz.cedar"), text).unwrap();
+    let forbid = |id: &str| {
+        format!(
+            "@id(\"{id}\")\n@reason(\"closed\")\nforbid (principal is Operator, action in [Action::\"spawn_agent\", \
+             Action::\"revoke\"], resource);\n"
+        )
+    };
+    more(
+        "@id(\"zz\")\n@reason(\"r\")\npermit (principal is Agent, action == Action::\"llm_chat\", resource);\n",
+    );
+    // Nobody else could look: eve only runs things.
+    let alone = place.ok(&["policy", "load"]);
+    assert!(alone.contains("in force now") && alone.contains("Nobody else could look"), "{alone}");
+    for (name, role) in [("team-lead", "approver"), ("zoe", "admin")] {
+        place.ok(&["operator", "add", name, "--role", role]);
+    }
+    let file = place.file("one.yaml", &crate::console::one_stage("true"));
+    more(&forbid("first"));
+    let first = place.json(&["policy", "load"]);
+    assert!(first["waiting"]["offered_by"] == "ada" && first["changed"] == false, "{first}");
+    let first = first["digest"].as_str().unwrap();
+    let checked = place.json(&["policy", "check"]);
+    assert_eq!(checked["digest"], first, "whoever looks at the folder finds what they are asked for");
+    place.ok(&["run", &file]);
+    more(&forbid("second"));
+    let told = place.ok(&["policy", "load"]);
+    assert!(
+        told.contains("not in force yet") && told.contains("--as NAME policy load --approve sha256:"),
+        "{told}"
+    );
+    let second = place.json(&["policy", "check"])["digest"].as_str().unwrap().to_owned();
+    let answer = |who: &str, what: &str, digest: &str| {
+        place.say(&["--as", who, "policy", "load", what, digest, "--rationale", "looked at it"])
+    };
+    for (who, digest, code) in
+        [("ada", &*second, "EP0815"), ("eve", &second, "EP0205"), ("team-lead", first, "EP0816")]
+    {
+        let said = answer(who, "--approve", digest);
+        assert!(said.code == 1 && said.err.contains(code), "{who}: {said:?}");
+    }
+    place.ok(&["run", &file]);
+    let said = answer("team-lead", "--approve", &second);
+    assert!(said.code == 0 && said.out.contains("in force now"), "{said:?}");
+    assert!(answer("zoe", "--approve", &second).err.contains("EP0814"));
+    let said = place.say(&["run", &file]);
+    assert!(
+        said.code != 0 && said.err.contains("EP0216") && said.err.contains("closed, by second"),
+        "{said:?}"
+    );
+    // A later one is denied, and nobody is kept from taking authority away.
+    more(
+        "@id(\"zz\")\n@reason(\"r\")\npermit (principal is Agent, action == Action::\"llm_chat\", resource);\n",
+    );
+    let third = place.json(&["policy", "load"])["digest"].as_str().unwrap().to_owned();
+    let said = answer("zoe", "--deny", &third);
+    assert!(said.code == 0 && said.out.contains("waits no longer"), "{said:?}");
+    let of_run = run.event("gate_opened")["run"].as_str().unwrap().to_owned();
+    place.ok(&["token", "revoke", &of_run, "--reason", "not like this"]);
+    assert_eq!(run.end().code, 1);
+    let told = place.ok(&["ledger", "show"]);
+    for line in ["nobody but ada could have looked", "they wait for a second person", "by ada and team-lead"]
+    {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    place.ok(&["ledger", "verify", "--replay"]);
+}
+
 #[test]
 fn r047_r048_another_person_approves_from_another_terminal() {
     let place = Place::new();

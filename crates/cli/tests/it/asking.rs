@@ -173,7 +173,7 @@ fn careful() -> Place {
         std::fs::write(folder.join(file.name), file.text).unwrap();
     }
     std::fs::write(folder.join("careful.cedar"), CAREFUL).unwrap();
-    place.ok(&["policy", "load"]);
+    place.put_in_force("bob");
     place
 }
 

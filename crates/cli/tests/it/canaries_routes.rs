@@ -45,6 +45,7 @@ const BODIES: &[(&str, &[&str])] = &[
         &[r#"{"fields": {"a": ["{}"]}, "{}": 1}"#, r#"{"fields": {"a": "b"}, "cas": "{}"}"#],
     ),
     ("POST /api/policies", &[r#"{"{}": "{}"}"#]),
+    ("POST /api/policies/answer", ANSWERS),
     ("POST /api/stop-all", REASONS),
     ("POST /api/stop-all/lift", REASONS),
     (
@@ -128,9 +129,8 @@ pub(crate) fn all() -> Vec<Sent> {
 
 /// Routes that take no body: whatever comes is not read.
 fn takes_nothing(route: &str) -> bool {
-    ["/ledger/", "/api/policies", "/clock/trust", "/rotate", "DELETE "]
-        .iter()
-        .any(|part| route.contains(part))
+    route.ends_with("/api/policies")
+        || ["/ledger/", "/clock/trust", "/rotate", "DELETE "].iter().any(|part| route.contains(part))
 }
 
 fn bodies(route: &str) -> &'static [&'static str] {

@@ -243,7 +243,7 @@ fn with_policies(place: &Place, more: &str) {
         std::fs::write(own.join(file.name), file.text).unwrap();
     }
     std::fs::write(own.join("zz.cedar"), more).unwrap();
-    place.ok(&["policy", "load"]);
+    place.put_in_force("bob");
 }
 
 /// What runs under a grant runs no longer than it: whoever ends the grant ends the command, which is recorded as cut off (G2, G7).

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use eparch_domain::{AgentId, Clock, Digest, LedgerTime, Name, Span, limits};
-use eparch_governor::{AgentSpec, AgentStanding, Answer, Decision, Event, Fact, Refusal, Signal};
+use eparch_governor::{AgentSpec, AgentStanding, Answer, Decision, Event, Fact, PROJECT, Refusal, Signal};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -34,9 +34,6 @@ use crate::vault::credentials::Held;
 
 /// Heartbeats are recorded at most so often; more would fill the ledger without saying more.
 const HEARTBEAT_RECORDED_EVERY_MS: u64 = 10_000;
-
-/// The one project of a home, for now.
-const PROJECT: &str = "default";
 
 /// Whether there is a listener at all: anybody who reaches it may know.
 const HEALTH: &str = "/healthz";

@@ -88,6 +88,7 @@ impl From<&Refusal> for Problem {
     fn from(refusal: &Refusal) -> Problem {
         let status = match refusal {
             Refusal::UnknownRun { .. }
+            | Refusal::NoPoliciesWait { .. }
             | Refusal::UnknownAgent { .. }
             | Refusal::UnknownGate { .. }
             | Refusal::UnknownStanding { .. }
@@ -114,6 +115,7 @@ impl From<&Refusal> for Problem {
             | Refusal::NothingToLower { .. }
             | Refusal::PromotionDiffers { .. }
             | Refusal::BreakGlassDiffers { .. }
+            | Refusal::PoliciesDiffer { .. }
             | Refusal::BreakGlassOver { .. }
             | Refusal::StillStopping
             | Refusal::PromotionAnsweredBefore { .. }
@@ -147,6 +149,8 @@ impl From<&Refusal> for Problem {
             | Refusal::OwnRequest { .. }
             | Refusal::OwnPromotion { .. }
             | Refusal::OwnBreakGlass { .. }
+            | Refusal::OwnPolicies { .. }
+            | Refusal::NobodyLooks { .. }
             | Refusal::SeparationTooWeak { .. }
             | Refusal::KeyTooYoung { .. }
             | Refusal::KeyDiffers { .. }

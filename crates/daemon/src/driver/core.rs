@@ -33,7 +33,7 @@ pub struct Input {
     pub event: Event,
     /// The definition it speaks of; kept in the ledger when the decision names it.
     pub definition: Option<Arc<Pipeline>>,
-    /// The policies it offers; kept in the ledger when they come into force.
+    /// The policies it offers; kept in the ledger when they come into force, or wait for another person.
     pub policies: Option<Arc<PolicySet>>,
     /// Effects whose results it reports.
     pub acknowledges: Vec<EffectRef>,
@@ -218,17 +218,19 @@ impl<J: Journal> Core<J> {
         Ok(())
     }
 
-    /// Has the policies in force at hand. Those of another version cannot be read by this one: nothing is allowed until
-    /// others are offered (G4).
+    /// Has the policies in force at hand, and those that wait for another person. Those of another version cannot be read by this
+    /// one: nothing is allowed until others are offered (G4).
     fn learn_policies(&mut self) -> Result<(), RecoverError> {
-        let Some(digest) = self.governor.policy() else { return Ok(()) };
-        if let Some(known) = self.policies.as_ref().filter(|known| known.digest() == digest) {
-            self.governor.learn_policies(known.clone());
-            return Ok(());
-        }
-        let found = self.journal.document(&self.tenant, &digest).map_err(RecoverError::Journal)?;
-        if let Some(policies) = found.and_then(|found| PolicySet::from_bytes(&found.bytes).ok()) {
-            self.governor.learn_policies(Arc::new(policies));
+        let waiting = self.governor.policies_waiting().map(|(proposed, _)| proposed.policies);
+        for digest in self.governor.policy().into_iter().chain(waiting) {
+            if let Some(known) = self.policies.as_ref().filter(|known| known.digest() == digest) {
+                self.governor.learn_policies(known.clone());
+                continue;
+            }
+            let found = self.journal.document(&self.tenant, &digest).map_err(RecoverError::Journal)?;
+            if let Some(policies) = found.and_then(|found| PolicySet::from_bytes(&found.bytes).ok()) {
+                self.governor.learn_policies(Arc::new(policies));
+            }
         }
         Ok(())
     }

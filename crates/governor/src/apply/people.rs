@@ -1,12 +1,16 @@
 //! What people said: it is remembered where it was a no to an agent, and counts no more once they may act no longer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use eparch_domain::{AgentId, GateId, Name};
 
 use crate::asking::who_said;
 use crate::event::GateDecision;
+use crate::fact::Fact;
+use crate::governing::Proposal;
 use crate::governor::Governor;
+use crate::state::Vote;
 
 /// Takes the votes of somebody who is known no longer from every gate and promotion that waits, and marks what they approved
 /// and was not done yet: whoever is called like them later is somebody else.
@@ -30,6 +34,28 @@ pub(super) fn forgotten(governor: &mut Governor, name: &Name) {
         }
     }
     governor.state.standings.forget_votes(name);
+    if let Some(waits) = &mut governor.state.proposal {
+        waits.votes.remove(name);
+    }
+}
+
+/// Policies wait for another person, have been approved by one, or wait no longer.
+pub(super) fn policies_wait(governor: &mut Governor, fact: &Fact) {
+    let state = &mut governor.state;
+    match fact {
+        Fact::PoliciesProposed(proposed) => {
+            let (proposed, votes) = (proposed.as_ref().clone(), BTreeMap::new());
+            state.proposal = Some(Proposal { proposed, keys_before: state.keys_given, votes });
+        }
+        Fact::PoliciesApproved { by, public_key, .. } => {
+            if let Some(waits) = &mut state.proposal {
+                let vote = Vote { decision: GateDecision::Approve, public_key: public_key.clone() };
+                waits.votes.insert(by.clone(), vote);
+            }
+        }
+        Fact::PoliciesProposalOver { .. } => state.proposal = None,
+        _ => {}
+    }
 }
 
 /// Somebody said no to what an agent seeks to do: its run remembers that.

@@ -9,8 +9,8 @@ use eparch_domain::{
 use eparch_governor::{
     ActionAsked, Allowed, Bearer, BreakGlassAnswer, BreakGlassRequest, Check, ClockMoved, Credential,
     CredentialOutcome, Ended, Event, GateAnswer, GateDecision, GlassScope, Key, Lineage, Operator,
-    OperatorRole, Outcome, PerformanceEnd, PromotionAnswer, RunRequest, SecretAccess, SecretOutcome, Signal,
-    SignedAnswer, Usage, command_params, command_text,
+    OperatorRole, Outcome, PerformanceEnd, PoliciesAnswer, PromotionAnswer, RunRequest, SecretAccess,
+    SecretOutcome, Signal, SignedAnswer, Usage, command_params, command_text,
 };
 use eparch_policy::{PolicySet, PolicyText};
 use serde_json::Value;
@@ -102,6 +102,8 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
             home.governor.learn_policies(policies.clone());
             Event::PoliciesOffered { by: args.get("by").map(name), policies: policies.digest() }
         }
+        "sanction" => policies_answer(&args, GateDecision::Approve),
+        "object" => policies_answer(&args, GateDecision::Deny),
         "diagnostic" => Event::DiagnosticOffered {
             pipeline: match args.first() {
                 "unknown" => Digest::of(b"nowhere"),
@@ -295,6 +297,18 @@ fn glass_answer(home: &Home, args: &Args, decision: GateDecision) -> Event {
 fn standing(home: &Home, wanted: &str) -> StandingId {
     let known = home.names.standings.iter().find(|(_, name)| *name == wanted);
     known.map_or(StandingId::from_bits(99), |(standing, _)| *standing)
+}
+
+fn policies_answer(args: &Args, decision: GateDecision) -> Event {
+    let by = by(args);
+    let remote = args.plain.iter().any(|word| word == "remote");
+    let signed = remote.then(|| SignedAnswer {
+        signature: "5".repeat(128),
+        public_key: public_key(args.get("key").unwrap_or(by.as_str())),
+    });
+    let policies = policies(args.first()).digest();
+    let rationale = args.get("rationale").unwrap_or("looked at it").to_owned();
+    Event::PoliciesAnswered(Box::new(PoliciesAnswer { by, signed, decision, policies, rationale }))
 }
 
 fn vouch(home: &Home, args: &Args, decision: GateDecision) -> Event {

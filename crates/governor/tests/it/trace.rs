@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use eparch_domain::{Artifact, limits};
 use eparch_governor::{
     Alarm, Answer, AttemptEnd, Bearer, Cause, Decision, Effect, Fact, GateDecision, GatePurpose, GlassEnd,
-    GlassScope, Key, Lowered, Ruled, SecretAccess, Separation, Until,
+    GlassScope, Key, Lowered, ProposalEnd, Ruled, SecretAccess, Separation, Until,
 };
 use serde_json::Value;
 
@@ -157,9 +157,27 @@ fn said(home: &Home, fact: &Fact) -> String {
             true => format!("{agent} plans {plan}"),
             false => format!("{agent} plans {plan}: {}", actions.join(", ")),
         },
-        Fact::PoliciesInForce { policies, by } => {
+        Fact::PoliciesInForce { policies, by, approved_by, alone } => {
             let by = by.as_ref().map_or(String::new(), |by| format!(" by {by}"));
-            format!("{policies} is in force{by}")
+            let also: String = approved_by.iter().map(|name| format!(" and {name}")).collect();
+            let alone = if *alone { ", and nobody else could look" } else { "" };
+            format!("{policies} is in force{by}{also}{alone}")
+        }
+        Fact::PoliciesProposed(proposed) => {
+            let (policies, by, approvals) = (&proposed.policies, &proposed.by, proposed.approvals);
+            format!("{policies} by {by} waits for {approvals} other, until {}", until(&proposed.until))
+        }
+        Fact::PoliciesApproved { policies, by, .. } => format!("{by} approves {policies}"),
+        Fact::PoliciesProposalOver { policies, because } => {
+            let why = match because {
+                ProposalEnd::Denied { by, .. } => format!("{by} said no"),
+                ProposalEnd::NotAnswered => "nobody answered".to_owned(),
+                ProposalEnd::Replaced { by } => format!("{by} offers others"),
+                ProposalEnd::PersonLeft => "whose they are is known no longer".to_owned(),
+                ProposalEnd::HolderLeft => "their holder has gone".to_owned(),
+                ProposalEnd::OthersInForce => "others come into force".to_owned(),
+            };
+            format!("{policies} waits no longer: {why}")
         }
         Fact::ActionDecided(ruled) => format!("{} {}", ruled.agent, ruling(ruled)),
         Fact::PermitSpent { agent, permit } => format!("{agent} uses {permit}"),

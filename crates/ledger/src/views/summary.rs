@@ -159,6 +159,10 @@ fn event(names: &Names<'_>, event: &Event) -> String {
             because(&format!("{by} demotes {standing}"), reason)
         }
         Event::PoliciesOffered { by: Some(by), policies } => format!("{by} offers the policies {policies}"),
+        Event::PoliciesAnswered(answer) => {
+            let word = if answer.decision == GateDecision::Approve { "approves" } else { "denies" };
+            because(&format!("{} {word} the policies {}", answer.by, answer.policies), &answer.rationale)
+        }
         Event::PoliciesOffered { by: None, policies } => format!("the holder has the policies {policies}"),
         Event::ActionAsked(asked) => {
             format!("{} asks for {} {}", names.agent(asked.agent), asked.action, asked.target)
@@ -353,7 +357,16 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         Fact::StandingLowered { standing, from, to, .. } => format!("{standing} falls from {from} to {to}"),
         Fact::PromotionApproved { standing, from, to, .. } => format!("{standing} rises from {from} to {to}"),
         Fact::PromotionDenied { standing, .. } => format!("{standing} is not promoted"),
+        Fact::PoliciesInForce { by: Some(by), alone: true, .. } => {
+            format!("they are in force: nobody but {by} could have looked")
+        }
+        Fact::PoliciesInForce { by: Some(by), approved_by, .. } if !approved_by.is_empty() => {
+            let all: Vec<&str> = [by].into_iter().chain(approved_by).map(|name| name.as_str()).collect();
+            format!("they are in force, by {}", all.join(" and "))
+        }
         Fact::PoliciesInForce { .. } => "they are in force".to_owned(),
+        Fact::PoliciesProposed(_) => "they wait for a second person".to_owned(),
+        Fact::PoliciesProposalOver { policies, .. } => format!("{policies} waits no longer"),
         Fact::ActionDecided(ruled) => ruling(ruled),
         Fact::PermitSpent { permit, .. } => format!("{permit} is spent"),
         Fact::PerformanceReleased { permit, .. } => format!("what {permit} is for is let go"),
@@ -438,6 +451,7 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         | Fact::SecretGranted { .. }
         | Fact::PromotionRequested(_)
         | Fact::PromotionAnswered { .. }
+        | Fact::PoliciesApproved { .. }
         | Fact::TreeKnown { .. }
         | Fact::PerformanceBegan { .. }
         | Fact::PerformanceEnded { .. }

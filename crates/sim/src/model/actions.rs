@@ -274,23 +274,6 @@ fn is_as_it_was(
 }
 
 impl Model {
-    pub(super) fn offered(&mut self, by: Option<&Name>, policies: Digest) -> BTreeSet<&'static str> {
-        let mut refusals = BTreeSet::new();
-        match by.map(|by| self.people.get(by)) {
-            None => {}
-            Some(None) => drop(refusals.insert("EP0204")),
-            Some(Some(person)) => refusals.extend((!person.administers()).then_some("EP0205")),
-        }
-        let rules = Rules::of(policies);
-        refusals.extend(rules.is_none().then_some("EP0215"));
-        if refusals.is_empty() && rules != self.rules {
-            self.rules = rules;
-            self.said.push(Word::InForce(policies));
-            self.questions_are_void();
-        }
-        refusals
-    }
-
     /// Why nothing that an agent asks for counts (G2), if that is so.
     fn without_authority(&mut self, id: AgentId) -> Option<&'static str> {
         if self.stopped {

@@ -58,7 +58,8 @@ impl Model {
         let mut refusals = self.meddles(by, name, false);
         refusals.extend(self.is_last_at_the_door(name).then_some("EP0402"));
         if refusals.is_empty() {
-            self.people.remove(name);
+            let gone = self.people.remove(name).map(|person| person.operator.role);
+            self.lookers_left |= matches!(gone, Some(OperatorRole::Approver | OperatorRole::Admin));
             self.unsay(name);
             self.glasses_of_person_end(name);
         }

@@ -4,7 +4,7 @@
 use eparch_domain::{Action, BreakGlassId, Digest, Name, Span};
 use eparch_governor::{
     Allowed, BreakGlassAnswer, BreakGlassRequest, Event, GateDecision, GlassScope, GlassStands, Key,
-    SignedAnswer,
+    PoliciesAnswer, SignedAnswer,
 };
 
 use super::{Act, World};
@@ -183,6 +183,33 @@ impl World {
             subject: if self.grim.chance(95) { found.asked.subject } else { Digest::of(b"something else") },
             rationale: if self.grim.chance(95) { "looked at it" } else { "" }.to_owned(),
         })))
+    }
+
+    /// Somebody answers for the policies that wait, or for some that do not.
+    pub(super) fn answer_policies(&mut self) -> Event {
+        let waits = self.player.governor().policies_waiting();
+        let waits = waits.map(|(proposed, _)| (proposed.policies, proposed.by.clone()));
+        let (policies, asked_by) = waits.unwrap_or_else(|| (Digest::of(b"nothing"), people::name("root")));
+        let by = match self.grim.below(10) {
+            0 => asked_by,
+            1..3 => self.anybody(),
+            _ => people::name(
+                self.grim.pick::<&str>(&["bob", "carol", "erin", "root", "junior", "doll", "puppet"]),
+            ),
+        };
+        let key =
+            self.player.governor().operators().find(|known| known.name == by).map(|known| known.key.clone());
+        let signed = match key {
+            Some(Key::Remote { public_key }) => Some(SignedAnswer { signature: "5".repeat(128), public_key }),
+            _ => None,
+        };
+        Event::PoliciesAnswered(Box::new(PoliciesAnswer {
+            by,
+            signed,
+            decision: if self.grim.chance(80) { GateDecision::Approve } else { GateDecision::Deny },
+            policies: if self.grim.chance(92) { policies } else { Digest::of(b"something else") },
+            rationale: if self.grim.chance(95) { "looked at it" } else { "" }.to_owned(),
+        }))
     }
 
     pub(super) fn end_glass(&mut self) -> Option<Event> {

@@ -114,7 +114,7 @@ fn table(context: &Context, policies: &PolicySet, place: &str, whom: Whom) -> Re
     outln!("-  nothing permits it; `eparch policy explain` says why, and what would");
     if let Whom::Role(_) = whom {
         outln!(
-            "What a person does is decided by their role, whatever policies for people say (docs/policy.md)"
+            "What a person does their role has to let them do as well, to which no policy adds (docs/policy.md)"
         );
     }
     tell_deciders(policies, &all);

@@ -1,6 +1,6 @@
 //! What callers send and get back about people and the policies in force.
 
-use eparch_domain::{Digest, Name, Tier};
+use eparch_domain::{Digest, Name, Tier, Timestamp};
 use eparch_governor::OperatorRole;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,26 @@ pub struct InForce {
     pub digest: Digest,
     /// Each policy, as `eparch policy show --format json` has it.
     pub policies: Vec<serde_json::Value>,
+    /// Those that wait for another person.
+    #[serde(default)]
+    pub waiting: Option<PoliciesWait>,
+}
+
+/// Policies that somebody offered, and that others have to approve.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PoliciesWait {
+    /// The set: what an approval is of.
+    pub digest: Digest,
+    /// Who offered them.
+    pub offered_by: Name,
+    /// When.
+    pub at: Timestamp,
+    /// Unless they are approved before, they wait no longer then.
+    pub until: Timestamp,
+    /// How many others it takes.
+    pub approvals: u16,
+    /// Who has approved them.
+    pub approved_by: Vec<Name>,
 }
 
 /// The home's policies were read again.
@@ -60,6 +80,12 @@ pub struct PutInForce {
     pub place: String,
     /// How many policies it has.
     pub policies: usize,
-    /// Whether others were in force before.
+    /// Whether others were in force before, and these are now.
     pub changed: bool,
+    /// They are not in force yet: others have to approve them.
+    #[serde(default)]
+    pub waiting: Option<PoliciesWait>,
+    /// They are in force, and nobody else could have looked at them.
+    #[serde(default)]
+    pub alone: bool,
 }

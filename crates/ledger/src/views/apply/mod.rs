@@ -168,6 +168,9 @@ fn found(to: &Writing<'_>, step: &Step, no: i64, fact: &Fact) -> Result<(), rusq
         // The row of what was asked says all there is to say of these, or another fact does.
         Fact::EpochBegan { .. }
         | Fact::PoliciesInForce { .. }
+        | Fact::PoliciesProposed(_)
+        | Fact::PoliciesApproved { .. }
+        | Fact::PoliciesProposalOver { .. }
         | Fact::DiagnosticKnown { .. }
         | Fact::DiagnosisSkipped { .. }
         | Fact::PerformanceBegan { .. }

@@ -86,6 +86,14 @@ pub(super) fn asked(to: &Writing<'_>) -> Result<(), rusqlite::Error> {
                 NewAction { action: "put_policies_in_force", actor, target, ..NewAction::default() },
             )?
         }
+        Event::PoliciesAnswered(answer) => {
+            let action = match answer.decision {
+                GateDecision::Approve => "approve_policies",
+                GateDecision::Deny => "deny_policies",
+            };
+            let target = Some(answer.policies.to_string());
+            answered(to, NewAction { target, ..for_all(action, &answer.by, &answer.rationale) })?
+        }
         Event::ActionAsked(asked) => action_asked(to, asked)?,
         Event::PermitUsed { agent, permit, params } => {
             let Some(row) = to.agent(*agent)? else { return unknown(to, "use_permit", *agent).map(drop) };

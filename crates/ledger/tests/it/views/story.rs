@@ -44,7 +44,9 @@ impl Story {
         let policies = SHIPPED.get_or_init(|| Arc::new(PolicySet::defaults())).clone();
         let digest = policies.digest();
         governor.learn_policies(policies);
-        governor.apply(&Fact::PoliciesInForce { policies: digest, by: None }, now);
+        let in_force =
+            Fact::PoliciesInForce { policies: digest, by: None, approved_by: Vec::new(), alone: false };
+        governor.apply(&in_force, now);
         let mut story =
             Story { home, tenant: name("default"), records: Vec::new(), ledger, governor, now, epoch: 0 };
         story.boot();
