@@ -320,6 +320,7 @@ fn person(cell: &Cell, job: Job) -> Answer {
         }
         ("approve" | "accept_partial", Job::Operator | Job::Approver | Job::Admin) => !governance,
         ("promote", Job::Approver | Job::Admin) => !governance,
+        ("read_secret", Job::Admin) => !governance,
         ("modify_governance", Job::Admin) if governance => {
             return with_people(around.approvals, 1, "approved_proposal");
         }
