@@ -59,12 +59,12 @@ pub enum Refusal {
     PolicyForbids {
         name: Name,
         action: Action,
-        target: String,
+        target: Box<str>,
         /// Policy would have somebody asked first.
         asks: bool,
-        reason: String,
-        policies: Vec<String>,
-        unlock: Option<String>,
+        reason: Box<str>,
+        policies: Box<[String]>,
+        unlock: Option<Box<str>>,
     },
     /// The grant is more than the operator may give.
     GrantTooHigh { asked: Tier, max: Tier },

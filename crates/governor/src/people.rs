@@ -133,10 +133,10 @@ pub(crate) fn denied(by: &Operator, wish: &Wish<'_>, verdict: &Verdict) -> Refus
     Refusal::PolicyForbids {
         name: by.name.clone(),
         action: wish.action,
-        target: target.unwrap_or_default(),
+        target: target.unwrap_or_default().into(),
         asks: verdict.decision == Says::Ask,
-        reason: verdict.reason.to_string(),
+        reason: (*verdict.reason).into(),
         policies: verdict.policies.iter().map(ToString::to_string).collect(),
-        unlock: verdict.unlock.clone(),
+        unlock: verdict.unlock.as_deref().map(Box::from),
     }
 }

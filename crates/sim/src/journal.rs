@@ -136,6 +136,7 @@ mod tests {
     use super::*;
     use crate::dice::Dice;
     use crate::people;
+    use crate::policies::Rules;
     use crate::score::Score;
 
     fn at(millis: u32) -> Moment {
@@ -152,6 +153,9 @@ mod tests {
         let root = people::people(dice).remove(0);
         let mut inputs = vec![core.boot(4).unwrap()];
         inputs.push(Event::OperatorAdded { by: None, operator: root.clone() }.into());
+        let policies = Rules::Few.set();
+        let offered = Event::PoliciesOffered { by: None, policies: policies.digest() };
+        inputs.push(Input { policies: Some(policies), ..offered.into() });
         for number in 1..=runs {
             let pipeline = Score::random(dice, &format!("p{number}"), 3).pipeline;
             let request = RunRequest {

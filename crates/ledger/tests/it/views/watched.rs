@@ -8,8 +8,9 @@ use eparch_policy::Decision;
 use super::dump;
 use super::story::{Story, opened};
 
-/// Agents look, and are asked about commands; two policies watch the one and one the other.
+/// People do what they do. Agents look, and are asked about commands; two policies watch the one and one the other.
 const POLICIES: &str = "\
+@id(\"people\") @reason(\"people_may\") permit (principal is Operator, action, resource);
 @id(\"looks\") @reason(\"may_look\") permit (principal is Agent, action in Action::\"look\", resource);
 @id(\"asks\") @reason(\"needs_people\") @verdict(\"ask\")
 permit (principal is Agent, action == Action::\"execute_command\", resource) unless { context.approvals >= 1 };
