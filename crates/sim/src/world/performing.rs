@@ -99,11 +99,12 @@ impl World {
                 self.will_ask(*agent, asks, within);
                 // Somebody who says that they live, and then nothing any more.
                 if temper == Temper::Stuck {
-                    for _ in 0..self.grim.below(5) {
+                    for _ in 0..self.grim.between(4, 12) {
                         self.grimly(3_000, Act::Signal { agent: *agent });
                     }
                 }
-                if self.grim.chance(4) {
+                // Those that are to live long keep what they find to themselves.
+                if !matches!(temper, Temper::Stuck | Temper::Greedy) && self.grim.chance(4) {
                     self.grimly(20_000, Act::ShowToken { agent: *agent });
                 }
                 self.work(*agent, Phase::Execute, Phase::Execute);
