@@ -3,6 +3,7 @@
 
 mod core;
 mod due;
+mod handle;
 mod inbox;
 mod keepable;
 mod stops;
@@ -11,16 +12,17 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use eparch_domain::{Clock, Moment, Name, Span, limits};
-use eparch_governor::{ClockMoved, Effect, Event, Governor};
+use eparch_governor::{ClockMoved, Effect, Event};
 use eparch_ledger::EffectRef;
 
 pub use self::core::{Core, Done, ENGINE, Input, RecoverError, SavedState, TurnError};
-use self::inbox::{Inbox, Lane, Outbox, Taken};
+pub use self::handle::{Handle, SubmitError};
+use self::handle::{Message, Reply, Retry};
+use self::inbox::{Inbox, Taken};
 use self::stops::{Stops, made_up_for};
 use crate::journal::{Journal, JournalError, Left};
 
@@ -50,141 +52,9 @@ pub trait Shell: Send {
     }
 }
 
-/// Why an input came to nothing, as far as is known.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum SubmitError {
-    /// The ledger could not be written, so nothing happened (G1).
-    #[error("the ledger cannot be written, so nothing was done: {0}")]
-    Ledger(String),
-    /// The ledger did not say in time whether it wrote it, and cannot be asked yet.
-    #[error("whether this was written into the ledger is open: {0}")]
-    Unknown(String),
-    /// What was handed in could not have been written into the ledger or read back from it; nothing of it happened.
-    #[error("it cannot be written down: {0}")]
-    Unreadable(String),
-    /// The driver has ended.
-    #[error("the holder is shutting down")]
-    Gone,
-}
-
 /// Why a stopped tenant refuses.
 fn stopped_by(why: &str) -> SubmitError {
     SubmitError::Ledger(format!("it has failed, and state cannot be rebuilt from it yet: {why}"))
-}
-
-type Reply = Box<dyn FnOnce(Result<Done, SubmitError>) + Send>;
-/// Given the reason when the tenant is stopped and could not be rebuilt.
-type Look = Box<dyn FnOnce(Result<&Governor, SubmitError>) + Send>;
-
-enum Message {
-    Decide(Box<Input>, Reply),
-    /// A look, and whether a stopped tenant is tried again for it.
-    Look(Look, Retry),
-    Stop,
-}
-
-impl Message {
-    /// What takes authority away does not wait behind those who have it; nor does a glance, which takes no time, and with which
-    /// it is found out who asks for it.
-    fn lane(&self) -> Lane {
-        match self {
-            Message::Decide(input, _) if input.event.takes_authority_away() => Lane::First,
-            Message::Look(_, Retry::InTime) => Lane::First,
-            Message::Decide(..) | Message::Look(_, Retry::Now) | Message::Stop => Lane::InTurn,
-        }
-    }
-}
-
-/// Whether a stopped tenant is tried again for a look.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Retry {
-    /// Somebody waits for it.
-    Now,
-    /// Nobody does: when its time has come.
-    InTime,
-}
-
-/// A way to hand things to the driver; cheap to copy.
-#[derive(Clone)]
-pub struct Handle {
-    to: Outbox<Message>,
-}
-
-impl std::fmt::Debug for Handle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("driver::Handle")
-    }
-}
-
-impl Handle {
-    /// Hands in something to decide on; `reply` is called once it is durable, or has come to nothing. Waits when
-    /// `limits::DRIVER_QUEUE` are waiting already.
-    pub fn submit(&self, input: Input, reply: impl FnOnce(Result<Done, SubmitError>) + Send + 'static) {
-        let message = Message::Decide(Box::new(input), Box::new(reply));
-        if let Err(Message::Decide(_, reply)) = self.to.send(message.lane(), message) {
-            reply(Err(SubmitError::Gone));
-        }
-    }
-
-    /// [`Handle::submit`], waiting for the answer; not for async code.
-    pub fn decide(&self, input: Input) -> Result<Done, SubmitError> {
-        let (to, from) = sync_channel(1);
-        self.submit(input, move |result| {
-            // Whoever waits cannot have gone: they wait below.
-            let _ = to.send(result);
-        });
-        from.recv().unwrap_or(Err(SubmitError::Gone))
-    }
-
-    /// [`Handle::submit`] for async code.
-    pub async fn ask(&self, input: Input) -> Result<Done, SubmitError> {
-        let (to, from) = tokio::sync::oneshot::channel();
-        let reply: Reply = Box::new(move |result| {
-            let _ = to.send(result);
-        });
-        self.send(Message::Decide(Box::new(input), reply)).await?;
-        from.await.unwrap_or(Err(SubmitError::Gone))
-    }
-
-    async fn send(&self, message: Message) -> Result<(), SubmitError> {
-        let lane = message.lane();
-        self.to.send_async(lane, message).await.map_err(|_| SubmitError::Gone)
-    }
-
-    /// Looks at the governor between two turns.
-    pub async fn look<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Governor) -> T + Send + 'static,
-    ) -> Result<T, SubmitError> {
-        self.look_and(Retry::Now, look).await
-    }
-
-    /// [`Handle::look`] for whoever asks again and again, and looks at one thing only: it goes before what waits, and a stopped
-    /// tenant is not tried again for it.
-    pub async fn glance<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Governor) -> T + Send + 'static,
-    ) -> Result<T, SubmitError> {
-        self.look_and(Retry::InTime, look).await
-    }
-
-    async fn look_and<T: Send + 'static>(
-        &self,
-        retry: Retry,
-        look: impl FnOnce(&Governor) -> T + Send + 'static,
-    ) -> Result<T, SubmitError> {
-        let (to, from) = tokio::sync::oneshot::channel();
-        let look: Look = Box::new(move |governor| {
-            let _ = to.send(governor.map(look));
-        });
-        self.send(Message::Look(look, retry)).await?;
-        from.await.map_err(|_| SubmitError::Gone)?
-    }
-
-    /// Ends the driver once everything handed in before is decided.
-    pub fn stop(&self) {
-        let _ = self.to.send(Message::Stop.lane(), Message::Stop);
-    }
 }
 
 /// The thread around a [`Core`].
@@ -197,7 +67,6 @@ pub struct Driver<J, S> {
     why: String,
     /// When it is tried again if nobody has asked for something before.
     retry_at: Instant,
-    /// When somebody who looked last had it tried.
     /// How often it has failed since something was last decided.
     failures: u32,
     agents_at_once: u32,

@@ -60,7 +60,7 @@ fn a_stopped_tenant_is_left_alone_by_whoever_only_looks_now_and_then() {
     let (due, boots) = (driver.retry_at, journal.boots());
     let look = |driver: &mut Driver<Memory, Ear>, retry| {
         let (to, seen) = channel();
-        let look: Look = Box::new(move |governor| to.send(governor.is_ok()).unwrap());
+        let look: handle::Look = Box::new(move |governor| to.send(governor.is_ok()).unwrap());
         driver.take(Message::Look(look, retry), &mut Vec::new());
         seen.recv().unwrap()
     };
