@@ -172,7 +172,7 @@ fn seen(turn: &Turn<'_>, run: RunId, asked: &Asked, look: Action, name: &str) ->
 /// Whether what is opened has to be a file, because some policy judges what may lie in it by the text of its name: whoever is let
 /// read `certs` was not asked about `certs/a.pem`. What is known to be a folder is refused.
 fn file_only(turn: &Turn<'_>, run: RunId, asked: &Asked, reach: &Reach) -> Result<bool, Refusal> {
-    let Some((path, writes)) = reach.place() else { return Ok(false) };
+    let Some((path, _)) = reach.place() else { return Ok(false) };
     let action = asked.ruled.action;
     let (Some(policies), Some(live), Some(subject)) = (
         turn.governor.policies_in_force(),
@@ -193,10 +193,10 @@ fn file_only(turn: &Turn<'_>, run: RunId, asked: &Asked, reach: &Reach) -> Resul
     let meets = |place: Option<&str>| {
         place.map(full).is_none_or(|place| lies_in(&opened, &place) || lies_in(&place, &opened))
     };
-    // Whoever writes a place reads it as well.
-    let actions = [Some(action), writes.then_some(Action::ReadFile)];
+    // Whoever is shown a place reads, lists and searches it, whatever they were let do there.
+    let mut actions = LOOKS.into_iter().chain([action]);
     let judged = |action: Action| policies.judged_by_name(&subject, action).into_iter().any(meets);
-    if !actions.into_iter().flatten().any(judged) {
+    if !actions.any(judged) {
         return Ok(false);
     }
     let folder = matches!(action, Action::ListDirectory | Action::SearchCode) || matches!(path, "." | "/");
