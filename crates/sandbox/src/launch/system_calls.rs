@@ -24,9 +24,9 @@ const KEXEC_FILE_LOAD: libc::c_long = 320;
 #[cfg(not(target_arch = "x86_64"))]
 const KEXEC_FILE_LOAD: libc::c_long = 294;
 
-/// Ends whoever calls it: other mounts and roots, the insides of other namespaces, files that are in no folder of the cage's, and
-/// the kernel's own code. Not among it is what programs ask for and go on without: namespaces of their own (browsers, package
-/// managers), tracing (sanitizers look for leaks with it), what only tells, and what is asked for to find out whether it is there.
+/// Ends whoever calls it: other mounts and roots, files that are in no folder of the cage's, and the kernel's own code. Not among it
+/// is what programs ask for and go on without: namespaces of their own, and the way back from them (browsers, package managers),
+/// tracing (sanitizers look for leaks with it), what only tells, and what is asked for to find out whether it is there.
 const BREACHES: &[libc::c_long] = &[
     libc::SYS_mount,
     libc::SYS_umount2,
@@ -34,7 +34,6 @@ const BREACHES: &[libc::c_long] = &[
     libc::SYS_move_mount,
     libc::SYS_fsmount,
     libc::SYS_mount_setattr,
-    libc::SYS_setns,
     libc::SYS_open_by_handle_at,
     libc::SYS_init_module,
     libc::SYS_finit_module,
@@ -59,8 +58,9 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_swapoff,
     libc::SYS_quotactl,
     libc::SYS_quotactl_fd,
-    // Namespaces.
+    // Namespaces. Nix asks to go back to the one it is in, and goes on without.
     libc::SYS_unshare,
+    libc::SYS_setns,
     // Other processes' insides.
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
@@ -387,10 +387,10 @@ mod tests {
         let table = [
             (libc::SYS_read, [0; 3], None),
             (libc::SYS_mount, [0; 3], Some(ENDED)),
-            (libc::SYS_setns, [0; 3], Some(ENDED)),
             (libc::SYS_finit_module, [0; 3], Some(ENDED)),
             // Programs try these and go on.
             (libc::SYS_unshare, [0; 3], denied),
+            (libc::SYS_setns, [0; 3], denied),
             (libc::SYS_ptrace, [0; 3], denied),
             (libc::SYS_bpf, [0; 3], denied),
             (libc::SYS_clone, [word(libc::SIGCHLD), 0, 0], None),
