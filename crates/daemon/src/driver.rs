@@ -148,6 +148,14 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
             self.turn(batch);
             self.save_if_due();
         }
+        // The word to end may have come before what was handed in earlier and must not wait: of that so many go in a row.
+        let mut last = Vec::new();
+        while let Some(message) = self.from.take_first() {
+            self.take(message, &mut last);
+        }
+        if !self.taken_over {
+            self.turn(last);
+        }
         self.save();
     }
 

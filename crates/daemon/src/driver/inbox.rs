@@ -174,6 +174,13 @@ impl<T> Inbox<T> {
         (Outbox(shared.clone()), Inbox(shared))
     }
 
+    /// The next of those that must not wait.
+    pub(super) fn take_first(&self) -> Option<T> {
+        let first = self.0.lanes().first.pop_front();
+        self.0.made_room();
+        first
+    }
+
     /// The next message; waits for one until then, or as long as it takes.
     pub(super) fn take(&self, until: Option<Instant>) -> Taken<T> {
         let mut lanes = self.0.lanes();
