@@ -116,7 +116,7 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         }),
         Fact::PoliciesInForce { policies, .. } => {
             governor.state.policy = Some(*policies);
-            governor.state.proposal = None;
+            people::policies_wait(governor, fact);
             governor.policies.retain(|known, _| known == policies);
         }
         Fact::PoliciesProposed(_) | Fact::PoliciesApproved { .. } | Fact::PoliciesProposalOver { .. } => {

@@ -142,6 +142,8 @@ pub enum Refusal {
     NoPoliciesWait { policies: Digest },
     /// Whoever could have looked at policies is known no longer.
     NobodyLooks { name: Name },
+    /// Through whose hands the key of whoever offers them has come is not known.
+    KeyFromAnywhere { name: Name },
     /// The one who approves offered them.
     OwnPolicies { name: Name },
     /// What was answered is not what waits.
@@ -245,6 +247,7 @@ impl Refusal {
             Refusal::NoPoliciesWait { .. } => "EP0814",
             Refusal::OwnPolicies { .. } => "EP0815",
             Refusal::NobodyLooks { .. } => "EP0817",
+            Refusal::KeyFromAnywhere { .. } => "EP0818",
             Refusal::PoliciesDiffer { .. } => "EP0816",
             Refusal::UnknownGate { .. } => "EP0301",
             Refusal::GateClosed { .. } => "EP0302",
@@ -354,6 +357,9 @@ impl Refusal {
             Refusal::NoPoliciesWait { .. } => "`eparch policy load` offers those of the home",
             Refusal::NobodyLooks { .. } => {
                 "what lies in the home's folder `policies` is in force when the home is next held; or add somebody who can look"
+            }
+            Refusal::KeyFromAnywhere { .. } => {
+                "have another admin, of whose key it is known, give you a new one: `eparch operator rotate NAME`"
             }
             Refusal::OwnPolicies { .. } => {
                 "an approver or an admin who did not offer them has to approve them"
@@ -507,6 +513,9 @@ impl std::fmt::Display for Refusal {
             }
             Refusal::PromotionAnsweredBefore { name } => write!(f, "{name} has answered this request before"),
             Refusal::NoPoliciesWait { policies } => write!(f, "{policies} waits for nobody"),
+            Refusal::KeyFromAnywhere { name } => {
+                write!(f, "the key of {name} has come through too many hands to say who is another person")
+            }
             Refusal::NobodyLooks { name } => {
                 write!(
                     f,

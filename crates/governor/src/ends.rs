@@ -1,4 +1,4 @@
-//! What ends by the wall clock and is renewed by nobody: permits, approvals, the waiting of gates, what two people let pass. When
+//! What ends by the wall clock and is renewed by nobody: permits, approvals, the waiting of gates and of policies, what two people let pass. When
 //! the clock is set back, an end that was told by it before would come that much too late by it, for whoever sleeps meanwhile:
 //! from then on it comes when ledger time would bring it, as the clock tells that now. A clock that is put ahead changes no
 //! end: the machine may have slept.
@@ -18,9 +18,10 @@ use crate::until::Until;
 pub(crate) fn look(turn: &mut Turn<'_>) {
     let (now, state) = (turn.now, &turn.governor.state);
     let glasses = state.emergencies.glasses.live.values();
-    let mut glasses = glasses.filter_map(BreakGlass::ends).map(Until::from);
+    let policies = state.proposal.iter().map(|waits| waits.proposed.until);
+    let mut others = glasses.filter_map(BreakGlass::ends).chain(policies).map(Until::from);
     if state.runs.values().any(|run| lasts_too_long(run, now))
-        || glasses.any(|ends| ends.sooner(now).is_some())
+        || others.any(|ends| ends.sooner(now).is_some())
     {
         turn.record(Fact::EndsSooner);
     }
@@ -71,6 +72,13 @@ pub(crate) fn end_sooner(governor: &mut Governor, now: Moment) {
         };
         if let Some(wall) = Until::from(*ends).sooner(now) {
             ends.wall = wall;
+        }
+    }
+    if let Some(waits) = &mut governor.state.proposal {
+        let until = &mut waits.proposed.until;
+        if let Some(wall) = Until::from(*until).sooner(now) {
+            until.wall = wall;
+            governor.timers.set_until(Timer::Policies, (*until).into());
         }
     }
 }

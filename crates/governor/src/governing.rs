@@ -73,10 +73,23 @@ pub enum ProposalEnd {
     },
     /// Whoever wanted them is known here no longer.
     PersonLeft,
-    /// The holder that had read them has gone; the next one begins with what lies in the home.
+    /// A new epoch began: the holder that had read them has gone, or what it had not finished with its ledger.
     HolderLeft,
     /// Others came into force, by which it was never looked at who may.
     OthersInForce,
+}
+
+impl std::fmt::Display for ProposalEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ProposalEnd::Denied { by, rationale } => write!(f, "{by} denies them: {rationale}"),
+            ProposalEnd::NotAnswered => f.write_str("nobody answered in time"),
+            ProposalEnd::Replaced { by } => write!(f, "{by} wants others"),
+            ProposalEnd::PersonLeft => f.write_str("whoever wanted them is known no longer"),
+            ProposalEnd::HolderLeft => f.write_str("a new epoch began"),
+            ProposalEnd::OthersInForce => f.write_str("others came into force"),
+        }
+    }
 }
 
 /// Policies that wait.
@@ -117,8 +130,12 @@ pub(crate) fn offered(turn: &mut Turn<'_>, by: Option<&Name>, policies: Digest) 
         return;
     };
     if turn.governor.state.policy == Some(policies) {
-        // To want what there is, is to want nothing else any more.
-        return over(turn, ProposalEnd::Replaced { by: admin.name });
+        // To want what there is, is to want nothing else any more; of what somebody else wants it says nothing.
+        let waits = turn.governor.state.proposal.as_ref();
+        if waits.is_some_and(|waits| waits.proposed.by == admin.name) {
+            over(turn, ProposalEnd::Replaced { by: admin.name });
+        }
+        return;
     }
     match takes(turn.governor, &admin) {
         Err(refusal) => turn.refuse(*refusal),
@@ -152,6 +169,11 @@ fn takes(governor: &Governor, admin: &Operator) -> Result<Option<(u16, Option<us
             Says::Allow | Says::Ask => Ok(None),
             Says::Modify | Says::Deny => Err(Box::new(people::denied(admin, &wish, &verdict))),
         };
+    }
+    // Of somebody whose own key may have come through anybody's hands nobody is known to be another, where that is known of others.
+    let known = |name: &Name| hands_on_both(&governor.state, name, name).is_some();
+    if !known(&admin.name) && others.iter().any(|name| known(name)) {
+        return Err(Box::new(Refusal::KeyFromAnywhere { name: admin.name.clone() }));
     }
     // That somebody looks is for code to say, whatever policy says: nobody changes alone what they are judged by (G5).
     for approvals in 1..=limits::ACTION_APPROVALS {
@@ -283,5 +305,91 @@ pub(crate) fn look(turn: &mut Turn<'_>) {
     let until = turn.governor.state.proposal.as_ref().map(|waits| waits.proposed.until);
     if until.is_some_and(|until| is_over(until, turn.now)) {
         over(turn, ProposalEnd::NotAnswered);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use eparch_domain::{LedgerTime, OperatorRole, Tier, Timestamp};
+    use eparch_policy::PolicySet;
+
+    use super::*;
+    use crate::operator::Key;
+    use crate::person::note_key;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    /// A home with these admins, each known by the one before, and with the policies that ship in force.
+    fn home(admins: &[&str]) -> Governor {
+        let mut governor = Governor::new();
+        let mut by: Option<Name> = None;
+        for admin in admins.iter().map(|admin| name(admin)) {
+            note_key(&mut governor.state, &admin, by.as_ref());
+            let key = Key::Home { hash: Digest::of(admin.as_str().as_bytes()) };
+            let (role, groups) = (OperatorRole::Admin, Vec::new());
+            let operator = Operator { name: admin.clone(), role, groups, max_tier: Tier::T4, key };
+            governor.state.operators.insert(admin.clone(), operator);
+            by = Some(admin);
+        }
+        let policies = Arc::new(PolicySet::defaults());
+        governor.state.policy = Some(policies.digest());
+        governor.learn_policies(policies);
+        governor
+    }
+
+    fn admin(governor: &Governor, who: &str) -> Operator {
+        governor.state.operators[&name(who)].clone()
+    }
+
+    /// Somebody has their key pass through so many hands that nobody knows whose it is, and a puppet on the way approves.
+    #[test]
+    fn g5_a_key_from_anywhere_offers_nothing_where_others_are_known() {
+        let puppets: Vec<String> = (0..=limits::KEY_HANDS).map(|number| format!("p{number}")).collect();
+        let all: Vec<&str> = ["root", "ann"].into_iter().chain(puppets.iter().map(String::as_str)).collect();
+        let mut governor = home(&all);
+        let ann = admin(&governor, "ann");
+        assert!(takes(&governor, &ann).unwrap().is_some());
+        let last = name(all[all.len() - 1]);
+        note_key(&mut governor.state, &ann.name, Some(&last));
+        assert_eq!(*takes(&governor, &ann).unwrap_err(), Refusal::KeyFromAnywhere { name: ann.name });
+        // Whoever is known goes on.
+        assert!(takes(&governor, &admin(&governor, "root")).unwrap().is_some());
+    }
+
+    #[test]
+    fn whoever_waits_is_woken_when_it_is_over_also_after_a_restart_and_when_the_clock_was_set_back() {
+        let mut governor = home(&["root", "bob"]);
+        let moment = |ms: u64, wall| Moment {
+            ledger: LedgerTime::from_millis(ms),
+            wall: Timestamp::from_millis(wall),
+        };
+        let (at, until) = (moment(1_000, 50_000), moment(9_000, 58_000));
+        let proposed = PoliciesProposed {
+            policies: Digest::of(b"x"),
+            by: name("root"),
+            at,
+            until,
+            approvals: 1,
+            hands: None,
+        };
+        governor.apply(&Fact::PoliciesProposed(Box::new(proposed)), at);
+        let wakes = |governor: &Governor| governor.next_deadline().map(|deadline| deadline.at);
+        assert_eq!(wakes(&governor), Some(until.ledger));
+        let mut restored = Governor::new();
+        restored.restore(governor.snapshot()).unwrap();
+        assert_eq!(wakes(&restored), Some(until.ledger));
+        // Set back by forty seconds: by the wall clock it would be over forty seconds late.
+        let now = moment(2_000, 11_000);
+        restored.apply(&Fact::EndsSooner, now);
+        assert_eq!(restored.policies_waiting().unwrap().0.until, moment(9_000, 18_000));
+        restored.apply(
+            &Fact::PoliciesProposalOver { policies: Digest::of(b"x"), because: ProposalEnd::NotAnswered },
+            now,
+        );
+        assert_eq!(wakes(&restored), None);
     }
 }

@@ -15,7 +15,7 @@ use crate::timers::{Timer, Timers};
 
 /// The format a snapshot is written in; another one is refused, and the journal is read from an older snapshot or from
 /// its beginning.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// Everything a governor remembers at one moment. Taking one copies pointers; writing it can happen elsewhere while
 /// handling goes on.
@@ -158,6 +158,9 @@ impl Governor {
             if let Some(at) = wakes(found) {
                 timers.set(Timer::BreakGlass(*grant), at);
             }
+        }
+        if let Some(waits) = &self.state.proposal {
+            timers.set_until(Timer::Policies, waits.proposed.until.into());
         }
         for (id, run) in &self.state.runs {
             if run.ending.is_none() {

@@ -52,6 +52,8 @@ pub(crate) enum Timer {
     Ending,
     /// A break-glass grant, or the request for it, is over.
     BreakGlass(BreakGlassId),
+    /// Policies have waited long enough for another person.
+    Policies,
 }
 
 impl Timer {
@@ -73,6 +75,7 @@ impl Timer {
             Timer::Stopping => "everything is being stopped",
             Timer::Ending => "more tokens are to be ended in the vault",
             Timer::BreakGlass(_) => "break-glass ends",
+            Timer::Policies => "policies have waited long enough",
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::ending::end_run;
 use crate::event::ClockMoved;
 use crate::fact::Fact;
 use crate::gate;
+use crate::governing;
 use crate::governor::Turn;
 use crate::heartbeat;
 use crate::lease;
@@ -87,6 +88,7 @@ pub(crate) fn timer_fired(turn: &mut Turn<'_>, timer: Timer) {
         Timer::Stopping => stop_all::go_on(turn),
         Timer::Ending => credential::go_on(turn),
         Timer::BreakGlass(grant) => break_glass::timed_out(turn, grant),
+        Timer::Policies => governing::look(turn),
     }
     // One that still stands belongs to nothing. It would fire for ever, and nothing would begin any more: it is let go.
     if turn.governor.timers.at(timer) == due {

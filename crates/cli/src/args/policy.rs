@@ -35,18 +35,19 @@ pub(crate) enum Policy {
 
 /// An answer to policies that wait for another person; without one those of the home are read again.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub(crate) struct LoadPolicies {
     /// Approve the policies with this digest, which somebody else offered; `eparch policy check` says that of a folder, too
-    #[arg(long, value_name = "DIGEST", requires = "rationale", conflicts_with = "deny")]
+    #[arg(long, value_name = "DIGEST", requires = "rationale", group = "answer")]
     pub(crate) approve: Option<Digest>,
     /// Deny them; whoever offered them may take them back so
-    #[arg(long, value_name = "DIGEST", requires = "rationale")]
+    #[arg(long, value_name = "DIGEST", requires = "rationale", group = "answer")]
     pub(crate) deny: Option<Digest>,
     /// Why; recorded
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", requires = "answer")]
     pub(crate) rationale: Option<String>,
     /// Sign the answer with this key, which the home never held
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "answer")]
     pub(crate) key: Option<PathBuf>,
 }
 

@@ -151,6 +151,7 @@ impl From<&Refusal> for Problem {
             | Refusal::OwnBreakGlass { .. }
             | Refusal::OwnPolicies { .. }
             | Refusal::NobodyLooks { .. }
+            | Refusal::KeyFromAnywhere { .. }
             | Refusal::SeparationTooWeak { .. }
             | Refusal::KeyTooYoung { .. }
             | Refusal::KeyDiffers { .. }

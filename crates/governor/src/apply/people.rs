@@ -11,6 +11,7 @@ use crate::fact::Fact;
 use crate::governing::Proposal;
 use crate::governor::Governor;
 use crate::state::Vote;
+use crate::timers::Timer;
 
 /// Takes the votes of somebody who is known no longer from every gate and promotion that waits, and marks what they approved
 /// and was not done yet: whoever is called like them later is somebody else.
@@ -44,6 +45,7 @@ pub(super) fn policies_wait(governor: &mut Governor, fact: &Fact) {
     let state = &mut governor.state;
     match fact {
         Fact::PoliciesProposed(proposed) => {
+            governor.timers.set_until(Timer::Policies, proposed.until.into());
             let (proposed, votes) = (proposed.as_ref().clone(), BTreeMap::new());
             state.proposal = Some(Proposal { proposed, keys_before: state.keys_given, votes });
         }
@@ -53,7 +55,10 @@ pub(super) fn policies_wait(governor: &mut Governor, fact: &Fact) {
                 waits.votes.insert(by.clone(), vote);
             }
         }
-        Fact::PoliciesProposalOver { .. } => state.proposal = None,
+        Fact::PoliciesProposalOver { .. } | Fact::PoliciesInForce { .. } => {
+            governor.timers.clear(Timer::Policies);
+            state.proposal = None;
+        }
         _ => {}
     }
 }

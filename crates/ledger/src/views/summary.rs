@@ -366,7 +366,9 @@ fn fact(names: &Names<'_>, fact: &Fact) -> Option<String> {
         }
         Fact::PoliciesInForce { .. } => "they are in force".to_owned(),
         Fact::PoliciesProposed(_) => "they wait for a second person".to_owned(),
-        Fact::PoliciesProposalOver { policies, .. } => format!("{policies} waits no longer"),
+        Fact::PoliciesProposalOver { policies, because: why } => {
+            because(&format!("{policies} waits no longer"), &why.to_string())
+        }
         Fact::ActionDecided(ruled) => ruling(ruled),
         Fact::PermitSpent { permit, .. } => format!("{permit} is spent"),
         Fact::PerformanceReleased { permit, .. } => format!("what {permit} is for is let go"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use eparch_domain::{Digest, Name, limits};
+use eparch_domain::{Digest, Moment, Name, limits};
 use eparch_governor::{GateDecision, Governor, Key, OperatorRole, PoliciesAnswer};
 
 use super::Model;
@@ -42,7 +42,7 @@ impl Model {
             return refusals;
         };
         if rules == self.rules {
-            self.offer = None;
+            self.offer.take_if(|offer| offer.by == *by);
             return refusals;
         }
         let others: Vec<&Name> = self.who_vouches().filter(|name| *name != by).collect();
@@ -108,6 +108,13 @@ impl Model {
             (true, false) => self.offer = None,
         }
         refusals
+    }
+
+    /// What waits ends when ledger time would bring it.
+    pub(super) fn offer_ends_sooner(&mut self, now: Moment) {
+        if let Some(offer) = &mut self.offer {
+            offer.ends.end_sooner(now);
+        }
     }
 
     /// What was offered waits no longer when its time is over, or whoever offered it is gone.

@@ -116,6 +116,7 @@ impl Model {
             }
         }
         self.glasses.values_mut().for_each(|glass| glass.ends.end_sooner(now));
+        self.offer_ends_sooner(now);
     }
 
     pub(super) fn in_minutes(&self, minutes: u64) -> Ends {
