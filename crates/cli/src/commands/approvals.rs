@@ -117,7 +117,17 @@ async fn answer(context: &Context, asked: &Answer, decision: GateDecision) -> Re
     let desk = if asked.key.is_some() { Desk::for_owner(context)? } else { Desk::open(context)? };
     let subject = match asked.digest {
         Some(digest) => digest,
-        None => desk.get::<ApprovalView>(&format!("/api/approvals/{gate}")).await?.subject,
+        None => match desk.get::<ApprovalView>(&format!("/api/approvals/{gate}")).await {
+            Ok(view) => view.subject,
+            // What cannot be shown is approved by the digest that somebody was told when it was asked, and not unseen.
+            Err(unwell) if unwell.code() == "EP0530" => {
+                return Err(unwell.hint(
+                    "`--digest` with the subject's digest, as whoever watches the run was told, answers all the same; \
+                     `eparch ledger rebuild-views` makes the read models anew from the ledger",
+                ));
+            }
+            Err(problem) => return Err(problem),
+        },
     };
     let by = match context.named_operator() {
         Some(name) => name.clone(),

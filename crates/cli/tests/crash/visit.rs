@@ -243,34 +243,40 @@ impl<'h> Visit<'h> {
     }
 }
 
-/// Approves the gate that waits, if one does, and of several the one that was told last; keeps the approval if it was taken. Where gates cannot be listed, it is the one
-/// that was told last: what cannot be shown can be answered all the same.
+/// Approves the gate that waits, if one does, and of several the one that was told last; keeps the approval if it was taken.
+/// Where gates cannot be listed, it is the one that was told last, by the digest that was told with it: what cannot be shown
+/// can be answered all the same.
 fn approve(home: &DrillHome, told: &str, waits: &mut bool, approved: &mut Vec<String>) {
+    let own = last_opened(told);
     let list = home.json(&["approvals", "list"]);
     let gate = match list.as_array() {
         Some(list) => {
-            let mut gates = list.iter().filter_map(|gate| gate["gate"].as_str()).map(str::to_owned);
-            let own = last_opened(told);
-            gates.clone().find(|gate| Some(gate) == own.as_ref()).or_else(|| gates.next())
+            let mut gates = list.iter().filter_map(|gate| gate["gate"].as_str());
+            let own = own.as_ref().and_then(|opened| opened["gate"].as_str());
+            gates.clone().find(|gate| Some(*gate) == own).or_else(|| gates.next())
         }
-        None => last_opened(told),
+        None => own.as_ref().and_then(|opened| opened["gate"].as_str()),
     };
     let Some(gate) = gate else {
         *waits = !list.is_array();
         return;
     };
-    let answered = home.output(&["--as", "grace", "approvals", "approve", &gate, "--rationale", "drill"]);
+    let mut words = vec!["--as", "grace", "approvals", "approve", gate, "--rationale", "drill"];
+    if let Some(opened) = own.as_ref().filter(|opened| opened["gate"] == gate) {
+        words.extend(["--digest", opened["subject"].as_str().unwrap()]);
+    }
+    let answered = home.output(&words);
     if answered.status.success() {
         *waits = false;
-        approved.push(gate);
+        approved.push(gate.to_owned());
     }
 }
 
-/// The gate that opened last, of what a run was told.
-fn last_opened(told: &str) -> Option<String> {
+/// What was told of the gate that opened last, of what a run was told.
+fn last_opened(told: &str) -> Option<Value> {
     let opened = told.lines().rfind(|line| line.contains("\"gate_opened\""))?;
     let opened: Value = serde_json::from_str(opened).ok()?;
-    opened["data"]["gate"].as_str().map(str::to_owned)
+    Some(opened["data"].clone())
 }
 
 /// The same command with other words before it.
