@@ -358,6 +358,9 @@ pub const PERMIT_TTL: Span = Span::from_secs(60);
 /// People through whose hands a key may have come whose names are remembered (G5): the makers of makers, of which homes have
 /// two or three. Where there are more it may be anybody's.
 pub const KEY_HANDS: usize = 32;
+/// People who could have looked at policies and were removed, or given other keys, while one holder lived, of whom it is remembered
+/// who may have held their keys (G5). Where there were more, nobody's policies wait for another person before the next holder.
+pub const LOOKERS_REMEMBERED: usize = 64;
 /// The longest that people may let pass what policy denies: an emergency that takes longer is asked for again (a value of
 /// ours).
 pub const BREAK_GLASS_TIME: Span = Span::from_hours(1);

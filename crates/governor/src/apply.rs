@@ -24,6 +24,7 @@ use crate::evidence::{Conduct, is_planning, is_proven_by_files};
 use crate::fact::{Fact, GateOpened, GateOutcome, GatePurpose, RunSpawned};
 use crate::governor::Governor;
 use crate::heartbeat::Heartbeats;
+use crate::lookers::{self, GoneLookers};
 use crate::performance::Performing;
 use crate::permit::{Actions, Stands};
 use crate::person;
@@ -41,21 +42,24 @@ pub(crate) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
         Fact::EpochBegan { epoch, agents_at_once } => {
             governor.state.epoch = *epoch;
             governor.state.agents_at_once = *agents_at_once;
-            governor.state.lookers_left = false;
+            governor.state.gone_lookers = GoneLookers::default();
         }
         Fact::OperatorKnown { operator, by } => {
             person::note_key(&mut governor.state, &operator.name, by.as_ref());
             governor.state.operators.insert(operator.name.clone(), operator.clone());
         }
         Fact::OperatorRekeyed { name, key, by } => {
+            if by.as_ref() != Some(name) {
+                lookers::note(&mut governor.state, name);
+            }
             person::note_key(&mut governor.state, name, by.as_ref());
             if let Some(operator) = governor.state.operators.get_mut(name) {
                 operator.key = key.clone();
             }
         }
         Fact::OperatorForgotten { name } => {
-            let left = governor.state.operators.remove(name);
-            governor.state.lookers_left |= left.is_some_and(|left| left.role.may_vouch());
+            lookers::note(&mut governor.state, name);
+            governor.state.operators.remove(name);
             governor.state.key_origins.remove(name);
             people::forgotten(governor, name);
         }

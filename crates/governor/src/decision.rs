@@ -140,7 +140,7 @@ pub enum Refusal {
     PromotionAnsweredBefore { name: Name },
     /// No policies wait for another person.
     NoPoliciesWait { policies: Digest },
-    /// Whoever could have looked at policies is known no longer.
+    /// Whoever would have had to look at policies is known no longer, or has another key.
     NobodyLooks { name: Name },
     /// Through whose hands the key of whoever offers them has come is not known.
     KeyFromAnywhere { name: Name },
@@ -356,7 +356,7 @@ impl Refusal {
             Refusal::PromotionAnsweredBefore { .. } => "each person answers once",
             Refusal::NoPoliciesWait { .. } => "`eparch policy load` offers those of the home",
             Refusal::NobodyLooks { .. } => {
-                "what lies in the home's folder `policies` is in force when the home is next held; or add somebody who can look"
+                "what lies in the home's folder `policies` is in force when the home is next held; or have somebody else than whoever offers give a key to another who can look"
             }
             Refusal::KeyFromAnywhere { .. } => {
                 "have another admin, of whose key it is known, give you a new one: `eparch operator rotate NAME`"
@@ -519,7 +519,8 @@ impl std::fmt::Display for Refusal {
             Refusal::NobodyLooks { name } => {
                 write!(
                     f,
-                    "{name} is alone: whoever could have looked at policies was removed since the home is held"
+                    "nobody can look at the policies of {name} who is as far from them as whoever could before: those were removed, \
+                     or given other keys, since the home is held"
                 )
             }
             Refusal::OwnPolicies { name } => {

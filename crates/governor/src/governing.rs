@@ -159,7 +159,12 @@ fn takes(governor: &Governor, admin: &Operator) -> Result<Option<(u16, Option<us
         Box::new(Refusal::BadTarget { action, why: why.to_string() })
     };
     let others = others(governor, &admin.name);
-    if others.is_empty() && governor.state.lookers_left {
+    let state = &governor.state;
+    let hands = others.iter().filter_map(|name| hands_on_both(state, name, &admin.name)).min();
+    let gone = state.gone_lookers.fewest_on_both(state, &admin.name);
+    // Whoever went was further from whoever offers than anybody who is still there.
+    let is_nearer = gone.is_some_and(|gone| hands.is_none_or(|hands| gone < hands));
+    if is_nearer || others.is_empty() && !state.gone_lookers.is_empty() {
         return Err(Box::new(Refusal::NobodyLooks { name: admin.name.clone() }));
     }
     if others.is_empty() {
@@ -178,8 +183,6 @@ fn takes(governor: &Governor, admin: &Operator) -> Result<Option<(u16, Option<us
     // That somebody looks is for code to say, whatever policy says: nobody changes alone what they are judged by (G5).
     for approvals in 1..=limits::ACTION_APPROVALS {
         if says(approvals).map_err(bad)?.0.decision == Says::Allow {
-            let hands =
-                others.iter().filter_map(|name| hands_on_both(&governor.state, name, &admin.name)).min();
             return Ok(Some((approvals, hands)));
         }
     }

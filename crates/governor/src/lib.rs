@@ -28,6 +28,7 @@ mod identity;
 mod kept;
 mod lease;
 mod lock;
+mod lookers;
 mod opening;
 mod operator;
 mod operators;

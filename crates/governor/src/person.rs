@@ -66,13 +66,15 @@ pub(crate) fn is_another(state: &State, name: &Name, asker: Asker<'_>, apart: Ap
     }
 }
 
-/// How many people may hold both keys: each of the two, and those through whose hands theirs came. `None` where that is not known.
+/// Who may hold somebody's key: they, and those through whose hands it came. `None` where that is not known.
+pub(crate) fn holders(state: &State, name: &Name) -> Option<BTreeSet<Name>> {
+    let hands = state.key_origins.get(name)?.hands.as_ref()?;
+    Some(hands.iter().chain([name]).cloned().collect())
+}
+
+/// How many people may hold both keys. `None` where that is not known.
 pub(crate) fn hands_on_both(state: &State, one: &Name, other: &Name) -> Option<usize> {
-    let all = |name: &Name| -> Option<BTreeSet<Name>> {
-        let hands = state.key_origins.get(name)?.hands.as_ref()?;
-        Some(hands.iter().chain([name]).cloned().collect())
-    };
-    Some(all(one)?.intersection(&all(other)?).count())
+    Some(holders(state, one)?.intersection(&holders(state, other)?).count())
 }
 
 /// An operator has been given a key: how they came by it. Whoever gives themselves another one stays who they were.

@@ -27,6 +27,7 @@ use crate::graph::Graph;
 use crate::heartbeat::Heartbeats;
 use crate::lease::{AgentToken, Lease};
 use crate::lock::{Holding, Locks, Waiting};
+use crate::lookers::GoneLookers;
 use crate::operator::Operator;
 use crate::performance::Performing;
 use crate::permit::Actions;
@@ -73,9 +74,9 @@ pub(crate) struct State {
     /// The policies in force, by the digest of their document.
     #[serde(default)]
     pub(crate) policy: Option<Digest>,
-    /// Somebody is known no longer, since this holder began, who could have looked at policies.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) lookers_left: bool,
+    /// Who could have looked at policies when this holder began, or later, and cannot any more.
+    #[serde(default, skip_serializing_if = "GoneLookers::is_empty")]
+    pub(crate) gone_lookers: GoneLookers,
     /// The policies that wait for another person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) proposal: Option<Proposal>,
@@ -104,7 +105,7 @@ impl Default for State {
             ended_requests: Recent::default(),
             queue_next: 0,
             policy: None,
-            lookers_left: false,
+            gone_lookers: GoneLookers::default(),
             proposal: None,
             diagnostic: None,
         }

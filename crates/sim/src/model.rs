@@ -75,8 +75,8 @@ pub(crate) struct Model {
     looks: Option<Digest>,
     /// The policies in force.
     rules: Option<Rules>,
-    /// Whether somebody who could have looked at policies was removed in this epoch.
-    lookers_left: bool,
+    /// Who could have looked at policies in this epoch and went, or was given another key: who pulled the strings of each.
+    gone_lookers: Vec<BTreeSet<Name>>,
     /// Those that wait for somebody else.
     offer: Option<governing::Offer>,
     /// What is found in this turn of what agents ask for.
@@ -252,7 +252,7 @@ impl Model {
             behind: None,
             just_ended: Vec::new(),
             rules: None,
-            lookers_left: false,
+            gone_lookers: Vec::new(),
             offer: None,
             said: Vec::new(),
             silent: Vec::new(),
@@ -284,7 +284,7 @@ impl Model {
         if let Event::Booted { agents_at_once, clock_moved, .. } = event {
             self.at_once = usize::try_from(*agents_at_once).unwrap_or(usize::MAX);
             self.cut_off();
-            (self.offer, self.lookers_left) = (None, false);
+            (self.offer, self.gone_lookers) = (None, Vec::new());
             self.withdraw();
             self.leases_end(clock_moved.map(|moved| moved.from.millis()));
         }

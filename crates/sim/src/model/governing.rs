@@ -47,7 +47,13 @@ impl Model {
         }
         let others: Vec<&Name> = self.who_vouches().filter(|name| *name != by).collect();
         let hands = others.iter().map(|name| self.hands_on_both(name, by)).min().unwrap_or_default();
-        if others.is_empty() && self.lookers_left {
+        let anybody_as_far = |gone: &BTreeSet<Name>| {
+            let own = self.strings_of(by);
+            others.iter().any(|name| {
+                self.strings_of(name).intersection(&own).count() <= gone.intersection(&own).count()
+            })
+        };
+        if !self.gone_lookers.iter().all(anybody_as_far) {
             return ["EP0817"].into();
         }
         if self.rules_shut_people_out() {
@@ -64,9 +70,19 @@ impl Model {
 
     /// How many may pull the strings of both, they themselves among them.
     fn hands_on_both(&self, one: &Name, other: &Name) -> usize {
-        let all = |name: &Name| self.strings.pulled_by(name).into_iter().chain([name.clone()]).collect();
-        let (one, other): (BTreeSet<Name>, BTreeSet<Name>) = (all(one), all(other));
-        one.intersection(&other).count()
+        self.strings_of(one).intersection(&self.strings_of(other)).count()
+    }
+
+    /// Whoever may pull somebody's strings, they themselves among them.
+    fn strings_of(&self, name: &Name) -> BTreeSet<Name> {
+        self.strings.pulled_by(name).into_iter().chain([name.clone()]).collect()
+    }
+
+    /// Somebody who could look at policies goes, or may be somebody else from now on.
+    pub(super) fn looker_goes(&mut self, name: &Name) {
+        if self.who_vouches().any(|known| known == name) {
+            self.gone_lookers.push(self.strings_of(name));
+        }
     }
 
     fn who_vouches(&self) -> impl Iterator<Item = &Name> {

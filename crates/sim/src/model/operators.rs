@@ -49,6 +49,9 @@ impl Model {
         refusals.extend(self.is_taken(name, key).then_some("EP0404"));
         if let (true, Some(person)) = (refusals.is_empty(), self.people.get(name)) {
             let operator = Operator { key: key.clone(), ..person.operator.clone() };
+            if by != name {
+                self.looker_goes(name);
+            }
             self.know(operator, Some(by));
         }
         refusals
@@ -58,8 +61,8 @@ impl Model {
         let mut refusals = self.meddles(by, name, false);
         refusals.extend(self.is_last_at_the_door(name).then_some("EP0402"));
         if refusals.is_empty() {
-            let gone = self.people.remove(name).map(|person| person.operator.role);
-            self.lookers_left |= matches!(gone, Some(OperatorRole::Approver | OperatorRole::Admin));
+            self.looker_goes(name);
+            self.people.remove(name);
             self.unsay(name);
             self.glasses_of_person_end(name);
         }
