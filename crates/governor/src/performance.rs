@@ -360,3 +360,58 @@ pub(crate) fn cages(attempt: &Attempt) -> Vec<PerformanceCage> {
     };
     attempt.performing.iter().map(cage).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use eparch_domain::{LedgerTime, Moment, Span, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn f17_what_opens_late_has_what_its_permit_has_left_by_either_clock() {
+        let now = |ledger, wall| Moment {
+            ledger: LedgerTime::from_millis(ledger),
+            wall: Timestamp::from_millis(wall),
+        };
+        let until = Until::after(now(1_000, 50_000), Span::from_secs(30));
+        let asked = |until| Performance {
+            agent: AgentId::from_bits(1),
+            permit: PermitId::from_bits(1),
+            run: RunId::from_bits(1),
+            action: Action::ExecuteCommand,
+            target: "localhost".to_owned(),
+            command: vec!["make".to_owned()],
+            tier: Tier::T1,
+            root: "/project".to_owned(),
+            reach: Reach::Project,
+            shut: Shut::default(),
+            sandbox: SandboxMode::Required,
+            timeout: Span::from_secs(20),
+            until,
+        };
+        let left = |until, at| asked(until).time_left(at).millis();
+        assert_eq!(left(None, now(90_000, 90_000)), 20_000);
+        assert_eq!(left(Some(until), now(1_000, 50_000)), 20_000);
+        assert_eq!(left(Some(until), now(29_000, 50_000)), 2_000);
+        assert_eq!(left(Some(until), now(1_000, 79_500)), 500);
+        assert_eq!(left(Some(until), now(31_000, 50_000)), 0);
+    }
+
+    #[test]
+    fn an_end_that_was_not_the_programs_own_has_a_code() {
+        let never = PerformanceEnd::NeverRan { code: "EP0635".to_owned(), reason: "no sandbox".to_owned() };
+        let cut = PerformanceEnd::Cut { because: "enough".to_owned() };
+        let ends = [
+            (PerformanceEnd::Code { code: 0 }, None),
+            (PerformanceEnd::Signal { signal: 9 }, None),
+            (PerformanceEnd::TimedOut, Some("EP0637")),
+            (PerformanceEnd::Stopped, Some("EP0638")),
+            (cut, Some("EP0638")),
+            (PerformanceEnd::Unknown, Some("EP0638")),
+            (never, Some("EP0635")),
+        ];
+        for (end, code) in ends {
+            assert_eq!((end.code(), end.is_ok()), (code, end == PerformanceEnd::Code { code: 0 }), "{end:?}");
+        }
+    }
+}

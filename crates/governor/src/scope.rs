@@ -211,4 +211,9 @@ mod tests {
         assert_eq!(digest_of(&one), digest_of(&other));
         assert_ne!(digest_of(&one), digest_of(&scope(r#"{"a":3,"b":{"c":2,"d":2}}"#)));
     }
+
+    #[test]
+    fn what_is_copied_or_hashed_costs_by_its_bytes() {
+        assert_eq!([0, 255, 256, 2_560].map(cost_of), [0, 0, 1, 10]);
+    }
 }

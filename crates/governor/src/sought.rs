@@ -58,3 +58,40 @@ impl Sought {
         Digest::of_parts(&parts)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sought(given: Option<&str>, params: &[u8]) -> Sought {
+        Sought {
+            agent: AgentId::from_bits(1),
+            action: Action::ExecuteCommand,
+            target: "localhost".to_owned(),
+            params: Digest::of(params),
+            given: given.map(str::to_owned),
+            policy: Digest::of(b"policy"),
+            reason: "approval_needed".to_owned(),
+            unlock: None,
+        }
+    }
+
+    #[test]
+    fn g5_a_command_is_shown_where_its_words_are_known_and_are_all_there_is() {
+        let words = |given: Option<&str>| sought(given, b"x").command();
+        assert_eq!(
+            words(Some(r#"{"command":["make","all"]}"#)),
+            Some(vec!["make".to_owned(), "all".to_owned()])
+        );
+        assert_eq!(words(Some(r#"{"command":["make"],"cwd":"/etc"}"#)), None);
+        assert_eq!((words(Some("make all")), words(None)), (None, None));
+    }
+
+    #[test]
+    fn g5_what_was_never_shown_is_known_to_be_unseen() {
+        let unseen = [(Some("x"), &b"x"[..], false), (None, b"x", true), (None, b"", false)];
+        for (given, params, is) in unseen {
+            assert_eq!(sought(given, params).is_unseen(), is, "{given:?}");
+        }
+    }
+}

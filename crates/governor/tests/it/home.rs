@@ -160,7 +160,7 @@ impl Home {
         }
     }
 
-    fn moment(&self, millis: u64) -> Moment {
+    pub(crate) fn moment(&self, millis: u64) -> Moment {
         let wall = BEGINS + i64::try_from(millis).expect("a scenario is short") + self.wall_ahead;
         Moment { ledger: LedgerTime::from_millis(millis), wall: Timestamp::from_millis(wall) }
     }

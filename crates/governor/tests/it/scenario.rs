@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::home::Home;
 use crate::notation;
 use crate::script;
+use crate::show;
 use crate::trace;
 use crate::words::{clock, millis, words};
 
@@ -89,6 +90,11 @@ fn play_line(home: &mut Home, mut words: Vec<String>, now: u64, played: &mut Vec
     }
     if words[0] == "look" {
         played.push(format!("       = {}", look(home)));
+        return;
+    }
+    if words[0] == "show" {
+        let now = home.moment(now);
+        played.extend(show::lines(home, now).iter().map(|line| format!("       = {line}")));
         return;
     }
     for event in script::events(home, &words) {

@@ -307,7 +307,11 @@ fn policies_answer(args: &Args, decision: GateDecision) -> Event {
         public_key: public_key(args.get("key").unwrap_or(by.as_str())),
     });
     let policies = policies(args.first()).digest();
-    let rationale = args.get("rationale").unwrap_or("looked at it").to_owned();
+    let rationale = match args.get("rationale") {
+        Some("longest") => "x".repeat(eparch_domain::limits::RATIONALE_BYTES),
+        Some("too-long") => "x".repeat(eparch_domain::limits::RATIONALE_BYTES + 1),
+        rationale => rationale.unwrap_or("looked at it").to_owned(),
+    };
     Event::PoliciesAnswered(Box::new(PoliciesAnswer { by, signed, decision, policies, rationale }))
 }
 
@@ -419,8 +423,30 @@ fn policies(named: &str) -> Arc<PolicySet> {
                   forbid (principal == Operator::\"bob\", action == Action::\"approve\", resource);\n\
                   @id(\"carol-with-somebody\") @reason(\"four_eyes\") @verdict(\"ask\") @unlock(\"somebody beside her\")\n\
                   permit (principal == Operator::\"carol\", action == Action::\"approve\", resource);\n\
+                  @id(\"erin-not-for-root\") @reason(\"too_close\")\n\
+                  forbid (principal == Operator::\"erin\", action in [Action::\"approve\", Action::\"promote\"], resource)\n\
+                  when { context has requester && context.requester == \"root\" };\n\
+                  @id(\"tom-not-for-alice\") @reason(\"too_close\")\n\
+                  forbid (principal == Operator::\"tom\", action in [Action::\"approve\", Action::\"promote\"], resource)\n\
+                  when { context has requester && context.requester == \"alice\" };\n\
                   @id(\"root-takes-nothing\") @reason(\"hands_off\")\n\
                   forbid (principal == Operator::\"root\", action in [Action::\"revoke\", Action::\"read_secret\"], resource);";
+    // Nothing of what ships: what is not said here is said nowhere.
+    let own = "@id(\"docs\") @reason(\"anybody_looks\")\n\
+               permit (principal is Agent, action == Action::\"read_file\", resource in Path::\"docs\");\n\
+               @id(\"keys-one\") @reason(\"team_rule\") @violation(\"FORBIDDEN_TARGET\")\n\
+               forbid (principal is Agent, action, resource in Path::\"docs/keys\");\n\
+               @id(\"keys-two\") @reason(\"team_rule\") @violation(\"SANDBOX_BREACH\")\n\
+               forbid (principal is Agent, action, resource in Path::\"docs/keys\");\n\
+               @id(\"commands\") @reason(\"anybody_works\")\n\
+               permit (principal is Agent, action == Action::\"execute_command\", resource);\n\
+               @id(\"nothing-outside\") @reason(\"stay_here\")\n\
+               forbid (principal is Agent, action, resource) when { context.outside };\n\
+               @id(\"takes-away-from-the-small\") @reason(\"tidy\")\n\
+               permit (principal is Agent, action == Action::\"revoke\", resource)\n\
+               unless { resource in Tier::\"T2\" };\n\
+               @id(\"people\") @reason(\"people_work\")\n\
+               permit (principal is Operator, action, resource);";
     static DEFAULTS: OnceLock<Arc<PolicySet>> = OnceLock::new();
     if named == "defaults" {
         return DEFAULTS.get_or_init(|| Arc::new(PolicySet::defaults())).clone();
@@ -434,6 +460,7 @@ fn policies(named: &str) -> Arc<PolicySet> {
         "careful" => files.push(PolicyText { name: "careful.cedar", text: careful }),
         "writes" => files.push(PolicyText { name: "writes.cedar", text: writes }),
         "open" => files.push(PolicyText { name: "open.cedar", text: read_everything }),
+        "own" => files = vec![PolicyText { name: "own.cedar", text: own }],
         "closed" => files.retain(|file| file.name.contains("always")),
         other => panic!("no such policies: {other}"),
     }
