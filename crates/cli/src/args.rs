@@ -23,7 +23,7 @@ pub(crate) use diagnostic::Diagnostic;
 pub(crate) use emergencies::{AnswerGlass, AskGlass, BreakGlass, StopAll};
 pub(crate) use ledger::{Ledger, Query};
 pub(crate) use locks::Lock;
-pub(crate) use policy::{Explain, LoadPolicies, Policy, Scope, Which, Whom};
+pub(crate) use policy::{Explain, LoadPolicies, Policy, Scope, WaitingPolicies, Which, Whom};
 pub(crate) use runs::{Answer, Approvals, ApprovalsArgs, ListRuns, OneRun, Runs, RunsArgs};
 pub(crate) use secrets::{GetSecret, PutSecret, Secrets};
 

@@ -2,9 +2,10 @@
 //! user's alone. A person's wait for another person, as long as there is one who could look at them; those in force stay meanwhile.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use eparch_domain::{Digest, Moment, Name, limits};
-use eparch_policy::Decision as Says;
+use eparch_policy::{Decision as Says, PolicySet};
 use serde::{Deserialize, Serialize};
 
 use crate::asking;
@@ -106,6 +107,11 @@ impl Governor {
     pub fn policies_waiting(&self) -> Option<(&PoliciesProposed, Vec<&Name>)> {
         let waits = self.state.proposal.as_ref()?;
         Some((&waits.proposed, waits.votes.keys().collect()))
+    }
+
+    /// Those policies themselves, as far as they are at hand.
+    pub fn policies_offered(&self) -> Option<Arc<PolicySet>> {
+        self.policies.get(&self.state.proposal.as_ref()?.proposed.policies).cloned()
     }
 }
 
@@ -313,10 +319,7 @@ pub(crate) fn look(turn: &mut Turn<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use eparch_domain::{LedgerTime, OperatorRole, Tier, Timestamp};
-    use eparch_policy::PolicySet;
 
     use super::*;
     use crate::operator::Key;

@@ -93,6 +93,11 @@ impl PolicySet {
         PolicySet::load(&files).map_err(|problems| NotASet::Faulty(problems.len()))
     }
 
+    /// The files it was made of: name and text of each, in order.
+    pub fn files(&self) -> Vec<(String, String)> {
+        document::read(&self.document).expect("what was written here is read")
+    }
+
     /// Every policy, in the order of their ids.
     pub fn rules(&self) -> impl ExactSizeIterator<Item = &Rule> {
         self.rules.values()

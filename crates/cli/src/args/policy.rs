@@ -14,6 +14,8 @@ pub(crate) enum Policy {
     },
     /// Put the home's policies in force anew; with a fault in them those in force stay, and until another person has approved them
     Load(LoadPolicies),
+    /// Show the policies that wait for another person: who offered them, and what would change
+    Waiting(WaitingPolicies),
     /// Say whether something may be done, why, and what would unlock it
     Explain(Explain),
     /// Try the cases of a test file
@@ -49,6 +51,14 @@ pub(crate) struct LoadPolicies {
     /// Sign the answer with this key, which the home never held
     #[arg(long, value_name = "FILE", requires = "answer")]
     pub(crate) key: Option<PathBuf>,
+}
+
+/// The policies that wait.
+#[derive(Debug, Args)]
+pub(crate) struct WaitingPolicies {
+    /// Write their files into this new folder, to be asked with `--policies`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) write: Option<PathBuf>,
 }
 
 /// Which policies are asked.

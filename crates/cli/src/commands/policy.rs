@@ -5,6 +5,7 @@ mod explain;
 mod load;
 mod question;
 mod show;
+mod waiting;
 
 use std::path::Path;
 
@@ -25,6 +26,7 @@ pub(crate) fn carry_out(context: &Context, command: args::Policy) -> Result<u8, 
     match command {
         args::Policy::Check { dir } => check(context, dir.as_deref()),
         args::Policy::Load(asked) => super::block_on(load::carry_out(context, &asked)),
+        args::Policy::Waiting(asked) => super::block_on(waiting::carry_out(context, &asked)),
         args::Policy::Explain(asked) => explain::explain(context, &asked),
         args::Policy::Test { file, which } => cases::try_all(context, &file, &which),
         args::Policy::Show { who, which } => show::show(context, who, &which),

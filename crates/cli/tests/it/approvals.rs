@@ -67,6 +67,24 @@ fn g5_policies_wait_for_a_second_person_and_hold_for_people() {
         "{told}"
     );
     let second = place.json(&["policy", "check"])["digest"].as_str().unwrap().to_owned();
+    let shown = place.ok(&["--as", "team-lead", "policy", "waiting"]);
+    for line in [
+        "offered by ada",
+        "removed zz",
+        "added second",
+        "  + forbid (principal is Operator",
+        "--approve sha256:",
+    ] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    let copy = place.path("copy").display().to_string();
+    let shown = place.json(&["policy", "waiting", "--write", &copy]);
+    assert_eq!(
+        (&shown["waiting"]["digest"], &shown["changes"][0]["change"]),
+        (&second.as_str().into(), &"added".into())
+    );
+    assert_eq!(place.json(&["policy", "check", &copy])["policies"], shown["policies"]);
+    assert!(place.say(&["policy", "waiting", "--write", &copy]).err.contains("EP0712"));
     let answer = |who: &str, what: &str, digest: &str| {
         place.say(&["--as", who, "policy", "load", what, digest, "--rationale", "looked at it"])
     };
@@ -80,6 +98,7 @@ fn g5_policies_wait_for_a_second_person_and_hold_for_people() {
     let said = answer("team-lead", "--approve", &second);
     assert!(said.code == 0 && said.out.contains("in force now"), "{said:?}");
     assert!(answer("zoe", "--approve", &second).err.contains("EP0814"));
+    assert!(place.say(&["policy", "waiting"]).err.contains("EP0814"));
     let said = place.say(&["run", &file]);
     assert!(
         said.code != 0 && said.err.contains("EP0216") && said.err.contains("closed, by second"),

@@ -13,13 +13,16 @@ use super::approvals::prove;
 use super::extract::{Body, body};
 use super::problem::Problem;
 use super::secrets::refuse_secret;
-use super::wire::{Answer, InForce, PoliciesWait, PutInForce};
+use super::wire::{Answer, InForce, OfferedPolicies, PoliciesWait, PutInForce};
 use super::{App, Caller};
 use crate::driver::Input;
 use crate::policies::{NoPolicies, PolicyFiles};
 
 pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/api/policies", get(in_force).post(load)).route("/api/policies/answer", post(answer))
+    Router::new()
+        .route("/api/policies", get(in_force).post(load))
+        .route("/api/policies/waiting", get(show_waiting))
+        .route("/api/policies/answer", post(answer))
 }
 
 /// Those that wait for another person.
@@ -48,6 +51,21 @@ async fn shown(app: &App) -> Result<Json<InForce>, Problem> {
     })?;
     let rules = policies.rules().map(|rule| serde_json::to_value(rule).unwrap_or_default()).collect();
     Ok(Json(InForce { digest: policies.digest(), policies: rules, waiting }))
+}
+
+/// The texts of those that wait, and of those that are in force: what is approved is a digest of the first.
+async fn show_waiting(State(app): State<Arc<App>>, _: Caller) -> Result<Json<OfferedPolicies>, Problem> {
+    let look = |governor: &Governor| {
+        let in_force = governor.policies_in_force();
+        (waiting(governor), governor.policies_offered(), in_force)
+    };
+    let (Some(waiting), Some(offered), in_force) = app.driver.look(look).await? else {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "EP0814", "no policies wait for another person")
+            .hint("`eparch policy load` offers those of the home"));
+    };
+    let text = |set: &PolicySet| String::from_utf8_lossy(set.to_bytes()).into_owned();
+    let in_force = in_force.map(|set| text(&set));
+    Ok(Json(OfferedPolicies { waiting, document: text(&offered), in_force }))
 }
 
 /// Reads the home's policies again. With a fault in them those in force stay (G4), and while somebody else could look at them, until

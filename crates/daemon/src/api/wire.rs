@@ -15,7 +15,7 @@ pub use authority::{AgentTokenShown, LeaseShown, Revoke, RevokeRun, Revoked, Tok
 pub use emergencies::{AskBreakGlass, BreakGlassShown, StopAll, StopAllShown, StoppedShown};
 pub use health::{Component, Confinement, Enforced, Ready, ReadyDetails, WatchedShown};
 pub use locks::{LockReleased, LockView, ReleaseLock};
-pub use operators::{AddOperator, InForce, OperatorView, PoliciesWait, PutInForce};
+pub use operators::{AddOperator, InForce, OfferedPolicies, OperatorView, PoliciesWait, PutInForce};
 pub use runs::{Answer, RetryRun, RunLogLine, RunLogNews, Signed, StartRun, Started, StopRun};
 pub use standing::{AskPromotion, NextTier, StandingDetail, StandingView, Waiting};
 pub use vault::{

@@ -40,19 +40,22 @@ async fn put_in_force(context: &Context) -> Result<u8, Failure> {
     if alone {
         outln!("Nobody else could look at them, which the record says.");
     }
-    waiting.iter().for_each(tell);
+    if let Some(waits) = &waiting {
+        tell(waits);
+        outln!("`eparch policy waiting` shows what would change.");
+    }
     Ok(exit::DONE)
 }
 
 /// Who has to do what, until policies that wait are in force.
-fn tell(waits: &PoliciesWait) {
+pub(super) fn tell(waits: &PoliciesWait) {
     let PoliciesWait { digest, offered_by, approvals, approved_by, .. } = waits;
     let missing = usize::from(*approvals).saturating_sub(approved_by.len());
     let many = super::counted(missing, "other person", "other people");
     let until = when::until(waits.until);
     outln!("{}", paint::out().warn(&format!("{digest} waits for {many}; those in force stay until then")));
     outln!(
-        "An approver or an admin answers who cannot be {offered_by}, as far as keys can tell; unanswered it is over {until}:"
+        "An approver or an admin looks and answers who cannot be {offered_by}, as far as keys can tell; unanswered it is over {until}:"
     );
     outln!("  eparch --as NAME policy load --approve {digest} --rationale TEXT");
     outln!("  eparch --as NAME policy load --deny {digest} --rationale TEXT");

@@ -69,6 +69,17 @@ pub struct PoliciesWait {
     pub approved_by: Vec<Name>,
 }
 
+/// What somebody looks at before they approve it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OfferedPolicies {
+    /// Who offered them, and what it takes.
+    pub waiting: PoliciesWait,
+    /// The set as it is kept: JSON with the name and the text of each file. The digest that is approved is the SHA-256 of these bytes.
+    pub document: String,
+    /// The set in force in the same form; `None` where nothing is.
+    pub in_force: Option<String>,
+}
+
 /// The home's policies were read again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PutInForce {
