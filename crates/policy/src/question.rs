@@ -272,3 +272,17 @@ impl<'r> Read<'r> {
         self.add(Mentioned::LEVEL, Value::Number(tier.number().into()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_mentioned_is_what_was_added_and_nothing_else() {
+        let two = Mentioned::default().with(Mentioned::NAME).with(Mentioned::TIER);
+        for (one, name) in Mentioned::NAMES {
+            let is_in = *one == Mentioned::NAME || *one == Mentioned::TIER;
+            assert_eq!((two.has(*one), Mentioned::default().has(*one)), (is_in, false), "{name}");
+        }
+    }
+}

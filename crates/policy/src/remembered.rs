@@ -96,6 +96,11 @@ mod tests {
             let held = remembered.with(|halves| halves.young.len() + halves.old.len());
             assert!(held <= limits::VERDICTS_REMEMBERED, "{held}");
         }
+        for number in
+            (0..limits::VERDICTS_REMEMBERED / 2).map(|back| 4 * limits::VERDICTS_REMEMBERED - 1 - back)
+        {
+            remembered.or_ask(question(number), || panic!("question {number} of the last half is forgotten"));
+        }
         let asked = std::cell::Cell::new(false);
         remembered.or_ask(question(1), || {
             asked.set(true);

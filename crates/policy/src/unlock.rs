@@ -232,3 +232,33 @@ fn of_operator(request: &Request, operator: &OperatorSubject) -> Vec<Unlock> {
     }
     tried
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_needed_is_not_written() {
+        let none = Unlock {
+            tier: None,
+            roles: Vec::new(),
+            grants: None,
+            another_person: false,
+            approvals: 0,
+            plan: false,
+            execute: false,
+            renewed: false,
+            fresh_run: false,
+            decision: Decision::Allow,
+        };
+        let written = |unlock: &Unlock| serde_json::to_value(unlock).expect("it is plain data");
+        assert_eq!(
+            written(&none),
+            serde_json::json!({ "plan": false, "execute": false, "decision": "allow" })
+        );
+        let needed = Unlock { another_person: true, renewed: true, fresh_run: true, approvals: 2, ..none };
+        let written = written(&needed);
+        let flags = ["another_person", "renewed", "fresh_run"].map(|name| written[name].clone());
+        assert!(flags.iter().all(|flag| *flag == true) && written["approvals"] == 2, "{written}");
+    }
+}

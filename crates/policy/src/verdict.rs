@@ -186,3 +186,38 @@ pub mod reasons {
         BREAK_GLASS,
     ];
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(decision: Decision, reason: &str, shadowed: &[Decision]) -> Verdict {
+        let shadow = |decision: &Decision| Shadowed {
+            policy: "watched".into(),
+            decision: *decision,
+            reason: "r".into(),
+        };
+        Verdict {
+            decision,
+            reason: reason.into(),
+            policies: Vec::new(),
+            retryable: false,
+            unlock: None,
+            changes: Vec::new(),
+            candidates: 1,
+            shadowed: shadowed.iter().map(shadow).collect(),
+        }
+    }
+
+    #[test]
+    fn what_says_as_much_as_the_answer_changes_nothing() {
+        const ALL: [Decision; 4] = [Decision::Allow, Decision::Modify, Decision::Ask, Decision::Deny];
+        let otherwise = |decision, reason| -> Vec<Decision> {
+            verdict(decision, reason, &ALL).otherwise().map(|shadow| shadow.decision).collect()
+        };
+        for (at, decision) in ALL.into_iter().enumerate() {
+            assert_eq!(otherwise(decision, "r"), ALL[at + 1..], "{decision}");
+        }
+        assert_eq!(otherwise(Decision::Deny, reasons::NO_POLICY_ALLOWS), ALL[..3]);
+    }
+}

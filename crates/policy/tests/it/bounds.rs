@@ -166,3 +166,39 @@ fn what_was_used_counts_however_much_it_is() {
         assert_eq!(&*policies.decide(&request).reason, reason, "{tokens} {money}");
     }
 }
+
+/// An agent is refused what it wants done to itself before any policy is asked, and nothing else that is called as it is.
+#[test]
+fn g5_an_agent_does_nothing_to_itself() {
+    let policies =
+        load("@id(\"a\") @reason(\"anything\") permit (principal, action, resource);").expect("it is sound");
+    let own_id = agent(Tier::T4).id.to_string();
+    let ask = |action: Action, resource: Resource| {
+        let circumstances =
+            Circumstances { phase: Phase::Execute, planned: true, ..Circumstances::default() };
+        let request = Request { subject: Subject::Agent(agent(Tier::T4)), action, resource, circumstances };
+        policies.decide(&request).reason
+    };
+    let of =
+        |name: &str| Resource::agent(name, Tier::T1, crate::common::name(TENANT), own()).expect("an agent");
+    for action in [Action::Promote, Action::Revoke] {
+        assert_eq!(&*ask(action, of(&own_id)), "about_itself");
+        assert_eq!(&*ask(action, of("another")), "anything");
+    }
+    let file = resource(ResourceKind::Path, &own_id).expect("a path");
+    assert_eq!(&*ask(Action::ReadFile, file), "anything");
+}
+
+/// What is about other kinds of things is no candidate: only so does the number of policies cost nothing.
+#[test]
+fn what_is_about_another_kind_of_thing_is_not_looked_at() {
+    let one =
+        |id: &str, scope: &str| format!("@id(\"{id}\") @reason(\"r\") permit (principal is {scope});\n");
+    let text = one("a", "Agent, action, resource is Path")
+        + &one("b", "Agent, action, resource is Host")
+        + &one("c", "Operator, action, resource is Path")
+        + &one("d", "Agent, action, resource is Tool");
+    let policies = load(&text).expect("it is sound");
+    let verdict = policies.decide(&reads(History::default()));
+    assert_eq!((verdict.candidates, verdict.policies.len()), (1, 1), "{verdict:?}");
+}

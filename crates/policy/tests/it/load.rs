@@ -273,6 +273,11 @@ fn g4_where_paths_are_judged_by_their_names_is_known() {
         assert!(judged(&set("principal in Tier::\"T2\"", ""), Action::ReadFile).is_empty());
         assert!(judged(&set("principal is Agent", "@shadow"), Action::ReadFile).is_empty());
     }
+    // What is about hosts is not about paths, whatever is done.
+    let hosts = "@id(\"a\") @reason(\"r\") forbid (principal is Agent, action, resource is Host in Scope::\"project\") \
+                 when { resource.name like \"*.pem\" };";
+    let hosts = load(hosts).expect("it is sound");
+    assert!(hosts.judged_by_name(&Subject::Agent(agent.clone()), Action::ReadFile).is_empty());
     assert!(PolicySet::defaults().judged_by_name(&Subject::Agent(agent), Action::ReadFile).is_empty());
 }
 
@@ -377,4 +382,49 @@ proptest! {
     ) {
         let _ = load(&words.join(" "));
     }
+}
+
+/// What would unlock something is one line that people can read, of at most so many bytes.
+#[test]
+fn what_unlocks_something_is_a_line() {
+    let with = |unlock: &str| {
+        load(&format!(
+            "@id(\"a\") @reason(\"r\") @unlock(\"{unlock}\") permit (principal, action, resource);"
+        ))
+    };
+    assert!(with(&"x".repeat(limits::POLICY_UNLOCK_BYTES)).is_ok());
+    for wrong in ["", "two\\nlines", "\\u{1b}[2J", &"x".repeat(limits::POLICY_UNLOCK_BYTES + 1)] {
+        let problems = with(wrong).expect_err(wrong);
+        assert_eq!(problems.len(), 1, "{wrong}");
+        assert!(problems[0].to_string().contains("@unlock is not a line of text"), "{wrong}");
+    }
+}
+
+/// Only what forbids, or asks, keeps anybody from taking authority away.
+#[test]
+fn what_would_keep_people_from_revoking_is_known() {
+    for (effect, scope, against) in [
+        ("forbid", "principal is Operator, action == Action::\"revoke\"", true),
+        ("forbid", "principal is Operator, action", true),
+        ("permit", "principal is Operator, action == Action::\"revoke\"", false),
+        ("forbid", "principal is Agent, action == Action::\"revoke\"", false),
+        ("forbid", "principal is Operator, action == Action::\"approve\"", false),
+    ] {
+        let set =
+            load(&format!("@id(\"a\") @reason(\"r\") {effect} ({scope}, resource);")).expect("it is sound");
+        let said: Vec<bool> = set.rules().map(|rule| rule.against_revoking).collect();
+        assert_eq!(said, [against], "{effect} {scope}");
+    }
+}
+
+/// The names in a set are told by kind, in order.
+#[test]
+fn names_are_told_by_kind() {
+    let set = load(
+        "@id(\"a\") @reason(\"r\") permit (principal is Agent, action == Action::\"read_file\", resource in Path::\"docs\");\n\
+         @id(\"b\") @reason(\"r\") permit (principal is Agent, action == Action::\"read_file\", resource == Path::\"a.txt\");",
+    )
+    .expect("it is sound");
+    assert_eq!(set.names_of(eparch_policy::ResourceKind::Path), ["a.txt", "docs"]);
+    assert!(set.names_of(eparch_policy::ResourceKind::Host).is_empty());
 }
