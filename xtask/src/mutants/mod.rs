@@ -2,6 +2,7 @@
 //! it, so on demand and in shards; what came out is kept as a raw file for each, and `docs/mutants.md` is made from those
 //! alone.
 
+mod again;
 mod page;
 
 use std::path::{Path, PathBuf};
@@ -26,23 +27,20 @@ const SETS: &str = "12";
 /// Everything was noticed; something was not; something never ended. All of them are results.
 const RESULTS: [i32; 3] = [0, 2, 3];
 
-/// `cargo xtask mutants [--shard K/N]`.
+/// `cargo xtask mutants [--shard K/N | --missed]`.
 pub(crate) fn run(tree: &Tree, words: &[String]) -> StepResult {
-    let shard = Shard::parse(words)?;
-    require_tool()?;
-    let commit = tree.commit()?;
-    let target = tree.target().join("mutants");
-    let mut command = command(tree, shard, &target);
-    let status = process::watched(&mut command)?;
-    if !status.code().is_some_and(|code| RESULTS.contains(&code)) {
-        return Err(Problem::new(format!(
-            "{} ended with {status}; its own files are in {}",
-            process::shown(&command),
-            target.join("mutants.out").display()
-        )));
+    if words == ["--missed"] {
+        return again::run(tree);
     }
-    let outcomes = read(&target.join("mutants.out/outcomes.json"))?;
-    let raw = raw(&outcomes, shard, &commit)?;
+    let shard = Shard::parse(words)?;
+    let commit = tree.commit()?;
+    let mut which = vec!["--no-shuffle".to_owned()];
+    if shard.of > 1 {
+        // Every so manieth: each shard has something of every file, and is a sample of the whole.
+        let place = format!("{}/{}", shard.number, shard.of);
+        which.extend(["--sharding", "round-robin", "--shard", &place].map(str::to_owned));
+    }
+    let raw = raw(&outcomes(tree, &which)?, shard, &commit)?;
     let file = format!("{RAW}/{}.json", shard.name());
     let text = serde_json::to_string_pretty(&raw)
         .map_err(|cause| Problem::while_doing(&format!("writing {file}"), &cause))?;
@@ -61,7 +59,7 @@ struct Shard {
 
 impl Shard {
     fn parse(words: &[String]) -> Result<Shard, Problem> {
-        let usage = || Problem::new("usage: cargo xtask mutants [--shard K/N], K from 0 to N - 1");
+        let usage = || Problem::new("usage: cargo xtask mutants [--shard K/N | --missed], K from 0 to N - 1");
         let given = match words {
             [] => return Ok(Shard { number: 0, of: 1 }),
             [flag, given] if flag == "--shard" => given,
@@ -93,14 +91,27 @@ fn require_tool() -> Result<(), Problem> {
     Err(Problem::new("cargo-mutants is missing\ninstall it with `cargo install cargo-mutants --locked`"))
 }
 
-fn command(tree: &Tree, shard: Shard, target: &Path) -> Command {
-    let mut command = process::cargo(&["mutants", "--no-shuffle", "--annotations", "none"]);
+/// Breaks these places, and has the tests look.
+fn outcomes(tree: &Tree, which: &[String]) -> Result<Value, Problem> {
+    require_tool()?;
+    let target = tree.target().join("mutants");
+    let mut command = command(tree, which, &target);
+    let status = process::watched(&mut command)?;
+    if !status.code().is_some_and(|code| RESULTS.contains(&code)) {
+        return Err(Problem::new(format!(
+            "{} ended with {status}; its own files are in {}",
+            process::shown(&command),
+            target.join("mutants.out").display()
+        )));
+    }
+    read(&target.join("mutants.out/outcomes.json"))
+}
+
+fn command(tree: &Tree, which: &[String], target: &Path) -> Command {
+    let mut command = process::cargo(&["mutants", "--annotations", "none"]);
+    command.args(which);
     for package in PACKAGES {
         command.args(["--package", package]);
-    }
-    if shard.of > 1 {
-        // Every so manieth: each shard has something of every file, and is a sample of the whole.
-        command.args(["--sharding", "round-robin", "--shard", &format!("{}/{}", shard.number, shard.of)]);
     }
     command.arg("--output").arg(target);
     // Kept from one shard to the next: what the copy of the tree stands on is built once.
@@ -123,11 +134,6 @@ fn raw(outcomes: &Value, shard: Shard, commit: &str) -> Result<Value, Problem> {
         let number = outcomes[key].as_u64();
         number.ok_or_else(|| Problem::new(format!("what cargo-mutants wrote has no number {key}")))
     };
-    let of_kind = |kind: &str| -> Vec<&str> {
-        let all = outcomes["outcomes"].as_array().into_iter().flatten();
-        let named = all.filter(|outcome| outcome["summary"] == kind);
-        named.filter_map(|outcome| outcome["scenario"]["Mutant"]["name"].as_str()).collect()
-    };
     Ok(json!({
         "commit": commit,
         "command": shard.command(),
@@ -139,9 +145,16 @@ fn raw(outcomes: &Value, shard: Shard, commit: &str) -> Result<Value, Problem> {
         "caught": count("caught")?,
         "timed_out": count("timeout")?,
         "unviable": count("unviable")?,
-        "missed": of_kind("MissedMutant"),
-        "timed_out_names": of_kind("Timeout"),
+        "missed": of_kind(outcomes, "MissedMutant"),
+        "timed_out_names": of_kind(outcomes, "Timeout"),
     }))
+}
+
+/// The names of those of whom this came.
+fn of_kind<'o>(outcomes: &'o Value, kind: &str) -> Vec<&'o str> {
+    let all = outcomes["outcomes"].as_array().into_iter().flatten();
+    let named = all.filter(|outcome| outcome["summary"] == kind);
+    named.filter_map(|outcome| outcome["scenario"]["Mutant"]["name"].as_str()).collect()
 }
 
 #[cfg(test)]

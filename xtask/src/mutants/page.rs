@@ -62,7 +62,8 @@ impl Sum {
     fn of<'v>(shards: impl Iterator<Item = &'v Value>) -> Sum {
         let mut sum = Sum::default();
         for shard in shards {
-            let noticed = number(shard, "caught") + number(shard, "timed_out");
+            let since = shard["noticed_since"].as_array().map_or(0, Vec::len) as u64;
+            let noticed = number(shard, "caught") + number(shard, "timed_out") + since;
             sum.noticed += noticed;
             sum.viable += noticed + missed(shard).count() as u64;
         }
@@ -78,12 +79,12 @@ fn number(shard: &Value, key: &str) -> u64 {
     shard[key].as_u64().unwrap_or_default()
 }
 
-fn missed(shard: &Value) -> impl Iterator<Item = &str> {
+pub(super) fn missed(shard: &Value) -> impl Iterator<Item = &str> {
     shard["missed"].as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
 /// `a.rs:3:4: replace c with d` without the line and the column, which move.
-fn without_place(name: &str) -> String {
+pub(super) fn without_place(name: &str) -> String {
     match name.splitn(4, ':').collect::<Vec<_>>()[..] {
         [file, _, _, what] => format!("{file}:{what}"),
         _ => name.to_owned(),
@@ -97,19 +98,20 @@ fn draw(shards: &BTreeMap<String, Value>, sum: &Sum, reasons: &BTreeMap<String, 
          `policy` or of the governor's rules at a time, and the tests of that crate have to notice. What is never broken, and\n\
          why, stands in `.cargo/mutants.toml`; why one that lives may live stands in `{REASONS}`.\n\n\
          **{} of {} noticed, {:.1} %**; at least {WANTED:.0} % is what they are to show. Those that do not build count as\n\
-         nothing.\n\n\
-         | raw file | commit | tested | noticed | never ended | do not build | live |\n|---|---|---|---|---|---|---|\n",
+         nothing. *Noticed since* were those that lived, and were broken again when there were tests for them.\n\n\
+         | raw file | commit | tested | noticed | never ended | noticed since | do not build | live |\n|---|---|---|---|---|---|---|---|\n",
         sum.noticed,
         sum.viable,
         sum.percent(),
     );
     for (path, shard) in shards {
         page.push_str(&format!(
-            "| [{path}](../{path}) | `{}` | {} | {} | {} | {} | {} |\n",
+            "| [{path}](../{path}) | `{}` | {} | {} | {} | {} | {} | {} |\n",
             shard["commit"].as_str().unwrap_or("unknown"),
             number(shard, "tested"),
             number(shard, "caught"),
             number(shard, "timed_out"),
+            shard["noticed_since"].as_array().map_or(0, Vec::len),
             number(shard, "unviable"),
             missed(shard).count(),
         ));

@@ -440,6 +440,8 @@ fn policies(named: &str) -> Arc<PolicySet> {
                forbid (principal is Agent, action, resource in Path::\"docs/keys\");\n\
                @id(\"commands\") @reason(\"anybody_works\")\n\
                permit (principal is Agent, action == Action::\"execute_command\", resource);\n\
+               @id(\"no-root\") @reason(\"team_rule\") @violation(\"TIER_ESCALATION\")\n\
+               forbid (principal is Agent, action == Action::\"access_vault_root\", resource);\n\
                @id(\"nothing-outside\") @reason(\"stay_here\")\n\
                forbid (principal is Agent, action, resource) when { context.outside };\n\
                @id(\"takes-away-from-the-small\") @reason(\"tidy\")\n\
