@@ -91,6 +91,20 @@ pub(super) fn without_place(name: &str) -> String {
     }
 }
 
+/// How much of all it is, where the shards are parts of as many.
+fn parts(shards: &BTreeMap<String, Value>) -> Option<String> {
+    let of: Option<Vec<&str>> =
+        shards.values().map(|shard| Some(shard["shard"].as_str()?.split_once("-of-")?.1)).collect();
+    let of = of.filter(|all| all.windows(2).all(|two| two[0] == two[1]))?;
+    let parts: u64 = of.first()?.parse().ok()?;
+    let kept = shards.len() as u64;
+    (kept < parts).then(|| {
+        format!(
+            "These are {kept} of {parts} parts;\nthere are tests for what lived of these, and it is not said how the others fare."
+        )
+    })
+}
+
 fn draw(shards: &BTreeMap<String, Value>, sum: &Sum, reasons: &BTreeMap<String, String>) -> String {
     let mut page = format!(
         "# Mutants\n\n\
@@ -104,6 +118,9 @@ fn draw(shards: &BTreeMap<String, Value>, sum: &Sum, reasons: &BTreeMap<String, 
         sum.viable,
         sum.percent(),
     );
+    if let Some(note) = parts(shards) {
+        page = page.replacen("\n\n| raw file", &format!(" {note}\n\n| raw file"), 1);
+    }
     for (path, shard) in shards {
         page.push_str(&format!(
             "| [{path}](../{path}) | `{}` | {} | {} | {} | {} | {} | {} |\n",
@@ -152,7 +169,7 @@ mod tests {
             "commit": "abc", "tested": 10, "caught": 6, "timed_out": 1, "unviable": 1,
             "missed": ["a.rs:3:4: replace c with d in f", "a.rs:7:1: delete ! in g"],
         });
-        let shards = BTreeMap::from([("bench/mutants/all.json".to_owned(), shard)]);
+        let mut shards = BTreeMap::from([("bench/mutants/all.json".to_owned(), shard)]);
         let text =
             "# of a file\na.rs: replace c with d in f\tthey are the same thing\nb.rs: gone\tlong ago\n";
         let reasons = reasons(text).unwrap();
@@ -162,6 +179,12 @@ mod tests {
         assert!(page.contains("- `a.rs:3:4: replace c with d in f`: they are the same thing\n"), "{page}");
         assert!(page.contains("- `a.rs:7:1: delete ! in g`: no reason yet"), "{page}");
         assert!(page.contains("nothing needs") && page.contains("- `b.rs: gone`"), "{page}");
+        assert!(!page.contains("parts"), "{page}");
+        for shard in shards.values_mut() {
+            shard["shard"] = "3-of-8".into();
+        }
+        let page = draw(&shards, &sum, &reasons);
+        assert!(page.contains("1 of 8 parts;\n"), "{page}");
     }
 
     #[test]
