@@ -2,6 +2,7 @@
 
 mod clocks;
 mod denials;
+mod emergencies;
 mod formats;
 mod home;
 mod notation;

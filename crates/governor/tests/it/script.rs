@@ -429,6 +429,9 @@ fn policies(named: &str) -> Arc<PolicySet> {
                   @id(\"tom-not-for-alice\") @reason(\"too_close\")\n\
                   forbid (principal == Operator::\"tom\", action in [Action::\"approve\", Action::\"promote\"], resource)\n\
                   when { context has requester && context.requester == \"alice\" };\n\
+                  @id(\"people-have-no-phases\") @reason(\"out_of_phase\")\n\
+                  forbid (principal is Operator, action == Action::\"spawn_agent\", resource)\n\
+                  unless { context.planned && context.phase == Phase::\"EXECUTE\" };\n\
                   @id(\"root-takes-nothing\") @reason(\"hands_off\")\n\
                   forbid (principal == Operator::\"root\", action in [Action::\"revoke\", Action::\"read_secret\"], resource);";
     // Nothing of what ships: what is not said here is said nowhere.

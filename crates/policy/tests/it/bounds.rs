@@ -1,12 +1,12 @@
 //! Every bound is said twice: at it, all is as ever; beyond it, the answer is no (G4).
 
-use eparch_domain::{Action, Phase, Tier, limits};
+use eparch_domain::{Action, OperatorRole, Phase, Tier, limits};
 use eparch_policy::{
-    BadResource, Circumstances, Decision, History, PolicySet, PolicyText, Request, Resource, ResourceKind,
-    Subject,
+    BadResource, Circumstances, Decision, History, OperatorSubject, Owner, PolicySet, PolicyText, Request,
+    Resource, ResourceKind, Subject,
 };
 
-use crate::common::{TENANT, agent, load, name, own};
+use crate::common::{PROJECT, TENANT, agent, load, name, own, run};
 
 fn resource(kind: ResourceKind, target: &str) -> Result<Resource, BadResource> {
     Resource::new(kind, target, name(TENANT), own())
@@ -201,4 +201,60 @@ fn what_is_about_another_kind_of_thing_is_not_looked_at() {
     let policies = load(&text).expect("it is sound");
     let verdict = policies.decide(&reads(History::default()));
     assert_eq!((verdict.candidates, verdict.policies.len()), (1, 1), "{verdict:?}");
+}
+
+/// What a policy reaches through attributes, without naming it, is there to be compared and to be in.
+#[test]
+fn what_is_reached_through_attributes_is_known() {
+    let elsewhere = Owner::Project { project: name("shop") };
+    let another_run = Owner::Run { project: name(PROJECT), run: run(2) };
+    let of_agent = |owner: Owner| {
+        let resource = Resource::new(ResourceKind::Path, "src/main.rs", name(TENANT), owner).expect("a path");
+        Request { resource, ..reads(History::default()) }
+    };
+    let person = OperatorSubject {
+        name: name("ada"),
+        role: OperatorRole::Approver,
+        groups: Vec::new(),
+        max_tier: Tier::T2,
+        tenant: name(TENANT),
+    };
+    let of_person = || Request { subject: Subject::Operator(person.clone()), ..reads(History::default()) };
+    for (condition, request, holds) in [
+        (
+            "principal has project && resource has project && resource.project == principal.project",
+            of_agent(own()),
+            true,
+        ),
+        (
+            "principal has project && resource has project && resource.project == principal.project",
+            of_agent(elsewhere.clone()),
+            false,
+        ),
+        ("principal has run && resource has run && resource.run == principal.run", of_agent(own()), true),
+        (
+            "principal has run && resource has run && resource.run == principal.run",
+            of_agent(another_run),
+            false,
+        ),
+        (
+            "principal has run && resource has run && resource.run == principal.run",
+            of_agent(elsewhere),
+            false,
+        ),
+        (
+            "principal in principal.tier && principal has project && principal in principal.project && principal has run && principal in principal.run",
+            of_agent(own()),
+            true,
+        ),
+        ("resource in resource.tenant && resource.tenant == principal.tenant", of_agent(own()), true),
+    ] {
+        let text = format!(
+            "@id(\"a\") @reason(\"r\") permit (principal is Agent, action, resource is Path) when {{ {condition} }};"
+        );
+        let said = load(&text).expect("it is sound").decide(&request).decision;
+        assert_eq!(said == Decision::Allow, holds, "{condition}");
+    }
+    let text = "@id(\"a\") @reason(\"r\") permit (principal is Operator, action, resource) when { principal in principal.role };";
+    assert_eq!(load(text).expect("it is sound").decide(&of_person()).decision, Decision::Allow);
 }

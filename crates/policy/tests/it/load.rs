@@ -428,3 +428,18 @@ fn names_are_told_by_kind() {
     assert_eq!(set.names_of(eparch_policy::ResourceKind::Path), ["a.txt", "docs"]);
     assert!(set.names_of(eparch_policy::ResourceKind::Host).is_empty());
 }
+
+/// Asking again helps where people are asked, and where a policy says so.
+#[test]
+fn what_asking_again_helps_is_known() {
+    for (annotations, effect, retryable) in [
+        ("@verdict(\"ask\")", "permit", true),
+        ("@retryable", "forbid", true),
+        ("", "forbid", false),
+        ("", "permit", false),
+    ] {
+        let text = format!("@id(\"a\") @reason(\"r\") {annotations} {effect} (principal, action, resource);");
+        let said: Vec<bool> = load(&text).expect("it is sound").rules().map(|rule| rule.retryable).collect();
+        assert_eq!(said, [retryable], "{annotations} {effect}");
+    }
+}
