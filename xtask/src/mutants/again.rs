@@ -1,5 +1,5 @@
 //! Breaks those places again that no test noticed, and keeps of each what noticed it since: tests are added for what lives, and
-//! hours need not be spent on all the others for that.
+//! hours need not be spent on all the others for that; and those that take long look at these alone.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ pub(super) fn run(tree: &Tree) -> StepResult {
         return Ok("none lives".to_owned());
     }
     let which: Vec<String> = names.iter().flat_map(|name| ["--re".to_owned(), pattern(name)]).collect();
-    let outcomes = outcomes(tree, &which)?;
+    let outcomes = outcomes(tree, "mutants-missed", &which)?;
     for (path, shard) in &mut shards {
         settle(shard, &outcomes, &commit);
         let text = serde_json::to_string_pretty(shard)

@@ -40,7 +40,7 @@ pub(crate) fn run(tree: &Tree, words: &[String]) -> StepResult {
         let place = format!("{}/{}", shard.number, shard.of);
         which.extend(["--sharding", "round-robin", "--shard", &place].map(str::to_owned));
     }
-    let raw = raw(&outcomes(tree, &which)?, shard, &commit)?;
+    let raw = raw(&outcomes(tree, "mutants", &which)?, shard, &commit)?;
     let file = format!("{RAW}/{}.json", shard.name());
     let text = serde_json::to_string_pretty(&raw)
         .map_err(|cause| Problem::while_doing(&format!("writing {file}"), &cause))?;
@@ -91,11 +91,11 @@ fn require_tool() -> Result<(), Problem> {
     Err(Problem::new("cargo-mutants is missing\ninstall it with `cargo install cargo-mutants --locked`"))
 }
 
-/// Breaks these places, and has the tests look.
-fn outcomes(tree: &Tree, which: &[String]) -> Result<Value, Problem> {
+/// Breaks these places, and has the tests look that a profile of nextest names.
+fn outcomes(tree: &Tree, tests: &str, which: &[String]) -> Result<Value, Problem> {
     require_tool()?;
     let target = tree.target().join("mutants");
-    let mut command = command(tree, which, &target);
+    let mut command = command(tree, tests, which, &target);
     let status = process::watched(&mut command)?;
     if !status.code().is_some_and(|code| RESULTS.contains(&code)) {
         return Err(Problem::new(format!(
@@ -107,7 +107,7 @@ fn outcomes(tree: &Tree, which: &[String]) -> Result<Value, Problem> {
     read(&target.join("mutants.out/outcomes.json"))
 }
 
-fn command(tree: &Tree, which: &[String], target: &Path) -> Command {
+fn command(tree: &Tree, tests: &str, which: &[String], target: &Path) -> Command {
     let mut command = process::cargo(&["mutants", "--annotations", "none"]);
     command.args(which);
     for package in PACKAGES {
@@ -117,6 +117,7 @@ fn command(tree: &Tree, which: &[String], target: &Path) -> Command {
     // Kept from one shard to the next: what the copy of the tree stands on is built once.
     command.env("CARGO_TARGET_DIR", target.join("build")).current_dir(tree.root());
     command.env("CARGO_INCREMENTAL", "1").env("EPARCH_POLICY_SETS", SETS);
+    command.env("NEXTEST_PROFILE", tests);
     // One that differs is as good as all of them.
     command.env("SCENARIO_FIRST", "1");
     command
