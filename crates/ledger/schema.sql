@@ -78,26 +78,6 @@ CREATE TABLE outbox (
     PRIMARY KEY (tenant, seq, idx)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE snapshot (
-    -- The state after entry seq.
-    tenant INTEGER NOT NULL,
-    seq INTEGER NOT NULL,
-    body BLOB NOT NULL,
-    -- SHA-256 over this row.
-    seal BLOB NOT NULL,
-    -- The ledger key's, over tenant, seq, seal and the root of the tree of the first seq entries.
-    signature BLOB NOT NULL,
-    UNIQUE (tenant, seq)
-) STRICT;
-
-CREATE TABLE tally (
-    -- What the outbox and the snapshots of a tenant amount to: the XOR of their seals. A page that was lost, with rows
-    -- of either on it, does not go unnoticed.
-    tenant INTEGER PRIMARY KEY,
-    outbox BLOB NOT NULL,
-    snapshot BLOB NOT NULL
-) STRICT;
-
 CREATE TRIGGER tenant_in_order BEFORE INSERT ON tenant BEGIN
     SELECT RAISE(ABORT, 'history is append-only')
     WHERE EXISTS (SELECT 1 FROM tenant WHERE id = NEW.id OR name = NEW.name);
@@ -166,4 +146,11 @@ CREATE TRIGGER boot_no_delete BEFORE DELETE ON boot BEGIN SELECT RAISE(ABORT, 'h
 CREATE TRIGGER migration_no_update BEFORE UPDATE ON schema_migrations BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
 
 CREATE TRIGGER migration_no_delete BEFORE DELETE ON schema_migrations BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
+
+CREATE TABLE tally (
+    -- What the outbox of a tenant amounts to: the XOR of its seals. A page that was lost, with rows of it, does not go
+    -- unnoticed.
+    tenant INTEGER PRIMARY KEY,
+    outbox BLOB NOT NULL
+) STRICT;
 

@@ -5,18 +5,13 @@ use std::collections::HashMap;
 use eparch_domain::{Digest, Name};
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
-use crate::entry::{Append, Appended, BODY_MAX, KIND_MAX, NewEntry, SEQ_MAX, Snapshot, place, to_sql};
+use crate::entry::{Append, Appended, BODY_MAX, KIND_MAX, NewEntry, SEQ_MAX, place, to_sql};
 use crate::key::LedgerKey;
 use crate::note::{Checkpoint, VerifierKey};
 use crate::read::{self, ReadError};
 use crate::seal;
-use crate::snapshots;
 use crate::tree::{self, Frontier, Hash};
-use crate::vouch::SavedState;
 use crate::write_error::WriteError;
-
-/// Snapshots kept for each tenant: the newest, and one to fall back on.
-const SNAPSHOTS_KEPT: i64 = 2;
 
 /// What the writer remembers of a tenant between batches.
 #[derive(Debug, Clone)]
@@ -27,8 +22,8 @@ pub(crate) struct Tenant {
     documents: (u64, Hash),
     /// How many entries the newest checkpoint covers.
     pub(crate) signed: u64,
-    /// What the outbox amounts to, and the snapshots.
-    tally: (Hash, Hash),
+    /// What the outbox amounts to.
+    tally: Hash,
 }
 
 /// A checkpoint that a batch made or found.
@@ -194,14 +189,14 @@ impl<'a> Batch<'a> {
                 return Err(Failure::Request(WriteError::NotOutstanding { effect: *effect }));
             }
             let seal = seal::outbox(tenant.id, to_sql(effect.seq), i64::from(effect.idx));
-            seal::toggle(&mut tenant.tally.0, &seal);
+            seal::toggle(&mut tenant.tally, &seal);
         }
         for idx in 0..entry.effects_due {
             let seal = seal::outbox(tenant.id, to_sql(seq), i64::from(idx));
             self.connection
                 .prepare_cached("INSERT INTO outbox (tenant, seq, idx, seal) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![tenant.id, to_sql(seq), idx, seal])?;
-            seal::toggle(&mut tenant.tally.0, &seal);
+            seal::toggle(&mut tenant.tally, &seal);
         }
         for document in &entry.documents {
             if Digest::of(&document.bytes) != document.digest {
@@ -227,43 +222,10 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Saves a state and lets go of older ones.
-    pub(crate) fn save(&mut self, name: &Name, snapshot: &Snapshot) -> Result<(), Failure> {
-        let mut tenant = self.known(name)?;
-        let head = tenant.frontier.size();
-        if snapshot.seq > head {
-            return Err(Failure::Request(WriteError::BeyondHead { seq: snapshot.seq, head }));
-        }
-        let seq = to_sql(snapshot.seq);
-        let seal = seal::snapshot(tenant.id, seq, &snapshot.body);
-        let root = if snapshot.seq == head {
-            tenant.frontier.root()
-        } else {
-            snapshots::root_at(self.connection, tenant.id, snapshot.seq)?
-        };
-        let signature =
-            SavedState { tenant: name.as_str(), seq: snapshot.seq, seal: &seal, root: &root }.sign(self.key);
-        self.connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO snapshot (tenant, seq, body, seal, signature) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![tenant.id, seq, snapshot.body, seal, signature])?;
-        self.connection
-            .prepare_cached(
-                "DELETE FROM snapshot WHERE tenant = ?1 AND seq NOT IN
-                 (SELECT seq FROM snapshot WHERE tenant = ?1 ORDER BY seq DESC LIMIT ?2)",
-            )?
-            .execute([tenant.id, SNAPSHOTS_KEPT])?;
-        tenant.tally.1 = sum(self.connection, "SELECT seal FROM snapshot WHERE tenant = ?1", tenant.id)?;
-        self.keep_tally(&tenant)?;
-        self.changed.insert(name.clone(), tenant);
-        Ok(())
-    }
-
     fn keep_tally(&self, tenant: &Tenant) -> Result<(), rusqlite::Error> {
         self.connection
-            .prepare_cached("INSERT OR REPLACE INTO tally (tenant, outbox, snapshot) VALUES (?1, ?2, ?3)")?
-            .execute(params![tenant.id, tenant.tally.0, tenant.tally.1])
+            .prepare_cached("INSERT OR REPLACE INTO tally (tenant, outbox) VALUES (?1, ?2)")?
+            .execute(params![tenant.id, tenant.tally])
             .map(drop)
     }
 
@@ -314,7 +276,7 @@ impl<'a> Batch<'a> {
             frontier: Frontier::default(),
             documents: (0, seal::START),
             signed: 0,
-            tally: (seal::NOTHING, seal::NOTHING),
+            tally: seal::NOTHING,
         })
     }
 }
@@ -356,15 +318,4 @@ fn load(connection: &Connection, id: i64, name: &Name, key: &VerifierKey) -> Res
     };
     let tally = read::tally(connection, id)?;
     Ok(Tenant { id, frontier, documents, signed, tally })
-}
-
-/// What the seals of some rows of a tenant amount to.
-fn sum(connection: &Connection, query: &str, tenant: i64) -> Result<Hash, rusqlite::Error> {
-    let mut rows = connection.prepare_cached(query)?;
-    let mut rows = rows.query([tenant])?;
-    let mut sum = seal::NOTHING;
-    while let Some(row) = rows.next()? {
-        seal::toggle(&mut sum, &row.get(0)?);
-    }
-    Ok(sum)
 }

@@ -91,8 +91,7 @@ pub struct Document {
 /// before it is written. It bounds what somebody who checks an export has to hold.
 pub const BODY_MAX: usize = 64 << 20;
 
-/// The most bytes of a saved state: more than `limits::LIVE_RUNS` ordinary runs need. Whatever is appended while one is saved
-/// waits for it. Past this a start reads more of the journal, and nothing else is lost.
+/// The most bytes of a saved state: more than `limits::LIVE_RUNS` ordinary runs need. Past this a start reads more of the journal, and nothing else is lost.
 pub const SNAPSHOT_MAX: usize = 256 << 20;
 
 /// The most bytes of a document's kind, which is a word.

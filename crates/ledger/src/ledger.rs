@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use eparch_domain::{Digest, Name, Timestamp, limits};
 use rusqlite::Connection;
@@ -31,6 +32,9 @@ use crate::writer::{Ask, Job, Writer};
 
 /// Requests that may wait for the writer; a sender past this waits. Two full batches keep the writer busy.
 const QUEUE: usize = 2 * limits::COMMIT_BATCH;
+
+/// How long a state may take to be saved before whoever waits for it gives up.
+const SAVE_WITHIN: Duration = Duration::from_secs(10);
 
 /// How the ledger is doing.
 #[derive(Debug, Clone)]
@@ -68,6 +72,8 @@ pub struct Ledger {
     keepers: Arc<Vec<Keeper>>,
     condition: Arc<Condition>,
     reader: Mutex<Reader>,
+    /// A state is being saved.
+    saving: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     /// Where the writer's connection comes out at its end.
     ended: Mutex<Receiver<Option<Connection>>>,
@@ -86,35 +92,24 @@ impl std::fmt::Debug for Ledger {
 #[derive(Debug)]
 pub struct Pending {
     answer: Receiver<Result<Appended, WriteError>>,
-    condition: Arc<Condition>,
 }
 
 impl Pending {
-    /// Waits for the outcome until `deadline`, and longer only while a large state is being saved.
+    /// Waits for the outcome until `deadline`.
     ///
     /// # Errors
     ///
     /// [`WriteError::Late`] when there is none by then; else why nothing was added.
     pub fn wait(self, deadline: Instant) -> Result<Appended, WriteError> {
-        wait(&self.answer, deadline, &self.condition)
+        wait(&self.answer, deadline)
     }
 }
 
-fn wait<T>(
-    answer: &Receiver<Result<T, WriteError>>,
-    deadline: Instant,
-    condition: &Condition,
-) -> Result<T, WriteError> {
-    loop {
-        // Looked at again now and then: a save that ended takes its time back.
-        let left = condition.patience(deadline).saturating_duration_since(Instant::now());
-        match answer.recv_timeout(left.min(limits::LEDGER_WRITE_DEADLINE.as_duration())) {
-            Ok(outcome) => return outcome,
-            Err(RecvTimeoutError::Timeout) if Instant::now() < condition.patience(deadline) => {}
-            Err(RecvTimeoutError::Timeout) => return Err(WriteError::Late),
-            Err(RecvTimeoutError::Disconnected) => return Err(WriteError::Closed),
-        }
-    }
+fn wait<T>(answer: &Receiver<Result<T, WriteError>>, deadline: Instant) -> Result<T, WriteError> {
+    answer.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(|none| match none {
+        RecvTimeoutError::Timeout => WriteError::Late,
+        RecvTimeoutError::Disconnected => WriteError::Closed,
+    })?
 }
 
 impl Ledger {
@@ -199,6 +194,7 @@ impl Ledger {
             keepers,
             condition,
             reader: Mutex::new(reader),
+            saving: Arc::default(),
             thread: Some(thread),
             ended: Mutex::new(ended),
             last: Mutex::new(None),
@@ -215,8 +211,7 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// [`WriteError::Late`] after [`Settings::write_within`], during a save a while later: the tenant counts as stopped, since
-    /// the entries may yet be written. See [`WriteError`] for the rest.
+    /// [`WriteError::Late`] after [`Settings::write_within`]: the tenant counts as stopped, since the entries may yet be written. See [`WriteError`] for the rest.
     pub fn append(&self, request: Append) -> Result<Appended, WriteError> {
         let deadline = self.deadline();
         self.append_later(request).wait(deadline)
@@ -229,7 +224,7 @@ impl Ledger {
             // Whoever waited may have given up.
             let _ = tell.send(outcome);
         });
-        Pending { answer, condition: Arc::clone(&self.condition) }
+        Pending { answer }
     }
 
     /// Hands entries to the writer, which calls `answer` when they are durable or refused. `answer` runs on the writer's
@@ -241,16 +236,18 @@ impl Ledger {
     ) {
         let deadline = self.deadline();
         let job = Job { deadline, ask: Ask::Append { request, answer: Box::new(answer) } };
-        if let Err((job, why)) = self.queue.send(job, self.condition.patience(deadline)) {
+        if let Err((job, why)) = self.queue.send(job, deadline) {
             job.ask.refuse(unsent(&why));
         }
     }
 
-    /// Saves a tenant's state after entry `snapshot.seq`; the two newest are kept.
+    /// Saves a tenant's state after entry `snapshot.seq` beside the journal, where nobody who appends waits for it; the two newest
+    /// are kept.
     ///
     /// # Errors
     ///
-    /// [`WriteError::TooLong`] past [`SNAPSHOT_MAX`], which is told in [`Health::notices`] as well.
+    /// [`WriteError::TooLong`] past [`SNAPSHOT_MAX`], which is told in [`Health::notices`] as well. [`WriteError::Late`] when the
+    /// disk takes longer than ten seconds, and while one that did is not done.
     pub fn save_snapshot(&self, tenant: &Name, snapshot: Snapshot) -> Result<(), WriteError> {
         let (bytes, limit) = (snapshot.body.len(), SNAPSHOT_MAX);
         if bytes > limit {
@@ -259,8 +256,25 @@ impl Ledger {
             ));
             return Err(WriteError::TooLong { what: "a snapshot", bytes, limit });
         }
-        let tenant = tenant.clone();
-        self.ask(|answer| Ask::Save { tenant, snapshot, answer })
+        let place = self.read().place_of(tenant, snapshot.seq)?;
+        if self.saving.swap(true, Ordering::SeqCst) {
+            return Err(WriteError::Late);
+        }
+        let (tenant, key, saving) = (tenant.clone(), Arc::clone(&self.key), Arc::clone(&self.saving));
+        let into = self.read().snapshots().clone();
+        let (tell, answer) = sync_channel(1);
+        let save = move || {
+            let saved = place.save(&tenant, snapshot, &key, &into);
+            saving.store(false, Ordering::SeqCst);
+            // Whoever asked may have given up.
+            let _ = tell.send(saved.map_err(|error| WriteError::State(Arc::new(error))));
+        };
+        // On a thread of its own: a disk that hangs may keep it, and nobody else.
+        if let Err(error) = std::thread::Builder::new().name("snapshot-file".to_owned()).spawn(save) {
+            self.saving.store(false, Ordering::SeqCst);
+            return Err(WriteError::State(Arc::new(error)));
+        }
+        wait(&answer, Instant::now() + SAVE_WITHIN)
     }
 
     /// Signs a tenant's history as it is now, and waits for the anchor folders, at most for
@@ -293,9 +307,8 @@ impl Ledger {
         let ask = ask(Box::new(move |outcome| {
             let _ = tell.send(outcome);
         }));
-        let room = self.condition.patience(deadline);
-        self.queue.send(Job { deadline, ask }, room).map_err(|(_, why)| unsent(&why))?;
-        wait(&answer, deadline, &self.condition)
+        self.queue.send(Job { deadline, ask }, deadline).map_err(|(_, why)| unsent(&why))?;
+        wait(&answer, deadline)
     }
 
     /// The number of this boot.

@@ -9,6 +9,7 @@ use crate::connection;
 use crate::entry::{Document, EffectRef, Entry, SEQ_MAX, place, seq_of, to_sql};
 use crate::schema::{JOURNAL, MigrateError};
 use crate::seal;
+use crate::snapshots::Snapshots;
 use crate::tree::{self, Hash};
 
 /// Entries read at once by [`Reader::entries`]: some hundred kilobytes of common ones.
@@ -54,6 +55,7 @@ pub(crate) fn sql(doing: &'static str) -> impl Fn(rusqlite::Error) -> ReadError 
 #[derive(Debug)]
 pub struct Reader {
     connection: Connection,
+    snapshots: Snapshots,
 }
 
 impl Reader {
@@ -66,7 +68,11 @@ impl Reader {
             let known = JOURNAL.migrations.len();
             return Err(ReadError::Schema(MigrateError::TooOld { found: version, known }));
         }
-        Ok(Reader { connection })
+        Ok(Reader { connection, snapshots: Snapshots::beside(path) })
+    }
+
+    pub(crate) fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
     }
 
     pub(crate) fn connection(&self) -> &Connection {
@@ -194,7 +200,7 @@ impl Reader {
             effects
                 .push(EffectRef { seq: seq.unsigned_abs(), idx: u16::try_from(idx).map_err(|_| damage())? });
         }
-        if tally(&self.connection, id)?.0 == sum {
+        if tally(&self.connection, id)? == sum {
             Ok(effects)
         } else {
             Err(damaged(tenant.as_str(), "the outbox", 0))
@@ -255,12 +261,12 @@ pub(crate) fn head(connection: &Connection, tenant: i64) -> Result<u64, ReadErro
     Ok(newest.map_or(0, seq_of))
 }
 
-/// What a tenant's outbox amounts to, and its snapshots.
-pub(crate) fn tally(connection: &Connection, tenant: i64) -> Result<(Hash, Hash), ReadError> {
+/// What a tenant's outbox amounts to.
+pub(crate) fn tally(connection: &Connection, tenant: i64) -> Result<Hash, ReadError> {
     connection
-        .prepare_cached("SELECT outbox, snapshot FROM tally WHERE tenant = ?1")
-        .and_then(|mut row| row.query_row([tenant], |row| Ok((row.get(0)?, row.get(1)?))).optional())
-        .map(|found| found.unwrap_or((seal::NOTHING, seal::NOTHING)))
+        .prepare_cached("SELECT outbox FROM tally WHERE tenant = ?1")
+        .and_then(|mut row| row.query_row([tenant], |row| row.get(0)).optional())
+        .map(|found| found.unwrap_or(seal::NOTHING))
         .map_err(sql("read the tally of work in progress"))
 }
 

@@ -1,5 +1,5 @@
 //! Putting right what is only work in progress. A boot acknowledges every effect that is due, whatever it was; so an
-//! outbox that cannot be believed is cleared, and a tally that is not that of its rows is made anew.
+//! outbox that cannot be believed, or is not what its tally says, is cleared.
 
 use eparch_domain::Name;
 use rusqlite::types::ValueRef;
@@ -10,7 +10,7 @@ use crate::read;
 use crate::seal;
 use crate::tree::Hash;
 
-/// Repairs every tenant's outbox and tally; says what was wrong, and nothing when nothing was.
+/// Repairs every tenant's outbox; says what was wrong, and nothing when nothing was.
 pub(crate) fn work_in_progress(connection: &Connection) -> Result<Vec<String>, rusqlite::Error> {
     let mut tenants = connection.prepare("SELECT id, name FROM tenant ORDER BY id")?;
     let mut tenants = tenants.query([])?;
@@ -29,28 +29,17 @@ pub(crate) fn work_in_progress(connection: &Connection) -> Result<Vec<String>, r
 
 fn repair(connection: &Connection, tenant: i64) -> Result<Option<&'static str>, rusqlite::Error> {
     let effects = effects(connection, tenant)?;
-    let snapshots = snapshots(connection, tenant)?;
     // What does not read as a tally is none.
     let tally = read::tally(connection, tenant).ok();
-    let what = match effects {
-        Some(effects) if tally.is_some_and(|tally| tally.0 == effects) => match tally {
-            Some(tally) if tally.1 == snapshots => return Ok(None),
-            _ => "the tally of snapshots",
-        },
-        _ => "the outbox",
-    };
-    let effects = match what {
-        "the outbox" => {
-            connection.execute("DELETE FROM outbox WHERE tenant = ?1", [tenant])?;
-            seal::NOTHING
-        }
-        _ => effects.unwrap_or(seal::NOTHING),
-    };
+    if effects.is_some() && effects == tally {
+        return Ok(None);
+    }
+    connection.execute("DELETE FROM outbox WHERE tenant = ?1", [tenant])?;
     connection.execute(
-        "INSERT OR REPLACE INTO tally (tenant, outbox, snapshot) VALUES (?1, ?2, ?3)",
-        params![tenant, effects, snapshots],
+        "INSERT OR REPLACE INTO tally (tenant, outbox) VALUES (?1, ?2)",
+        params![tenant, seal::NOTHING],
     )?;
-    Ok(Some(what))
+    Ok(Some("the outbox"))
 }
 
 /// What a tenant's outbox amounts to; `None` when a row of it is not what was written.
@@ -72,19 +61,4 @@ fn effects(connection: &Connection, tenant: i64) -> Result<Option<Hash>, rusqlit
         seal::toggle(&mut sum, &seal);
     }
     Ok(Some(sum))
-}
-
-/// What a tenant's snapshots amount to. Each is held to its signature when it is read; here they are only counted up.
-fn snapshots(connection: &Connection, tenant: i64) -> Result<Hash, rusqlite::Error> {
-    let mut rows = connection.prepare("SELECT seal FROM snapshot WHERE tenant = ?1")?;
-    let mut rows = rows.query([tenant])?;
-    let mut sum = seal::NOTHING;
-    while let Some(row) = rows.next()? {
-        if let ValueRef::Blob(seal) = row.get_ref(0)?
-            && let Ok(seal) = seal.try_into()
-        {
-            seal::toggle(&mut sum, &seal);
-        }
-    }
-    Ok(sum)
 }

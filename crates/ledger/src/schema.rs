@@ -28,7 +28,10 @@ pub(crate) struct Schema {
 /// The journal. Its application id spells `EpJ` and a zero byte.
 pub(crate) const JOURNAL: Schema = Schema {
     application_id: 0x4570_4A00,
-    migrations: &[Migration { name: "journal", sql: include_str!("../migrations/001_journal.sql") }],
+    migrations: &[
+        Migration { name: "journal", sql: include_str!("../migrations/001_journal.sql") },
+        Migration { name: "snapshots_beside", sql: include_str!("../migrations/002_snapshots_beside.sql") },
+    ],
 };
 
 /// Why a schema could not be brought up to date.

@@ -84,6 +84,9 @@ pub enum WriteError {
     /// The disk or the database failed. Every later request fails the same way until the ledger is reopened.
     #[error("the journal cannot be written until it is reopened")]
     Storage(#[source] Arc<rusqlite::Error>),
+    /// The disk failed to take a saved state. What was saved before is there still, and the journal has everything.
+    #[error("the state cannot be saved")]
+    State(#[source] Arc<std::io::Error>),
     /// Reopening failed; every later request fails the same way until it succeeds.
     #[error("the journal cannot be reopened")]
     Reopen(#[source] Arc<OpenError>),
@@ -111,6 +114,7 @@ impl WriteError {
             | WriteError::Busy
             | WriteError::Fenced { .. }
             | WriteError::Storage(_)
+            | WriteError::State(_)
             | WriteError::Reopen(_)
             | WriteError::Closed => false,
         }

@@ -12,7 +12,7 @@ use crate::batch::{Batch, BatchError, Signed, Tenant};
 use crate::boot::{self, Ours};
 use crate::condition::Condition;
 use crate::connection;
-use crate::entry::{Append, Appended, Snapshot};
+use crate::entry::{Append, Appended};
 use crate::keeper::Keeper;
 use crate::key::LedgerKey;
 use crate::open::{OpenError, hold_to_anchors, refuse_unsigned, signed_tenants};
@@ -31,7 +31,6 @@ pub(crate) struct Job {
 /// What is asked of the writer.
 pub(crate) enum Ask {
     Append { request: Append, answer: Answer<Appended> },
-    Save { tenant: Name, snapshot: Snapshot, answer: Answer<()> },
     Sign { tenant: Name, answer: Answer<Signed> },
     Reopen { at: Timestamp, answer: Answer<u64> },
 }
@@ -41,7 +40,7 @@ impl Job {
     pub(crate) fn weight(&self) -> usize {
         match &self.ask {
             Ask::Append { request, .. } => request.entries.len(),
-            Ask::Save { .. } | Ask::Sign { .. } => 1,
+            Ask::Sign { .. } => 1,
             Ask::Reopen { .. } => limits::COMMIT_BATCH,
         }
     }
@@ -51,7 +50,6 @@ impl Ask {
     pub(crate) fn refuse(self, error: WriteError) {
         match self {
             Ask::Append { answer, .. } => answer(Err(error)),
-            Ask::Save { answer, .. } => answer(Err(error)),
             Ask::Sign { answer, .. } => answer(Err(error)),
             Ask::Reopen { answer, .. } => answer(Err(error)),
         }
@@ -118,10 +116,9 @@ impl Writer {
 
     fn work(&mut self, jobs: Vec<Job>) {
         let mut writes = Vec::new();
-        let mut saves = Vec::new();
         let mut now = Instant::now();
         for Job { deadline, ask } in jobs {
-            if self.condition.patience(deadline) <= now {
+            if deadline <= now {
                 ask.refuse(WriteError::Late);
                 continue;
             }
@@ -131,20 +128,10 @@ impl Writer {
                     answer(self.reopen(at));
                     now = Instant::now();
                 }
-                // A state may be large; what came with it does not wait for it to be hashed and synced.
-                save @ Ask::Save { .. } => saves.push((deadline, save)),
                 ask => writes.push(ask),
             }
         }
         self.write(writes);
-        for (deadline, save) in saves {
-            if self.condition.saving(deadline) {
-                self.write(vec![save]);
-                self.condition.saved();
-            } else {
-                save.refuse(WriteError::Late);
-            }
-        }
     }
 
     /// Carries out requests and the checkpoints that are due in one transaction, then answers.
@@ -188,12 +175,6 @@ impl Writer {
                     Ok(appended) => Outcome::Appended(appended),
                     Err(error) => Outcome::Refused(error),
                 },
-                Ask::Save { tenant, snapshot, .. } => {
-                    match batch.alone(|batch| batch.save(tenant, snapshot))? {
-                        Ok(()) => Outcome::Saved,
-                        Err(error) => Outcome::Refused(error),
-                    }
-                }
                 Ask::Sign { tenant, .. } => {
                     match batch.alone(|batch| batch.sign(tenant, self.boots.newest))? {
                         Ok(made) => {
@@ -242,7 +223,6 @@ impl Writer {
         for (job, outcome) in jobs.into_iter().zip(done.outcomes) {
             match (job, outcome) {
                 (Ask::Append { answer, .. }, Outcome::Appended(made)) => answer(Ok(made)),
-                (Ask::Save { answer, .. }, Outcome::Saved) => answer(Ok(())),
                 (Ask::Sign { answer, .. }, Outcome::Signed(made)) => answer(Ok(made)),
                 (job, Outcome::Refused(error)) => job.refuse(error),
                 (job, _) => job.refuse(WriteError::Closed),
@@ -340,7 +320,6 @@ struct Done {
 
 enum Outcome {
     Appended(Appended),
-    Saved,
     Signed(Signed),
     Refused(WriteError),
 }

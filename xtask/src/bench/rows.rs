@@ -249,7 +249,7 @@ const ROWS: &[Row] = &[
         ],
         now: "handling p99.9 unchanged",
         aim: "handling p99.9 unchanged",
-        note: "This is the governor alone, which no longer notices a snapshot. Saving the bytes goes through the journal's one writer, and entries wait for it meanwhile; how long is not measured here.",
+        note: "This is the governor alone, which no longer notices a snapshot. How long the disk takes for the bytes is not measured here; nobody waits for it.",
     },
     Row {
         what: "recovery with 10,000 runs in flight: a snapshot and 10,000 entries after it",

@@ -12,32 +12,37 @@ fn a_ledger_is_shared_between_threads_and_a_reader_is_handed_over() {
 }
 
 #[test]
-fn g1_what_is_asked_while_a_state_is_saved_is_not_late() {
+fn g1_nobody_who_appends_waits_for_a_state_that_is_saved() {
     let home = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(&Settings::in_home(home.path()), Timestamp::from_millis(0), "test").unwrap();
+    let settings = Settings::in_home(home.path());
+    let ledger = Ledger::open(&settings, Timestamp::from_millis(0), "test").unwrap();
     let acme = Name::new("acme").unwrap();
     let one = |after| {
         let entry = crate::entry::NewEntry { body: b"{}".to_vec(), ..Default::default() };
         Append { tenant: acme.clone(), after, entries: vec![entry] }
     };
-    // The writer is kept busy as by a save that takes longer than an append may.
-    let (go_on, wait_here) = sync_channel::<()>(1);
-    let (busy, is_busy) = sync_channel(1);
-    ledger.append_then(one(0), move |_| {
-        busy.send(()).unwrap();
-        let _ = wait_here.recv();
-    });
-    is_busy.recv().unwrap();
-    let deadline = limits::LEDGER_WRITE_DEADLINE.as_duration();
-    assert!(ledger.condition.saving(Instant::now() + deadline));
-    let (tell, told) = sync_channel(1);
+    let state = || Snapshot { seq: 1, body: b"state".to_vec() };
+    ledger.append(one(0)).unwrap();
+    ledger.save_snapshot(&acme, state()).unwrap();
+    // A pipe that nobody reads from: whoever opens it to write hangs, as on a disk that does.
+    let snapshots = with_suffix(&settings.path, ".snapshots");
+    let pipe = snapshots.join("1-1.new");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     std::thread::scope(|scope| {
-        scope.spawn(|| tell.send(ledger.append(one(1)).map(|made| made.last_seq)).unwrap());
-        let early = told.recv_timeout(deadline + deadline / 4);
-        assert!(early.is_err(), "it is not given up: {early:?}");
-        ledger.condition.saved();
-        go_on.send(()).unwrap();
-        assert_eq!(told.recv().unwrap().unwrap(), 2);
+        let saved = scope.spawn(|| ledger.save_snapshot(&acme, state()));
+        while !ledger.saving.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        assert_eq!(ledger.append(one(1)).unwrap().last_seq, 2);
+        let second = ledger.save_snapshot(&acme, state());
+        assert!(matches!(second, Err(WriteError::Late)), "one at a time: {second:?}");
+        let read_end = fs::File::open(&pipe).unwrap();
+        let failed = saved.join().unwrap();
+        assert!(matches!(failed, Err(WriteError::State(_))), "a pipe cannot be made durable: {failed:?}");
+        drop(read_end);
     });
-    assert_eq!(ledger.head(&acme).unwrap(), 2);
+    fs::remove_file(&pipe).unwrap();
+    assert_eq!(ledger.snapshot(&acme).unwrap(), Some(state()), "what was saved before is there still");
+    ledger.save_snapshot(&acme, Snapshot { seq: 2, ..state() }).unwrap();
+    assert_eq!(ledger.snapshot(&acme).unwrap().unwrap().seq, 2);
 }

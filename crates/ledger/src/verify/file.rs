@@ -156,7 +156,7 @@ pub(crate) fn check_tenants(connection: &Connection, report: &mut Report) -> Vec
     if let Err(error) = read {
         report.file(Wrong::Tenant, format!("the tenants cannot be read: {error}"));
     }
-    for table in ["entry", "subtree", "document", "checkpoint", "outbox", "snapshot", "tally"] {
+    for table in ["entry", "subtree", "document", "checkpoint", "outbox", "tally"] {
         match owners(connection, table) {
             Ok(owners) => owners.into_iter().filter(|owner| !ids.contains(owner)).for_each(|owner| {
                 report.file(

@@ -14,6 +14,7 @@ use crate::entry::{SEQ_MAX, place, seq_of, to_sql};
 use crate::note::VerifierKey;
 use crate::read;
 use crate::seal;
+use crate::snapshots::Snapshots;
 use crate::tree::{self, Frontier, Hash};
 use crate::vouch::SavedState;
 
@@ -25,6 +26,9 @@ pub(crate) struct History<'a> {
     pub(crate) keys: &'a [VerifierKey],
     /// The chain over boots, by epoch.
     pub(crate) boots: &'a [Hash],
+    pub(crate) snapshots: &'a Snapshots,
+    /// The seqs of saved states, as they were before the journal was read.
+    pub(crate) saved: BTreeSet<u64>,
     pub(crate) report: &'a mut Report,
 }
 
@@ -32,7 +36,7 @@ impl History<'_> {
     /// Reads everything and reports.
     pub(crate) fn verify(mut self, anchors: &[AnchorFile]) -> TenantReport {
         let documents = self.documents();
-        let mut pass = Pass::new(self.snapshots());
+        let mut pass = Pass::new(self.saved.clone());
         let about = About { tenant: self.tenant, keys: self.keys };
         let files = anchors.iter().map(|file| FileClaims::open(about, file, self.report)).collect();
         let connection = self.connection;
@@ -61,7 +65,8 @@ impl History<'_> {
                 format!("the journal has {entries} entries and no signed checkpoint of them"),
             );
         }
-        self.work(&pass);
+        self.outbox(&pass);
+        self.saved_states(&pass);
         TenantReport {
             tenant: self.tenant.to_owned(),
             entries: pass.bodies.size(),
@@ -97,16 +102,6 @@ impl History<'_> {
         if let Err(error) = read {
             self.found(wrong, None, format!("a row cannot be read: {error}"));
         }
-    }
-
-    /// The seqs of saved states.
-    fn snapshots(&mut self) -> BTreeSet<u64> {
-        let mut seqs = BTreeSet::new();
-        self.rows("SELECT seq FROM snapshot WHERE tenant = ?1", Wrong::Snapshot, |_, row| {
-            seqs.insert(row.get::<_, i64>(0)?.unsigned_abs());
-            Ok(())
-        });
-        seqs
     }
 
     /// Recomputes the tree from the entries' bodies and compares it with every claim on the way.
@@ -312,10 +307,10 @@ impl History<'_> {
         chains
     }
 
-    /// The outbox and the snapshots: not history, but nothing in the file goes unchecked.
-    fn work(&mut self, pass: &Pass) {
+    /// The outbox: not history, but nothing in the file goes unchecked.
+    fn outbox(&mut self, pass: &Pass) {
         let head = pass.bodies.size();
-        let (mut effects, mut snapshots) = (seal::NOTHING, seal::NOTHING);
+        let mut effects = seal::NOTHING;
         let query = "SELECT seq, idx, seal FROM outbox WHERE tenant = ?1 ORDER BY seq, idx";
         self.rows(query, Wrong::Outbox, |this, row| {
             let (seq, idx): (i64, i64) = (row.get(0)?, row.get(1)?);
@@ -330,50 +325,44 @@ impl History<'_> {
             }
             Ok(())
         });
-        let query = "SELECT seq, body, seal, signature FROM snapshot WHERE tenant = ?1 ORDER BY seq";
-        self.rows(query, Wrong::Snapshot, |this, row| {
-            let seq: i64 = row.get(0)?;
-            let seal = row.get::<_, Hash>(2)?;
-            seal::toggle(&mut snapshots, &seal);
-            let sealed =
-                matches!(row.get_ref(1)?, ValueRef::Blob(body) if seal::snapshot(this.id, seq, body) == seal);
-            let signed =
-                matches!(row.get_ref(3)?, ValueRef::Blob(bytes) if this.is_signed(pass, seq, &seal, bytes));
-            if !sealed || !signed || !(0..=to_sql(head)).contains(&seq) {
-                this.found(
-                    Wrong::Snapshot,
-                    None,
-                    format!("the snapshot after entry {seq} is not what was saved"),
-                );
-            }
-            Ok(())
-        });
         match read::tally(self.connection, self.id) {
-            Ok(tally) => {
-                if tally.0 != effects {
-                    self.found(
-                        Wrong::Outbox,
-                        None,
-                        "the outbox has lost effects, or has some that were never written",
-                    );
-                }
-                if tally.1 != snapshots {
+            Ok(tally) if tally == effects => {}
+            Ok(_) => {
+                let what = "the outbox has lost effects, or has some that were never written";
+                self.found(Wrong::Outbox, None, what);
+            }
+            Err(error) => self.found(Wrong::Outbox, None, eparch_domain::in_full(&error)),
+        }
+    }
+
+    /// The states that were saved beside the journal: each is what was signed for the entries before it, or gone since.
+    fn saved_states(&mut self, pass: &Pass) {
+        for seq in std::mem::take(&mut self.saved) {
+            let sound = match self.snapshots.read(self.id, seq) {
+                Ok(found) => found.map(|found| {
+                    let seal = seal::snapshot(self.id, to_sql(seq), &found.body);
+                    self.is_signed(pass, seq, &seal, &found.signature)
+                }),
+                Err(error) => {
                     self.found(
                         Wrong::Snapshot,
                         None,
-                        "snapshots are missing, or are not those that were saved",
+                        format!("the snapshot after entry {seq} cannot be read: {error}"),
                     );
+                    continue;
                 }
+            };
+            if sound == Some(false) {
+                let what = format!("the snapshot after entry {seq} is not what was saved");
+                self.found(Wrong::Snapshot, None, what);
             }
-            Err(error) => self.found(Wrong::Outbox, None, eparch_domain::in_full(&error)),
         }
     }
 }
 
 impl History<'_> {
     /// Whether a saved state was signed for the entries before it; true where nothing can be said about those.
-    fn is_signed(&self, pass: &Pass, seq: i64, seal: &Hash, signature: &[u8]) -> bool {
-        let seq = seq.unsigned_abs();
+    fn is_signed(&self, pass: &Pass, seq: u64, seal: &Hash, signature: &[u8]) -> bool {
         let Some(roots) = pass.roots.get(&seq) else { return pass.unsure };
         roots
             .iter()

@@ -7,6 +7,7 @@ mod history;
 mod pass;
 mod report;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ use crate::connection;
 use crate::note::VerifierKey;
 use crate::schema::MigrateError;
 use crate::settings::Settings;
+use crate::snapshots::Snapshots;
 use anchors::Anchors;
 use claims::{About, FileClaims};
 use file::Readable;
@@ -89,6 +91,12 @@ impl Verify {
         // Anchors first: the writer commits before it writes them, so what they vouch for is in what is read next.
         let only = self.tenant.as_ref().map(Name::as_str);
         let mut anchors = Anchors::find(&self.anchors, &self.named, &self.home, only, &mut report);
+        // And states: one is saved after its entries, which are in what is read next.
+        let snapshots = Snapshots::beside(&self.path);
+        let saved = snapshots.list().unwrap_or_else(|error| {
+            report.notices.push(format!("the folder of snapshots cannot be read: {error}"));
+            BTreeMap::new()
+        });
         let unreadable = |source| VerifyError::Open { path: self.path.clone(), source };
         // Looked at, not opened: closing it again would drop the locks of a writer in this process.
         std::fs::metadata(&self.path).map_err(unreadable)?;
@@ -97,7 +105,7 @@ impl Verify {
             Ok(connection)
         });
         match opened {
-            Ok(connection) => self.read(&connection, &mut anchors, &mut report)?,
+            Ok(connection) => self.read(&connection, &mut anchors, (&snapshots, saved), &mut report)?,
             Err(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DatabaseBusy) => return Err(VerifyError::Locked { path: self.path.clone() }),
                 Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
@@ -142,6 +150,7 @@ impl Verify {
         &self,
         connection: &Connection,
         anchors: &mut Anchors,
+        (snapshots, mut saved): (&Snapshots, BTreeMap<i64, BTreeSet<u64>>),
         report: &mut Report,
     ) -> Result<(), VerifyError> {
         file::check_structure(connection, report);
@@ -158,7 +167,9 @@ impl Verify {
         anchors.sort_copies(&verified, &self.keys, report);
         for (tenant, id) in tenants.iter().filter(|(name, _)| wanted(name)) {
             let files = anchors.files.remove(tenant).unwrap_or_default();
-            let history = History { connection, tenant, id: *id, keys: &self.keys, boots: &boots, report };
+            let saved = saved.remove(id).unwrap_or_default();
+            let (keys, boots) = (&self.keys, &boots);
+            let history = History { connection, tenant, id: *id, keys, boots, snapshots, saved, report };
             let verified = history.verify(&files);
             report.tenants.push(verified);
         }

@@ -82,6 +82,22 @@ impl Home {
         connection
     }
 
+    /// The file of a saved state, by its name.
+    pub(crate) fn snapshot(&self, name: &str) -> PathBuf {
+        let mut folder = self.path().as_os_str().to_owned();
+        folder.push(".snapshots");
+        Path::new(&folder).join(name)
+    }
+
+    /// The names of all files of saved states, in order.
+    pub(crate) fn snapshots(&self) -> Vec<String> {
+        let files = std::fs::read_dir(self.snapshot("")).unwrap();
+        let mut names: Vec<String> =
+            files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
     /// How often something was committed; only differences mean anything.
     pub(crate) fn commits(&self) -> u64 {
         // The log's index counts its transactions, at byte 8 of each copy of its header.

@@ -126,7 +126,6 @@ fn content(path: &Path) -> Result<Content, rusqlite::Error> {
         ("checkpoint", "tenant, size"),
         ("boot", "epoch"),
         ("outbox", "tenant, seq, idx"),
-        ("snapshot", "tenant, seq"),
         ("tally", "tenant"),
     ] {
         read(table, &format!("SELECT * FROM {table} ORDER BY {order}"))?;

@@ -16,7 +16,7 @@ fn r121_a_cut_tail_is_found_against_the_checkpoint_outside() {
         let cut = format!("DELETE FROM entry WHERE tenant = 1 AND seq > {left};");
         let thorough = format!(
             "{cut} DELETE FROM checkpoint WHERE tenant = 1 AND size > {left}; DELETE FROM outbox WHERE tenant = 1 AND seq > {left};
-             DELETE FROM document WHERE tenant = 1 AND seq > {left}; DELETE FROM snapshot WHERE tenant = 1 AND seq > {left};"
+             DELETE FROM document WHERE tenant = 1 AND seq > {left};"
         );
         let report = drill.after(&cut);
         assert!(
@@ -34,7 +34,7 @@ fn r121_a_cut_tail_is_found_against_the_checkpoint_outside() {
         assert_eq!(acme.beyond_last_anchor, left - acme.anchored);
         assert_eq!(report.witnessed, left == 0 || acme.anchored > 0, "{acme:?}");
     }
-    let all: String = ["entry", "subtree", "document", "checkpoint", "outbox", "snapshot", "tally"]
+    let all: String = ["entry", "subtree", "document", "checkpoint", "outbox", "tally"]
         .map(|table| format!("DELETE FROM {table} WHERE tenant = 1;"))
         .concat();
     let report = drill.after(&format!("{all} DELETE FROM tenant WHERE id = 1;"));
@@ -75,7 +75,7 @@ fn r121_a_history_without_any_checkpoint_is_found_and_not_signed_on() {
     home.forget_anchors();
     let drill = Drill::of(home);
     let rewritten = drill.rehash(1, |at, body| Some(if at == 7 { b"{}".to_vec() } else { body }))
-        + "DELETE FROM snapshot WHERE tenant = 1; DELETE FROM tally WHERE tenant = 1; DELETE FROM outbox WHERE tenant = 1;";
+        + "DELETE FROM tally WHERE tenant = 1; DELETE FROM outbox WHERE tenant = 1;";
     let unsigned = format!("{rewritten} DELETE FROM checkpoint WHERE tenant = 1;");
     // A checkpoint that says it is of this history, under a note that was signed for another.
     drill.change(&unsigned);
@@ -167,48 +167,36 @@ fn r121_the_place_is_named_however_many_checkpoints_there_are() {
     assert_eq!((first.wrong, first.seq), (Wrong::Gap, Some(9)));
 }
 
-/// Somebody without the key who knows how a snapshot is sealed and counted makes one up.
+/// Somebody without the key who knows how a saved state is written makes one up, or takes one from elsewhere.
 #[test]
 fn g3_a_snapshot_that_was_made_up_is_found_and_not_believed() {
     let drill = Drill::new(120);
-    let forged = |seq: u64, body: &[u8]| {
-        let (tenant, place) = (1i64.to_be_bytes(), i64::try_from(seq).unwrap().to_be_bytes());
-        *Digest::of_parts(&[b"snapshot", &tenant, &place, body]).as_bytes()
-    };
-    let body = b"state 120 in which I am admin";
-    let mut tally = [0; 32];
-    for seal in [forged(60, b"state 60"), forged(120, body)] {
-        tally.iter_mut().zip(seal).for_each(|(sum, seal)| *sum ^= seal);
+    assert_eq!(drill.home.snapshots(), ["1-120", "1-60", "2-120", "2-60"]);
+    let newest = drill.home.snapshot("1-120");
+    let whole = fs::read(&newest).unwrap();
+    let state = whole.windows(9).position(|bytes| bytes == b"state 120").unwrap();
+    let made_up = [&whole[..state], b"state 120 in which I am admin"].concat();
+    let of = |name: &str| fs::read(drill.home.snapshot(name)).unwrap();
+    let mut other_signature = whole.clone();
+    other_signature[state - 1] ^= 1;
+    for forged in [made_up, other_signature, of("1-60"), of("2-120"), b"state 120".to_vec()] {
+        fs::write(&newest, forged).unwrap();
+        let report = drill.home.verify();
+        let wrong: Vec<Wrong> = report.findings.iter().map(|finding| finding.wrong).collect();
+        assert_eq!(wrong, [Wrong::Snapshot], "{:?}", report.findings);
+        assert!(report.findings[0].what.contains("120"), "{:?}", report.findings);
+        let ledger = drill.home.open();
+        let believed = ledger.snapshot(&name("acme")).unwrap().unwrap().seq;
+        assert_eq!(believed, 60, "the one before it is as it was saved");
+        let notices = ledger.health().notices;
+        assert!(notices.len() == 1 && notices[0].contains("after entry 120"), "{notices:?}");
     }
-    let sql = format!(
-        "UPDATE snapshot SET body = x'{}', seal = x'{}' WHERE tenant = 1 AND seq = 120;
-         UPDATE tally SET snapshot = x'{}' WHERE tenant = 1;",
-        hex(body),
-        hex(&forged(120, body)),
-        hex(&tally)
-    );
-    let report = drill.after(&sql);
-    let wrong: Vec<Wrong> = report.findings.iter().map(|finding| finding.wrong).collect();
-    assert_eq!(wrong, [Wrong::Snapshot], "{:?}", report.findings);
-    assert!(report.findings[0].what.contains("120"), "{:?}", report.findings);
-    drill.home.raw().execute_batch(&sql).unwrap();
-    let ledger = drill.home.open();
-    assert_eq!(
-        ledger.snapshot(&name("acme")).unwrap().unwrap().seq,
-        60,
-        "the one before it is as it was saved"
-    );
-    let notices = ledger.health().notices;
-    assert!(notices.len() == 1 && notices[0].contains("after entry 120"), "{notices:?}");
-    // Of another tenant, or of another history, it is worth as little.
-    let raw = drill.home.raw();
-    raw.execute_batch(
-        "DELETE FROM snapshot WHERE tenant = 1 AND seq = 120;
-         INSERT INTO snapshot (tenant, seq, body, seal, signature)
-         SELECT 1, seq, body, seal, signature FROM snapshot WHERE tenant = 2 AND seq = 120",
-    )
-    .unwrap();
-    assert_eq!(ledger.snapshot(&name("acme")).unwrap().unwrap().seq, 60);
+    // One that is gone costs time, and nothing else. What has another name was never one.
+    fs::remove_file(&newest).unwrap();
+    fs::write(drill.home.snapshot("1-0120"), "state 120").unwrap();
+    assert!(drill.home.verify().is_clean());
+    let mut folder = fs::read_dir(drill.home.snapshot("")).unwrap();
+    assert!(folder.all(|file| file.unwrap().metadata().unwrap().is_file()));
 }
 
 #[test]
