@@ -75,8 +75,12 @@ fn changes<'s>(old: Option<&'s PolicySet>, new: &'s PolicySet) -> Vec<Change<'s>
     for rule in new.rules() {
         all.entry(&rule.id).or_insert(Change { old: None, new: None }).new = Some(rule);
     }
-    let text = |rule: Option<&Rule>| rule.map(|rule| rule.text.trim().to_owned());
-    all.into_values().filter(|change| text(change.old) != text(change.new)).collect()
+    all.into_values().filter(|change| said(change.old) != said(change.new)).collect()
+}
+
+/// What a policy says.
+fn said(rule: Option<&Rule>) -> Option<&str> {
+    rule.map(|rule| rule.text.trim())
 }
 
 impl Change<'_> {
@@ -90,12 +94,11 @@ impl Change<'_> {
 
     fn to_json(&self) -> serde_json::Value {
         let rule = self.new.or(self.old);
-        let text = |rule: Option<&Rule>| rule.map(|rule| rule.text.trim().to_owned());
         json!({
             "policy": rule.map(|rule| rule.id.to_string()),
             "change": self.what(),
-            "old": text(self.old),
-            "new": text(self.new),
+            "old": said(self.old),
+            "new": said(self.new),
         })
     }
 
@@ -105,7 +108,7 @@ impl Change<'_> {
         let place = paint::harmless(&format!("{}:{}", rule.file, rule.line)).into_owned();
         outln!("\n{} {} ({place})", self.what(), paint.bold(&rule.id));
         let lines = |rule: Option<&Rule>| -> Vec<String> {
-            let text = rule.map(|rule| paint::harmless_lines(rule.text.trim()));
+            let text = said(rule).map(paint::harmless_lines);
             text.unwrap_or_default().lines().map(str::to_owned).collect()
         };
         let (old, new) = (lines(self.old), lines(self.new));
@@ -119,19 +122,22 @@ impl Change<'_> {
     }
 }
 
-/// Writes the files into a new folder, by the last part of their names.
+/// Writes the files into a new folder, by the last part of their names, which have to differ.
 fn write(set: &PolicySet, dir: &Path) -> Result<(), Failure> {
     let cannot = |why: &dyn std::fmt::Display| {
         Failure::new("EP0712", format!("cannot write the policies to {}: {why}", dir.display()))
             .hint("name a folder that is not there yet")
     };
-    fs::create_dir(dir).map_err(|problem| cannot(&problem))?;
+    let mut files = BTreeMap::new();
     for (name, text) in set.files() {
         let last = Path::new(&name).file_name().ok_or_else(|| cannot(&"a file of them has no name"))?;
-        let mut open = fs::OpenOptions::new();
-        let file = open.write(true).create_new(true).open(dir.join(last));
-        let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()));
-        written.map_err(|problem| cannot(&problem))?;
+        if files.insert(last.to_owned(), text).is_some() {
+            return Err(cannot(&format!("two files of them have the name {}", Path::new(last).display())));
+        }
+    }
+    fs::create_dir(dir).map_err(|problem| cannot(&problem))?;
+    for (name, text) in files {
+        fs::write(dir.join(name), text).map_err(|problem| cannot(&problem))?;
     }
     Ok(())
 }
