@@ -3,7 +3,7 @@
 //! they are callers in this process, without a program or a sandbox, and their doors listen on loopback. They share the cores
 //! with what answers them.
 //!
-//! `cargo run --release -p eparch-daemon --example act [--quick] [FOLDER]` prints one JSON line per measurement. Beside them
+//! `cargo run --release -p eparch-daemon --example act [--quick] [--clients 1|32|256] [FOLDER]` prints one JSON line per measurement. Beside them
 //! stand the floors, on the same disk: one bare commit, and a bare server that only writes what it is sent and syncs once for
 //! all that wait, asked by the same callers.
 
@@ -45,7 +45,10 @@ fn main() {
         true => Round { clients, crowds: clients.div_ceil(CROWD), lasts: Duration::from_millis(200) },
         false => Round { clients, crowds, lasts: Duration::from_secs(3) },
     };
-    for line in measure(&asked.folder, &[round(1, 4), round(32, 20), round(256, 32)]) {
+    let rounds = [round(1, 4), round(32, 20), round(256, 32)];
+    let wanted = |round: &Round| asked.clients.is_none_or(|clients| clients == round.clients);
+    let rounds: Vec<Round> = rounds.into_iter().filter(wanted).collect();
+    for line in measure(&asked.folder, &rounds) {
         println!("{line}");
     }
 }

@@ -22,17 +22,25 @@ pub(crate) fn runtime(name: &str) -> Runtime {
 pub(crate) struct Asked {
     /// Once round, to see that it works: its figures say nothing.
     pub(crate) quick: bool,
+    /// Only with so many clients, for whoever looks where time goes.
+    pub(crate) clients: Option<usize>,
     /// A folder on the disk that is measured; made, and removed afterwards.
     pub(crate) folder: PathBuf,
 }
 
 impl Asked {
     pub(crate) fn read(name: &str) -> Asked {
-        let (quick, folders): (Vec<String>, Vec<String>) =
-            std::env::args().skip(1).partition(|word| word == "--quick");
-        let folder = folders.first().map_or_else(std::env::temp_dir, PathBuf::from);
-        let folder = folder.join(format!("eparch-{name}-{}", std::process::id()));
-        Asked { quick: !quick.is_empty(), folder }
+        let mut asked = Asked { quick: false, clients: None, folder: std::env::temp_dir() };
+        let mut words = std::env::args().skip(1);
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--quick" => asked.quick = true,
+                "--clients" => asked.clients = words.next().and_then(|number| number.parse().ok()),
+                folder => asked.folder = PathBuf::from(folder),
+            }
+        }
+        asked.folder.push(format!("eparch-{name}-{}", std::process::id()));
+        asked
     }
 }
 
