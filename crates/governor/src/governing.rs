@@ -168,9 +168,8 @@ fn takes(governor: &Governor, admin: &Operator) -> Result<Option<(u16, Option<us
     let state = &governor.state;
     let hands = others.iter().filter_map(|name| hands_on_both(state, name, &admin.name)).min();
     let gone = state.gone_lookers.fewest_on_both(state, &admin.name);
-    // Whoever went was further from whoever offers than anybody who is still there.
-    let is_nearer = gone.is_some_and(|gone| hands.is_none_or(|hands| gone < hands));
-    if is_nearer || others.is_empty() && !state.gone_lookers.is_empty() {
+    let was_further = gone.is_some_and(|gone| hands.is_none_or(|hands| gone < hands));
+    if was_further || others.is_empty() && !state.gone_lookers.is_empty() {
         return Err(Box::new(Refusal::NobodyLooks { name: admin.name.clone() }));
     }
     if others.is_empty() {
