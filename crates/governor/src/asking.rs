@@ -161,10 +161,9 @@ pub(crate) fn asked_again(turn: &mut Turn<'_>, run: RunId, before: &Ruled) {
         return action::settle(turn, Ruled { verdict, decided_by: by, ..before.clone() });
     }
     let approvals = u32::try_from(approved.by.len()).unwrap_or(u32::MAX);
-    let are_known = approved.by.iter().all(|name| turn.governor.state.operators.contains_key(name));
     let verdict = if approved.until.is_over(turn.now) {
         no(TIMED_OUT, "ask again, with a new key, and come back for the answer in time")
-    } else if approved.withdrawn || !are_known {
+    } else if approved.withdrawn {
         no(VOID, "ask again, with a new key: somebody who approved it may act no longer")
     } else if before.policy != turn.governor.state.policy {
         // It was taken back when they changed; where it counts it is looked at all the same.

@@ -274,3 +274,24 @@ pub(crate) fn permit_id(agent: AgentId, asked_before: u64) -> PermitId {
     let parts: [&[u8]; 3] = [b"permit", &agent.bits().to_be_bytes(), &asked_before.to_be_bytes()];
     PermitId::derived(&Digest::of_parts(&parts))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_shows_a_permit_that_is_no_good_is_told_what_to_do() {
+        let void = PermitFault::Void { reason: "people_said_no".to_owned() };
+        for (fault, hint) in [
+            (PermitFault::Unknown, "soon"),
+            (PermitFault::OfAnother, "your own"),
+            (PermitFault::Spent, "ask again"),
+            (PermitFault::Expired, "ask again"),
+            (PermitFault::OtherArguments, "what was asked for"),
+            (PermitFault::OtherPolicies, "the answer says why"),
+            (void, "the answer says why"),
+        ] {
+            assert!(fault.hint().contains(hint), "{fault:?}: {}", fault.hint());
+        }
+    }
+}

@@ -88,9 +88,7 @@ pub(crate) fn no_longer(turn: &Turn<'_>, run: RunId, asked: &Asked) -> Option<Pe
     if denials::by_whom(turn, run, ruled.action, &ruled.target).is_some() {
         return void(denials::SAID_NO);
     }
-    let known = &turn.governor.state.operators;
-    if asked.withdrawn || ruled.approvals > 0 && !ruled.decided_by.iter().all(|name| known.contains_key(name))
-    {
+    if asked.withdrawn {
         return void(asking::VOID);
     }
     let question = Question::of(ruled, ruled.approvals).leaving_out(&asked.noted);

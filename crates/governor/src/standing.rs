@@ -262,6 +262,17 @@ mod tests {
     }
 
     #[test]
+    fn a_violation_is_remembered_for_as_long_as_it_counts() {
+        let mut standing = Standing::default();
+        assert!(standing.is_forgettable(at(0)));
+        standing.evidence.violate(at(1_000));
+        let counts = limits::VIOLATIONS_COUNT_T4;
+        assert!(!standing.is_forgettable(at(1_000)));
+        assert!(!standing.is_forgettable(at(999).after(counts)));
+        assert!(standing.is_forgettable(at(1_000).after(counts)));
+    }
+
+    #[test]
     fn where_all_that_are_known_matter_a_new_one_is_not_kept() {
         let mut standings = Standings::default();
         for n in 0..limits::STANDINGS {

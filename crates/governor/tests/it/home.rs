@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use eparch_domain::{
     AgentId, AlertId, BreakGlassId, Digest, GateId, LeaseId, LedgerTime, Moment, Name, PermitId, RunId,
-    StageStatus, StandingId, Timestamp,
+    StageStatus, StandingId, Timestamp, limits,
 };
 use eparch_governor::{Answer, Decision, Event, Fact, GatePurpose, Governor, Operator, Record, Snapshot};
 use eparch_pipeline::{Pipeline, StageIx, Work};
@@ -40,7 +40,7 @@ impl Names {
 
     /// Names in place of every id that stands in a text.
     pub(crate) fn replace(&mut self, text: &str) -> String {
-        let mut text = text.to_owned();
+        let mut text = text.replace(&"x".repeat(limits::RATIONALE_BYTES), "(as much as may be said)");
         for (id, name) in &self.runs {
             text = text.replace(&id.to_string(), name);
         }

@@ -88,7 +88,7 @@ pub(crate) fn events(home: &mut Home, words: &[String]) -> Vec<Event> {
             standing: standing(home, args.first()),
             by: by(&args),
             to: args.read("to"),
-            rationale: args.get("rationale").unwrap_or("it earned it").to_owned(),
+            rationale: said(&args, "rationale", "it earned it"),
         },
         "vouch" => vouch(home, &args, GateDecision::Approve),
         "doubt" => vouch(home, &args, GateDecision::Deny),
@@ -275,7 +275,7 @@ fn break_glass(home: &Home, args: &Args) -> BreakGlassRequest {
         scope,
         allows: allows.collect(),
         time: args.read("time").unwrap_or(Span::from_mins(30)),
-        reason: args.get("because").unwrap_or("production is down").to_owned(),
+        reason: said(args, "because", "production is down"),
     }
 }
 
@@ -289,7 +289,7 @@ fn glass_answer(home: &Home, args: &Args, decision: GateDecision) -> Event {
     let shown = home.governor.break_glasses().find(|found| found.asked.grant == grant);
     let shown = shown.map_or(Digest::of(b"nothing"), |found| found.asked.subject);
     let subject = if args.get("subject").is_some() { Digest::of(b"something else") } else { shown };
-    let rationale = args.get("rationale").unwrap_or("looked at it").to_owned();
+    let rationale = said(args, "rationale", "looked at it");
     Event::BreakGlassAnswered(Box::new(BreakGlassAnswer { grant, by, signed, decision, subject, rationale }))
 }
 
@@ -307,11 +307,7 @@ fn policies_answer(args: &Args, decision: GateDecision) -> Event {
         public_key: public_key(args.get("key").unwrap_or(by.as_str())),
     });
     let policies = policies(args.first()).digest();
-    let rationale = match args.get("rationale") {
-        Some("longest") => "x".repeat(eparch_domain::limits::RATIONALE_BYTES),
-        Some("too-long") => "x".repeat(eparch_domain::limits::RATIONALE_BYTES + 1),
-        rationale => rationale.unwrap_or("looked at it").to_owned(),
-    };
+    let rationale = said(args, "rationale", "looked at it");
     Event::PoliciesAnswered(Box::new(PoliciesAnswer { by, signed, decision, policies, rationale }))
 }
 
@@ -324,7 +320,7 @@ fn vouch(home: &Home, args: &Args, decision: GateDecision) -> Event {
     });
     let shown = home.promotions.get(&standing).copied().unwrap_or(Digest::of(b"nothing"));
     let subject = if args.get("subject").is_some() { Digest::of(b"something else") } else { shown };
-    let rationale = args.get("rationale").unwrap_or("looked at it").to_owned();
+    let rationale = said(args, "rationale", "looked at it");
     Event::PromotionAnswered(PromotionAnswer { standing, by, signed, decision, subject, rationale })
 }
 
@@ -390,6 +386,13 @@ fn policies(named: &str) -> Arc<PolicySet> {
                    @id(\"not-after-a-container\") @reason(\"team_rule\")\n\
                    forbid (principal is Agent, action == Action::\"write_file\", resource)\n\
                    when { context.history.contains(\"docker_run\") };";
+    // What one person may let be done, two have to once a container has run.
+    let two_after = "@id(\"one\") @reason(\"approval_needed\") @verdict(\"ask\")\n\
+                     permit (principal is Agent, action == Action::\"execute_command\", resource == Host::\"localhost\")\n\
+                     when { context.approvals < 1 || context.history.contains(\"docker_run\") && context.approvals < 2 };\n\
+                     @id(\"approved\") @reason(\"approved_target\")\n\
+                     permit (principal is Agent, action == Action::\"execute_command\", resource == Host::\"localhost\")\n\
+                     when { context.approvals >= 1 };";
     // Whatever is written people are asked about, wherever it lies.
     let writes = "@id(\"writes-ask\") @reason(\"team_rule\") @verdict(\"ask\")\n\
                   permit (principal is Agent, action == Action::\"write_file\", resource)\n\
@@ -462,6 +465,7 @@ fn policies(named: &str) -> Arc<PolicySet> {
         "by-name" => files.push(PolicyText { name: "by-name.cedar", text: by_name }),
         "by-name-within" => files.push(PolicyText { name: "by-name.cedar", text: by_name_within }),
         "people" => files.push(PolicyText { name: "own-people.cedar", text: people }),
+        "two-after" => files.push(PolicyText { name: "two-after.cedar", text: two_after }),
         "careful" => files.push(PolicyText { name: "careful.cedar", text: careful }),
         "writes" => files.push(PolicyText { name: "writes.cedar", text: writes }),
         "open" => files.push(PolicyText { name: "open.cedar", text: read_everything }),
@@ -470,6 +474,16 @@ fn policies(named: &str) -> Arc<PolicySet> {
         other => panic!("no such policies: {other}"),
     }
     Arc::new(PolicySet::load(&files).expect("they are without fault"))
+}
+
+/// What somebody says: as long as may be, longer, or as it stands there.
+fn said(args: &Args, key: &str, otherwise: &str) -> String {
+    match args.get(key) {
+        Some("longest") => "x".repeat(eparch_domain::limits::RATIONALE_BYTES),
+        Some("too-long") => "x".repeat(eparch_domain::limits::RATIONALE_BYTES + 1),
+        Some("much-too-long") => "x".repeat(2 * eparch_domain::limits::RATIONALE_BYTES),
+        text => text.unwrap_or(otherwise).to_owned(),
+    }
 }
 
 fn by(args: &Args) -> Name {
@@ -679,11 +693,7 @@ fn answer(home: &Home, args: &Args, decision: GateDecision) -> Event {
         signature: "5".repeat(128),
         public_key: public_key(args.get("key").unwrap_or(by.as_str())),
     });
-    let rationale = match args.get("rationale") {
-        Some("too-long") => "x".repeat(eparch_domain::limits::RATIONALE_BYTES + 1),
-        Some(text) => text.to_owned(),
-        None => "looks right".to_owned(),
-    };
+    let rationale = said(args, "rationale", "looks right");
     Event::GateAnswered(GateAnswer {
         gate,
         by,

@@ -29,6 +29,7 @@ pub(crate) fn lines(home: &mut Home, now: Moment) -> Vec<String> {
     lines
         .extend(governor.break_glasses().map(|glass| format!("{} by {}", glass.asked.grant, glass.asked.by)));
     for (standing, known) in governor.standings() {
+        assert_eq!(governor.standing(standing), Some(known));
         let waits = known
             .waiting()
             .map(|(opened, by)| format!(", to be {} if others say so; {} do", opened.to, by.len()));

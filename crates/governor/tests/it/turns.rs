@@ -180,3 +180,28 @@ fn g2_a_stop_of_very_much_cuts_at_once_and_ends_over_several_turns() {
     assert_eq!(count(&lifted, |fact| matches!(fact, Fact::AllLifted { .. })), 1);
     home.check_snapshot();
 }
+
+/// Of many that wait for what changes hands only so many are told anew whom they wait for, whichever of several locks it is.
+#[test]
+fn g2_so_many_waiters_are_told_at_once_over_all_locks() {
+    let pipelines = ["boot agents=8", "pipeline main", "  agent deploy locks=alpha,beta"];
+    let waiting =
+        ["pipeline first", "  agent first locks=alpha", "pipeline second", "  agent second locks=beta"];
+    let mut home = set_up(&[&pipelines[..], &waiting[..]].concat());
+    let mut play = |line: &str| {
+        let mut told = Vec::new();
+        for event in script::events(&mut home, &words(line)) {
+            let facts = home.handle(&event, 1_000).facts;
+            told.push(facts.iter().filter(|fact| matches!(fact, Fact::LockWaiting { .. })).count());
+        }
+        told
+    };
+    play("start r1");
+    let of_each = limits::LOCK_WAITERS_TOLD * 3 / 4;
+    for run in 2..2 + 2 * of_each {
+        let pipeline = if run % 2 == 0 { "first" } else { "second" };
+        play(&format!("start r{run} pipeline={pipeline}"));
+    }
+    let told = play("completes deploy#1");
+    assert_eq!(told.into_iter().max(), Some(limits::LOCK_WAITERS_TOLD));
+}

@@ -205,6 +205,7 @@ fn g4_a_name_that_nothing_has_is_refused_with_the_one_it_should_be() {
         "Host::\"-*\"",
         "Host::\"a-b-*\"",
         "Host::\"localhost\"",
+        "Run::\"run_00000000000000000000000001\"",
     ] {
         let text = format!("@id(\"a\") @reason(\"r\") forbid (principal, action, resource in {good});");
         assert!(load(&text).is_ok(), "{good}: {:?}", problems(&text));
@@ -364,6 +365,8 @@ fn the_digest_is_of_names_and_texts_in_any_order() {
     assert_eq!(digest(&[one, two]), digest(&[two, one]));
     assert_ne!(digest(&[one, two]), digest(&[one]));
     assert_ne!(digest(&[one]), digest(&[PolicyText { name: "c", ..one }]));
+    let files = PolicySet::load(&[two, one]).expect("sound").files();
+    assert_eq!(files, [one, two].map(|file| (file.name.to_owned(), file.text.to_owned())), "as they were");
 }
 
 proptest! {

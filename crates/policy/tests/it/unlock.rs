@@ -18,6 +18,9 @@ fn lie(policies: &PolicySet, request: &Request, verdict: &Verdict) -> Option<Str
         let silent = verdict.unlock.is_none() && !verdict.policies.is_empty();
         return silent.then(|| "a policy forbids it, and nobody says what would help".to_owned());
     };
+    if is_lost(request) {
+        return Some(format!("{unlock} is said to help whom nothing helps"));
+    }
     let found = policies.decide(&unlock.applied_to(request)).decision;
     if found != unlock.decision || found >= verdict.decision {
         return Some(format!("with {unlock} it is {found}"));
@@ -25,17 +28,21 @@ fn lie(policies: &PolicySet, request: &Request, verdict: &Verdict) -> Option<Str
     (unlock.to_string().trim().is_empty()).then(|| "what would help is said in no words".to_owned())
 }
 
-/// The request with everything that may help, tried out one by one and all at once.
-fn everything(request: &Request) -> Vec<Request> {
-    let mut all = Vec::new();
-    let is_lost = match &request.subject {
+/// Whether nothing can help: nobody asks, or somebody who was revoked and does not go back to work.
+fn is_lost(request: &Request) -> bool {
+    match &request.subject {
         Subject::Agent(agent) => {
             agent.credential == Credential::Revoked || request.circumstances.phase == Phase::Revoked
         }
         Subject::Anonymous => true,
         Subject::Operator(_) => false,
-    };
-    for tier in Tier::ALL.into_iter().filter(|_| !is_lost) {
+    }
+}
+
+/// The request with everything that may help, tried out one by one and all at once.
+fn everything(request: &Request) -> Vec<Request> {
+    let mut all = Vec::new();
+    for tier in Tier::ALL.into_iter().filter(|_| !is_lost(request)) {
         for approvals in [0, 9] {
             let mut other = request.clone();
             other.circumstances.phase = Phase::Execute;
