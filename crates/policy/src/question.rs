@@ -285,4 +285,14 @@ mod tests {
             assert_eq!((two.has(*one), Mentioned::default().has(*one)), (is_in, false), "{name}");
         }
     }
+
+    #[test]
+    fn two_texts_are_not_two_others_that_read_the_same_together() {
+        let written = |texts: [&str; 2]| {
+            let mut written = Written(Vec::new());
+            texts.iter().for_each(|text| written.text(text));
+            written.0
+        };
+        assert_ne!(written(["ab", "c"]), written(["a", "bc"]));
+    }
 }

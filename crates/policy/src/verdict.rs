@@ -220,4 +220,12 @@ mod tests {
         }
         assert_eq!(otherwise(Decision::Deny, reasons::NO_POLICY_ALLOWS), ALL[..3]);
     }
+
+    #[test]
+    fn a_decision_has_one_name() {
+        for decision in [Decision::Allow, Decision::Modify, Decision::Ask, Decision::Deny] {
+            assert_eq!(Decision::named(decision.as_str()), Some(decision));
+        }
+        assert_eq!(Decision::named("allowed"), None);
+    }
 }

@@ -3,6 +3,7 @@
 use eparch_domain::{Phase, Tier};
 use eparch_policy::{Credential, Decision, History, PolicySet, Request, Subject, Verdict};
 
+use crate::common::load;
 use crate::matrix::{cells, request};
 use crate::model::{self, SUBJECTS, USUAL};
 
@@ -42,9 +43,13 @@ fn is_lost(request: &Request) -> bool {
 /// The request with everything that may help, tried out one by one and all at once.
 fn everything(request: &Request) -> Vec<Request> {
     let mut all = Vec::new();
+    let askers = [request.circumstances.requester.clone(), None];
     for tier in Tier::ALL.into_iter().filter(|_| !is_lost(request)) {
-        for approvals in [0, 9] {
+        for (approvals, requester) in
+            [0, 9].into_iter().flat_map(|so_many| askers.iter().map(move |asker| (so_many, asker)))
+        {
             let mut other = request.clone();
+            other.circumstances.requester = requester.clone();
             other.circumstances.phase = Phase::Execute;
             other.circumstances.planned = true;
             other.circumstances.approvals = approvals;
@@ -58,6 +63,20 @@ fn everything(request: &Request) -> Vec<Request> {
         }
     }
     all
+}
+
+/// Where people are asked whatever anybody does, nothing is said to help: to be asked is what there is already.
+#[test]
+fn who_is_asked_in_any_case_is_told_of_nothing_that_helps() {
+    let always = "@id(\"a\") @reason(\"r\") @verdict(\"ask\") permit (principal, action, resource);";
+    let policies = load(always).expect("sound");
+    let all = cells(&SUBJECTS, USUAL).step_by(7).map(|cell| request(&cell));
+    let asked: Vec<Request> = all.filter(|asked| policies.decide(asked).decision == Decision::Ask).collect();
+    assert!(asked.len() > 100, "{}", asked.len());
+    for request in asked {
+        let verdict = policies.decide(&request);
+        assert_eq!(policies.unlock(&request, &verdict), None, "{request:?}");
+    }
 }
 
 /// Every third cell of the table as it is usually, and some of each of what may surround it: agents of T0 to T4, people, nobody, and
