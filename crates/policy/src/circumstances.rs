@@ -1,6 +1,7 @@
 //! What is known at the moment somebody asks.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use eparch_domain::{Action, Name, Phase, limits};
 use serde::{Deserialize, Serialize};
@@ -48,14 +49,15 @@ impl Default for Circumstances {
 /// forgotten silently: the history says that it overflowed, and everything is denied from then on.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct History {
-    facts: BTreeSet<Box<str>>,
+    /// Shared: it goes into every request of a run, and is changed where something was done.
+    facts: Arc<BTreeSet<Box<str>>>,
     overflowed: bool,
 }
 
 impl History {
     /// What nobody knows: anything may have been done, and everything is denied.
     pub fn unknown() -> History {
-        History { facts: BTreeSet::new(), overflowed: true }
+        History { overflowed: true, ..History::default() }
     }
 
     /// Notes that an action was done, and to what.
@@ -73,13 +75,15 @@ impl History {
             self.overflowed = true;
             return;
         }
-        self.facts.insert(fact.into());
+        Arc::make_mut(&mut self.facts).insert(fact.into());
     }
 
     /// Takes facts out again: what is about to be done is not held against itself.
     pub fn leave_out(&mut self, facts: &[String]) {
         for fact in facts {
-            self.facts.remove(fact.as_str());
+            if self.facts.contains(fact.as_str()) {
+                Arc::make_mut(&mut self.facts).remove(fact.as_str());
+            }
         }
     }
 
