@@ -27,10 +27,13 @@ const SETS: &str = "12";
 /// Everything was noticed; something was not; something never ended. All of them are results.
 const RESULTS: [i32; 3] = [0, 2, 3];
 
-/// `cargo xtask mutants [--shard K/N | --missed]`.
+/// `cargo xtask mutants [--shard K/N | --missed | --page]`.
 pub(crate) fn run(tree: &Tree, words: &[String]) -> StepResult {
-    if words == ["--missed"] {
-        return again::run(tree);
+    match words {
+        [flag] if flag == "--missed" => return again::run(tree),
+        // For whoever has written a reason: nothing is broken for it.
+        [flag] if flag == "--page" => return page::write(tree),
+        _ => {}
     }
     let shard = Shard::parse(words)?;
     let commit = tree.commit()?;
@@ -59,7 +62,7 @@ struct Shard {
 
 impl Shard {
     fn parse(words: &[String]) -> Result<Shard, Problem> {
-        let usage = || Problem::new("usage: cargo xtask mutants [--shard K/N | --missed], K from 0 to N - 1");
+        let usage = || Problem::new("usage: cargo xtask mutants [--shard K/N | --missed | --page], K from 0 to N - 1");
         let given = match words {
             [] => return Ok(Shard { number: 0, of: 1 }),
             [flag, given] if flag == "--shard" => given,
