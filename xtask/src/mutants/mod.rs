@@ -62,7 +62,9 @@ struct Shard {
 
 impl Shard {
     fn parse(words: &[String]) -> Result<Shard, Problem> {
-        let usage = || Problem::new("usage: cargo xtask mutants [--shard K/N | --missed | --page], K from 0 to N - 1");
+        let usage = || {
+            Problem::new("usage: cargo xtask mutants [--shard K/N | --missed | --page], K from 0 to N - 1")
+        };
         let given = match words {
             [] => return Ok(Shard { number: 0, of: 1 }),
             [flag, given] if flag == "--shard" => given,
