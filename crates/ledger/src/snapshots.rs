@@ -25,6 +25,9 @@ use crate::write_error::WriteError;
 /// Kept for each tenant: the newest, and one to fall back on.
 const KEPT: usize = 2;
 
+/// What is not whole yet: one is saved at a time.
+const UNFINISHED: &str = "unfinished";
+
 /// The first line of a file, before its signature.
 const MAGIC: &[u8] = b"eparch snapshot 1\n";
 
@@ -97,7 +100,7 @@ impl Snapshots {
     pub(crate) fn write(&self, tenant: i64, seq: u64, found: &Found) -> io::Result<()> {
         folder::make(&self.dir, folder::PRIVATE, folder::sync_dir)?;
         let path = self.path(tenant, seq);
-        let unfinished = with_suffix(&path, ".new");
+        let unfinished = self.dir.join(UNFINISHED);
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         file.write_all(&[MAGIC, &found.signature].concat())?;

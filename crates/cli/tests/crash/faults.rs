@@ -14,6 +14,9 @@ use crate::visit::{Prefix, Visit};
 /// Stages that each append one line to `count/NAME` when they work.
 pub(crate) const COUNTED: [&str; 4] = ["make", "use", "one", "two"];
 
+/// Where states are saved.
+const SNAPSHOTS: &str = "journal.db.snapshots";
+
 /// Whose calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Seat {
@@ -77,6 +80,7 @@ impl Seat {
     pub(crate) fn is_asked_about(self, call: &Call) -> bool {
         self != Seat::Everyone
             || call.path.starts_with("keys/")
+            || call.path.starts_with(SNAPSHOTS)
             || call.path == "views.db-wal" && call.wrote.is_some()
     }
 }
@@ -173,9 +177,10 @@ pub(crate) fn drill(seat: Seat, like: &DrillHome, fault: Option<&Fault>) -> Seen
         _ => visit.do_everything(),
     }
     let refused = usize::from(seat != Seat::Init && !visit.is_told_the_truth());
-    // Whoever opened it closes it, failing or not; of the rest, half are told to end while the disk fails, and half live
-    // to see it work again.
-    if opens || fault.is_none_or(|fault| fault.at % 2 == 0) {
+    // Whoever opened it closes it, failing or not, and whoever leaves saves a state; of the rest, half are told to end while the
+    // disk fails, and half live to see it work again.
+    let ends = |fault: &Fault| fault.at % 2 == 0 || fault.path.starts_with(SNAPSHOTS);
+    if opens || fault.is_none_or(ends) {
         home.stop_holder();
     }
     grip.let_go(&home);

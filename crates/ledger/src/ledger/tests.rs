@@ -26,7 +26,7 @@ fn g1_nobody_who_appends_waits_for_a_state_that_is_saved() {
     ledger.save_snapshot(&acme, state()).unwrap();
     // A pipe that nobody reads from: whoever opens it to write hangs, as on a disk that does.
     let snapshots = with_suffix(&settings.path, ".snapshots");
-    let pipe = snapshots.join("1-1.new");
+    let pipe = snapshots.join("unfinished");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     std::thread::scope(|scope| {
         let saved = scope.spawn(|| ledger.save_snapshot(&acme, state()));
