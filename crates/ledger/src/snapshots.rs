@@ -55,7 +55,8 @@ impl Snapshots {
         Snapshots { dir: with_suffix(path, ".snapshots") }
     }
 
-    fn path(&self, tenant: i64, seq: u64) -> PathBuf {
+    /// Where one is, or would be.
+    pub(crate) fn path(&self, tenant: i64, seq: u64) -> PathBuf {
         self.dir.join(format!("{tenant}-{seq}"))
     }
 

@@ -338,24 +338,20 @@ impl History<'_> {
     /// The states that were saved beside the journal: each is what was signed for the entries before it, or gone since.
     fn saved_states(&mut self, pass: &Pass) {
         for seq in std::mem::take(&mut self.saved) {
-            let sound = match self.snapshots.read(self.id, seq) {
-                Ok(found) => found.map(|found| {
+            let wrong = match self.snapshots.read(self.id, seq) {
+                Ok(None) => continue,
+                Ok(Some(found)) => {
                     let seal = seal::snapshot(self.id, to_sql(seq), &found.body);
-                    self.is_signed(pass, seq, &seal, &found.signature)
-                }),
-                Err(error) => {
-                    self.found(
-                        Wrong::Snapshot,
-                        None,
-                        format!("the snapshot after entry {seq} cannot be read: {error}"),
-                    );
-                    continue;
+                    if self.is_signed(pass, seq, &seal, &found.signature) {
+                        continue;
+                    }
+                    "is not what was saved".to_owned()
                 }
+                Err(error) => format!("cannot be read ({error})"),
             };
-            if sound == Some(false) {
-                let what = format!("the snapshot after entry {seq} is not what was saved");
-                self.found(Wrong::Snapshot, None, what);
-            }
+            let file = self.snapshots.path(self.id, seq);
+            let what = format!("the snapshot after entry {seq} {wrong}: remove {}", file.display());
+            self.found(Wrong::Snapshot, None, what);
         }
     }
 }
