@@ -179,7 +179,7 @@ pub(crate) fn drill(seat: Seat, like: &DrillHome, fault: Option<&Fault>) -> Seen
     let refused = usize::from(seat != Seat::Init && !visit.is_told_the_truth());
     // Whoever opened it closes it, failing or not, and whoever leaves saves a state; of the rest, half are told to end while the
     // disk fails, and half live to see it work again.
-    let ends = |fault: &Fault| fault.at % 2 == 0 || fault.path.starts_with(SNAPSHOTS);
+    let ends = |fault: &Fault| fault.at.is_multiple_of(2) || fault.path.starts_with(SNAPSHOTS);
     if opens || fault.is_none_or(ends) {
         home.stop_holder();
     }
