@@ -85,6 +85,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_place_is_not_called_after_the_project() {
+        for action in Action::ALL.iter().copied().filter(|action| !is_path(*action)) {
+            if let Ok(name) = one_form(action, "/srv/web/x") {
+                assert_eq!(one_name(action, "/srv/web/x", "/srv/web"), name, "{action}");
+            }
+        }
+    }
+
+    #[test]
     fn the_project_lies_in_itself_and_in_what_is_above_it() {
         for (path, holds) in [
             (".", true),
