@@ -1,7 +1,8 @@
 //! Permits: leave to do one thing, once. What an agent asked for is remembered by its key, and what it may still do by its
 //! permits; both are bounded, and go with the agent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use eparch_domain::{Action, AgentId, Digest, GateId, Moment, Name, PermitId, limits};
 use eparch_policy::Decision as Says;
@@ -145,18 +146,92 @@ impl Asked {
 }
 
 /// What an agent asked for.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(from = "Read")]
 pub(crate) struct Actions {
-    by_key: BTreeMap<String, Asked>,
+    /// In the order in which it was asked, by number. Shared with the snapshot that is being written: an agent is copied when it next
+    /// does something, and what it asked for is not.
+    asked: BTreeMap<u64, Arc<Asked>>,
     count: u64,
     /// How often it asked for what is denied, by action and target.
     denied: BTreeMap<String, u32>,
+    by_key: BTreeMap<String, u64>,
+    by_permit: BTreeMap<PermitId, u64>,
+    /// Those whose permit may be used, unless its time is over, or is being used.
+    in_use: BTreeSet<u64>,
+}
+
+/// As it is written.
+#[derive(Serialize)]
+struct Written<'a> {
+    asked: Vec<&'a Asked>,
+    count: u64,
+    denied: &'a BTreeMap<String, u32>,
+}
+
+/// As it is read.
+#[derive(Deserialize)]
+struct Read {
+    asked: Vec<Asked>,
+    count: u64,
+    denied: BTreeMap<String, u32>,
+}
+
+impl Serialize for Actions {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Actions { asked, count, denied, .. } = self;
+        Written { asked: asked.values().map(|asked| &**asked).collect(), count: *count, denied }
+            .serialize(serializer)
+    }
+}
+
+impl From<Read> for Actions {
+    fn from(Read { asked, count, denied }: Read) -> Actions {
+        let mut actions = Actions { count, denied, ..Actions::default() };
+        asked.into_iter().for_each(|asked| actions.add(asked));
+        actions
+    }
 }
 
 impl Actions {
     /// What was asked with a key.
     pub(crate) fn asked(&self, key: &str) -> Option<&Asked> {
-        self.by_key.get(key)
+        self.by_key.get(key).and_then(|place| self.at(*place))
+    }
+
+    fn at(&self, place: u64) -> Option<&Asked> {
+        self.asked.get(&place).map(|asked| &**asked)
+    }
+
+    fn add(&mut self, asked: Asked) {
+        let place = asked.place;
+        if let Some(before) = self.by_key.insert(asked.ruled.key.clone(), place) {
+            self.forget(before);
+        }
+        if let Some(given) = asked.ruled.permit {
+            self.by_permit.insert(given.permit, place);
+        }
+        self.note_use(place, asked.stands);
+        self.asked.insert(place, Arc::new(asked));
+    }
+
+    /// Its key may be another one's by now.
+    fn forget(&mut self, place: u64) {
+        let Some(asked) = self.asked.remove(&place) else { return };
+        if self.by_key.get(&asked.ruled.key) == Some(&place) {
+            self.by_key.remove(&asked.ruled.key);
+        }
+        if let Some(given) = asked.ruled.permit {
+            self.by_permit.remove(&given.permit);
+        }
+        self.in_use.remove(&place);
+    }
+
+    fn note_use(&mut self, place: u64, stands: Stands) {
+        match stands {
+            Stands::Open | Stands::Doing | Stands::Performing => self.in_use.insert(place),
+            Stands::Answered | Stands::Over | Stands::Waiting => self.in_use.remove(&place),
+        };
     }
 
     /// How many requests were answered.
@@ -166,35 +241,39 @@ impl Actions {
 
     /// The request that a permit came of.
     pub(crate) fn permitted(&self, permit: PermitId) -> Option<&Asked> {
-        self.by_key.values().find(|asked| asked.ruled.permit.is_some_and(|given| given.permit == permit))
+        self.by_permit.get(&permit).and_then(|place| self.at(*place))
     }
 
     /// How many requests wait for people, or for the agent to come back.
     pub(crate) fn waiting(&self) -> usize {
-        self.by_key.values().filter(|asked| asked.stands == Stands::Waiting).count()
+        self.asked.values().filter(|asked| asked.stands == Stands::Waiting).count()
     }
 
     /// The request that waits at a gate, or whose approval waits for the agent.
     pub(crate) fn asked_at(&self, gate: GateId) -> Option<&Ruled> {
-        let waits = |asked: &&Asked| asked.stands == Stands::Waiting && asked.ruled.gate == Some(gate);
-        self.by_key.values().find(waits).map(|asked| &asked.ruled)
+        let mut waiting = self.asked.values().filter(|asked| asked.stands == Stands::Waiting);
+        waiting.find(|asked| asked.ruled.gate == Some(gate)).map(|asked| &asked.ruled)
+    }
+
+    fn in_use(&self) -> impl Iterator<Item = &Asked> {
+        self.in_use.iter().filter_map(|place| self.at(*place))
     }
 
     /// How many permits may be used or are being used.
     pub(crate) fn open(&self, now: Moment) -> usize {
-        self.by_key.values().filter(|asked| asked.is_open(now)).count()
+        self.in_use().filter(|asked| asked.is_open(now)).count()
     }
 
     /// When the permits that wait to be used are over.
     pub(crate) fn ends(&self) -> impl Iterator<Item = Until> + '_ {
-        let open = self.by_key.values().filter(|asked| asked.stands == Stands::Open);
+        let open = self.in_use().filter(|asked| asked.stands == Stands::Open);
         open.filter_map(|asked| asked.ruled.permit).map(|given| given.expires)
     }
 
     /// The same, to be changed.
     pub(crate) fn ends_mut(&mut self) -> impl Iterator<Item = &mut Until> + '_ {
-        let open = self.by_key.values_mut().filter(|asked| asked.stands == Stands::Open);
-        open.filter_map(|asked| asked.ruled.permit.as_mut()).map(|given| &mut given.expires)
+        let open = self.asked.values_mut().filter(|asked| asked.stands == Stands::Open);
+        open.filter_map(|asked| Arc::make_mut(asked).ruled.permit.as_mut()).map(|given| &mut given.expires)
     }
 
     /// How often the same was denied before.
@@ -223,48 +302,55 @@ impl Actions {
             _ => Stands::Answered,
         };
         self.count += 1;
-        let asked =
-            Asked { place: self.count, ruled: ruled.clone(), stands, noted: Vec::new(), withdrawn: false };
-        self.by_key.insert(ruled.key.clone(), asked);
-        if self.by_key.len() > limits::ACTIONS_REMEMBERED {
+        self.add(Asked {
+            place: self.count,
+            ruled: ruled.clone(),
+            stands,
+            noted: Vec::new(),
+            withdrawn: false,
+        });
+        if self.asked.len() > limits::ACTIONS_REMEMBERED {
             // Fewer are open than are remembered, so it is never the last that was answered.
             const _: () = assert!(
                 limits::OPEN_PERMITS + limits::OPEN_QUESTIONS < limits::ACTIONS_REMEMBERED,
                 "some of what is remembered is over"
             );
-            let over = self.by_key.values().filter(|asked| asked.is_over(now));
-            let oldest = over.min_by_key(|asked| asked.place);
-            if let Some(key) = oldest.map(|asked| asked.ruled.key.clone()) {
-                self.by_key.remove(&key);
+            let oldest = self.asked.iter().find(|(_, asked)| asked.is_over(now)).map(|(place, _)| *place);
+            if let Some(oldest) = oldest {
+                self.forget(oldest);
             }
         }
     }
 
     /// Whether something that was let be done was approved by them.
     pub(crate) fn rest_on(&self, name: &Name) -> bool {
-        self.by_key.values().any(|asked| asked.rests_on(name))
+        self.asked.values().any(|asked| asked.rests_on(name))
     }
 
     /// Somebody may act no longer: what they approved is good for nothing.
     pub(crate) fn withdraw(&mut self, name: &Name) {
-        for asked in self.by_key.values_mut().filter(|asked| asked.rests_on(name)) {
-            asked.withdrawn = true;
+        for asked in self.asked.values_mut().filter(|asked| asked.rests_on(name)) {
+            Arc::make_mut(asked).withdrawn = true;
         }
+    }
+
+    fn of_permit(&mut self, permit: PermitId) -> Option<&mut Asked> {
+        let place = self.by_permit.get(&permit)?;
+        self.asked.get_mut(place).map(Arc::make_mut)
     }
 
     /// What using a permit added to what the run has done.
     pub(crate) fn set_noted(&mut self, permit: PermitId, noted: Vec<String>) {
-        let of_permit = |asked: &&mut Asked| asked.ruled.permit.is_some_and(|given| given.permit == permit);
-        if let Some(asked) = self.by_key.values_mut().find(of_permit) {
+        if let Some(asked) = self.of_permit(permit) {
             asked.noted = noted;
         }
     }
 
     pub(crate) fn set(&mut self, permit: PermitId, stands: Stands) {
-        let of_permit = |asked: &&mut Asked| asked.ruled.permit.is_some_and(|given| given.permit == permit);
-        if let Some(asked) = self.by_key.values_mut().find(of_permit) {
-            asked.stands = stands;
-        }
+        let Some(asked) = self.of_permit(permit) else { return };
+        asked.stands = stands;
+        let place = asked.place;
+        self.note_use(place, stands);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::timers::{Timer, Timers};
 
 /// The format a snapshot is written in; another one is refused, and the journal is read from an older snapshot or from
 /// its beginning.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// Everything a governor remembers at one moment. Taking one copies pointers; writing it can happen elsewhere while
 /// handling goes on.

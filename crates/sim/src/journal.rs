@@ -203,10 +203,10 @@ mod tests {
     fn a_snapshot_that_cannot_be_used_is_done_without_and_not_in_silence() {
         let (journal, core) = crowded(3);
         let good = String::from_utf8(core.state().to_bytes()).unwrap();
-        let older = good.replacen("\"format\":4", "\"format\":3", 1);
+        let older = good.replacen("\"format\":5", "\"format\":4", 1);
         assert_ne!(older, good);
         for (body, why) in [
-            (older, "the snapshot has format 3; this build reads 4"),
+            (older, "the snapshot has format 4; this build reads 5"),
             (good[..good.len() / 2].to_owned(), "cannot read the snapshot"),
             (String::new(), "cannot read the snapshot"),
         ] {
