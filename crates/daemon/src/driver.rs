@@ -1,6 +1,7 @@
 //! The loop: collect, decide, write down, do. [`Core`] is one turn of it without threads or clocks, which is what the
 //! simulator drives; [`Driver`] is the thread around it.
 
+mod commits;
 mod core;
 mod due;
 mod handle;
@@ -15,15 +16,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use eparch_domain::{Clock, Moment, Name, Span, limits};
-use eparch_governor::{ClockMoved, Effect, Event};
+use eparch_domain::{Clock, Name, Span, limits};
+use eparch_governor::{Effect, Event};
 use eparch_ledger::EffectRef;
 
-pub use self::core::{Core, Done, ENGINE, Input, RecoverError, SavedState, TurnError};
+use self::commits::{Flight, Landed, Next, Waiting};
+pub use self::core::{Core, Decided, Done, ENGINE, Input, RecoverError, SavedState, TurnError, Unreadable};
 pub use self::handle::{Handle, SubmitError};
-use self::handle::{Message, Reply, Retry};
+use self::handle::{Message, Retry};
 use self::inbox::{Inbox, Taken};
-use self::stops::{Stops, made_up_for};
+use self::stops::Stops;
 use crate::journal::{Journal, JournalError, Left};
 
 /// A snapshot is taken after so many entries at least: recovery reads about that many, and a journal of a million holds a
@@ -72,7 +74,13 @@ pub struct Driver<J, S> {
     agents_at_once: u32,
     clock: Arc<dyn Clock>,
     shell: S,
-    from: Inbox<Message>,
+    from: Inbox<Message, Landed>,
+    /// What is decided and waits for the journal.
+    next: Next,
+    /// What the journal writes.
+    flight: Option<Flight>,
+    /// How often it was given something.
+    flights: u64,
     /// Another process has the journal now: nothing can ever be decided here again.
     taken_over: bool,
     /// An epoch of this process is written down.
@@ -110,6 +118,9 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
                 clock,
                 shell,
                 from,
+                next: Next::default(),
+                flight: None,
+                flights: 0,
                 taken_over: false,
                 has_begun: false,
                 saved_at,
@@ -128,8 +139,11 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         let mut going = true;
         while going && !self.taken_over {
             let mut batch = Vec::new();
+            let room = self.room();
             match self.next() {
                 Taken::One(message) => going = self.take(message, &mut batch),
+                Taken::Back(landed) => self.land(landed),
+                Taken::Nothing if self.overdue_at().is_some_and(|at| at <= Instant::now()) => self.give_up(),
                 Taken::Nothing if self.stopped.is_some() => self.try_again(),
                 Taken::Nothing => batch.push((Event::ClockTurned.into(), None)),
                 Taken::Over => going = false,
@@ -137,13 +151,16 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
             // What has come meanwhile is written down together. Looks are counted like decisions, and the time they take as
             // well: there may always be another one, and a long one.
             let until = Instant::now() + limits::COMMIT_GATHER.as_duration();
-            for _ in 1..limits::COMMIT_BATCH {
+            for _ in 1..room {
                 let now = Instant::now();
                 if !going || now >= until {
                     break;
                 }
-                let Taken::One(message) = self.from.take(Some(now)) else { break };
-                going = self.take(message, &mut batch);
+                match self.from.take(Some(now)) {
+                    Taken::One(message) => going = self.take(message, &mut batch),
+                    Taken::Back(landed) => self.land(landed),
+                    Taken::Nothing | Taken::Over => break,
+                }
             }
             self.turn(batch);
             self.save_if_due();
@@ -156,24 +173,28 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         if !self.taken_over {
             self.turn(last);
         }
+        self.settle();
         self.save();
     }
 
-    /// The next message, or nothing when the governor wants to be woken, or a stopped tenant is to be tried again.
-    fn next(&self) -> Taken<Message> {
+    /// The next message, or nothing when the governor wants to be woken, the journal is late, or a stopped tenant is to be tried
+    /// again.
+    fn next(&self) -> Taken<Message, Landed> {
         if self.stopped.is_some() {
             return self.from.take(Some(self.retry_at));
         }
         let deadline = self.core.as_ref().and_then(|core| core.governor().next_deadline());
         let wait = deadline.map(|deadline| deadline.at.since(self.clock.now().ledger).as_duration());
-        self.from.take(wait.map(|wait| Instant::now() + wait.max(SHORTEST_WAIT)))
+        let due = wait.map(|wait| Instant::now() + wait.max(SHORTEST_WAIT));
+        self.from.take(due.into_iter().chain(self.overdue_at()).min())
     }
 
-    fn take(&mut self, message: Message, batch: &mut Vec<(Input, Option<Reply>)>) -> bool {
+    fn take(&mut self, message: Message, batch: &mut Vec<Waiting>) -> bool {
         match message {
             Message::Decide(input, reply) => batch.push((*input, Some(reply))),
-            // A look sees what is durable: what waits in this batch is not decided yet.
+            // A look sees what is durable: what waits in this batch is not decided yet, and for what is it waits.
             Message::Look(look, retry) => {
+                self.settle();
                 if retry == Retry::Now {
                     self.try_again();
                 }
@@ -184,131 +205,12 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         true
     }
 
-    fn turn(&mut self, batch: Vec<(Input, Option<Reply>)>) {
-        if batch.is_empty() {
-            return;
-        }
-        self.try_again();
-        let Err(failed) = self.commit(batch) else { return };
-        // A journal that fails with everything it is given is given time, not another epoch.
-        let Failed { journal, problem, inputs, attempted, replies } = failed;
-        let begun = if self.failures == 0 {
-            self.failures = 1;
-            self.rebuild(journal)
-        } else {
-            self.stop(journal, &problem);
-            Vec::new()
-        };
-        self.tell(problem, attempted, &begun, inputs.iter().zip(replies));
-    }
-
-    /// Tells everybody who waited for a commit that failed what became of it. What was written counts, whatever was said
-    /// meanwhile: it is part of the state that was rebuilt. Its effects are not performed, since the new epoch has decided
-    /// anew about them. What was not counts as well where the new epoch has begun with it (`begun`).
-    fn tell<'i>(
-        &self,
-        problem: JournalError,
-        attempted: Vec<Done>,
-        begun: &[Done],
-        waiting: impl Iterator<Item = (&'i Input, Option<Reply>)>,
-    ) {
-        let written = match (problem.left, &self.core) {
-            (Left::Nothing | Left::TakenOver, _) => Some(false),
-            (Left::Unknown, Some(core)) => core::was_written(core.journal(), &self.tenant, &attempted).ok(),
-            (Left::Unknown, None) => None,
-        };
-        let problem = problem.to_string();
-        let mut attempted = attempted.into_iter();
-        for (input, reply) in waiting {
-            let done = attempted.next().filter(|_| written == Some(true));
-            let answer = done.or_else(|| made_up_for(input, begun).cloned()).ok_or_else(|| match written {
-                Some(_) => SubmitError::Ledger(problem.clone()),
-                None => SubmitError::Unknown(problem.clone()),
-            });
-            if let Some(reply) = reply {
-                reply(answer);
-            }
-        }
-    }
-
     /// A stopped tenant is tried again whenever somebody wants something of it, and from time to time.
     fn try_again(&mut self) {
         if let Some(journal) = self.stopped.take() {
             // Whoever asked for what it begins with was answered when it failed.
             let _ = self.rebuild(journal);
         }
-    }
-
-    /// Decides on a batch, writes it down and sets it going: what was decided. When it cannot be written, nothing in memory
-    /// counts any more.
-    fn commit(&mut self, batch: Vec<(Input, Option<Reply>)>) -> Result<Vec<Done>, Failed<J>> {
-        let (mut inputs, mut replies): (Vec<Input>, Vec<Option<Reply>>) = batch.into_iter().unzip();
-        inputs.iter().for_each(|input| self.stops.keep(input));
-        let Some(mut core) = self.core.take() else {
-            refuse(replies, &stopped_by(&self.why));
-            return Ok(Vec::new());
-        };
-        let now = self.clock.now();
-        if let Some(moved) = clock_jump(core.last(), now) {
-            let by_ms = moved.by_ms;
-            let at = match inputs.first_mut().map(|first| &mut first.event) {
-                // Decided on with the boot: what an entry before it began, the boot would cut off.
-                Some(Event::Booted { clock_moved, .. }) if !self.has_begun => {
-                    *clock_moved = Some(moved);
-                    None
-                }
-                // This process has measured ledger time all along; only what was in flight is in doubt.
-                Some(Event::Booted { .. }) => Some(1),
-                _ => Some(0),
-            };
-            if let Some(at) = at {
-                inputs.insert(at, Event::ClockJumped { by_ms }.into());
-                replies.insert(at, None);
-            }
-        }
-        let done = loop {
-            match core.turn(&inputs, now) {
-                Ok(done) => break done,
-                // Nobody has to suffer for what another one handed in.
-                Err(TurnError::Unreadable { input, why }) if replies[input].is_some() => {
-                    self.stops.forget(&inputs.remove(input));
-                    if let Some(reply) = replies.remove(input) {
-                        reply(Err(SubmitError::Unreadable(why)));
-                    }
-                }
-                Err(problem) => {
-                    let (problem, attempted) = match problem {
-                        TurnError::Journal { problem, attempted } => (problem, attempted),
-                        unreadable @ TurnError::Unreadable { .. } => {
-                            (JournalError::of(&unreadable), Vec::new())
-                        }
-                    };
-                    self.shell.stopped(&problem);
-                    return Err(Failed { journal: core.into_journal(), problem, inputs, attempted, replies });
-                }
-            }
-        };
-        self.core = Some(core);
-        // A boot alone says little: it is what a journal that fails with everything else is given again and again.
-        if inputs.iter().any(|input| matches!(input.event, Event::Booted { .. })) {
-            self.has_begun = true;
-        } else {
-            self.failures = 0;
-            self.why.clear();
-        }
-        inputs.iter().for_each(|input| self.stops.forget(input));
-        for (done, reply) in done.iter().zip(replies) {
-            self.shell.committed(done);
-            // Before the answer: whoever hears that authority was taken away finds what bore it deaf and signalled (2.C
-            // rule 5).
-            for (at, effect) in done.effects() {
-                self.shell.perform(at, effect);
-            }
-            if let Some(reply) = reply {
-                reply(Ok(done.clone()));
-            }
-        }
-        Ok(done)
     }
 
     /// Begins a new epoch on what the journal says: whether a failed commit happened is known only to it. Returns what was
@@ -369,10 +271,11 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         let due = self.core.as_ref().is_some_and(|core| core.seq() >= due_at);
         // One at a time: on a disk that is slower than the journal grows, the next one waits instead of piling up.
         let free = self.saving.as_ref().is_none_or(JoinHandle::is_finished);
-        if due
-            && free
-            && let Some(core) = &self.core
-        {
+        if !due || !free {
+            return;
+        }
+        self.settle();
+        if let Some(core) = &self.core {
             self.saved_at = core.seq();
             let (state, seq, journal, tenant) =
                 (core.state(), core.seq(), core.journal().clone(), self.tenant.clone());
@@ -411,29 +314,4 @@ fn wait_after(failures: u32) -> Span {
     let doublings = failures.saturating_sub(1).min(16);
     let millis = limits::LEDGER_RETRY.millis().saturating_mul(1 << doublings);
     Span::from_millis(millis.min(limits::LEDGER_RETRY_MAX.millis()))
-}
-
-/// A commit that failed: the journal, what was decided on, what of it was to be written, and who waits to hear of that.
-struct Failed<J> {
-    journal: J,
-    problem: JournalError,
-    inputs: Vec<Input>,
-    attempted: Vec<Done>,
-    replies: Vec<Option<Reply>>,
-}
-
-fn refuse(replies: Vec<Option<Reply>>, why: &SubmitError) {
-    for reply in replies.into_iter().flatten() {
-        reply(Err(why.clone()));
-    }
-}
-
-/// How the wall clock moved against ledger time since the last entry, when that is by more than `limits::CLOCK_SKEW`.
-fn clock_jump(last: Moment, now: Moment) -> Option<ClockMoved> {
-    if last == Moment::default() {
-        return None;
-    }
-    let gone = i64::try_from(now.ledger.since(last.ledger).millis()).ok()?;
-    let by_ms = now.wall.millis().checked_sub(last.wall.millis())?.checked_sub(gone)?;
-    (by_ms.unsigned_abs() > limits::CLOCK_SKEW.millis()).then_some(ClockMoved { by_ms, from: last.wall })
 }

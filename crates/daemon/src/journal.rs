@@ -1,8 +1,10 @@
 //! What the driver asks of a journal. One home today, the embedded ledger; the simulator brings its own faulty disk.
 
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
-use eparch_domain::{Clock, Digest, Name, in_full};
+use eparch_domain::{Clock, Digest, Name, in_full, limits};
 use eparch_ledger::{Append, Appended, Document, EffectRef, Entry, Ledger, Snapshot, WriteError};
 
 /// What went wrong with the journal, in words.
@@ -48,11 +50,36 @@ impl From<WriteError> for JournalError {
     }
 }
 
+/// What became of entries that were to be added; called once, on whatever thread, and must return at once.
+pub type Then = Box<dyn FnOnce(Result<Appended, JournalError>) + Send>;
+
 /// An append-only journal, as the driver uses it.
 pub trait Journal {
-    /// Adds entries, all or none, durably; within `limits::LEDGER_WRITE_DEADLINE`, or the caller may rely on nothing of it
-    /// (G1) until the error, or the reopened journal, says what became of it.
-    fn append(&self, request: Append) -> Result<Appended, JournalError>;
+    /// Adds entries, all or none, durably, and says so: within [`Journal::write_within`], or the caller may rely on nothing of
+    /// it (G1) until the reopened journal says what became of it.
+    fn append_then(&self, request: Append, then: Then);
+
+    /// [`Journal::append_then`], waiting for the word.
+    fn append(&self, request: Append) -> Result<Appended, JournalError> {
+        let (tell, told) = sync_channel(1);
+        let tell = move |outcome| {
+            // Whoever waited may have given up.
+            let _ = tell.send(outcome);
+        };
+        self.append_then(request, Box::new(tell));
+        told.recv_timeout(self.write_within()).unwrap_or_else(|none| {
+            Err(match none {
+                RecvTimeoutError::Timeout => WriteError::Late.into(),
+                RecvTimeoutError::Disconnected => WriteError::Closed.into(),
+            })
+        })
+    }
+
+    /// How long to wait for that word.
+    fn write_within(&self) -> Duration {
+        limits::LEDGER_WRITE_DEADLINE.as_duration()
+    }
+
     /// Up to `limit` entries from `from` on, or fewer: only a page without any is the end.
     fn entries(&self, tenant: &Name, from: u64, limit: usize) -> Result<Vec<Entry>, JournalError>;
     /// A document by its digest.
@@ -88,8 +115,12 @@ impl LedgerJournal {
 }
 
 impl Journal for LedgerJournal {
-    fn append(&self, request: Append) -> Result<Appended, JournalError> {
-        Ok(self.ledger.append(request)?)
+    fn append_then(&self, request: Append, then: Then) {
+        self.ledger.append_then(request, move |outcome| then(outcome.map_err(JournalError::from)));
+    }
+
+    fn write_within(&self) -> Duration {
+        self.ledger.settings().write_within.as_duration()
     }
 
     fn entries(&self, tenant: &Name, from: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {

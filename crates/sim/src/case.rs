@@ -29,13 +29,14 @@ pub struct Step {
 /// What happens.
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
-    /// Events are decided on in one commit.
+    /// Events are decided on in one go, and written in two commits when they are more than one.
     Events(Vec<Event>),
-    /// Events are decided on, and the commit fails. Whether it was written all the same is told to nobody.
+    /// Events are decided on, and the commit of the first half of them fails. Whether it was written all the same is told to
+    /// nobody; of the other half nothing is.
     LostCommit {
         /// The events.
         events: Vec<Event>,
-        /// Whether it was written.
+        /// Whether that half was written.
         written: bool,
     },
     /// The holder dies between two commits.
@@ -148,8 +149,9 @@ impl Player {
         match &step.what {
             What::Events(events) => {
                 let inputs = self.inputs(&core, events)?;
-                let done =
-                    core.turn(&inputs, step.at).map_err(|error| format!("a good disk failed: {error}"))?;
+                let done = self
+                    .turn(&mut core, &inputs, step.at)
+                    .map_err(|error| format!("a good disk failed: {error}"))?;
                 for done in &done {
                     let reported = done.effects().filter_map(|(at, effect)| Some((effect.agent()?, at?)));
                     for (agent, at) in reported {
@@ -162,7 +164,7 @@ impl Player {
             What::LostCommit { events, written } => {
                 let inputs = self.inputs(&core, events)?;
                 self.journal.break_with(if *written { Disk::WritesAndFails } else { Disk::Fails });
-                if core.turn(&inputs, step.at).is_ok() {
+                if self.turn(&mut core, &inputs, step.at).is_ok() {
                     return Err("a bad disk did not fail".to_owned());
                 }
                 core = self.recovered()?;
@@ -184,6 +186,24 @@ impl Player {
         }
         self.core = Some(core);
         Ok(told)
+    }
+
+    /// As the driver does: what comes second is decided on before what came first is written, and given to the disk after it.
+    fn turn(
+        &self,
+        core: &mut Core<SimJournal>,
+        inputs: &[Input],
+        at: Moment,
+    ) -> Result<Vec<Done>, Box<dyn std::error::Error>> {
+        let (first, second) = inputs.split_at(inputs.len().div_ceil(2));
+        let first = core.decide(first, at)?;
+        let second = core.decide(second, at)?;
+        let mut all = Vec::new();
+        for (done, request) in [first, second].into_iter().filter_map(|decided| core.request(decided)) {
+            self.journal.append(request)?;
+            all.extend(done);
+        }
+        Ok(all)
     }
 
     /// What the driver hands in: with an event its definition, and the effects it reports on.
@@ -244,8 +264,9 @@ impl Player {
 
     /// Saves a snapshot, and sees whether it brings the same state back.
     fn save(&self, core: &Core<SimJournal>) -> Result<(), String> {
-        let state = core.state().to_bytes();
-        self.journal.save_snapshot(&self.tenant, core.seq(), state).map_err(|error| error.to_string())?;
+        self.journal
+            .save_snapshot(&self.tenant, core.seq(), core.state().to_bytes())
+            .map_err(|error| error.to_string())?;
         self.journal.hide_policies(true);
         let again = Core::recover(self.journal.clone(), self.tenant.clone(), 0);
         self.journal.hide_policies(false);

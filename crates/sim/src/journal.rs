@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use eparch_daemon::journal::{Journal, JournalError, Left};
+use eparch_daemon::journal::{Journal, JournalError, Left, Then};
 use eparch_domain::{Digest, Name};
 use eparch_ledger::{Append, Appended, Document, EffectRef, Entry, Snapshot};
 
@@ -58,8 +58,8 @@ impl SimJournal {
     }
 }
 
-impl Journal for SimJournal {
-    fn append(&self, request: Append) -> Result<Appended, JournalError> {
+impl SimJournal {
+    fn write(&self, request: Append) -> Result<Appended, JournalError> {
         let mut kept = self.0.borrow_mut();
         let disk = std::mem::take(&mut kept.disk);
         if disk == Disk::Fails {
@@ -88,6 +88,12 @@ impl Journal for SimJournal {
             }
             _ => Ok(Appended { first_seq, last_seq: kept.entries.len() as u64 }),
         }
+    }
+}
+
+impl Journal for SimJournal {
+    fn append_then(&self, request: Append, then: Then) {
+        then(self.write(request));
     }
 
     fn entries(&self, _: &Name, from: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
@@ -128,7 +134,7 @@ impl Journal for SimJournal {
 mod tests {
     use std::sync::Arc;
 
-    use eparch_daemon::driver::{Core, Input, TurnError};
+    use eparch_daemon::driver::{Core, Input, TurnError, Unreadable};
     use eparch_domain::{LedgerTime, Moment, RunId, Timestamp};
     use eparch_governor::{Event, RunRequest};
     use eparch_ledger::BODY_MAX;
@@ -229,7 +235,7 @@ mod tests {
         };
         let inputs = [Event::ClockTurned.into(), stop(BODY_MAX).into()];
         let refused = core.turn(&inputs, at(2)).unwrap_err();
-        assert!(matches!(refused, TurnError::Unreadable { input: 1, .. }), "{refused}");
+        assert!(matches!(refused, TurnError::Unreadable(Unreadable { input: 1, .. })), "{refused}");
         assert!(core.governor().agrees_with(&before));
         let inputs = [Event::ClockTurned.into(), stop(BODY_MAX - 4_096).into()];
         assert_eq!(core.turn(&inputs, at(2)).unwrap().len(), 2);

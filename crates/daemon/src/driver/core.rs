@@ -69,6 +69,24 @@ impl Done {
     }
 }
 
+/// One decision that is not written yet.
+#[derive(Debug)]
+pub struct Decided {
+    /// What it is once it is.
+    done: Done,
+    entry: NewEntry,
+}
+
+/// The record of one input could not have been written or read back, and nobody could ever hold the home again.
+#[derive(Debug, thiserror::Error)]
+#[error("its record could not be kept: {why}")]
+pub struct Unreadable {
+    /// Which input, from 0.
+    pub input: usize,
+    /// What is wrong with it.
+    pub why: String,
+}
+
 /// Why nothing was decided.
 #[derive(Debug, thiserror::Error)]
 pub enum TurnError {
@@ -80,15 +98,9 @@ pub enum TurnError {
         /// What was to be written. Whether it was may be open: the journal can be asked once it is open again.
         attempted: Vec<Done>,
     },
-    /// The record of one input could not have been written or read back, and nobody could ever hold the home again. The
-    /// core stands where it stood before: without that input the others may be handed in again.
-    #[error("its record could not be kept: {why}")]
-    Unreadable {
-        /// Which input, from 0.
-        input: usize,
-        /// What is wrong with it.
-        why: String,
-    },
+    /// The core stands where it stood before: without that input the others may be handed in again.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
 }
 
 /// Why a home's state could not be rebuilt.
@@ -253,12 +265,36 @@ impl<J: Journal> Core<J> {
 
     /// Decides on everything waiting and writes it down in one commit. When that fails, nothing was decided.
     pub fn turn(&mut self, inputs: &[Input], now: Moment) -> Result<Vec<Done>, TurnError> {
+        let decided = match self.decide(inputs, now) {
+            Ok(decided) => decided,
+            Err(unreadable) => {
+                self.reload().map_err(|problem| TurnError::Journal { problem, attempted: Vec::new() })?;
+                return Err(unreadable.into());
+            }
+        };
+        let Some((done, request)) = self.request(decided) else { return Ok(Vec::new()) };
+        match self.journal.append(request) {
+            Ok(_) => Ok(done),
+            Err(problem) => Err(TurnError::Journal { problem, attempted: done }),
+        }
+    }
+
+    /// Decides, on what was decided before, be it written or not: what is to be written next. When that cannot be, nor can any of
+    /// this: the core is thrown away, and another one recovers.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`], and then [`Core::reload`] comes before anything else: the governor has moved on with what must not be
+    /// written.
+    pub fn decide<'i>(
+        &mut self,
+        inputs: impl IntoIterator<Item = &'i Input>,
+        now: Moment,
+    ) -> Result<Vec<Decided>, Unreadable> {
         let now = Moment { ledger: now.ledger.max(self.last.ledger), wall: now.wall };
-        let mut done = Vec::with_capacity(inputs.len());
-        let mut entries = Vec::with_capacity(inputs.len());
-        let mut steps = Vec::new();
-        for (at, (input, seq)) in inputs.iter().zip(self.seq + 1..).enumerate() {
-            let record = self.decide(input, now);
+        let (mut decided, mut steps) = (Vec::new(), Vec::new());
+        for (at, (input, seq)) in inputs.into_iter().zip(self.seq + 1..).enumerate() {
+            let record = self.rule(input, now);
             let acknowledges = self.due.acknowledge(input, &mut steps);
             let entry = effects_due(&record.decision.effects)
                 .map(|due| self.entry(input, &record, due, acknowledges))
@@ -266,34 +302,34 @@ impl<J: Journal> Core<J> {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(why) => {
-                    // The governor has moved on with what must not be written.
                     self.due.undo(steps);
-                    self.load().map_err(|problem| TurnError::Journal {
-                        problem: JournalError::of(&problem),
-                        attempted: Vec::new(),
-                    })?;
-                    return Err(TurnError::Unreadable { input: at, why });
+                    return Err(Unreadable { input: at, why });
                 }
             };
             self.due.ask(seq, entry.effects_due, &mut steps);
-            entries.push(entry);
-            done.push(Done { seq, record: Arc::new(record) });
+            self.remember_kept(&record);
+            decided.push(Decided { done: Done { seq, record: Arc::new(record) }, entry });
         }
-        if entries.is_empty() {
-            return Ok(done);
+        if let Some(last) = decided.last() {
+            (self.seq, self.last) = (last.done.seq, now);
         }
-        let request = Append { tenant: self.tenant.clone(), after: self.seq, entries };
-        let appended = match self.journal.append(request) {
-            Ok(appended) => appended,
-            Err(problem) => return Err(TurnError::Journal { problem, attempted: done }),
-        };
-        self.remember_kept(&done);
-        self.seq = appended.last_seq;
-        self.last = now;
-        Ok(done)
+        Ok(decided)
     }
 
-    fn decide(&mut self, input: &Input, now: Moment) -> Record {
+    /// Becomes what the journal says, after everything decided before is written.
+    pub fn reload(&mut self) -> Result<(), JournalError> {
+        self.kept.clear();
+        self.load().map_err(|problem| JournalError::of(&problem))
+    }
+
+    /// What the journal is asked to write of what was decided in one go or several, if that is anything.
+    pub fn request(&self, decided: Vec<Decided>) -> Option<(Vec<Done>, Append)> {
+        let after = decided.first()?.done.seq - 1;
+        let (done, entries) = decided.into_iter().map(|decided| (decided.done, decided.entry)).unzip();
+        Some((done, Append { tenant: self.tenant.clone(), after, entries }))
+    }
+
+    fn rule(&mut self, input: &Input, now: Moment) -> Record {
         if let (Event::RunRequested(request), Some(definition)) = (&input.event, &input.definition) {
             self.governor.learn_as(request.pipeline, definition.clone());
         }
@@ -338,11 +374,11 @@ impl<J: Journal> Core<J> {
         }
     }
 
-    fn remember_kept(&mut self, done: &[Done]) {
+    fn remember_kept(&mut self, record: &Record) {
         if self.kept.len() > KEPT {
             self.kept.clear();
         }
-        self.kept.extend(done.iter().flat_map(|done| done.record.definitions().collect::<Vec<_>>()));
+        self.kept.extend(record.definitions());
     }
 
     /// The event that begins an epoch. It acknowledges every effect still due: what is to be done about them is decided
@@ -368,7 +404,7 @@ impl<J: Journal> Core<J> {
         &self.journal
     }
 
-    /// The last entry's place; 0 when there is none.
+    /// The place of the last entry that was decided on; 0 when there is none.
     pub fn seq(&self) -> u64 {
         self.seq
     }
@@ -383,12 +419,12 @@ impl<J: Journal> Core<J> {
         self.unused_snapshot.as_deref()
     }
 
-    /// The moment of the last entry.
+    /// The moment of that entry.
     pub fn last(&self) -> Moment {
         self.last
     }
 
-    /// The state now, to be saved under [`Core::seq`]: a copy of pointers.
+    /// The state now, to be saved under [`Core::seq`] once that is written: a copy of pointers.
     pub fn state(&self) -> SavedState {
         SavedState { at: self.last, snapshot: self.governor.snapshot() }
     }

@@ -4,6 +4,7 @@ use std::sync::mpsc::sync_channel;
 
 use eparch_governor::Governor;
 
+use super::commits::Landed;
 use super::inbox::{Lane, Outbox};
 use super::{Done, Input};
 
@@ -59,7 +60,7 @@ pub(super) enum Retry {
 /// A way to hand things to the driver; cheap to copy.
 #[derive(Clone)]
 pub struct Handle {
-    pub(super) to: Outbox<Message>,
+    pub(super) to: Outbox<Message, Landed>,
 }
 
 impl std::fmt::Debug for Handle {

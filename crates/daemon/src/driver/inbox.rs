@@ -21,9 +21,11 @@ pub(super) enum Lane {
 
 /// What the receiver got.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Taken<T> {
+pub(super) enum Taken<T, B> {
     /// The next.
     One(T),
+    /// An answer to the receiver.
+    Back(B),
     /// Nothing came in time.
     Nothing,
     /// Nothing will come any more.
@@ -36,8 +38,8 @@ enum Unsent<T> {
     Over(T),
 }
 
-struct Shared<T> {
-    lanes: Mutex<Lanes<T>>,
+struct Shared<T, B> {
+    lanes: Mutex<Lanes<T, B>>,
     came: Condvar,
     /// Whoever waits for room on a thread of their own.
     room: Condvar,
@@ -47,7 +49,8 @@ struct Shared<T> {
     capacity: usize,
 }
 
-struct Lanes<T> {
+struct Lanes<T, B> {
+    back: VecDeque<B>,
     first: VecDeque<T>,
     in_turn: VecDeque<T>,
     /// How many came out of the first lane since one came out of the other.
@@ -57,7 +60,7 @@ struct Lanes<T> {
     closed: bool,
 }
 
-impl<T> Lanes<T> {
+impl<T, B> Lanes<T, B> {
     fn lane(&mut self, lane: Lane) -> &mut VecDeque<T> {
         match lane {
             Lane::First => &mut self.first,
@@ -75,8 +78,8 @@ impl<T> Lanes<T> {
     }
 }
 
-impl<T> Shared<T> {
-    fn lanes(&self) -> MutexGuard<'_, Lanes<T>> {
+impl<T, B> Shared<T, B> {
+    fn lanes(&self) -> MutexGuard<'_, Lanes<T, B>> {
         // Nothing here can panic while it holds the lock.
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -101,24 +104,39 @@ impl<T> Shared<T> {
     }
 }
 
-/// The senders' end.
-pub(super) struct Outbox<T>(Arc<Shared<T>>);
+/// The way back of what the receiver has asked for: before everything else, and nobody who answers waits. There are as many answers
+/// as it has asked for. It keeps no receiver waiting for senders that have gone.
+pub(super) struct Back<T, B>(Arc<Shared<T, B>>);
 
-impl<T> Clone for Outbox<T> {
+impl<T, B> Back<T, B> {
+    pub(super) fn send(&self, answer: B) {
+        let mut lanes = self.0.lanes();
+        if !lanes.closed {
+            lanes.back.push_back(answer);
+        }
+        drop(lanes);
+        self.0.came.notify_one();
+    }
+}
+
+/// The senders' end.
+pub(super) struct Outbox<T, B>(Arc<Shared<T, B>>);
+
+impl<T, B> Clone for Outbox<T, B> {
     fn clone(&self) -> Self {
         self.0.lanes().senders += 1;
         Outbox(self.0.clone())
     }
 }
 
-impl<T> Drop for Outbox<T> {
+impl<T, B> Drop for Outbox<T, B> {
     fn drop(&mut self) {
         self.0.lanes().senders -= 1;
         self.0.came.notify_one();
     }
 }
 
-impl<T> Outbox<T> {
+impl<T, B> Outbox<T, B> {
     /// Sends, waiting for room as long as it takes. Hands the message back when nobody will take it.
     pub(super) fn send(&self, lane: Lane, message: T) -> Result<(), T> {
         let mut lanes = self.0.lanes();
@@ -152,12 +170,13 @@ impl<T> Outbox<T> {
 }
 
 /// The receiver's end. What nobody took goes with it, and senders are told.
-pub(super) struct Inbox<T>(Arc<Shared<T>>);
+pub(super) struct Inbox<T, B>(Arc<Shared<T, B>>);
 
-impl<T> Inbox<T> {
+impl<T, B> Inbox<T, B> {
     /// An inbox with so much room in each lane.
-    pub(super) fn with_capacity(capacity: usize) -> (Outbox<T>, Inbox<T>) {
+    pub(super) fn with_capacity(capacity: usize) -> (Outbox<T, B>, Inbox<T, B>) {
         let lanes = Lanes {
+            back: VecDeque::new(),
             first: VecDeque::new(),
             in_turn: VecDeque::new(),
             in_a_row: 0,
@@ -181,26 +200,54 @@ impl<T> Inbox<T> {
         first
     }
 
+    /// The way back here.
+    pub(super) fn back(&self) -> Back<T, B> {
+        Back(self.0.clone())
+    }
+
     /// The next message; waits for one until then, or as long as it takes.
-    pub(super) fn take(&self, until: Option<Instant>) -> Taken<T> {
+    pub(super) fn take(&self, until: Option<Instant>) -> Taken<T, B> {
+        let mut was_full = false;
+        let next = |lanes: &mut Lanes<T, B>| {
+            if let Some(answer) = lanes.back.pop_front() {
+                return Some(Taken::Back(answer));
+            }
+            match lanes.next(self.0.capacity) {
+                Some((next, full)) => {
+                    was_full = full;
+                    Some(Taken::One(next))
+                }
+                None => (lanes.senders == 0).then_some(Taken::Over),
+            }
+        };
+        let taken = self.wait(until, next).unwrap_or(Taken::Nothing);
+        if was_full {
+            self.0.made_room();
+        }
+        taken
+    }
+
+    /// The next answer; waits for one until then, and everything else waits meanwhile.
+    pub(super) fn take_back(&self, until: Instant) -> Option<B> {
+        self.wait(Some(until), |lanes| lanes.back.pop_front())
+    }
+
+    fn wait<F>(
+        &self,
+        until: Option<Instant>,
+        mut found: impl FnMut(&mut Lanes<T, B>) -> Option<F>,
+    ) -> Option<F> {
         let mut lanes = self.0.lanes();
         loop {
-            if let Some((next, was_full)) = lanes.next(self.0.capacity) {
-                drop(lanes);
-                if was_full {
-                    self.0.made_room();
-                }
-                return Taken::One(next);
-            }
-            if lanes.senders == 0 {
-                return Taken::Over;
+            if let Some(found) = found(&mut lanes) {
+                return Some(found);
             }
             lanes = match until {
                 None => self.0.came.wait(lanes).unwrap_or_else(PoisonError::into_inner),
                 Some(until) => {
                     let left = until.saturating_duration_since(Instant::now());
                     if left.is_zero() {
-                        return Taken::Nothing;
+                        return None;
                     }
                     self.0.came.wait_timeout(lanes, left).unwrap_or_else(PoisonError::into_inner).0
                 }
@@ -209,11 +256,15 @@ impl<T> Inbox<T> {
     }
 }
 
-impl<T> Drop for Inbox<T> {
+impl<T, B> Drop for Inbox<T, B> {
     fn drop(&mut self) {
         let mut lanes = self.0.lanes();
         lanes.closed = true;
-        let left = (std::mem::take(&mut lanes.first), std::mem::take(&mut lanes.in_turn));
+        let left = (
+            std::mem::take(&mut lanes.back),
+            std::mem::take(&mut lanes.first),
+            std::mem::take(&mut lanes.in_turn),
+        );
         drop(lanes);
         self.0.made_room();
         drop(left);
@@ -226,11 +277,20 @@ mod tests {
 
     use super::*;
 
+    /// With room for so many, and no answers.
+    fn inbox<T>(capacity: usize) -> (Outbox<T, Never>, Inbox<T, Never>) {
+        Inbox::with_capacity(capacity)
+    }
+
+    /// What nobody answers.
+    #[derive(Debug, PartialEq)]
+    enum Never {}
+
     const NOW: fn() -> Option<Instant> = || Some(Instant::now());
 
     #[test]
     fn what_must_not_wait_comes_first_and_each_lane_keeps_its_order() {
-        let (to, from) = Inbox::with_capacity(8);
+        let (to, from) = inbox(8);
         for (lane, message) in [(Lane::InTurn, 1), (Lane::First, 10), (Lane::InTurn, 2), (Lane::First, 11)] {
             to.send(lane, message).unwrap();
         }
@@ -244,7 +304,7 @@ mod tests {
 
     #[test]
     fn however_many_must_not_wait_the_others_get_their_turn() {
-        let (to, from) = Inbox::with_capacity(1_000);
+        let (to, from) = inbox(1_000);
         to.send(Lane::InTurn, 0).unwrap();
         (1..=500).for_each(|message| to.send(Lane::First, message).unwrap());
         let before = (0..).take_while(|_| from.take(NOW()) != Taken::One(0)).count();
@@ -252,8 +312,24 @@ mod tests {
     }
 
     #[test]
-    fn a_full_lane_makes_its_senders_wait_and_no_others() {
+    fn answers_come_before_everything_and_can_be_waited_for_alone() {
         let (to, from) = Inbox::with_capacity(1);
+        let back = from.back();
+        to.send(Lane::First, 1).unwrap();
+        back.send(10);
+        back.send(11);
+        assert_eq!(from.take_back(Instant::now()), Some(10));
+        assert_eq!(from.take(NOW()), Taken::Back(11));
+        assert_eq!(from.take_back(Instant::now()), None, "whatever else there is");
+        drop(to);
+        assert_eq!([from.take(None), from.take(None)], [Taken::One(1), Taken::Over]);
+        drop(from);
+        back.send(12);
+    }
+
+    #[test]
+    fn a_full_lane_makes_its_senders_wait_and_no_others() {
+        let (to, from) = inbox(1);
         to.send(Lane::InTurn, 1).unwrap();
         to.send(Lane::First, 2).unwrap();
         let waiting = {
@@ -268,7 +344,7 @@ mod tests {
 
     #[tokio::test]
     async fn callers_of_a_full_lane_wait_without_a_thread() {
-        let (to, from) = Inbox::with_capacity(1);
+        let (to, from) = inbox(1);
         // All on this one thread: had any of them held it, nobody would take.
         let sends = (0..100).map(|message| {
             let to = to.clone();
@@ -291,7 +367,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_for_a_receiver_that_goes_is_told() {
-        let (to, from) = Inbox::with_capacity(1);
+        let (to, from) = inbox(1);
         let left = Arc::new(());
         to.send(Lane::InTurn, left.clone()).unwrap();
         let waiting = [

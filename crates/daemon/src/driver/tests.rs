@@ -2,6 +2,7 @@
 
 mod clocks;
 mod commits;
+mod meanwhile;
 mod stopped;
 mod stops;
 
@@ -18,6 +19,7 @@ use eparch_policy::PolicySet;
 
 use super::*;
 use crate::home::Home;
+use crate::journal::Then;
 
 /// Entries a page at most: a journal may end a page early, as the ledger does after some megabytes.
 const PAGE: usize = 2;
@@ -40,6 +42,10 @@ struct Kept {
     writes_all_the_same: bool,
     /// Somebody else has it.
     taken_over: bool,
+    /// Appends go there, and wait until somebody writes them.
+    held: Option<Sender<(Append, Then)>>,
+    /// Nothing that it is given is written in time.
+    is_late: bool,
     /// Reopenings that fail from now on.
     stays_shut: u32,
     read: usize,
@@ -59,9 +65,9 @@ impl Memory {
     }
 }
 
-impl Journal for Memory {
-    fn append(&self, request: Append) -> Result<Appended, JournalError> {
-        let mut kept = self.kept();
+impl Kept {
+    fn write(&mut self, request: Append) -> Result<Appended, JournalError> {
+        let kept = self;
         let mut failure = None;
         if let Some(left) = kept.fails_in {
             kept.fails_in = left.checked_sub(1);
@@ -93,6 +99,23 @@ impl Journal for Memory {
             }
         }
         failure.map_or(Ok(Appended { first_seq, last_seq: kept.entries.len() as u64 }), Err)
+    }
+}
+
+impl Journal for Memory {
+    fn append_then(&self, request: Append, then: Then) {
+        let mut kept = self.kept();
+        if let Some(held) = &kept.held {
+            held.send((request, then)).unwrap();
+            return;
+        }
+        let outcome = kept.write(request);
+        drop(kept);
+        then(outcome);
+    }
+
+    fn write_within(&self) -> Duration {
+        if self.kept().is_late { Duration::ZERO } else { limits::LEDGER_WRITE_DEADLINE.as_duration() }
     }
 
     fn entries(&self, _: &Name, from: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {

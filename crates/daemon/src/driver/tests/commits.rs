@@ -124,7 +124,7 @@ fn a_key_whose_decision_was_open_is_settled_once_the_ledger_says_what_became_of_
 }
 
 /// A value that nests so deeply that no JSON reader takes it in a record.
-fn deep() -> serde_json::Value {
+pub(super) fn deep() -> serde_json::Value {
     (0..130).fold(serde_json::Value::Null, |inner, _| vec![inner].into())
 }
 

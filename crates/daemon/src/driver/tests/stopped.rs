@@ -57,6 +57,7 @@ fn a_stopped_tenant_is_left_alone_by_whoever_only_looks_now_and_then() {
     driver.begin_epoch();
     (journal.kept().fails_in, journal.kept().stays_shut) = (Some(0), 1);
     driver.turn(vec![(Event::ClockTurned.into(), None)]);
+    driver.settle();
     let (due, boots) = (driver.retry_at, journal.boots());
     let look = |driver: &mut Driver<Memory, Ear>, retry| {
         let (to, seen) = channel();

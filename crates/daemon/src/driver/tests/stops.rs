@@ -80,6 +80,7 @@ fn g2_every_stop_that_was_asked_for_while_the_ledger_was_away_is_written_when_it
     for name in ["ada", "ada", "eve"] {
         let (to, answer) = channel();
         driver.turn(vec![(stop_by(name).into(), Some(Box::new(move |result| to.send(result).unwrap())))]);
+        driver.settle();
         assert!(matches!(answer.recv().unwrap(), Err(SubmitError::Ledger(_))), "{name}");
     }
     assert_eq!(stops(&journal), (vec![], vec![]));
