@@ -279,13 +279,13 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
             self.saved_at = core.seq();
             let (state, seq, journal, tenant) =
                 (core.state(), core.seq(), core.journal().clone(), self.tenant.clone());
-            // Writing it out is slow and may fail, as may having a thread for it: the journal has everything, the next
-            // snapshot tries again.
+            // Writing it out is slow and may fail, as may having a thread for it: the journal has everything, whoever looks after the
+            // home is told, and the next snapshot tries again.
             let saved_bytes = self.saved_bytes.clone();
             let write = move || {
-                let bytes = state.to_bytes();
-                saved_bytes.store(bytes.len() as u64, Ordering::Relaxed);
-                let _ = journal.save_snapshot(&tenant, seq, bytes);
+                if let Ok(bytes) = journal.save_snapshot(&tenant, seq, state) {
+                    saved_bytes.store(bytes as u64, Ordering::Relaxed);
+                }
             };
             self.saving = std::thread::Builder::new().name("snapshot".to_owned()).spawn(write).ok();
         }
@@ -299,7 +299,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         if let Some(core) = &self.core
             && core.seq() > self.saved_at
         {
-            let _ = core.journal().save_snapshot(&self.tenant, core.seq(), core.state().to_bytes());
+            let _ = core.journal().save_snapshot(&self.tenant, core.seq(), core.state());
         }
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use eparch_domain::{Clock, Digest, Name, in_full, limits};
 use eparch_ledger::{Append, Appended, Document, EffectRef, Entry, Ledger, Snapshot, WriteError};
 
+use crate::driver::SavedState;
+
 /// What went wrong with the journal, in words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
@@ -88,8 +90,8 @@ pub trait Journal {
     fn due(&self, tenant: &Name) -> Result<Vec<EffectRef>, JournalError>;
     /// The last snapshot.
     fn snapshot(&self, tenant: &Name) -> Result<Option<Snapshot>, JournalError>;
-    /// Saves a snapshot.
-    fn save_snapshot(&self, tenant: &Name, seq: u64, body: Vec<u8>) -> Result<(), JournalError>;
+    /// Saves a state as the snapshot after entry `seq`; how many bytes it has.
+    fn save_snapshot(&self, tenant: &Name, seq: u64, state: SavedState) -> Result<usize, JournalError>;
     /// After a failure: begins a new epoch on what is durable, and returns its number.
     fn reopen(&self) -> Result<u64, JournalError>;
 }
@@ -139,8 +141,8 @@ impl Journal for LedgerJournal {
         self.ledger.snapshot(tenant).map_err(|error| JournalError::of(&error))
     }
 
-    fn save_snapshot(&self, tenant: &Name, seq: u64, body: Vec<u8>) -> Result<(), JournalError> {
-        Ok(self.ledger.save_snapshot(tenant, Snapshot { seq, body })?)
+    fn save_snapshot(&self, tenant: &Name, seq: u64, state: SavedState) -> Result<usize, JournalError> {
+        Ok(self.ledger.save_snapshot(tenant, seq, move |to| state.write_to(to))?)
     }
 
     fn reopen(&self) -> Result<u64, JournalError> {

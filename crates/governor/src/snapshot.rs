@@ -1,6 +1,7 @@
 //! Saving and restoring what the governor remembers.
 
 use std::collections::BTreeSet;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use eparch_domain::{Digest, Phase, RunId};
@@ -78,8 +79,18 @@ impl std::error::Error for RestoreError {
 impl Snapshot {
     /// The snapshot's bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(&Written { format: FORMAT, state: &self.0 })
-            .expect("state has no map with keys that are not text")
+        let mut bytes = Vec::new();
+        self.write_to(&mut bytes).expect("memory takes everything");
+        bytes
+    }
+
+    /// Writes them, in small pieces: how many they are nobody has to hold at once.
+    ///
+    /// # Errors
+    ///
+    /// What they are written into says.
+    pub fn write_to(&self, to: impl Write) -> io::Result<()> {
+        Ok(serde_json::to_writer(to, &Written { format: FORMAT, state: &self.0 })?)
     }
 
     /// Reads a snapshot's bytes.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -15,7 +16,7 @@ use rusqlite::Connection;
 use crate::boot;
 use crate::condition::Condition;
 use crate::connection;
-use crate::entry::{Append, Appended, Document, EffectRef, SNAPSHOT_MAX, Snapshot};
+use crate::entry::{Append, Appended, Document, EffectRef, Snapshot};
 use crate::folder;
 use crate::hold::{Hold, NotHeld};
 use crate::keeper::{AnchorHealth, Keeper};
@@ -26,6 +27,7 @@ use crate::queue::{Queue, Unsent};
 use crate::read::{ReadError, Reader};
 use crate::schema::JOURNAL;
 use crate::settings::Settings;
+use crate::snapshots;
 use crate::witness::Witness;
 use crate::write_error::WriteError;
 use crate::writer::{Ask, Job, Writer};
@@ -48,7 +50,7 @@ pub struct Health {
     /// Each anchor folder.
     pub anchors: Vec<AnchorHealth>,
     /// What was met since the opening that is worth knowing and stops nothing: work in progress that was damaged and made
-    /// anew, snapshots that were passed over or are too large, anchor files that hold nothing to rely on.
+    /// anew, snapshots that were passed over or could not be saved, anchor files that hold nothing to rely on.
     pub notices: Vec<String>,
 }
 
@@ -241,33 +243,35 @@ impl Ledger {
         }
     }
 
-    /// Saves a tenant's state after entry `snapshot.seq` beside the journal, where nobody who appends waits for it; the two newest
-    /// are kept.
+    /// Saves a tenant's state after entry `seq`, as `state` writes it out, beside the journal, where nobody who appends waits for it; the
+    /// two newest are kept. Returns how many bytes it has.
     ///
     /// # Errors
     ///
-    /// [`WriteError::TooLong`] past [`SNAPSHOT_MAX`], which is told in [`Health::notices`] as well. [`WriteError::Late`] when the
-    /// disk takes longer than ten seconds, and while one that did is not done.
-    pub fn save_snapshot(&self, tenant: &Name, snapshot: Snapshot) -> Result<(), WriteError> {
-        let (bytes, limit) = (snapshot.body.len(), SNAPSHOT_MAX);
-        if bytes > limit {
-            self.condition.notice(format!(
-                "the state of tenant {tenant} is larger than {limit} bytes and is not saved: a start reads more of the journal"
-            ));
-            return Err(WriteError::TooLong { what: "a snapshot", bytes, limit });
-        }
-        let place = self.read().place_of(tenant, snapshot.seq)?;
+    /// [`WriteError::TooLong`] past [`SNAPSHOT_MAX`](crate::SNAPSHOT_MAX), and [`WriteError::State`], which are told in
+    /// [`Health::notices`] as well. [`WriteError::Late`] when it takes longer than ten seconds, and while one that did is not
+    /// done.
+    pub fn save_snapshot(
+        &self,
+        tenant: &Name,
+        seq: u64,
+        state: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+    ) -> Result<usize, WriteError> {
+        let place = self.read().place_of(tenant, seq)?;
         if self.saving.swap(true, Ordering::SeqCst) {
             return Err(WriteError::Late);
         }
         let (tenant, key, saving) = (tenant.clone(), Arc::clone(&self.key), Arc::clone(&self.saving));
-        let into = self.read().snapshots().clone();
+        let (into, condition) = (self.read().snapshots().clone(), Arc::clone(&self.condition));
         let (tell, answer) = sync_channel(1);
         let save = move || {
-            let saved = place.save(&tenant, snapshot, &key, &into);
+            let saved = place.save(tenant.as_str(), seq, Box::new(state), &key, &into);
+            if let Err(why) = &saved {
+                condition.notice(snapshots::not_saved(&tenant, why));
+            }
             saving.store(false, Ordering::SeqCst);
             // Whoever asked may have given up.
-            let _ = tell.send(saved.map_err(|error| WriteError::State(Arc::new(error))));
+            let _ = tell.send(saved);
         };
         // On a thread of its own: a disk that hangs may keep it, and nobody else.
         if let Err(error) = std::thread::Builder::new().name("snapshot-file".to_owned()).spawn(save) {

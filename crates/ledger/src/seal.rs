@@ -20,8 +20,9 @@ pub(crate) fn outbox(tenant: i64, seq: i64, idx: i64) -> Hash {
     hash(&[b"outbox", &tenant.to_be_bytes(), &seq.to_be_bytes(), &idx.to_be_bytes()])
 }
 
-pub(crate) fn snapshot(tenant: i64, seq: i64, body: &[u8]) -> Hash {
-    hash(&[b"snapshot", &tenant.to_be_bytes(), &seq.to_be_bytes(), body])
+/// `content` is the hash of what is saved.
+pub(crate) fn snapshot(tenant: i64, seq: i64, content: &Hash) -> Hash {
+    hash(&[b"snapshot", &tenant.to_be_bytes(), &seq.to_be_bytes(), content])
 }
 
 pub(crate) fn document(before: &Hash, no: i64, seq: i64, digest: &Hash, kind: &str) -> Hash {

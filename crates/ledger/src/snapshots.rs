@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{self, Read as _, Write};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use eparch_domain::Name;
+use eparch_domain::{Name, in_full};
 use rusqlite::Connection;
+use sha2::{Digest as _, Sha256};
 
 use crate::entry::{SNAPSHOT_MAX, Snapshot, to_sql};
 use crate::folder;
@@ -39,8 +40,41 @@ const HEAD: usize = MAGIC.len() + SIGNATURE;
 
 /// A state as it was found, with its signature, of which nothing is known yet.
 pub(crate) struct Found {
-    pub(crate) signature: [u8; SIGNATURE],
-    pub(crate) body: Vec<u8>,
+    signature: [u8; SIGNATURE],
+    body: Vec<u8>,
+}
+
+impl Found {
+    /// Whether one of `keys` has signed it, as the state of a tenant after an entry, at a place that may be this one.
+    pub(crate) fn is_signed(&self, tenant: &str, seq: u64, place: &Place, keys: &[VerifierKey]) -> bool {
+        let content = Sha256::digest(&self.body).into();
+        place.of(tenant, seq, &content).is_signed(&self.signature, keys)
+    }
+}
+
+/// Writes a state out, piece by piece.
+pub(crate) type State = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
+
+/// What a state is written into: counts, and looks at what is written. Of one that is too large only the beginning is kept.
+struct Measured {
+    file: fs::File,
+    bytes: usize,
+    content: Sha256,
+}
+
+impl Write for Measured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes += bytes.len();
+        if self.bytes <= SNAPSHOT_MAX {
+            self.content.update(bytes);
+            self.file.write_all(bytes)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The folder of saved states: one file for each, by the number of its tenant and the entry after which the state was this.
@@ -97,15 +131,29 @@ impl Snapshots {
         Ok(Some(Found { signature: *signature, body: body.to_vec() }))
     }
 
-    /// Makes one durable under its name, whole or not at all, and lets go of older ones, and of what is said to come after it.
-    pub(crate) fn write(&self, tenant: i64, seq: u64, found: &Found) -> io::Result<()> {
+    /// Makes one durable under its name, whole or not at all, unless it is too large; how many bytes it has. Lets go of older ones, and
+    /// of what is said to come after it.
+    fn write(
+        &self,
+        tenant: i64,
+        seq: u64,
+        state: State,
+        sign: impl FnOnce(&Hash) -> [u8; SIGNATURE],
+    ) -> io::Result<usize> {
         folder::make(&self.dir, folder::PRIVATE, folder::sync_dir)?;
         let path = self.path(tenant, seq);
         let unfinished = self.dir.join(UNFINISHED);
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        file.write_all(&[MAGIC, &found.signature].concat())?;
-        file.write_all(&found.body)?;
+        // The signature is known when everything is written.
+        file.write_all(&[MAGIC, &[0; SIGNATURE]].concat())?;
+        let mut measured = Measured { file, bytes: 0, content: Sha256::new() };
+        state(&mut measured)?;
+        let Measured { file, bytes, content } = measured;
+        if bytes > SNAPSHOT_MAX {
+            return Ok(bytes);
+        }
+        file.write_all_at(&sign(&content.finalize().into()), MAGIC.len() as u64)?;
         file.sync_all()?;
         drop(file);
         fs::rename(&unfinished, &path)?;
@@ -115,7 +163,7 @@ impl Snapshots {
         for old in all.iter().filter(|seq| !kept.contains(seq)) {
             fs::remove_file(self.path(tenant, *old))?;
         }
-        Ok(())
+        Ok(bytes)
     }
 }
 
@@ -134,19 +182,47 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Signs a state for it, and makes it durable.
+    /// A place by the number of its tenant and the root over the entries before it.
+    pub(crate) fn new(tenant: i64, root: Hash) -> Place {
+        Place { tenant, root }
+    }
+
+    /// What is signed of a state there.
+    fn of<'a>(&'a self, tenant: &'a str, seq: u64, content: &Hash) -> SavedState<'a> {
+        let seal = seal::snapshot(self.tenant, to_sql(seq), content);
+        SavedState { tenant, seq, seal, root: &self.root }
+    }
+
+    /// Signs a state for it, and makes it durable; how many bytes it has.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::TooLong`], and what the folder says.
     pub(crate) fn save(
         &self,
-        tenant: &Name,
-        snapshot: Snapshot,
+        tenant: &str,
+        seq: u64,
+        state: State,
         key: &LedgerKey,
         into: &Snapshots,
-    ) -> io::Result<()> {
-        let Snapshot { seq, body } = snapshot;
-        let seal = &seal::snapshot(self.tenant, to_sql(seq), &body);
-        let saved = SavedState { tenant: tenant.as_str(), seq, seal, root: &self.root };
-        into.write(self.tenant, seq, &Found { signature: saved.sign(key), body })
+    ) -> Result<usize, WriteError> {
+        let written = into.write(self.tenant, seq, state, |content| self.of(tenant, seq, content).sign(key));
+        match written.map_err(|error| WriteError::State(Arc::new(error)))? {
+            bytes if bytes > SNAPSHOT_MAX => {
+                Err(WriteError::TooLong { what: "a snapshot", bytes, limit: SNAPSHOT_MAX })
+            }
+            bytes => Ok(bytes),
+        }
     }
+}
+
+/// What whoever looks after a home is told of a state that could not be saved: the same each time.
+pub(crate) fn not_saved(tenant: &Name, why: &WriteError) -> String {
+    let why = match why {
+        WriteError::TooLong { limit, .. } => format!("it is larger than {limit} bytes"),
+        why => in_full(why),
+    };
+    format!("the state of tenant {tenant} is not saved, and a start reads more of the journal: {why}")
 }
 
 impl Reader {
@@ -191,13 +267,12 @@ impl Reader {
         key: &VerifierKey,
     ) -> Result<Option<Snapshot>, ReadError> {
         let Some(id) = self.id(tenant)? else { return Ok(None) };
-        let Ok(Some(Found { signature, body })) = self.snapshots().read(id, seq) else { return Ok(None) };
         if seq > head(self.connection(), id)? {
             return Ok(None);
         }
-        let seal = &seal::snapshot(id, to_sql(seq), &body);
-        let root = &root_at(self.connection(), id, seq)?;
-        let saved = SavedState { tenant: tenant.as_str(), seq, seal, root };
-        Ok(saved.is_signed(&signature, std::slice::from_ref(key)).then_some(Snapshot { seq, body }))
+        let Ok(Some(found)) = self.snapshots().read(id, seq) else { return Ok(None) };
+        let place = Place::new(id, root_at(self.connection(), id, seq)?);
+        let is_signed = found.is_signed(tenant.as_str(), seq, &place, std::slice::from_ref(key));
+        Ok(is_signed.then_some(Snapshot { seq, body: found.body }))
     }
 }

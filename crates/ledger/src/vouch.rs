@@ -13,8 +13,8 @@ use crate::tree::Hash;
 pub(crate) struct SavedState<'a> {
     pub(crate) tenant: &'a str,
     pub(crate) seq: u64,
-    /// The seal of its row, which covers the body.
-    pub(crate) seal: &'a Hash,
+    /// Its seal, which covers what is saved.
+    pub(crate) seal: Hash,
     /// The root over the entries it sums up.
     pub(crate) root: &'a Hash,
 }

@@ -265,7 +265,7 @@ impl Player {
     /// Saves a snapshot, and sees whether it brings the same state back.
     fn save(&self, core: &Core<SimJournal>) -> Result<(), String> {
         self.journal
-            .save_snapshot(&self.tenant, core.seq(), core.state().to_bytes())
+            .save_snapshot(&self.tenant, core.seq(), core.state())
             .map_err(|error| error.to_string())?;
         self.journal.hide_policies(true);
         let again = Core::recover(self.journal.clone(), self.tenant.clone(), 0);

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use eparch_daemon::driver::SavedState;
 use eparch_daemon::journal::{Journal, JournalError, Left, Then};
 use eparch_domain::{Digest, Name};
 use eparch_ledger::{Append, Appended, Document, EffectRef, Entry, Snapshot};
@@ -118,9 +119,11 @@ impl Journal for SimJournal {
         Ok(self.0.borrow().snapshot.clone())
     }
 
-    fn save_snapshot(&self, _: &Name, seq: u64, body: Vec<u8>) -> Result<(), JournalError> {
+    fn save_snapshot(&self, _: &Name, seq: u64, state: SavedState) -> Result<usize, JournalError> {
+        let body = state.to_bytes();
+        let bytes = body.len();
         self.0.borrow_mut().snapshot = Some(Snapshot { seq, body });
-        Ok(())
+        Ok(bytes)
     }
 
     fn reopen(&self) -> Result<u64, JournalError> {
@@ -194,7 +197,7 @@ mod tests {
         let (journal, core) = crowded(600);
         let live = core.governor().live_runs();
         assert!(live > 300, "{live} runs live");
-        core.journal().save_snapshot(core.tenant(), core.seq(), core.state().to_bytes()).unwrap();
+        core.journal().save_snapshot(core.tenant(), core.seq(), core.state()).unwrap();
         let (again, read) = recovered(&journal);
         assert_eq!((read, again.unused_snapshot()), (0, None));
         assert!(again.governor().agrees_with(core.governor()));

@@ -113,9 +113,8 @@ impl Load {
 
     /// Saves the state, as the driver does it after every so many entries.
     pub(crate) fn save_snapshot(&self) {
-        let body = self.core.state().to_bytes();
-        let journal = self.core.journal();
-        journal.save_snapshot(self.core.tenant(), self.core.seq(), body).expect("a healthy disk");
+        let core = &self.core;
+        core.journal().save_snapshot(core.tenant(), core.seq(), core.state()).expect("a healthy disk");
     }
 
     fn request(&mut self) -> Input {

@@ -1,6 +1,7 @@
 //! One turn of the loop, without threads and without a clock: what the simulator drives, too.
 
 use std::collections::BTreeSet;
+use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
 use eparch_domain::{Digest, Moment, Name};
@@ -454,6 +455,9 @@ pub(super) fn was_written(
     Ok(!attempted.is_empty())
 }
 
+/// A state is put out in pieces of so many bytes.
+const PIECE: usize = 1 << 16;
+
 /// A snapshot with the moment it is of.
 #[derive(Debug, Clone)]
 pub struct SavedState {
@@ -462,15 +466,27 @@ pub struct SavedState {
 }
 
 impl SavedState {
-    /// The bytes to save: a line with the moment, then the snapshot.
+    /// Writes what is to be saved: a line with the moment, then the snapshot. It is handed on in pieces of some size.
+    ///
+    /// # Errors
+    ///
+    /// What it is written into says.
+    pub fn write_to(&self, to: &mut dyn Write) -> io::Result<()> {
+        let mut to = BufWriter::with_capacity(PIECE, to);
+        serde_json::to_writer(&mut to, &self.at)?;
+        to.write_all(b"\n")?;
+        self.snapshot.write_to(&mut to)?;
+        to.flush()
+    }
+
+    /// The same as bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = serde_json::to_vec(&self.at).expect("a moment is plain data");
-        bytes.push(b'\n');
-        bytes.extend(self.snapshot.to_bytes());
+        let mut bytes = Vec::new();
+        self.write_to(&mut bytes).expect("memory takes everything");
         bytes
     }
 
-    /// Reads what [`SavedState::to_bytes`] wrote.
+    /// Reads what [`SavedState::write_to`] wrote.
     pub fn from_bytes(bytes: &[u8]) -> Result<SavedState, RestoreError> {
         let line = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
         let at = serde_json::from_slice(&bytes[..line]).map_err(RestoreError::Unreadable)?;

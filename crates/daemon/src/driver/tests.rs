@@ -138,9 +138,11 @@ impl Journal for Memory {
         Ok(self.kept().snapshot.clone())
     }
 
-    fn save_snapshot(&self, _: &Name, seq: u64, body: Vec<u8>) -> Result<(), JournalError> {
+    fn save_snapshot(&self, _: &Name, seq: u64, state: SavedState) -> Result<usize, JournalError> {
+        let body = state.to_bytes();
+        let bytes = body.len();
         self.kept().snapshot = Some(Snapshot { seq, body });
-        Ok(())
+        Ok(bytes)
     }
 
     fn reopen(&self) -> Result<u64, JournalError> {

@@ -14,9 +14,8 @@ use crate::entry::{SEQ_MAX, place, seq_of, to_sql};
 use crate::note::VerifierKey;
 use crate::read;
 use crate::seal;
-use crate::snapshots::Snapshots;
+use crate::snapshots::{self, Found, Snapshots};
 use crate::tree::{self, Frontier, Hash};
-use crate::vouch::SavedState;
 
 /// One tenant being verified.
 pub(crate) struct History<'a> {
@@ -340,13 +339,8 @@ impl History<'_> {
         for seq in std::mem::take(&mut self.saved) {
             let wrong = match self.snapshots.read(self.id, seq) {
                 Ok(None) => continue,
-                Ok(Some(found)) => {
-                    let seal = seal::snapshot(self.id, to_sql(seq), &found.body);
-                    if self.is_signed(pass, seq, &seal, &found.signature) {
-                        continue;
-                    }
-                    "is not what was saved".to_owned()
-                }
+                Ok(Some(found)) if self.is_signed(pass, seq, &found) => continue,
+                Ok(Some(_)) => "is not what was saved".to_owned(),
                 Err(error) => format!("cannot be read ({error})"),
             };
             let file = self.snapshots.path(self.id, seq);
@@ -358,10 +352,11 @@ impl History<'_> {
 
 impl History<'_> {
     /// Whether a saved state was signed for the entries before it; true where nothing can be said about those.
-    fn is_signed(&self, pass: &Pass, seq: u64, seal: &Hash, signature: &[u8]) -> bool {
+    fn is_signed(&self, pass: &Pass, seq: u64, found: &Found) -> bool {
         let Some(roots) = pass.roots.get(&seq) else { return pass.unsure };
-        roots
-            .iter()
-            .any(|root| SavedState { tenant: self.tenant, seq, seal, root }.is_signed(signature, self.keys))
+        let is_of = |root: &Hash| {
+            found.is_signed(self.tenant, seq, &snapshots::Place::new(self.id, *root), self.keys)
+        };
+        roots.iter().any(is_of)
     }
 }

@@ -6,7 +6,7 @@ use eparch_domain::{Digest, Name};
 use eparch_ledger::{Append, EffectRef, NewDocument, NewEntry, Pending, SNAPSHOT_MAX, Snapshot, WriteError};
 use proptest::prelude::*;
 
-use crate::home::{Home, body, entry, name};
+use crate::home::{Home, body, entry, name, save};
 
 fn one(tenant: &str, after: u64) -> Append {
     Append { tenant: name(tenant), after, entries: vec![entry(tenant, after + 1)] }
@@ -146,15 +146,12 @@ fn the_two_newest_snapshots_are_kept_and_a_damaged_one_is_passed_over() {
     let acme = name("acme");
     let ledger = home.open();
     let snapshot = |seq| Snapshot { seq, body: vec![u8::try_from(seq).unwrap(); 100] };
-    assert!(matches!(ledger.save_snapshot(&acme, snapshot(0)), Err(WriteError::NoTenant(_))));
+    assert!(matches!(save(&ledger, &acme, snapshot(0)), Err(WriteError::NoTenant(_))));
     for seq in 1..=4 {
         ledger.append(one("acme", seq - 1)).unwrap();
-        ledger.save_snapshot(&acme, snapshot(seq)).unwrap();
+        save(&ledger, &acme, snapshot(seq)).unwrap();
     }
-    assert!(matches!(
-        ledger.save_snapshot(&acme, snapshot(5)),
-        Err(WriteError::BeyondHead { seq: 5, head: 4 })
-    ));
+    assert!(matches!(save(&ledger, &acme, snapshot(5)), Err(WriteError::BeyondHead { seq: 5, head: 4 })));
     assert_eq!(ledger.snapshot(&acme).unwrap(), Some(snapshot(4)));
     assert_eq!(home.snapshots(), ["1-3", "1-4"]);
     let newest = home.snapshot("1-4");
@@ -166,7 +163,7 @@ fn the_two_newest_snapshots_are_kept_and_a_damaged_one_is_passed_over() {
     // What is said to come after it is of another history: it does not take the place of what is kept.
     std::fs::rename(&newest, home.snapshot("1-9")).unwrap();
     ledger.append(one("acme", 4)).unwrap();
-    ledger.save_snapshot(&acme, snapshot(5)).unwrap();
+    save(&ledger, &acme, snapshot(5)).unwrap();
     assert_eq!(home.snapshots(), ["1-3", "1-5"]);
     assert_eq!(ledger.snapshot(&acme).unwrap(), Some(snapshot(5)));
 }
@@ -178,12 +175,11 @@ fn g1_a_state_too_large_to_be_saved_is_refused_and_told() {
     let ledger = home.open();
     ledger.append(one("acme", 0)).unwrap();
     let small = Snapshot { seq: 1, body: b"state".to_vec() };
-    ledger.save_snapshot(&acme, small.clone()).unwrap();
+    save(&ledger, &acme, small.clone()).unwrap();
     ledger.append(one("acme", 1)).unwrap();
     // Told once, however often it is tried.
     for _ in 0..2 {
-        let refused =
-            ledger.save_snapshot(&acme, Snapshot { seq: 2, body: vec![0; SNAPSHOT_MAX + 1] }).unwrap_err();
+        let refused = save(&ledger, &acme, Snapshot { seq: 2, body: vec![0; SNAPSHOT_MAX + 1] }).unwrap_err();
         assert!(matches!(refused, WriteError::TooLong { limit: SNAPSHOT_MAX, .. }), "{refused:?}");
         assert!(refused.is_refusal());
     }

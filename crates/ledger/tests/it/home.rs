@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use eparch_domain::{Digest, Name, Timestamp};
-use eparch_ledger::{Append, Ledger, LedgerKey, NewDocument, NewEntry, Report, Settings, Snapshot, Verify};
+use eparch_ledger::{
+    Append, Ledger, LedgerKey, NewDocument, NewEntry, Report, Settings, Snapshot, Verify, WriteError,
+};
 
 pub(crate) struct Home {
     pub(crate) dir: tempfile::TempDir,
@@ -128,7 +130,7 @@ impl Home {
                     }
                     if seq % 60 == 0 {
                         let snapshot = Snapshot { seq, body: format!("state {seq}").into_bytes() };
-                        ledger.save_snapshot(&name(tenant), snapshot).unwrap();
+                        save(&ledger, &name(tenant), snapshot).unwrap();
                     }
                 }
             }
@@ -146,4 +148,10 @@ fn eventful(tenant: &str, seq: u64) -> NewEntry {
         entry.documents = vec![NewDocument { digest: Digest::of(&bytes), kind: "plan".into(), bytes }];
     }
     entry
+}
+
+/// Saves a state as it is.
+pub(crate) fn save(ledger: &Ledger, tenant: &Name, snapshot: Snapshot) -> Result<usize, WriteError> {
+    let Snapshot { seq, body } = snapshot;
+    ledger.save_snapshot(tenant, seq, move |to| to.write_all(&body))
 }

@@ -9,7 +9,7 @@ use eparch_domain::Digest;
 use eparch_ledger::{Append, EffectRef, NewDocument, NewEntry, Snapshot};
 use rusqlite::types::ValueRef;
 
-use crate::home::{Home, body, entry, name};
+use crate::home::{Home, body, entry, name, save};
 
 /// The key of the fixtures; it signs nothing else.
 const KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n";
@@ -49,7 +49,7 @@ fn opens(version: u32) {
     // Version 1 had snapshots, of which nothing is kept: they save time, and nothing else.
     assert_eq!(ledger.snapshot(&acme).unwrap(), None);
     let state = Snapshot { seq: 200, body: b"a state".to_vec() };
-    ledger.save_snapshot(&acme, state.clone()).unwrap();
+    save(&ledger, &acme, state.clone()).unwrap();
     assert_eq!(ledger.snapshot(&acme).unwrap(), Some(state));
     ledger.append(Append { tenant: acme.clone(), after: 260, entries: vec![entry("acme", 261)] }).unwrap();
     drop(ledger);
