@@ -172,7 +172,7 @@ pub(crate) fn read(policy: &Policy, file: &str, line: usize, text: &str, faults:
             );
             None
         }
-        (Some("wrap"), Decision::Modify) => Some(Change::Wrap),
+        (Some(word), Decision::Modify) if word == Change::Wrap.as_str() => Some(Change::Wrap),
         (Some(other), Decision::Modify) => {
             fault(
                 codes::ANNOTATION_WRONG,

@@ -72,7 +72,6 @@ pub(super) fn apply(governor: &mut Governor, fact: &Fact, now: Moment) {
                 None => governor.timers.clear(Timer::Ending),
             }
         }
-        Fact::CredentialLost { accessor } => governor.state.leases.let_go(accessor),
         Fact::ClockSetBack { seen } => governor.state.leases.wall_seen = Some(*seen),
         Fact::ClockDoubted { until, look_at } => {
             governor.state.leases.doubt = Some((*until, *look_at));

@@ -455,6 +455,10 @@ fn policies(named: &str) -> Arc<PolicySet> {
                unless { resource in Tier::\"T2\" };\n\
                @id(\"people\") @reason(\"people_work\")\n\
                permit (principal is Operator, action, resource);";
+    let grave = "@id(\"keys-three\") @reason(\"team_rule\") @violation(\"TIER_ESCALATION\")\n\
+                 forbid (principal is Agent, action, resource in Path::\"docs/keys/root\");\n\
+                 @id(\"governs-itself\") @reason(\"team_rule\") @violation(\"FORBIDDEN_TARGET\")\n\
+                 forbid (principal is Agent, action == Action::\"modify_governance\", resource);";
     static DEFAULTS: OnceLock<Arc<PolicySet>> = OnceLock::new();
     if named == "defaults" {
         return DEFAULTS.get_or_init(|| Arc::new(PolicySet::defaults())).clone();
@@ -470,6 +474,11 @@ fn policies(named: &str) -> Arc<PolicySet> {
         "writes" => files.push(PolicyText { name: "writes.cedar", text: writes }),
         "open" => files.push(PolicyText { name: "open.cedar", text: read_everything }),
         "own" => files = vec![PolicyText { name: "own.cedar", text: own }],
+        "grave" => {
+            files = [("own.cedar", own), ("grave.cedar", grave)]
+                .map(|(name, text)| PolicyText { name, text })
+                .into()
+        }
         "closed" => files.retain(|file| file.name.contains("always")),
         other => panic!("no such policies: {other}"),
     }

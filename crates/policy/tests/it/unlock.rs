@@ -1,7 +1,7 @@
 //! Why not, and what would unlock it: what is said is true, and where nothing is said nothing would help.
 
-use eparch_domain::{Phase, Tier};
-use eparch_policy::{Credential, Decision, History, PolicySet, Request, Subject, Verdict};
+use eparch_domain::{OperatorRole, Phase, Tier};
+use eparch_policy::{Credential, Decision, History, OperatorSubject, PolicySet, Request, Subject, Verdict};
 
 use crate::common::load;
 use crate::matrix::{cells, request};
@@ -55,11 +55,22 @@ fn everything(request: &Request) -> Vec<Request> {
             other.circumstances.approvals = approvals;
             other.circumstances.history = History::default();
             match &mut other.subject {
-                Subject::Agent(agent) if tier >= agent.tier => agent.tier = tier,
-                Subject::Agent(_) | Subject::Anonymous => continue,
-                Subject::Operator(operator) => operator.max_tier = tier,
+                Subject::Agent(agent) if tier >= agent.tier => {
+                    agent.tier = tier;
+                    if agent.credential == Credential::Expired {
+                        agent.credential = Credential::Valid;
+                    }
+                    all.push(other);
+                }
+                Subject::Agent(_) | Subject::Anonymous => {}
+                Subject::Operator(operator) => {
+                    let with = |role| {
+                        Subject::Operator(OperatorSubject { role, max_tier: tier, ..operator.clone() })
+                    };
+                    let subjects = OperatorRole::ALL.map(with);
+                    all.extend(subjects.map(|subject| Request { subject, ..other.clone() }));
+                }
             }
-            all.push(other);
         }
     }
     all
