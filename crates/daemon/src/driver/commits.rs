@@ -143,9 +143,10 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
     /// Decides on what waits, after everything that was decided before.
     fn decide(&mut self, mut waiting: Vec<Waiting>) -> Result<(), Failed<J>> {
         waiting.iter().for_each(|(input, _)| self.stops.keep(input));
-        let now = self.clock.now();
-        self.notice_jump(&mut waiting, now);
+        self.notice_jump(&mut waiting);
         while let Some(core) = &mut self.core {
+            // Each time: what comes between takes as long as the disk takes.
+            let now = self.clock.now();
             match core.decide(waiting.iter().map(|(input, _)| input), now) {
                 Ok(decided) => {
                     self.next.decided.extend(decided);
@@ -184,7 +185,8 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
     }
 
     /// How the wall clock has moved is decided on before anything else.
-    fn notice_jump(&mut self, waiting: &mut Vec<Waiting>, now: Moment) {
+    fn notice_jump(&mut self, waiting: &mut Vec<Waiting>) {
+        let now = self.clock.now();
         let Some(moved) = self.core.as_ref().and_then(|core| clock_jump(core.last(), now)) else { return };
         let at = match waiting.first_mut().map(|(input, _)| &mut input.event) {
             // Decided on with the boot: what an entry before it began, the boot would cut off.
@@ -226,6 +228,8 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
     fn fail(&mut self, problem: JournalError, attempted: Vec<Done>, mut waiting: Vec<Waiting>) -> Failed<J> {
         self.shell.stopped(&problem);
         waiting.append(&mut std::mem::take(&mut self.next).waiting);
+        // Of two stops by one person the first may have been written, and was forgotten then.
+        waiting.iter().for_each(|(input, _)| self.stops.keep(input));
         let core = self.core.take().expect("something was decided");
         Failed { journal: core.into_journal(), problem, attempted, waiting }
     }

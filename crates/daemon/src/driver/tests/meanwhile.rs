@@ -154,6 +154,23 @@ fn a_stop_that_was_decided_meanwhile_is_made_up_for_by_the_next_boot() {
     assert!(matches!(answer(&second), Some(Ok(3))), "after two boots");
 }
 
+/// The first of two by one person is written, and forgotten with that; the second stands by itself.
+#[test]
+fn a_second_stop_outlasts_a_ledger_that_has_written_the_first() {
+    let mut slow = Slow::new();
+    let stop =
+        |reason: &str| Event::StopAllRequested { by: Name::new("ada").unwrap(), reason: reason.to_owned() };
+    slow.turn([stop("enough")]);
+    let first = slow.held();
+    let second = slow.turn([stop("again")]);
+    slow.write(first);
+    let (_, then) = slow.held();
+    slow.hurry();
+    then(Err(JournalError::new("the disk is full", Left::Nothing)));
+    slow.land();
+    assert!(matches!(answer(&second), Some(Ok(4))), "after a boot, the first, and another boot");
+}
+
 #[test]
 fn g1_a_journal_that_does_not_answer_has_failed_and_its_late_word_changes_nothing() {
     let mut slow = Slow::new();
