@@ -279,14 +279,10 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
             self.saved_at = core.seq();
             let (state, seq, journal, tenant) =
                 (core.state(), core.seq(), core.journal().clone(), self.tenant.clone());
+            let state = state.measured_into(self.saved_bytes.clone());
             // Writing it out is slow and may fail, as may having a thread for it: the journal has everything, whoever looks after the
             // home is told, and the next snapshot tries again.
-            let saved_bytes = self.saved_bytes.clone();
-            let write = move || {
-                if let Ok(bytes) = journal.save_snapshot(&tenant, seq, state) {
-                    saved_bytes.store(bytes as u64, Ordering::Relaxed);
-                }
-            };
+            let write = move || drop(journal.save_snapshot(&tenant, seq, state));
             self.saving = std::thread::Builder::new().name("snapshot".to_owned()).spawn(write).ok();
         }
     }

@@ -90,8 +90,8 @@ pub trait Journal {
     fn due(&self, tenant: &Name) -> Result<Vec<EffectRef>, JournalError>;
     /// The last snapshot.
     fn snapshot(&self, tenant: &Name) -> Result<Option<Snapshot>, JournalError>;
-    /// Saves a state as the snapshot after entry `seq`; how many bytes it has.
-    fn save_snapshot(&self, tenant: &Name, seq: u64, state: SavedState) -> Result<usize, JournalError>;
+    /// Saves a state as the snapshot after entry `seq`.
+    fn save_snapshot(&self, tenant: &Name, seq: u64, state: SavedState) -> Result<(), JournalError>;
     /// After a failure: begins a new epoch on what is durable, and returns its number.
     fn reopen(&self) -> Result<u64, JournalError>;
 }
@@ -141,7 +141,7 @@ impl Journal for LedgerJournal {
         self.ledger.snapshot(tenant).map_err(|error| JournalError::of(&error))
     }
 
-    fn save_snapshot(&self, tenant: &Name, seq: u64, state: SavedState) -> Result<usize, JournalError> {
+    fn save_snapshot(&self, tenant: &Name, seq: u64, state: SavedState) -> Result<(), JournalError> {
         Ok(self.ledger.save_snapshot(tenant, seq, move |to| state.write_to(to))?)
     }
 

@@ -27,7 +27,7 @@ use crate::queue::{Queue, Unsent};
 use crate::read::{ReadError, Reader};
 use crate::schema::JOURNAL;
 use crate::settings::Settings;
-use crate::snapshots;
+use crate::snapshots::{self, State};
 use crate::witness::Witness;
 use crate::write_error::WriteError;
 use crate::writer::{Ask, Job, Writer};
@@ -112,6 +112,15 @@ fn wait<T>(answer: &Receiver<Result<T, WriteError>>, deadline: Instant) -> Resul
         RecvTimeoutError::Timeout => WriteError::Late,
         RecvTimeoutError::Disconnected => WriteError::Closed,
     })?
+}
+
+/// A state is being saved, until this is dropped: whatever becomes of it, the next one can be.
+struct Saving(Arc<AtomicBool>);
+
+impl Drop for Saving {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 impl Ledger {
@@ -244,40 +253,43 @@ impl Ledger {
     }
 
     /// Saves a tenant's state after entry `seq`, as `state` writes it out, beside the journal, where nobody who appends waits for it; the
-    /// two newest are kept. Returns how many bytes it has.
+    /// two newest are kept.
     ///
     /// # Errors
     ///
-    /// [`WriteError::TooLong`] past [`SNAPSHOT_MAX`](crate::SNAPSHOT_MAX), and [`WriteError::State`], which are told in
-    /// [`Health::notices`] as well. [`WriteError::Late`] when it takes longer than ten seconds, and while one that did is not
-    /// done.
+    /// [`WriteError::TooLong`] past [`SNAPSHOT_MAX`](crate::SNAPSHOT_MAX), [`WriteError::State`], and [`WriteError::Late`] when it takes
+    /// longer than ten seconds: they are told in [`Health::notices`] as well. While one that took longer is not done,
+    /// [`WriteError::Late`] too.
     pub fn save_snapshot(
         &self,
         tenant: &Name,
         seq: u64,
         state: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
-    ) -> Result<usize, WriteError> {
-        let place = self.read().place_of(tenant, seq)?;
+    ) -> Result<(), WriteError> {
         if self.saving.swap(true, Ordering::SeqCst) {
             return Err(WriteError::Late);
         }
-        let (tenant, key, saving) = (tenant.clone(), Arc::clone(&self.key), Arc::clone(&self.saving));
-        let (into, condition) = (self.read().snapshots().clone(), Arc::clone(&self.condition));
+        let saving = Saving(Arc::clone(&self.saving));
+        let saved = self.save_alone(saving, tenant, seq, Box::new(state));
+        if let Err(why) = &saved {
+            self.condition.notice(snapshots::not_saved(tenant, why));
+        }
+        saved
+    }
+
+    fn save_alone(&self, saving: Saving, tenant: &Name, seq: u64, state: State) -> Result<(), WriteError> {
+        let place = self.read().place_of(tenant, seq)?;
+        let (tenant, key, into) = (tenant.clone(), Arc::clone(&self.key), self.read().snapshots().clone());
         let (tell, answer) = sync_channel(1);
         let save = move || {
-            let saved = place.save(tenant.as_str(), seq, Box::new(state), &key, &into);
-            if let Err(why) = &saved {
-                condition.notice(snapshots::not_saved(&tenant, why));
-            }
-            saving.store(false, Ordering::SeqCst);
+            let saved = place.save(tenant.as_str(), seq, state, &key, &into);
+            drop(saving);
             // Whoever asked may have given up.
             let _ = tell.send(saved);
         };
         // On a thread of its own: a disk that hangs may keep it, and nobody else.
-        if let Err(error) = std::thread::Builder::new().name("snapshot-file".to_owned()).spawn(save) {
-            self.saving.store(false, Ordering::SeqCst);
-            return Err(WriteError::State(Arc::new(error)));
-        }
+        let thread = std::thread::Builder::new().name("snapshot-file".to_owned());
+        thread.spawn(save).map_err(|error| WriteError::State(Arc::new(error)))?;
         wait(&answer, Instant::now() + SAVE_WITHIN)
     }
 

@@ -30,7 +30,7 @@ const KEPT: usize = 2;
 const UNFINISHED: &str = "unfinished";
 
 /// The first line of a file, before its signature.
-const MAGIC: &[u8] = b"eparch snapshot 1\n";
+const MAGIC: &[u8] = b"eparch snapshot 2\n";
 
 /// A signature of Ed25519 (RFC 8032).
 const SIGNATURE: usize = 64;
@@ -131,40 +131,55 @@ impl Snapshots {
         Ok(Some(Found { signature: *signature, body: body.to_vec() }))
     }
 
-    /// Makes one durable under its name, whole or not at all, unless it is too large; how many bytes it has. Lets go of older ones, and
-    /// of what is said to come after it.
+    /// Makes one durable under its name, whole or not at all; `sign` signs for the hash of what is in it. Lets go of older ones, and of
+    /// what is said to come after it.
     fn write(
         &self,
         tenant: i64,
         seq: u64,
         state: State,
         sign: impl FnOnce(&Hash) -> [u8; SIGNATURE],
-    ) -> io::Result<usize> {
-        folder::make(&self.dir, folder::PRIVATE, folder::sync_dir)?;
-        let path = self.path(tenant, seq);
+    ) -> Result<(), WriteError> {
+        let failed = |error| WriteError::State(Arc::new(error));
+        folder::make(&self.dir, folder::PRIVATE, folder::sync_dir).map_err(failed)?;
         let unfinished = self.dir.join(UNFINISHED);
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        // The signature is known when everything is written.
-        file.write_all(&[MAGIC, &[0; SIGNATURE]].concat())?;
-        let mut measured = Measured { file, bytes: 0, content: Sha256::new() };
-        state(&mut measured)?;
-        let Measured { file, bytes, content } = measured;
-        if bytes > SNAPSHOT_MAX {
-            return Ok(bytes);
+        let written = fill(&unfinished, state, sign)
+            .and_then(|()| fs::rename(&unfinished, self.path(tenant, seq)).map_err(failed));
+        if written.is_err() {
+            // It takes up room for nothing. Where it cannot be removed, the next one takes its place.
+            let _ = fs::remove_file(&unfinished);
+            return written;
         }
-        file.write_all_at(&sign(&content.finalize().into()), MAGIC.len() as u64)?;
-        file.sync_all()?;
-        drop(file);
-        fs::rename(&unfinished, &path)?;
+        self.prune(tenant, seq).map_err(failed)
+    }
+
+    /// Keeps the newest up to one that was just saved.
+    fn prune(&self, tenant: i64, newest: u64) -> io::Result<()> {
         folder::sync_dir(&self.dir)?;
         let all = self.of(tenant)?;
-        let kept: Vec<u64> = all.range(..=seq).rev().take(KEPT).copied().collect();
+        let kept: Vec<u64> = all.range(..=newest).rev().take(KEPT).copied().collect();
         for old in all.iter().filter(|seq| !kept.contains(seq)) {
             fs::remove_file(self.path(tenant, *old))?;
         }
-        Ok(bytes)
+        Ok(())
     }
+}
+
+/// Writes a state into a file and makes it durable.
+fn fill(path: &Path, state: State, sign: impl FnOnce(&Hash) -> [u8; SIGNATURE]) -> Result<(), WriteError> {
+    let failed = |error| WriteError::State(Arc::new(error));
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path).map_err(failed)?;
+    // The signature is known when everything is written.
+    file.write_all(&[MAGIC, &[0; SIGNATURE]].concat()).map_err(failed)?;
+    let mut measured = Measured { file, bytes: 0, content: Sha256::new() };
+    state(&mut measured).map_err(failed)?;
+    let Measured { file, bytes, content } = measured;
+    if bytes > SNAPSHOT_MAX {
+        return Err(WriteError::TooLong { what: "a snapshot", bytes, limit: SNAPSHOT_MAX });
+    }
+    let signature = sign(&content.finalize().into());
+    file.write_all_at(&signature, MAGIC.len() as u64).and_then(|()| file.sync_all()).map_err(failed)
 }
 
 /// The root over a tenant's first `seq` entries, at most as many as there are.
@@ -193,11 +208,11 @@ impl Place {
         SavedState { tenant, seq, seal, root: &self.root }
     }
 
-    /// Signs a state for it, and makes it durable; how many bytes it has.
+    /// Signs a state for it, and makes it durable.
     ///
     /// # Errors
     ///
-    /// [`WriteError::TooLong`], and what the folder says.
+    /// [`WriteError::TooLong`], and [`WriteError::State`] with what the folder says.
     pub(crate) fn save(
         &self,
         tenant: &str,
@@ -205,14 +220,8 @@ impl Place {
         state: State,
         key: &LedgerKey,
         into: &Snapshots,
-    ) -> Result<usize, WriteError> {
-        let written = into.write(self.tenant, seq, state, |content| self.of(tenant, seq, content).sign(key));
-        match written.map_err(|error| WriteError::State(Arc::new(error)))? {
-            bytes if bytes > SNAPSHOT_MAX => {
-                Err(WriteError::TooLong { what: "a snapshot", bytes, limit: SNAPSHOT_MAX })
-            }
-            bytes => Ok(bytes),
-        }
+    ) -> Result<(), WriteError> {
+        into.write(self.tenant, seq, state, |content| self.of(tenant, seq, content).sign(key))
     }
 }
 

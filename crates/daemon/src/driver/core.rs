@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use eparch_domain::{Digest, Moment, Name};
 use eparch_governor::{Effect, Event, Governor, RECORD_FORMAT, Record, RecordError, RestoreError, Snapshot};
@@ -427,7 +428,7 @@ impl<J: Journal> Core<J> {
 
     /// The state now, to be saved under [`Core::seq`] once that is written: a copy of pointers.
     pub fn state(&self) -> SavedState {
-        SavedState { at: self.last, snapshot: self.governor.snapshot() }
+        SavedState { at: self.last, snapshot: self.governor.snapshot(), size: Arc::default() }
     }
 
     /// Gives the journal back.
@@ -455,6 +456,24 @@ pub(super) fn was_written(
     Ok(!attempted.is_empty())
 }
 
+/// Counts what goes by.
+struct Counted<'w> {
+    to: &'w mut dyn Write,
+    bytes: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
 /// A state is put out in pieces of so many bytes.
 const PIECE: usize = 1 << 16;
 
@@ -463,20 +482,29 @@ const PIECE: usize = 1 << 16;
 pub struct SavedState {
     at: Moment,
     snapshot: Snapshot,
+    size: Arc<AtomicU64>,
 }
 
 impl SavedState {
+    /// The same; once it is written out, whatever becomes of that, it is said there how many bytes it has.
+    #[must_use]
+    pub fn measured_into(self, size: Arc<AtomicU64>) -> SavedState {
+        SavedState { size, ..self }
+    }
+
     /// Writes what is to be saved: a line with the moment, then the snapshot. It is handed on in pieces of some size.
     ///
     /// # Errors
     ///
     /// What it is written into says.
     pub fn write_to(&self, to: &mut dyn Write) -> io::Result<()> {
-        let mut to = BufWriter::with_capacity(PIECE, to);
+        let mut to = BufWriter::with_capacity(PIECE, Counted { to, bytes: 0 });
         serde_json::to_writer(&mut to, &self.at)?;
         to.write_all(b"\n")?;
         self.snapshot.write_to(&mut to)?;
-        to.flush()
+        to.flush()?;
+        self.size.store(to.get_ref().bytes, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The same as bytes.
@@ -491,7 +519,7 @@ impl SavedState {
         let line = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
         let at = serde_json::from_slice(&bytes[..line]).map_err(RestoreError::Unreadable)?;
         let snapshot = Snapshot::from_bytes(bytes.get(line + 1..).unwrap_or_default())?;
-        Ok(SavedState { at, snapshot })
+        Ok(SavedState { at, snapshot, size: Arc::default() })
     }
 
     /// What the governor remembered.

@@ -151,7 +151,7 @@ fn eventful(tenant: &str, seq: u64) -> NewEntry {
 }
 
 /// Saves a state as it is.
-pub(crate) fn save(ledger: &Ledger, tenant: &Name, snapshot: Snapshot) -> Result<usize, WriteError> {
+pub(crate) fn save(ledger: &Ledger, tenant: &Name, snapshot: Snapshot) -> Result<(), WriteError> {
     let Snapshot { seq, body } = snapshot;
     ledger.save_snapshot(tenant, seq, move |to| to.write_all(&body))
 }
