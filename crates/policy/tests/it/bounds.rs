@@ -44,7 +44,7 @@ fn g4_a_run_that_did_more_than_can_be_told_is_denied_everything() {
 
     let mut longer = History::default();
     longer.note_fact(&"x".repeat(limits::HISTORY_FACT_BYTES + 1));
-    for over in [history(limits::HISTORY_FACTS + 1), longer] {
+    for over in [history(limits::HISTORY_FACTS + 1), longer, History::unknown()] {
         assert!(over.overflowed());
         let verdict = policies.decide(&reads(over));
         assert_eq!((verdict.decision, &*verdict.reason), (Decision::Deny, "history_overflow"));
