@@ -6,13 +6,14 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use eparch_daemon::SystemClock;
-use eparch_daemon::driver::{Core, Input};
-use eparch_daemon::journal::{Journal as _, LedgerJournal};
+use eparch_daemon::driver::{Core, Done, Input};
+use eparch_daemon::journal::{Journal as _, JournalError, LedgerJournal};
 use eparch_domain::{Clock, Digest, Name, RunId, Tier};
 use eparch_governor::{Check, Effect, Ended, Event, Key, Operator, OperatorRole, Outcome, RunRequest, Usage};
-use eparch_ledger::{EffectRef, Ledger, Settings};
+use eparch_ledger::{Appended, EffectRef, Ledger, Settings};
 use eparch_pipeline::{Catalogue, Known, Pipeline, check};
 
 /// Stages of one run, one after the other.
@@ -27,6 +28,8 @@ pub(crate) struct Load {
     pipeline: Arc<Pipeline>,
     digest: Digest,
     waiting: VecDeque<Input>,
+    /// What is being written.
+    flight: Option<(Vec<Done>, Receiver<Result<Appended, JournalError>>)>,
     started: usize,
     commits: u64,
 }
@@ -51,6 +54,7 @@ impl Load {
             digest: pipeline.digest(),
             pipeline,
             waiting: VecDeque::new(),
+            flight: None,
             started: 0,
             commits: 0,
         };
@@ -73,11 +77,12 @@ impl Load {
         self.core.turn(&begin, self.clock.now()).expect("a healthy disk");
     }
 
-    /// One commit: decides on everything waiting, and on new runs until `at_once` are alive where `more` are wanted.
-    /// False when there is nothing left to decide on.
+    /// One commit: decides on everything waiting, and on new runs until `at_once` are alive where `more` are wanted; writes it as soon as
+    /// what was decided before is written, as the driver does. False when there is nothing left to decide on.
     pub(crate) fn turn(&mut self, at_once: usize, more: bool) -> bool {
         let mut alive = self.core.governor().live_runs();
         if alive == 0 && !more {
+            self.land();
             return false;
         }
         while more && alive < at_once {
@@ -86,14 +91,27 @@ impl Load {
             alive += 1;
         }
         let batch: Vec<Input> = self.waiting.drain(..).collect();
-        let done = self.core.turn(&batch, self.clock.now()).expect("a healthy disk");
-        self.commits += 1;
+        let decided = self.core.decide(&batch, self.clock.now()).expect("records that can be kept");
+        self.land();
+        if let Some((done, request)) = self.core.request(decided) {
+            let (tell, told) = sync_channel(1);
+            let then = move |outcome| tell.send(outcome).expect("it is waited for");
+            self.core.journal().append_then(request, Box::new(then));
+            self.flight = Some((done, told));
+            self.commits += 1;
+        }
+        true
+    }
+
+    /// Waits until what was decided before is written; what comes of it is decided on next.
+    fn land(&mut self) {
+        let Some((done, told)) = self.flight.take() else { return };
+        told.recv().expect("an answer").expect("a healthy disk");
         for done in &done {
             for (at, effect) in done.effects() {
                 self.waiting.extend(answer(at, effect));
             }
         }
-        true
     }
 
     /// Runs asked for so far.
@@ -106,13 +124,14 @@ impl Load {
         self.commits
     }
 
-    /// The last entry's place.
+    /// The place of the last entry that was decided on.
     pub(crate) fn seq(&self) -> u64 {
         self.core.seq()
     }
 
     /// Saves the state, as the driver does it after every so many entries.
-    pub(crate) fn save_snapshot(&self) {
+    pub(crate) fn save_snapshot(&mut self) {
+        self.land();
         let core = &self.core;
         core.journal().save_snapshot(core.tenant(), core.seq(), core.state()).expect("a healthy disk");
     }
