@@ -12,9 +12,12 @@ use eparch_daemon::SystemClock;
 use eparch_daemon::driver::{Core, Done, Input};
 use eparch_daemon::journal::{Journal as _, JournalError, LedgerJournal};
 use eparch_domain::{Clock, Digest, Name, RunId, Tier};
-use eparch_governor::{Check, Effect, Ended, Event, Key, Operator, OperatorRole, Outcome, RunRequest, Usage};
+use eparch_governor::{
+    Answer, Check, Effect, Ended, Event, Key, Operator, OperatorRole, Outcome, RunRequest, Usage,
+};
 use eparch_ledger::{Appended, EffectRef, Ledger, Settings};
 use eparch_pipeline::{Catalogue, Known, Pipeline, check};
+use eparch_policy::PolicySet;
 
 /// Stages of one run, one after the other.
 pub(crate) const STAGES: usize = 10;
@@ -74,6 +77,10 @@ impl Load {
             };
             begin.push(Event::OperatorAdded { by: None, operator: owner }.into());
         }
+        // Nobody may ask for a run where there are none.
+        let policies = Arc::new(PolicySet::defaults());
+        let offered = Event::PoliciesOffered { by: None, policies: policies.digest() };
+        begin.push(Input { policies: Some(policies), ..offered.into() });
         self.core.turn(&begin, self.clock.now()).expect("a healthy disk");
     }
 
@@ -108,6 +115,8 @@ impl Load {
         let Some((done, told)) = self.flight.take() else { return };
         told.recv().expect("an answer").expect("a healthy disk");
         for done in &done {
+            let said = &done.record.decision.answer;
+            assert!(!matches!(said, Answer::Refused(_)), "what is measured is refused: {said:?}");
             for (at, effect) in done.effects() {
                 self.waiting.extend(answer(at, effect));
             }
