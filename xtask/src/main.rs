@@ -38,7 +38,7 @@ usage: cargo xtask COMMAND
   secrets                    nothing in the tree looks like a secret
   versions                   every version has a changelog entry
   deny                       licences, bans, sources and advisories of dependencies
-  bench [NAME…]              measure, keep raw files, write docs/performance.md
+  bench [NAME…]              measure, keep raw files, write docs/performance.md; `--page` alone draws it of those there are
   mutants [--shard K/N | --missed | --page]  break one place after the other, see whether a test notices, write docs/mutants.md
 ";
 

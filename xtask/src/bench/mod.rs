@@ -23,8 +23,13 @@ const RAW: &str = "bench/raw";
 /// How often a program is run, so that a figure has a spread.
 const RUNS: usize = 3;
 
-/// `cargo xtask bench [NAME…]`: the named programs, or all.
+/// `cargo xtask bench [NAME…]`: the named programs, or all. With `--page` alone nothing is measured: the page is drawn of what there
+/// is.
 pub(crate) fn run(tree: &Tree, names: &[String]) -> StepResult {
+    if names == ["--page"] {
+        tree.write(page::PAGE, &page::draw(&page::newest(tree)?))?;
+        return Ok(format!("drew {}", page::PAGE));
+    }
     if let Some(unknown) = names.iter().find(|name| !PROGRAMS.iter().any(|program| program.name == **name)) {
         let known: Vec<&str> = PROGRAMS.iter().map(|program| program.name).collect();
         return Err(Problem::new(format!("no benchmark {unknown}; there are {}", known.join(", "))));
