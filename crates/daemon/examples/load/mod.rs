@@ -22,6 +22,9 @@ use eparch_policy::PolicySet;
 /// Stages of one run, one after the other.
 pub(crate) const STAGES: usize = 10;
 
+/// The journal's word.
+type Written = Receiver<Result<Appended, JournalError>>;
+
 /// A home that runs go through.
 pub(crate) struct Load {
     core: Core<LedgerJournal>,
@@ -32,7 +35,7 @@ pub(crate) struct Load {
     digest: Digest,
     waiting: VecDeque<Input>,
     /// What is being written.
-    flight: Option<(Vec<Done>, Receiver<Result<Appended, JournalError>>)>,
+    flight: Option<(Vec<Done>, Written)>,
     started: usize,
     commits: u64,
 }
