@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
 use super::mounts::{Access, Leaf, bind_own, magic, pin, place, tmpfs};
@@ -103,8 +104,16 @@ fn cover(inside: &Path, create: bool) -> io::Result<bool> {
     match fs::symlink_metadata(&at) {
         Ok(found) if found.is_dir() => {}
         Ok(_) => {
-            let covered = place(Path::new(NEW), inside, Leaf::File, false)
-                .and_then(|point| bind_own(Path::new(NONE), &point, &at, Access::ReadOnly));
+            let over = || {
+                place(Path::new(NEW), inside, Leaf::File, false)
+                    .and_then(|point| bind_own(Path::new(NONE), &point, &at, Access::ReadOnly))
+            };
+            // Going, a file loses what is mounted on it a moment before its name: what was mounted then is no mount any
+            // more. Asked once more, the kernel says that nothing can be put there.
+            let covered = over().or_else(|error| match Errno::from_io_error(&error) {
+                Some(Errno::INVAL) => over(),
+                _ => Err(error),
+            });
             return match covered {
                 // It went between two looks, or between the last look and the mount: nothing can be put over it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !create => Ok(false),
