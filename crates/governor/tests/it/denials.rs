@@ -57,3 +57,28 @@ fn g5_when_no_more_denials_can_be_remembered_nobody_is_asked_any_more() {
     );
     assert_eq!(answer(&play(&mut home, last + 1, "asks a#1 generate_plan . key=plan")).0, "own_work");
 }
+
+/// What was approved and is void because the policies changed is answered under those that are in force now, and not under those
+/// it was asked under (G5).
+#[test]
+fn g5_what_is_void_by_other_policies_is_answered_under_those() {
+    let mut home = set_up(&["pipeline main", "  agent a tier=T2"]);
+    for line in ["policies defaults", "start r1", "ready a#1 may=ansible_run:staging-*"] {
+        play(&mut home, 0, line);
+    }
+    play(&mut home, 1, "asks a#1 ansible_run staging-1 key=k1");
+    play(&mut home, 2, "approve question-1 by=bob");
+    let facts = play(&mut home, 3, "policies closed");
+    let in_force = facts.iter().find_map(|fact| match fact {
+        Fact::PoliciesInForce { policies, .. } => Some(*policies),
+        _ => None,
+    });
+    let void = facts.iter().find_map(|fact| match fact {
+        Fact::ActionDecided(ruled) => Some(ruled),
+        _ => None,
+    });
+    let void = void.expect("what was approved is answered anew");
+    assert_eq!(&*void.verdict.reason, "approval_void");
+    assert!(in_force.is_some());
+    assert_eq!(void.policy, in_force);
+}

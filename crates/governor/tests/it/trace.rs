@@ -464,6 +464,12 @@ fn ruling(ruled: &Ruled) -> String {
     for policy in &verdict.policies {
         text.push_str(&format!(", {policy}"));
     }
+    if verdict.retryable {
+        text.push_str("; ask again");
+    }
+    if verdict.unlock.is_some() {
+        text.push_str("; may be unlocked");
+    }
     text.push(')');
     if let Some(given) = ruled.permit {
         text.push_str(&format!(", {} until {}", given.permit, ends(given.expires)));
