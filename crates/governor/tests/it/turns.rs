@@ -72,6 +72,52 @@ fn many_small_expressions_are_much_work_too() {
     assert_eq!(first + rest.iter().sum::<usize>(), 40);
 }
 
+/// A pipeline whose first stage leaves a mebibyte, and which goes on with so many stages that look at it: what the decision on
+/// its end began of them, by `what`.
+fn behind_a_mebibyte(
+    stages: usize,
+    stage: impl Fn(usize) -> String,
+    what: impl Fn(&Decision) -> usize,
+) -> usize {
+    let mut header =
+        vec![format!("boot agents={}", stages + 1), "pipeline main".to_owned(), "  agent first".to_owned()];
+    header.extend((0..stages).map(|at| format!("  {}", stage(at))));
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let mut home = set_up(&header);
+    let text = "x".repeat(1 << 20);
+    let mut first = 0;
+    for line in
+        ["start r1".to_owned(), "ready first#1".to_owned(), format!("completes first#1 out.text={text}")]
+    {
+        first = 0;
+        for event in script::events(&mut home, &words(&line)) {
+            first += what(&home.handle(&event, 1));
+        }
+    }
+    assert_eq!(first + follow(&mut home, 2, what).iter().sum::<usize>(), stages);
+    first
+}
+
+#[test]
+fn what_an_expression_is_shown_is_work_as_well() {
+    let first = behind_a_mebibyte(
+        200,
+        |at| {
+            format!("agent a{at} requires=first command=\"work ${{{{ stages.first.status }}}}\"")
+        },
+        began,
+    );
+    // A mebibyte is 4,096 nodes, and a turn has 500,000.
+    assert!((100..125).contains(&first), "{first} agents began in the turn");
+}
+
+#[test]
+fn what_an_approval_is_of_is_work_as_well() {
+    let opened = |decision: &Decision| count(decision, |fact| matches!(fact, Fact::GateOpened(_)));
+    let first = behind_a_mebibyte(200, |at| format!("gate g{at} requires=first approvers=bob"), opened);
+    assert!((100..125).contains(&first), "{first} gates opened in the turn");
+}
+
 #[test]
 fn conditions_and_gates_wait_for_another_turn_too_and_may_be_given_up_meanwhile() {
     let mut header = vec!["pipeline main".to_owned()];
