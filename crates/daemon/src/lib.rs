@@ -24,9 +24,9 @@ mod vault;
 mod watched;
 
 pub use agents::capture::{LogLine, is_performed};
-pub use agents::evidence::{Manifest, Report};
 #[cfg(any(test, feature = "stand"))]
-pub use agents::listener::stand;
+pub use agents::door::stand;
+pub use agents::evidence::{Manifest, Report};
 pub use agents::prepare::STREAMS;
 pub use api::problem::Problem;
 pub use api::wire;

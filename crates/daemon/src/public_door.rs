@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use eparch_domain::limits;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -31,6 +32,7 @@ pub(crate) async fn serve(
     let own = listener.local_addr().ok();
     let routes =
         routes.layer(from_fn_with_state(own, only_for_this_host)).layer(from_fn(one_answer_for_strangers));
+    let routes = TowerToHyperService::new(routes);
     tcp::serve(listener, routes, limits::API_CONNECTIONS, FIRST_WORD, closing, last_call).await;
 }
 

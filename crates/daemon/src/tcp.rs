@@ -1,15 +1,17 @@
-//! Serving routes at a TCP listener, to so many at once, and to nobody for long who says nothing: what callers could grow by
+//! Answering at a TCP listener, to so many at once, and to nobody for long who says nothing: what callers could grow by
 //! connecting, everybody else would have to do without.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::Body;
 use eparch_domain::limits;
-use hyper::service::{Service as _, service_fn};
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -22,14 +24,21 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Serves until `closing` says so, and then answers whoever is being answered, for at most `last_call`. When this is dropped,
 /// every connection ends with it. Whoever has not asked for anything `first_word` after connecting is let go when places
 /// are scarce.
-pub(crate) async fn serve(
+pub(crate) async fn serve<S>(
     listener: TcpListener,
-    routes: Router,
+    answers: S,
     at_once: usize,
     first_word: Duration,
     mut closing: watch::Receiver<bool>,
     last_call: Duration,
-) {
+) where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+{
     let places = Arc::new(Semaphore::new(at_once));
     let mut open = JoinSet::new();
     loop {
@@ -40,10 +49,10 @@ pub(crate) async fn serve(
         };
         match accepted {
             Some((stream, place)) => {
-                let (routes, closing) = (routes.clone(), closing.clone());
+                let (answers, closing) = (answers.clone(), closing.clone());
                 let hurry = hurry(first_word, places.clone(), at_once / 2);
                 open.spawn(async move {
-                    converse(stream, routes, hurry, closing).await;
+                    converse(stream, answers, hurry, closing).await;
                     drop(place);
                 });
             }
@@ -82,16 +91,16 @@ async fn hurry(first_word: Duration, places: Arc<Semaphore>, scarce: usize) {
 
 async fn converse(
     stream: TcpStream,
-    routes: Router,
+    answers: impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
     hurry: impl Future<Output = ()>,
     mut closing: watch::Receiver<bool>,
 ) {
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits::AGENT_REQUEST_TIMEOUT.as_duration());
-    let (routes, has_asked) = (TowerToHyperService::new(routes), AtomicBool::new(false));
+    let has_asked = AtomicBool::new(false);
     let answer = service_fn(|request| {
         has_asked.store(true, Ordering::Relaxed);
-        routes.call(request)
+        answers.call(request)
     });
     let connection = http.serve_connection(TokioIo::new(Patient::new(stream)), answer);
     tokio::pin!(connection);
@@ -114,6 +123,8 @@ async fn converse(
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use hyper_util::service::TowerToHyperService;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
@@ -124,7 +135,14 @@ mod tests {
         let at = listener.local_addr().unwrap();
         let (_open, closing) = watch::channel(false);
         let first_word = Duration::from_secs(2);
-        tokio::spawn(serve(listener, Router::new(), at_once, first_word, closing, Duration::ZERO));
+        tokio::spawn(serve(
+            listener,
+            TowerToHyperService::new(Router::new()),
+            at_once,
+            first_word,
+            closing,
+            Duration::ZERO,
+        ));
         let begun = tokio::time::Instant::now();
         let mut silent = TcpStream::connect(at).await.unwrap();
         silent.write_all(said.as_bytes()).await.unwrap();
@@ -152,7 +170,14 @@ mod tests {
         };
         let routes = Router::new().route("/", axum::routing::get(endless));
         let first_word = Duration::from_secs(2);
-        tokio::spawn(serve(listener, routes, 2, first_word, closing, Duration::ZERO));
+        tokio::spawn(serve(
+            listener,
+            TowerToHyperService::new(routes),
+            2,
+            first_word,
+            closing,
+            Duration::ZERO,
+        ));
         let mut silent = TcpStream::connect(at).await.unwrap();
         silent.write_all(b"GET / HTTP/1.1\r\nhost: eparch\r\n\r\n").await.unwrap();
         let mut begun = [0; 4];

@@ -1,22 +1,20 @@
 //! What an agent asks to do (R007): it is answered by policy, through the governor, and what is allowed is done under a
 //! permit.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::rejection::{JsonRejection, PathRejection};
-use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
-use eparch_domain::{Action, Digest, GateId, InOrder, PermitId, limits};
-use eparch_governor::{ActionAsked, Answer, Event, Fact, Governor, Ruled};
-use serde::Deserialize;
+use axum::response::Response;
+use eparch_domain::{Action, AgentId, Digest, GateId, InOrder, Name, PermitId, limits};
+use eparch_governor::{ActionAsked, Answer, Event, Fact, Governor, Ruled, UnderGlass};
+use eparch_policy::{self as policy, Change, Shadowed};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::bodies::answer;
 use super::capture::Log;
-use super::listener::{Door, bad_body, unanswered};
+use super::door::{Door, unanswered};
 use crate::api::problem::Problem;
 use crate::driver::Done;
 
@@ -66,11 +64,7 @@ fn bad(why: &str) -> Problem {
 }
 
 /// Asks whether something may be done. Every verdict is an answer; what is refused is a problem.
-pub(super) async fn act(
-    State(door): State<Arc<Door>>,
-    body: Result<Json<ActBody>, JsonRejection>,
-) -> Result<Response, Problem> {
-    let Json(body) = body.map_err(bad_body)?;
+pub(super) async fn act(door: &Door, body: ActBody) -> Result<Response, Problem> {
     let (params, given) = body.arguments()?;
     if body.idempotency_key.trim().is_empty() {
         return Err(bad("the idempotency_key is empty"));
@@ -101,56 +95,68 @@ pub(super) async fn act(
         given,
         key: body.idempotency_key,
     };
-    let done = door.decide(Event::ActionAsked(Box::new(asked.clone()))).await?;
-    let ruled = ruled(&done, &asked).ok_or_else(unanswered)?;
-    Ok(Json(told(ruled)).into_response())
+    let (agent, key) = (asked.agent, asked.key.clone());
+    let done = door.decide(Event::ActionAsked(Box::new(asked))).await?;
+    let ruled = ruled(&done, agent, &key).ok_or_else(unanswered)?;
+    Ok(answer(&Told::of(ruled)))
 }
 
 /// What was answered, now or before. A deadline that came in the same moment may have answered other questions.
-pub(super) fn ruled<'d>(done: &'d Done, asked: &ActionAsked) -> Option<&'d Ruled> {
+pub(super) fn ruled<'d>(done: &'d Done, of: AgentId, key: &str) -> Option<&'d Ruled> {
     let decision = &done.record.decision;
     match &decision.answer {
         Answer::Ruled(ruled) => Some(ruled),
         _ => decision.facts.iter().find_map(|fact| match fact {
-            Fact::ActionDecided(ruled) if (ruled.agent, &ruled.key) == (asked.agent, &asked.key) => {
-                Some(ruled.as_ref())
-            }
+            Fact::ActionDecided(ruled) if (ruled.agent, &*ruled.key) == (of, key) => Some(ruled.as_ref()),
             _ => None,
         }),
     }
 }
 
-fn told(ruled: &Ruled) -> Value {
-    let verdict = &ruled.verdict;
-    let mut told = json!({
-        "decision": verdict.decision,
-        "reason_code": &*verdict.reason,
-        "policies": verdict.policies.iter().map(|id| &**id).collect::<Vec<_>>(),
-        "retryable": verdict.retryable,
-    });
-    if let Some(unlock) = &verdict.unlock {
-        told["unlock"] = unlock.as_str().into();
+/// A verdict as an agent is told it.
+#[derive(Serialize)]
+struct Told<'r> {
+    decision: policy::Decision,
+    reason_code: &'r str,
+    policies: Vec<&'r str>,
+    retryable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unlock: Option<&'r str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    changes: &'r [Change],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gate: Option<GateId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    break_glass: Option<&'r UnderGlass>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    shadowed: &'r [Shadowed],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    decided_by: &'r [Name],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permit: Option<PermitId>,
+    /// What the permit is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    params_digest: Option<Digest>,
+}
+
+impl Told<'_> {
+    fn of(ruled: &Ruled) -> Told<'_> {
+        let verdict = &ruled.verdict;
+        Told {
+            decision: verdict.decision,
+            reason_code: &verdict.reason,
+            policies: verdict.policies.iter().map(|id| &**id).collect(),
+            retryable: verdict.retryable,
+            unlock: verdict.unlock.as_deref(),
+            changes: &verdict.changes,
+            gate: ruled.gate,
+            break_glass: ruled.break_glass.as_ref(),
+            shadowed: &verdict.shadowed,
+            decided_by: &ruled.decided_by,
+            permit: ruled.permit.map(|given| given.permit),
+            params_digest: ruled.permit.map(|_| ruled.params),
+        }
     }
-    if !verdict.changes.is_empty() {
-        told["changes"] = json!(verdict.changes);
-    }
-    if let Some(gate) = ruled.gate {
-        told["gate"] = gate.to_string().into();
-    }
-    if let Some(under) = &ruled.break_glass {
-        told["break_glass"] = json!(under);
-    }
-    if !verdict.shadowed.is_empty() {
-        told["shadowed"] = json!(verdict.shadowed);
-    }
-    if !ruled.decided_by.is_empty() {
-        told["decided_by"] = json!(ruled.decided_by);
-    }
-    if let Some(given) = ruled.permit {
-        told["permit"] = given.permit.to_string().into();
-        told["params_digest"] = ruled.params.to_string().into();
-    }
-    told
 }
 
 /// How often it is looked whether a gate still waits.
@@ -159,11 +165,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Whether people are still being asked at a gate of this agent: answered as soon as they are not, or after
 /// `limits::QUESTION_WAIT`. Nothing is decided by it, so that waiting leaves nothing in the record; whoever learns that nobody is
 /// asked any more asks again with the same key.
-pub(super) async fn waits(
-    State(door): State<Arc<Door>>,
-    gate: Result<Path<GateId>, PathRejection>,
-) -> Result<Response, Problem> {
-    let Path(gate) = gate.map_err(|problem| bad(&problem.body_text()))?;
+pub(super) async fn waits(door: &Door, gate: &str) -> Result<Response, Problem> {
+    let gate = gate.parse::<GateId>().map_err(|problem| bad(&problem.to_string()))?;
     let (agent, until) = (door.spec.agent, Instant::now() + limits::QUESTION_WAIT.as_duration());
     loop {
         let is_its_own = move |governor: &Governor| {
@@ -172,7 +175,7 @@ pub(super) async fn waits(
         };
         let waits = door.driver.glance(is_its_own).await.map_err(Problem::from)?;
         if !waits || Instant::now() >= until {
-            return Ok(Json(json!({ "waits": waits })).into_response());
+            return Ok(answer(&json!({ "waits": waits })));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -187,16 +190,11 @@ pub(super) struct ResultBody {
 }
 
 /// Tells what came of what was done under a permit, which is spent with it.
-pub(super) async fn result(
-    State(door): State<Arc<Door>>,
-    permit: Result<Path<PermitId>, PathRejection>,
-    body: Result<Json<ResultBody>, JsonRejection>,
-) -> Result<Response, Problem> {
-    let Path(permit) = permit.map_err(|problem| bad(&problem.body_text()))?;
-    let Json(body) = body.map_err(bad_body)?;
+pub(super) async fn result(door: &Door, permit: &str, body: ResultBody) -> Result<Response, Problem> {
+    let permit = permit.parse::<PermitId>().map_err(|problem| bad(&problem.to_string()))?;
     let detail = door.log.hide_text(&body.detail);
     door.decide(Event::ActionEnded { agent: door.spec.agent, permit, ok: body.ok, detail }).await?;
-    Ok(Json(json!({ "ok": true })).into_response())
+    Ok(answer(&json!({ "ok": true })))
 }
 
 #[cfg(test)]

@@ -236,7 +236,7 @@ impl Log {
 
     /// Whether something that is a name, and useless when it is changed, holds a secret.
     pub(crate) fn is_secret(&self, name: &str) -> bool {
-        self.hide_text(name) != name
+        self.knowing(|known| eparch_domain::redact::redact(name, known) != name)
     }
 
     /// A value without secrets: an output becomes part of the ledger (G8).

@@ -1,8 +1,11 @@
 //! Process agents: what they see, how they are made ready, run, checked and put away.
 
-pub(crate) mod actions;
+mod actions;
+mod bodies;
+mod calls;
 pub(crate) mod capture;
 pub(crate) mod doom;
+pub(crate) mod door;
 pub(crate) mod evidence;
 pub(crate) mod grant;
 pub(crate) mod listener;
@@ -16,4 +19,5 @@ pub(crate) mod reach;
 pub(crate) mod roster;
 pub(crate) mod said;
 mod secrets;
+mod signals;
 pub(crate) mod spec;

@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::rejection::{JsonRejection, PathRejection};
-use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use eparch_domain::{PermitId, limits};
 use eparch_governor::Event;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::listener::{Door, bad_body, unanswered};
+use super::bodies;
+use super::door::{Door, unanswered};
 use super::performances::Told;
 use crate::api::problem::Problem;
 
@@ -25,12 +23,11 @@ pub(super) struct PerformBody {
 
 /// Has a command performed under a permit, and waits a while for its end.
 pub(super) async fn perform(
-    State(door): State<Arc<Door>>,
-    permit: Result<Path<PermitId>, PathRejection>,
-    body: Result<Json<PerformBody>, JsonRejection>,
+    door: &Arc<Door>,
+    permit: &str,
+    PerformBody { command }: PerformBody,
 ) -> Result<Response, Problem> {
-    let Path(permit) = permit.map_err(|problem| bad(&problem.body_text()))?;
-    let Json(PerformBody { command }) = body.map_err(bad_body)?;
+    let permit = permit_of(permit)?;
     if let Some(why) = fault_of(&command) {
         return Err(bad(&why));
     }
@@ -41,9 +38,9 @@ pub(super) async fn perform(
     }
     // Whoever hangs up meanwhile has asked all the same: it is seen through without them, so that what is awaited is either
     // performed or forgotten.
-    let asking = tokio::spawn(ask(Arc::clone(&door), permit, command));
+    let asking = tokio::spawn(ask(Arc::clone(door), permit, command));
     asking.await.map_err(|_| unanswered())??;
-    answer(&door, permit).await
+    answer(door, permit).await
 }
 
 async fn ask(door: Arc<Door>, permit: PermitId, command: Vec<String>) -> Result<(), Problem> {
@@ -58,12 +55,12 @@ async fn ask(door: Arc<Door>, permit: PermitId, command: Vec<String>) -> Result<
 }
 
 /// Waits a while for the end of what is performed.
-pub(super) async fn performed(
-    State(door): State<Arc<Door>>,
-    permit: Result<Path<PermitId>, PathRejection>,
-) -> Result<Response, Problem> {
-    let Path(permit) = permit.map_err(|problem| bad(&problem.body_text()))?;
-    answer(&door, permit).await
+pub(super) async fn performed(door: &Door, permit: &str) -> Result<Response, Problem> {
+    answer(door, permit_of(permit)?).await
+}
+
+fn permit_of(permit: &str) -> Result<PermitId, Problem> {
+    permit.parse::<PermitId>().map_err(|problem| bad(&problem.to_string()))
 }
 
 async fn answer(door: &Door, permit: PermitId) -> Result<Response, Problem> {
@@ -84,7 +81,7 @@ async fn answer(door: &Door, permit: PermitId) -> Result<Response, Problem> {
             body
         }
     };
-    Ok(Json(body).into_response())
+    Ok(bodies::answer(&body))
 }
 
 /// What is wrong with a command, before anything is asked.

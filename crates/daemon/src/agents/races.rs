@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-use eparch_domain::{ManualClock, Moment, Timestamp};
+use eparch_domain::{AgentId, LedgerTime, ManualClock, Moment, Timestamp};
 use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;

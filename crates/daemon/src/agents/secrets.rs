@@ -4,17 +4,16 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
 use eparch_domain::{Action, Digest};
 use eparch_governor::{ActionAsked, Event};
 use eparch_vault::{SecretPath, SecretVersion, VaultError};
+use percent_encoding::percent_decode_str;
 
 use super::actions::ruled;
-use super::listener::{Door, unanswered};
+use super::bodies;
+use super::door::{Door, unanswered};
 use crate::api::problem::Problem;
 use crate::api::wire::{OpenFields, SecretShown};
 use crate::home::random_bits;
@@ -22,17 +21,16 @@ use crate::vault::VaultFailure;
 use crate::vault::credentials::{CredentialFailure, Held, code_of};
 
 /// Reads a secret, once for each call.
-pub(super) async fn read(
-    State(door): State<Arc<Door>>,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<Response, Problem> {
+pub(super) async fn read(door: &Arc<Door>, path: &str) -> Result<Response, Problem> {
     let bad = |why: &str| Problem::new(StatusCode::BAD_REQUEST, "EP0606", why);
-    let Path(path) = path.map_err(|problem| bad(&problem.body_text()))?;
+    // Whoever writes a `/` of it as `%2F` means the same.
+    let path = percent_decode_str(path).decode_utf8().map_err(|_| bad("the path is not text"))?;
     let path = SecretPath::new(&path).map_err(|problem| bad(&problem.to_string()))?;
     if door.log.is_secret(path.as_str()) {
         return Err(bad("the path holds a secret, and everything that is asked is written down"));
     }
     // What is begun is carried to its end, whoever has hung up: it is written down what came of it.
+    let door = Arc::clone(door);
     let task = tokio::spawn(async move { answer(&door, &path).await });
     task.await.unwrap_or_else(|_| Err(unanswered()))
 }
@@ -49,8 +47,9 @@ async fn answer(door: &Door, path: &SecretPath) -> Result<Response, Problem> {
         given: None,
         key: format!("secret-{:032x}", random_bits()),
     };
-    let done = door.decide(Event::ActionAsked(Box::new(asked.clone()))).await?;
-    let ruled = ruled(&done, &asked).ok_or_else(unanswered)?;
+    let key = asked.key.clone();
+    let done = door.decide(Event::ActionAsked(Box::new(asked))).await?;
+    let ruled = ruled(&done, agent, &key).ok_or_else(unanswered)?;
     let Some(given) = ruled.permit else {
         let verdict = &ruled.verdict;
         let title = format!("the agent may not read {path} ({})", verdict.reason);
@@ -79,7 +78,9 @@ async fn answer(door: &Door, path: &SecretPath) -> Result<Response, Problem> {
     let SecretVersion { version, fields } = found?;
     recorded?;
     let shown = SecretShown { path: path.to_string(), version, fields: OpenFields(fields) };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(shown)).into_response())
+    let mut answer = bodies::answer(&shown);
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(answer)
 }
 
 impl Door {

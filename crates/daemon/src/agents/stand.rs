@@ -4,25 +4,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use ed25519_dalek::SigningKey;
-use eparch_domain::{OperatorRole, RunId, Span, Tier};
+use eparch_domain::{AgentId, OperatorRole, RunId, Span, Tier};
 use eparch_governor::{Check, Effect, Ended, Key, Operator, Outcome, RunRequest, Usage};
 use eparch_ledger::views::Views;
 use eparch_ledger::{EffectRef, Ledger, Settings as LedgerSettings};
 use eparch_pipeline::{Catalogue, Known, Pipeline, check};
 use eparch_policy::PolicySet;
 use http_body_util::{BodyExt as _, Full};
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::*;
+use crate::agents::listener;
 use crate::agents::live::Agents;
 use crate::api::{self, App, ReadModels};
 use crate::artifacts::Artifacts;
@@ -378,12 +382,12 @@ impl Stand {
             heartbeat_at: AtomicU64::new(0),
             pretended: AtomicBool::new(false),
         };
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.set_nonblocking(true).expect("a listener");
-        let at = listener.local_addr().expect("it listens").to_string();
+        let own = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        own.set_nonblocking(true).expect("a listener");
+        let at = own.local_addr().expect("it listens").to_string();
         let inside = self.app.tools.runtime.enter();
-        let listener = TcpListener::from_std(listener).expect("a listener");
-        let door = tokio::spawn(serve(listener, routes(Arc::new(door)))).abort_handle();
+        let own = TcpListener::from_std(own).expect("a listener");
+        let door = tokio::spawn(listener::serve(own, Arc::new(door))).abort_handle();
         drop(inside);
         Agent {
             id,

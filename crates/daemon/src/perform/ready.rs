@@ -11,7 +11,8 @@ use eparch_sandbox::Cage;
 
 use super::{Job, failed, log_name, until_done};
 use crate::agents::capture::Log;
-use crate::agents::listener::{self, Door};
+use crate::agents::door::Door;
+use crate::agents::listener;
 use crate::agents::live::{CLOSE_DEADLINE, Live, prove_dead};
 use crate::agents::roster::Go;
 use crate::agents::{packet, prepare, spec};
@@ -177,9 +178,8 @@ impl Job {
         let _inside = tools.runtime.enter();
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let door = Door::new(live, token_hash, held, self.driver.clone(), tools);
-        let routes = listener::routes(Arc::new(door));
         // It ends with its agent, by being aborted.
-        let task = tools.runtime.spawn(listener::serve(listener, routes));
+        let task = tools.runtime.spawn(listener::serve(listener, Arc::new(door)));
         *live.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
         Ok(())
     }

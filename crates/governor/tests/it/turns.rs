@@ -102,9 +102,7 @@ fn behind_a_mebibyte(
 fn what_an_expression_is_shown_is_work_as_well() {
     let first = behind_a_mebibyte(
         200,
-        |at| {
-            format!("agent a{at} requires=first command=\"work ${{{{ stages.first.status }}}}\"")
-        },
+        |at| format!("agent a{at} requires=first command=\"work ${{{{ stages.first.status }}}}\""),
         began,
     );
     // A mebibyte is 4,096 nodes, and a turn has 500,000.

@@ -1,0 +1,63 @@
+//! What an agent sends, read, and what it is answered, written: JSON, both.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use eparch_domain::limits;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::problem::Problem;
+
+/// Reads what was sent, at most `limits::REQUEST_BYTES`.
+pub(super) async fn read<T: DeserializeOwned>(head: &HeaderMap, sent: Incoming) -> Result<T, Problem> {
+    if !is_json(head) {
+        return Err(bad("the body is not said to be JSON"));
+    }
+    let whole = Limited::new(sent, limits::REQUEST_BYTES).collect().await;
+    let whole = whole.map_err(|problem| bad(&format!("the body cannot be read: {problem}")))?;
+    serde_json::from_slice(&whole.to_bytes())
+        .map_err(|problem| bad(&format!("the body is not what is asked: {problem}")))
+}
+
+/// Whether the head says that JSON follows. A form of a web page cannot say that without asking first.
+fn is_json(head: &HeaderMap) -> bool {
+    let kind = head.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json")
+}
+
+fn bad(why: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "EP0606", why)
+        .hint("send JSON with `Content-Type: application/json`")
+}
+
+/// An answer that tells something.
+pub(super) fn answer(told: &impl Serialize) -> Response<Body> {
+    let text = serde_json::to_vec(told).expect("what is told is plain data");
+    let mut answer = Response::new(Body::from(text));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_said_to_be_json_is_read() {
+        let said = |kind: &'static str| {
+            is_json(&HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]))
+        };
+        for kind in
+            ["application/json", "Application/JSON", "application/json; charset=utf-8", "application/json ;x"]
+        {
+            assert!(said(kind), "{kind}");
+        }
+        for kind in ["", "text/plain", "application/jsonl", "text/plain; application/json", "json"] {
+            assert!(!said(kind), "{kind}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+    }
+}
