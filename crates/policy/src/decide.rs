@@ -6,7 +6,7 @@ use cedar_policy::{Authorizer, Entities, Request as CedarRequest, Response};
 
 use crate::index::Bucket;
 use crate::load::{PolicySet, ground};
-use crate::names::{Named, Printed, names_of_resource, names_of_subject};
+use crate::names::{Printed, names_of_resource, names_of_subject};
 use crate::question::{Mentioned, Question};
 use crate::request::Request;
 use crate::resource::{ResourceKind, kinds_of};
@@ -36,15 +36,14 @@ impl PolicySet {
             return denied(reason, reason == reasons::CREDENTIAL_EXPIRED, 0);
         }
         let printed = Printed::new(request);
-        let subject = names_of_subject(&request.subject, &printed);
-        let resource = names_of_resource(request, &printed);
+        let subject = self.index.known(&names_of_subject(&request.subject, &printed));
+        let resource = self.index.known(&names_of_resource(request, &printed));
         let buckets = self.index.candidates(request.action, &subject, &resource);
         if buckets.is_empty() {
             return denied(reasons::NO_POLICY_ALLOWS, false, 0);
         }
         let mentioned = buckets.iter().fold(Mentioned::default(), |all, bucket| all.with(bucket.mentioned));
-        let is_named = |name: Named<'_>| self.index.is_named(name);
-        answer(&Question::new(request, (&subject, &resource), mentioned, is_named), &buckets)
+        answer(&Question::new(request, (&subject, &resource), mentioned), &buckets)
     }
 
     /// What the policies say that can matter.

@@ -68,8 +68,8 @@ impl Vocabulary {
     }
 
     fn entity(&self, side: &Side<'_>) -> Entity {
-        let groups = side.groups.iter().map(|group| self.uid(*group));
-        Entity::new_with_tags(self.uid(side.own), self.expressions(&side.attributes), groups, [])
+        let groups = side.groups.iter().map(|group| self.uid(group.name));
+        Entity::new_with_tags(self.uid(side.own.name), self.expressions(&side.attributes), groups, [])
             .expect("attributes are plain values, which cannot fail")
     }
 
@@ -84,7 +84,7 @@ impl Vocabulary {
             Value::Entity(named) => RestrictedExpression::new_entity_uid(self.uid(*named)),
             Value::Facts(history) => RestrictedExpression::new_set(history.facts().map(expression)),
         };
-        attributes.iter().map(|(name, value)| ((*name).to_owned(), made(value))).collect()
+        attributes.iter().map(|(which, value)| (which.name().to_owned(), made(value))).collect()
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use cedar_policy::{ActionConstraint, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
 use eparch_domain::Action;
+use foldhash::fast::FixedState;
 
 use crate::by_name;
 use crate::entities::Vocabulary;
@@ -20,12 +21,23 @@ use crate::rule::Rule;
 /// What a scope can name. Small numbers, because a request compares many.
 pub(crate) type Key = u32;
 
+/// What is only ever looked up, so that nothing follows from its order. Its keys are those of whoever writes policies, and no
+/// request adds one: a fixed seed gives nobody anything to collide with.
+type Map<K, V> = HashMap<K, V, FixedState>;
+
 /// A scope that names nothing.
 const ANY: Key = 0;
 
 /// A scope that names only a type: its place among the types, after [`ANY`].
 fn of_type(kind: Type) -> Key {
     Key::try_from(1 + kind.place()).expect("there are some twenty types")
+}
+
+/// A name of the subject or the resource, with its key where any policy of the set names it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known<'n> {
+    pub(crate) name: Named<'n>,
+    pub(crate) key: Option<Key>,
 }
 
 /// Policies that name the same action, principal and resource in their scopes.
@@ -45,9 +57,9 @@ pub(crate) struct Bucket {
 #[derive(Debug)]
 pub(crate) struct Index {
     /// Every name of an entity in any policy, by type, with its key.
-    names: Vec<HashMap<Box<str>, Key>>,
+    names: Vec<Map<Box<str>, Key>>,
     /// By action (or any), principal and resource.
-    buckets: HashMap<(u8, Key, Key), Bucket>,
+    buckets: Map<(u8, Key, Key), Bucket>,
     /// Policies that are enforced and judge paths by the text of their name.
     by_name: Vec<ByName>,
 }
@@ -67,8 +79,8 @@ const ANY_ACTION: u8 = u8::MAX;
 impl Index {
     pub(crate) fn new(policies: Vec<(Arc<Rule>, Policy)>, vocabulary: &Vocabulary) -> Index {
         let mut index = Index {
-            names: vec![HashMap::new(); Type::ALL.len()],
-            buckets: HashMap::new(),
+            names: vec![Map::default(); Type::ALL.len()],
+            buckets: Map::default(),
             by_name: Vec::new(),
         };
         let mut next = of_type(Type::Governance) + 1;
@@ -125,9 +137,10 @@ impl Index {
         *self.names[kind.place()].get(id).expect("every name in the policy was just added")
     }
 
-    /// Whether any policy of the set names this.
-    pub(crate) fn is_named(&self, name: Named<'_>) -> bool {
-        self.names[name.kind.place()].contains_key(name.id)
+    /// What of these names any policy of the set names.
+    pub(crate) fn known<'n>(&self, names: &[Named<'n>]) -> Vec<Known<'n>> {
+        let key = |name: &Named<'_>| self.names[name.kind.place()].get(name.id).copied();
+        names.iter().map(|name| Known { name: *name, key: key(name) }).collect()
     }
 
     /// Every name of this type, in order.
@@ -141,10 +154,10 @@ impl Index {
     pub(crate) fn candidates(
         &self,
         action: Action,
-        subject: &[Named<'_>],
-        resource: &[Named<'_>],
+        subject: &[Known<'_>],
+        resource: &[Known<'_>],
     ) -> Vec<&Bucket> {
-        let (principals, resources) = (self.keys(subject), self.keys(resource));
+        let (principals, resources) = (keys(subject), keys(resource));
         let mut found = Vec::new();
         for action in [action as u8, ANY_ACTION] {
             for principal in &principals {
@@ -158,21 +171,22 @@ impl Index {
 
     /// The places within which something that this subject does is judged by the text of a path's name; `None` is any place.
     pub(crate) fn judged_by_name(&self, action: Action, subject: &[Named<'_>]) -> Vec<Option<&str>> {
-        let principals = self.keys(subject);
+        let principals = keys(&self.known(subject));
         let about = |judges: &&ByName| {
             principals.contains(&judges.principal)
                 && judges.actions.iter().any(|one| *one == action as u8 || *one == ANY_ACTION)
         };
         self.by_name.iter().filter(about).map(|judges| judges.within.as_deref()).collect()
     }
+}
 
-    fn keys(&self, names: &[Named<'_>]) -> Vec<Key> {
-        let mut keys = Vec::with_capacity(8);
-        keys.push(ANY);
-        keys.extend(names.first().map(|own| of_type(own.kind)));
-        keys.extend(names.iter().filter_map(|name| self.names[name.kind.place()].get(name.id)));
-        keys
-    }
+/// What scopes can name of somebody or something, for its names, its own first.
+fn keys(names: &[Known<'_>]) -> Vec<Key> {
+    let mut keys = Vec::with_capacity(8);
+    keys.push(ANY);
+    keys.extend(names.first().map(|own| of_type(own.name.kind)));
+    keys.extend(names.iter().filter_map(|known| known.key));
+    keys
 }
 
 /// Which paths a scope is about, if it is about any: those in a place, or `None` for whichever.

@@ -9,6 +9,7 @@
 use eparch_domain::{Action, Digest};
 
 use crate::circumstances::History;
+use crate::index::{Key, Known};
 use crate::names::{Named, TIERS, Type};
 use crate::request::Request;
 use crate::resource::Resource;
@@ -65,6 +66,11 @@ impl Mentioned {
     pub(crate) fn has(self, one: Mentioned) -> bool {
         self.0 & one.0 != 0
     }
+
+    /// What one attribute is called.
+    pub(crate) fn name(self) -> &'static str {
+        Mentioned::NAMES.iter().find(|(one, _)| *one == self).map_or("", |(_, name)| name)
+    }
 }
 
 /// The attribute through which a policy can reach an entity of this type that it does not name.
@@ -90,16 +96,15 @@ pub(crate) enum Value<'r> {
     Facts(&'r History),
 }
 
-/// Attributes with their names, in one order.
-pub(crate) type Attributes<'r> = Vec<(&'static str, Value<'r>)>;
+/// Attributes, each with which it is, in one order.
+pub(crate) type Attributes<'r> = Vec<(Mentioned, Value<'r>)>;
 
 /// The subject or the resource, as far as it matters.
 #[derive(Debug)]
 pub(crate) struct Side<'r> {
-    pub(crate) own: Named<'r>,
-    /// Something in the set names this very one.
-    own_matters: bool,
-    pub(crate) groups: Vec<Named<'r>>,
+    /// It matters where something in the set names this very one.
+    pub(crate) own: Known<'r>,
+    pub(crate) groups: Vec<Known<'r>>,
     pub(crate) attributes: Attributes<'r>,
 }
 
@@ -113,18 +118,16 @@ pub(crate) struct Question<'r> {
 }
 
 impl<'r> Question<'r> {
-    /// `is_named` says which names anything in the set names.
     pub(crate) fn new(
         request: &'r Request,
-        (subject, resource): (&[Named<'r>], &[Named<'r>]),
+        (subject, resource): (&[Known<'r>], &[Known<'r>]),
         mentioned: Mentioned,
-        is_named: impl Fn(Named<'_>) -> bool,
     ) -> Question<'r> {
-        let matters = |name: &Named<'_>| is_named(*name) || mentioned.has(attribute_of(name.kind));
-        let side = |names: &[Named<'r>], attributes| Side {
+        let matters =
+            |known: &&Known<'_>| known.key.is_some() || mentioned.has(attribute_of(known.name.kind));
+        let side = |names: &[Known<'r>], attributes| Side {
             own: names[0],
-            own_matters: is_named(names[0]),
-            groups: names[1..].iter().filter(|name| matters(name)).copied().collect(),
+            groups: names[1..].iter().filter(matters).copied().collect(),
             attributes,
         };
         Question {
@@ -140,11 +143,15 @@ impl<'r> Question<'r> {
         let mut written = Written(Vec::with_capacity(512));
         written.0.push(self.action as u8);
         for side in [&self.subject, &self.resource] {
-            written.0.push(side.own.kind as u8);
-            written.text(if side.own_matters { side.own.id } else { "" });
-            written.0.push(side.own_matters.into());
+            written.0.push(side.own.name.kind as u8);
+            written.key(side.own.key);
             written.count(side.groups.len());
-            side.groups.iter().for_each(|group| written.named(*group));
+            for group in &side.groups {
+                written.key(group.key);
+                if group.key.is_none() {
+                    written.named(group.name);
+                }
+            }
             written.attributes(&side.attributes);
         }
         written.attributes(&self.context);
@@ -170,11 +177,17 @@ impl Written {
         self.text(name.id);
     }
 
-    fn attributes(&mut self, attributes: &[(&str, Value<'_>)]) {
+    /// What stands for a name in this set, where anything in it has that name.
+    fn key(&mut self, key: Option<Key>) {
+        self.0.push(key.is_some().into());
+        self.0.extend_from_slice(&key.unwrap_or_default().to_le_bytes());
+    }
+
+    fn attributes(&mut self, attributes: &[(Mentioned, Value<'_>)]) {
         self.count(attributes.len());
-        for (name, value) in attributes {
-            self.text(name);
-            // A name has values of one kind only.
+        for (which, value) in attributes {
+            self.0.extend_from_slice(&which.0.to_le_bytes());
+            // An attribute has values of one kind only.
             match value {
                 Value::Text(text) => self.text(text),
                 Value::Number(number) => self.0.extend_from_slice(&number.to_le_bytes()),
@@ -189,12 +202,12 @@ impl Written {
     }
 }
 
-fn of_subject<'r>(request: &'r Request, names: &[Named<'r>], mentioned: Mentioned) -> Attributes<'r> {
+fn of_subject<'r>(request: &'r Request, names: &[Known<'r>], mentioned: Mentioned) -> Attributes<'r> {
     let mut read = Read::new(mentioned);
     match &request.subject {
         Subject::Anonymous => {}
         Subject::Agent(agent) => {
-            read.add(Mentioned::NAME, Value::Text(names[0].id));
+            read.add(Mentioned::NAME, Value::Text(names[0].name.id));
             read.tier(agent.tier);
             read.entity(Mentioned::TENANT, Type::Tenant, agent.tenant.as_str());
             read.entity(Mentioned::PROJECT, Type::Project, agent.project.as_str());
@@ -210,7 +223,7 @@ fn of_subject<'r>(request: &'r Request, names: &[Named<'r>], mentioned: Mentione
     read.all
 }
 
-fn of_resource<'r>(resource: &'r Resource, names: &[Named<'r>], mentioned: Mentioned) -> Attributes<'r> {
+fn of_resource<'r>(resource: &'r Resource, names: &[Known<'r>], mentioned: Mentioned) -> Attributes<'r> {
     let mut read = Read::new(mentioned);
     read.add(Mentioned::NAME, Value::Text(resource.name()));
     read.entity(Mentioned::TENANT, Type::Tenant, resource.tenant().as_str());
@@ -251,8 +264,7 @@ impl<'r> Read<'r> {
 
     fn add(&mut self, which: Mentioned, value: Value<'r>) {
         if self.mentioned.has(which) {
-            let name = Mentioned::NAMES.iter().find(|(one, _)| *one == which).map_or("", |(_, name)| name);
-            self.all.push((name, value));
+            self.all.push((which, value));
         }
     }
 
@@ -261,9 +273,9 @@ impl<'r> Read<'r> {
     }
 
     /// The group of this kind that it is in, if it is in one.
-    fn of_kind(&mut self, which: Mentioned, kind: Type, names: &[Named<'r>]) {
-        if let Some(name) = names[1..].iter().find(|name| name.kind == kind) {
-            self.add(which, Value::Entity(*name));
+    fn of_kind(&mut self, which: Mentioned, kind: Type, names: &[Known<'r>]) {
+        if let Some(known) = names[1..].iter().find(|known| known.name.kind == kind) {
+            self.add(which, Value::Entity(known.name));
         }
     }
 
