@@ -1,6 +1,8 @@
 //! What an agent asks to do. Policy answers, at the moment it is asked and again at the moment it is done; what is allowed is
 //! allowed once, by a permit bound to exactly what was asked.
 
+use std::sync::Arc;
+
 use eparch_domain::{Action, AgentId, Digest, Name, RunId, Tier, ViolationType, limits};
 use eparch_policy::{
     AgentSubject, BadResource, Circumstances, Credential, Decision as Says, Owner, PolicySet, Request,
@@ -105,7 +107,8 @@ pub(crate) fn settle(turn: &mut Turn<'_>, mut ruled: Ruled) {
     let expires = Until::after(turn.now, left.min(limits::PERMIT_TTL));
     ruled.permit = permitted.then_some(Permit { permit, expires });
     ruled.break_glass = under.map(|(under, _)| under);
-    turn.record(Fact::ActionDecided(Box::new(ruled.clone())));
+    let ruled = Arc::new(ruled);
+    turn.record(Fact::ActionDecided(Arc::clone(&ruled)));
     break_glass::note_use(turn, &ruled);
     if counts_against_it(&ruled) {
         look_at_repeats(turn, &ruled);

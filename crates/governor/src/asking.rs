@@ -2,6 +2,7 @@
 //! decided on once more when the agent comes back for it, with their approvals, and done once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use eparch_domain::{AgentId, Digest, GateId, Name, OperatorRole, Phase, RunId, Span, limits};
 use eparch_policy::{Decision as Says, Verdict, reasons};
@@ -125,7 +126,7 @@ pub(crate) fn ask(turn: &mut Turn<'_>, run: RunId, mut ruled: Ruled, given: Opti
         sought: Some(Box::new(sought)),
     };
     ruled.gate = Some(gate);
-    turn.record(Fact::ActionDecided(Box::new(ruled)));
+    turn.record(Fact::ActionDecided(Arc::new(ruled)));
     turn.record(Fact::GateOpened(Box::new(opened)));
 }
 
@@ -249,7 +250,7 @@ fn answered(turn: &mut Turn<'_>, agent: AgentId, gate: GateId, verdict: Verdict,
     let before = turn.governor.attempt(agent).and_then(|(_, _, attempt)| attempt.actions.asked_at(gate));
     let Some(before) = before.cloned() else { return };
     let policy = turn.governor.state.policy;
-    turn.record(Fact::ActionDecided(Box::new(Ruled { verdict, decided_by, policy, ..before })));
+    turn.record(Fact::ActionDecided(Arc::new(Ruled { verdict, decided_by, policy, ..before })));
 }
 
 /// Other policies are in force: what was asked under the ones before is withdrawn, and what was approved is void.

@@ -2,6 +2,7 @@
 //! recorded facts and never decides.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use eparch_domain::{
     AgentId, AgentStatus, AlertId, Artifact, BreakGlassId, ClarifiedPlan, Digest, GateId, LeaseId,
@@ -196,7 +197,7 @@ pub enum Fact {
         because: ProposalEnd,
     },
     /// An agent asked whether it may do something, and this is the answer.
-    ActionDecided(Box<Ruled>),
+    ActionDecided(Arc<Ruled>),
     /// A permit was used: what it is for is being done.
     PermitSpent {
         /// Whose.

@@ -213,7 +213,7 @@ fn said_no_to_in_project(turn: &Turn<'_>, run: RunId, asked: &Asked) -> Result<V
     let root = live.spawned.root.as_str();
     let said_no = || live.denials.targets(target::is_path);
     if said_no().any(|name| target::holds_project(name, root)) {
-        let Ruled { permit: Some(given), .. } = &asked.ruled else {
+        let Ruled { permit: Some(given), .. } = &*asked.ruled else {
             return Err(Refusal::NotPerformed { action: asked.ruled.action });
         };
         let fault = PermitFault::Void { reason: SAID_NO.to_owned() };

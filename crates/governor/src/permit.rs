@@ -114,7 +114,7 @@ pub(crate) enum Stands {
 pub(crate) struct Asked {
     /// Which it was, of all it asked.
     place: u64,
-    pub(crate) ruled: Ruled,
+    pub(crate) ruled: Arc<Ruled>,
     pub(crate) stands: Stands,
     /// What using its permit added to what the run has done: it is not held against itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -252,7 +252,7 @@ impl Actions {
     /// The request that waits at a gate, or whose approval waits for the agent.
     pub(crate) fn asked_at(&self, gate: GateId) -> Option<&Ruled> {
         let mut waiting = self.asked.values().filter(|asked| asked.stands == Stands::Waiting);
-        waiting.find(|asked| asked.ruled.gate == Some(gate)).map(|asked| &asked.ruled)
+        waiting.find(|asked| asked.ruled.gate == Some(gate)).map(|asked| &*asked.ruled)
     }
 
     fn in_use(&self) -> impl Iterator<Item = &Asked> {
@@ -273,7 +273,8 @@ impl Actions {
     /// The same, to be changed.
     pub(crate) fn ends_mut(&mut self) -> impl Iterator<Item = &mut Until> + '_ {
         let open = self.asked.values_mut().filter(|asked| asked.stands == Stands::Open);
-        open.filter_map(|asked| Arc::make_mut(asked).ruled.permit.as_mut()).map(|given| &mut given.expires)
+        let ruled = open.map(|asked| Arc::make_mut(&mut Arc::make_mut(asked).ruled));
+        ruled.filter_map(|ruled| ruled.permit.as_mut()).map(|given| &mut given.expires)
     }
 
     /// How often the same was denied before.
@@ -290,7 +291,7 @@ impl Actions {
         }
     }
 
-    pub(crate) fn remember(&mut self, ruled: &Ruled, counts_against_it: bool, now: Moment) {
+    pub(crate) fn remember(&mut self, ruled: &Arc<Ruled>, counts_against_it: bool, now: Moment) {
         if counts_against_it {
             let counted_as = self.counted_as(ruled.action, &ruled.target);
             let times = self.denied.entry(counted_as).or_default();
@@ -304,7 +305,7 @@ impl Actions {
         self.count += 1;
         self.add(Asked {
             place: self.count,
-            ruled: ruled.clone(),
+            ruled: Arc::clone(ruled),
             stands,
             noted: Vec::new(),
             withdrawn: false,
