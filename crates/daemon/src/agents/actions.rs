@@ -181,6 +181,11 @@ pub(super) async fn waits(door: &Door, gate: &str) -> Result<Response, Problem> 
     }
 }
 
+/// The permit that a path names.
+pub(super) fn permit(text: &str) -> Result<PermitId, Problem> {
+    text.parse::<PermitId>().map_err(|problem| bad(&problem.to_string()))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ResultBody {
@@ -190,8 +195,7 @@ pub(super) struct ResultBody {
 }
 
 /// Tells what came of what was done under a permit, which is spent with it.
-pub(super) async fn result(door: &Door, permit: &str, body: ResultBody) -> Result<Response, Problem> {
-    let permit = permit.parse::<PermitId>().map_err(|problem| bad(&problem.to_string()))?;
+pub(super) async fn result(door: &Door, permit: PermitId, body: ResultBody) -> Result<Response, Problem> {
     let detail = door.log.hide_text(&body.detail);
     door.decide(Event::ActionEnded { agent: door.spec.agent, permit, ok: body.ok, detail }).await?;
     Ok(answer(&json!({ "ok": true })))

@@ -120,8 +120,8 @@ impl Asked<'_> {
                 (permit, "performed") => Some(Asked::Performed(permit)),
                 _ => None,
             },
-            ("questions", Some(gate)) => Some(Asked::Waits(gate)),
-            ("secret", Some(path)) => Some(Asked::Secret(path)),
+            ("questions", Some(gate)) if !gate.is_empty() && !gate.contains('/') => Some(Asked::Waits(gate)),
+            ("secret", Some(path)) if !path.is_empty() => Some(Asked::Secret(path)),
             _ => None,
         }
     }
@@ -145,7 +145,9 @@ async fn answered(door: &Arc<Door>, request: Request<Incoming>) -> Result<Respon
     let Some(asked) = Asked::at(head.uri.path()) else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "EP0604", "an agent has no such route"));
     };
-    if head.method != asked.method() {
+    // Who only looks whether there is a listener may do so without hearing it; a secret, or an end, is not asked for so.
+    let is_look = asked == Asked::Health && head.method == Method::HEAD;
+    if head.method != asked.method() && !is_look {
         return Ok(another_method(&asked.method()));
     }
     let headers = &head.headers;
@@ -156,9 +158,15 @@ async fn answered(door: &Arc<Door>, request: Request<Incoming>) -> Result<Respon
         Asked::Message => signals::message(door, read(headers, body).await?).await,
         Asked::Log => signals::log(door, read(headers, body).await?).await,
         Asked::Act => actions::act(door, read(headers, body).await?).await,
-        Asked::Result(permit) => actions::result(door, permit, read(headers, body).await?).await,
-        Asked::Perform(permit) => performing::perform(door, permit, read(headers, body).await?).await,
-        Asked::Performed(permit) => performing::performed(door, permit).await,
+        Asked::Result(permit) => {
+            let permit = actions::permit(permit)?;
+            actions::result(door, permit, read(headers, body).await?).await
+        }
+        Asked::Perform(permit) => {
+            let permit = performing::permit(permit)?;
+            performing::perform(door, permit, read(headers, body).await?).await
+        }
+        Asked::Performed(permit) => performing::performed(door, performing::permit(permit)?).await,
         Asked::Waits(gate) => actions::waits(door, gate).await,
         Asked::Secret(path) => secrets::read(door, path).await,
     }
@@ -166,7 +174,8 @@ async fn answered(door: &Arc<Door>, request: Request<Incoming>) -> Result<Respon
 
 fn another_method(allowed: &Method) -> Response<Body> {
     let problem =
-        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "EP0522", "there is no such method on this route");
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "EP0522", "there is no such method on this route")
+            .hint("`Allow` says which there is");
     let allowed = HeaderValue::from_str(allowed.as_str()).expect("a method is a token");
     ([(header::ALLOW, allowed)], problem).into_response()
 }
@@ -213,6 +222,9 @@ mod tests {
             "/healthz/",
             "//api/agent/act",
             "/api/agent/questions",
+            "/api/agent/questions/",
+            "/api/agent/questions/a/b",
+            "/api/agent/secret/",
             "/api/runs",
         ];
         for path in none {
@@ -222,11 +234,14 @@ mod tests {
 
     /// What is answered to a call as it stands, but for the token.
     async fn say(at: &str, token: &str, call: &str, kind: &str, body: &str) -> String {
+        let length = format!("content-length: {}", body.len());
+        say_as(at, token, call, &format!("content-type: {kind}\r\n{length}"), body).await
+    }
+
+    async fn say_as(at: &str, token: &str, call: &str, headers: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(at).await.unwrap();
-        let length = body.len();
         let head = format!(
-            "{call} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: {kind}\r\n\
-             content-length: {length}\r\nconnection: close\r\n\r\n"
+            "{call} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n{headers}\r\nconnection: close\r\n\r\n"
         );
         // Whoever is refused early hears it before all of it is sent.
         let _ = stream.write_all(head.as_bytes()).await;
@@ -277,7 +292,52 @@ mod tests {
             assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("EP0601"), "{answer}");
         }
         assert!(say(at, "", "GET /healthz", json, "").await.ends_with("\r\n\r\nok"));
+        assert!(say(at, "", "HEAD /healthz", json, "").await.starts_with("HTTP/1.1 200 "));
+        // Which field it is, however deep.
+        let answer = say(at, token, "POST /api/agent/act", json, &act.replace("\"k\"", "5")).await;
+        assert!(answer.contains("idempotency_key: invalid type"), "{answer}");
+        let plain = say(at, token, "GET /api/agent/secret/a/b", json, "").await;
+        assert!(plain.starts_with("HTTP/1.1 403 ") && plain.contains("a/b"), "{plain}");
+        let encoded = say(at, token, "GET /api/agent/secret/a%2fb", json, "").await;
+        assert!(encoded.starts_with("HTTP/1.1 403 ") && encoded.contains("a/b"), "{encoded}");
         let answer = say(at, token, "POST /api/agent/act", "Application/Json; charset=utf-8", act).await;
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(r#""decision":"allow""#), "{answer}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_body_has_so_many_bytes_however_it_comes_and_whoever_is_not_let_in_needs_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut stand = Stand::new(folder.path()).await;
+        let (_, crowd) = stand.crowd().await;
+        let (at, token) = (crowd[0].at.as_str(), crowd[0].token.as_str());
+        let line =
+            |bytes: usize| format!("{{\"line\": \"{}\"}}", "x".repeat(bytes - r#"{"line": ""}"#.len()));
+        let pieces = |body: &str, size: usize| {
+            let piece = |piece: &[u8]| format!("{:x}\r\n{}\r\n", piece.len(), str::from_utf8(piece).unwrap());
+            body.as_bytes().chunks(size).map(piece).collect::<String>() + "0\r\n\r\n"
+        };
+        let chunked = "content-type: application/json\r\ntransfer-encoding: chunked";
+        for (bytes, status) in [(limits::REQUEST_BYTES, "200"), (limits::REQUEST_BYTES + 1, "400")] {
+            let body = line(bytes);
+            let answers = [
+                say(at, token, "POST /api/agent/log", "application/json", &body).await,
+                say_as(at, token, "POST /api/agent/log", chunked, &pieces(&body, 1 << 16)).await,
+            ];
+            for answer in answers {
+                assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{bytes}: {answer}");
+            }
+        }
+        let answer = say_as(at, token, "POST /api/agent/log", chunked, &pieces(&line(4_096), 1)).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        // Of what is refused by its head nothing more is waited for.
+        let never = "content-type: application/json\r\ncontent-length: 100";
+        for (token, call, status) in [
+            ("ept_other", "POST /api/agent/log", "401"),
+            (token, "POST /api/agent/act/x/result", "400"),
+            (token, "POST /api/agent/none", "404"),
+        ] {
+            let answer = say_as(at, token, call, never, "").await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{call}: {answer}");
+        }
     }
 }

@@ -24,10 +24,9 @@ pub(super) struct PerformBody {
 /// Has a command performed under a permit, and waits a while for its end.
 pub(super) async fn perform(
     door: &Arc<Door>,
-    permit: &str,
+    permit: PermitId,
     PerformBody { command }: PerformBody,
 ) -> Result<Response, Problem> {
-    let permit = permit_of(permit)?;
     if let Some(why) = fault_of(&command) {
         return Err(bad(&why));
     }
@@ -55,12 +54,13 @@ async fn ask(door: Arc<Door>, permit: PermitId, command: Vec<String>) -> Result<
 }
 
 /// Waits a while for the end of what is performed.
-pub(super) async fn performed(door: &Door, permit: &str) -> Result<Response, Problem> {
-    answer(door, permit_of(permit)?).await
+pub(super) async fn performed(door: &Door, permit: PermitId) -> Result<Response, Problem> {
+    answer(door, permit).await
 }
 
-fn permit_of(permit: &str) -> Result<PermitId, Problem> {
-    permit.parse::<PermitId>().map_err(|problem| bad(&problem.to_string()))
+/// The permit that a path names.
+pub(super) fn permit(text: &str) -> Result<PermitId, Problem> {
+    text.parse::<PermitId>().map_err(|problem| bad(&problem.to_string()))
 }
 
 async fn answer(door: &Door, permit: PermitId) -> Result<Response, Problem> {
