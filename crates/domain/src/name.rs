@@ -3,14 +3,16 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// The longest name, in bytes. 64 fits every store key, file name and label that carries one.
 pub const NAME_MAX: usize = 64;
 
 /// A name that is safe as a part of a store key, a path and a label: 1–64 of `A–Z a–z 0–9 . _ -`, beginning with a
-/// letter or digit (R035). `:`, `*`, `/`, spaces and line breaks cannot occur, and neither can `.` or `..`.
+/// letter or digit (R035). `:`, `*`, `/`, spaces and line breaks cannot occur, and neither can `.` or `..`. Copies share their text:
+/// what is decided and written names the same few again and again.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Box<str>);
+pub struct Name(Arc<str>);
 
 /// Why a text is not a [`Name`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

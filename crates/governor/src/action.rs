@@ -235,10 +235,10 @@ impl<'q> Question<'q> {
 /// let pass under one of its names is let pass, whatever policy says of the other.
 pub(crate) fn answer(turn: &Turn<'_>, run: RunId, question: &Question<'_>) -> Result<Verdict, BadResource> {
     let governor = &*turn.governor;
-    let Some((_, stage, attempt)) = governor.attempt(question.agent) else { return Ok(no_policies()) };
+    let Some((_, stage, _)) = governor.attempt(question.agent) else { return Ok(no_policies()) };
     let Some(policies) = governor.policies_in_force() else {
         // What there cannot be is told all the same.
-        return resource(turn, run, attempt, question, question.target).map(|_| no_policies());
+        return resource(turn, run, question, question.target).map(|_| no_policies());
     };
     let said = policy_says(turn, &policies, run, question)?;
     let Question { agent, action, target, .. } = *question;
@@ -254,12 +254,15 @@ fn policy_says(
     run: RunId,
     question: &Question<'_>,
 ) -> Result<Verdict, BadResource> {
-    let own = answer_about(turn, policies, run, question, question.target)?;
+    let Some(mut request) = request(turn, run, question)? else { return Ok(no_policies()) };
+    let own = policies.decide(&request);
     let root = turn.governor.run(run).map(|live| live.spawned.root.as_str()).unwrap_or_default();
     let full = target::is_path(question.action).then(|| target::in_full(question.target, root)).flatten();
     let Some(full) = full.filter(|full| full != question.target) else { return Ok(own) };
     // What cannot be named so no policy names so.
-    let Ok(full) = answer_about(turn, policies, run, question, &full) else { return Ok(own) };
+    let Ok(found) = resource(turn, run, question, &full) else { return Ok(own) };
+    request.resource = found;
+    let full = policies.decide(&request);
     let silent =
         |verdict: &Verdict| verdict.decision == Says::Deny && &*verdict.reason == reasons::NO_POLICY_ALLOWS;
     let weight = |verdict: &Verdict| (verdict.decision, !policies.is_breakable(verdict));
@@ -271,37 +274,38 @@ fn policy_says(
     })
 }
 
-/// What policy says of what is called so.
-fn answer_about(
-    turn: &Turn<'_>,
-    policies: &PolicySet,
-    run: RunId,
-    question: &Question<'_>,
-    name: &str,
-) -> Result<Verdict, BadResource> {
+/// What is asked, about the target by the name it was given. Nothing when the agent or its run is gone.
+fn request(turn: &Turn<'_>, run: RunId, question: &Question<'_>) -> Result<Option<Request>, BadResource> {
     let governor = &*turn.governor;
     let (Some(live), Some((_, _, attempt))) = (governor.run(run), governor.attempt(question.agent)) else {
-        return Ok(no_policies());
+        return Ok(None);
     };
-    let resource = resource(turn, run, attempt, question, name)?;
-    let root = &live.spawned.root;
+    let resource = resource(turn, run, question, question.target)?;
     let mut history = live.history.clone();
     history.leave_out(question.leaving_out);
-    let Some(subject) = subject(turn, run, question) else { return Ok(no_policies()) };
-    let request = Request {
+    let Some(subject) = subject(turn, run, question) else { return Ok(None) };
+    Ok(Some(Request {
         subject,
         action: question.action,
         circumstances: Circumstances {
             phase: attempt.phase,
-            planned: is_planned(&attempt.may_ask, question.action, question.target, root),
+            planned: is_in_plan(turn, run, question),
             outside: leaves(question.action, resource.name()),
             approvals: question.approvals,
             history,
             ..Circumstances::default()
         },
         resource,
+    }))
+}
+
+/// Whether an agent's plan holds what is asked.
+fn is_in_plan(turn: &Turn<'_>, run: RunId, question: &Question<'_>) -> bool {
+    let governor = &*turn.governor;
+    let (Some(live), Some((_, _, attempt))) = (governor.run(run), governor.attempt(question.agent)) else {
+        return false;
     };
-    Ok(policies.decide(&request))
+    is_planned(&attempt.may_ask, question.action, question.target, &live.spawned.root)
 }
 
 /// The agent as policies know it.
@@ -342,11 +346,9 @@ pub(crate) fn no_policies() -> Verdict {
 fn resource(
     turn: &Turn<'_>,
     run: RunId,
-    attempt: &Attempt,
     question: &Question<'_>,
     name: &str,
 ) -> Result<Resource, BadResource> {
-    let root = turn.governor.run(run).map(|live| live.spawned.root.as_str()).unwrap_or_default();
     let Target { kind, name, tier: said } = Target::read(question.action, name);
     let (tenant, project) = (question.tenant.clone(), question.project.clone());
     let of_project = || Owner::Project { project: project.clone() };
@@ -374,9 +376,7 @@ fn resource(
             let outside = Name::new(OUTSIDE).expect("it is a name");
             Owner::Project { project: outside }
         }
-        ResourceKind::Path if is_planned(&attempt.may_ask, question.action, question.target, root) => {
-            of_run(run)
-        }
+        ResourceKind::Path if is_in_plan(turn, run, question) => of_run(run),
         _ => of_project(),
     };
     Resource::new(kind, name, tenant, owner)
