@@ -180,11 +180,11 @@ pub(super) const ROWS: &[Row] = &[
         note: "Counted are calls of both kinds, each of which is decided on and has a record of its own; the times are those of asking. \
                Agents are callers without a program or a sandbox, in the process that answers them: they take their part of its \
                cores, here as with the bare server. \
-               Missed at 256 clients: two fifths of the bare server, not three. In a build without link-time optimisation, with 21,860 \
-               calls/s, of 200 % that two cores have doors took 60, callers 39, the driver 36, the ledger's writer 19, the kernel's \
-               network beside them 15, and 29 were idle; in a second of another run whose scheduling was recorded one core was idle for \
-               40 % of the time while the other worked, and both for 3 %. The tail is about as long as the ledger's writer takes to \
-               bring its log back into the file.",
+               Missed at 256 clients: not half of the bare server, and three fifths were asked. In a build without link-time \
+               optimisation, with 27,367 calls/s, of 200 % that two cores have doors took 51, callers 51, the driver 33, the ledger's \
+               writer 17, the kernel's network beside them 14, and 26 were idle; the bare server leaves 15 to 18. In a second of a \
+               slower run whose scheduling was recorded one core was idle for 35 % of the time while the other worked, half of that \
+               with the driver, and both for 6 %. On a file system in memory the tail is 23 to 27 ms: most of it is not the disk's.",
     },
     Row {
         what: "revoke, sent over HTTP while 128 callers ask without a pause; 1,024 revokes a run",
