@@ -43,7 +43,7 @@ fn pattern(name: &str) -> String {
     format!("^{}:[0-9]+:[0-9]+:{}$", escaped(file), escaped(what))
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let escape = |letter: char| match r"\.+*?()|[]{}^$#&-~".contains(letter) {
         true => format!("\\{letter}"),
         false => letter.to_string(),

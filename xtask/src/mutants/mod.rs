@@ -4,6 +4,7 @@
 
 mod again;
 mod page;
+mod rest;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,10 +28,11 @@ const SETS: &str = "12";
 /// Everything was noticed; something was not; something never ended. All of them are results.
 const RESULTS: [i32; 3] = [0, 2, 3];
 
-/// `cargo xtask mutants [--shard K/N | --missed | --page]`.
+/// `cargo xtask mutants [--shard K/N | --missed | --rest N | --page]`.
 pub(crate) fn run(tree: &Tree, words: &[String]) -> StepResult {
     match words {
         [flag] if flag == "--missed" => return again::run(tree),
+        [flag, most] if flag == "--rest" => return rest::run(tree, most.parse().map_err(|_| usage())?),
         // For whoever has written a reason: nothing is broken for it.
         [flag] if flag == "--page" => return page::write(tree),
         _ => {}
@@ -43,7 +45,7 @@ pub(crate) fn run(tree: &Tree, words: &[String]) -> StepResult {
         let place = format!("{}/{}", shard.number, shard.of);
         which.extend(["--sharding", "round-robin", "--shard", &place].map(str::to_owned));
     }
-    let raw = raw(&outcomes(tree, "mutants", &which)?, shard, &commit)?;
+    let raw = raw(&outcomes(tree, "mutants", &which)?, &shard.name(), &shard.command(), &commit)?;
     let file = format!("{RAW}/{}.json", shard.name());
     let text = serde_json::to_string_pretty(&raw)
         .map_err(|cause| Problem::while_doing(&format!("writing {file}"), &cause))?;
@@ -62,9 +64,6 @@ struct Shard {
 
 impl Shard {
     fn parse(words: &[String]) -> Result<Shard, Problem> {
-        let usage = || {
-            Problem::new("usage: cargo xtask mutants [--shard K/N | --missed | --page], K from 0 to N - 1")
-        };
         let given = match words {
             [] => return Ok(Shard { number: 0, of: 1 }),
             [flag, given] if flag == "--shard" => given,
@@ -86,6 +85,10 @@ impl Shard {
             of => format!("cargo xtask mutants --shard {}/{of}", self.number),
         }
     }
+}
+
+fn usage() -> Problem {
+    Problem::new("usage: cargo xtask mutants [--shard K/N | --missed | --rest N | --page], K from 0 to N - 1")
 }
 
 fn require_tool() -> Result<(), Problem> {
@@ -134,19 +137,20 @@ fn read(path: &PathBuf) -> Result<Value, Problem> {
     serde_json::from_str(&text).map_err(|cause| Problem::while_doing(&doing, &cause))
 }
 
-/// What is kept of a run: how many there were of each kind, and the names of those that no test noticed.
-fn raw(outcomes: &Value, shard: Shard, commit: &str) -> Result<Value, Problem> {
+/// What is kept of a run: what was broken, how many of each kind there were, and the names of those that no test noticed.
+fn raw(outcomes: &Value, shard: &str, command: &str, commit: &str) -> Result<Value, Problem> {
     let count = |key: &str| {
         let number = outcomes[key].as_u64();
         number.ok_or_else(|| Problem::new(format!("what cargo-mutants wrote has no number {key}")))
     };
     Ok(json!({
         "commit": commit,
-        "command": shard.command(),
+        "command": command,
         "version": outcomes["cargo_mutants_version"],
         "begun": outcomes["start_time"],
         "ended": outcomes["end_time"],
-        "shard": shard.name(),
+        "shard": shard,
+        "names": all(outcomes).map(|(name, _)| name).collect::<Vec<_>>(),
         "tested": count("total_mutants")?,
         "caught": count("caught")?,
         "timed_out": count("timeout")?,
@@ -158,9 +162,13 @@ fn raw(outcomes: &Value, shard: Shard, commit: &str) -> Result<Value, Problem> {
 
 /// The names of those of whom this came.
 fn of_kind<'o>(outcomes: &'o Value, kind: &str) -> Vec<&'o str> {
+    all(outcomes).filter(|(_, came)| *came == kind).map(|(name, _)| name).collect()
+}
+
+/// What was broken, and what came of it.
+fn all(outcomes: &Value) -> impl Iterator<Item = (&str, &str)> {
     let all = outcomes["outcomes"].as_array().into_iter().flatten();
-    let named = all.filter(|outcome| outcome["summary"] == kind);
-    named.filter_map(|outcome| outcome["scenario"]["Mutant"]["name"].as_str()).collect()
+    all.filter_map(|one| Some((one["scenario"]["Mutant"]["name"].as_str()?, one["summary"].as_str()?)))
 }
 
 #[cfg(test)]
@@ -193,11 +201,12 @@ mod tests {
             "total_mutants": 3, "caught": 1, "missed": 1, "timeout": 1, "unviable": 0,
             "cargo_mutants_version": "27.1.0",
         });
-        let raw = raw(&outcomes, Shard { number: 0, of: 1 }, "abc").unwrap();
+        let raw = raw(&outcomes, "all", "cargo xtask mutants", "abc").unwrap();
+        assert_eq!(raw["names"].as_array().map(Vec::len), Some(3));
         assert_eq!(raw["command"], "cargo xtask mutants");
         assert_eq!(raw["missed"], json!(["a.rs:3:4: replace c with d"]));
         assert_eq!(raw["timed_out_names"], json!(["a.rs:5:6: delete !"]));
         assert_eq!((&raw["tested"], &raw["caught"]), (&json!(3), &json!(1)));
-        assert!(super::raw(&json!({}), Shard { number: 0, of: 1 }, "abc").is_err());
+        assert!(super::raw(&json!({}), "all", "", "abc").is_err());
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::RAW;
+use super::rest::WHOLE;
 use crate::steps::Problem;
 use crate::tree::{Tree, files_under};
 
@@ -26,7 +27,8 @@ pub(super) fn write(tree: &Tree) -> Result<String, Problem> {
     }
     let reasons = if tree.path(REASONS).exists() { reasons(&tree.read(REASONS)?)? } else { BTreeMap::new() };
     let sum = Sum::of(shards.values());
-    tree.write(PAGE, &draw(&shards, &sum, &reasons))?;
+    let whole = if tree.path(WHOLE).exists() { tree.read(WHOLE)? } else { String::new() };
+    tree.write(PAGE, &draw(&shards, &sum, &reasons, &whole))?;
     Ok(format!("{} of {} noticed, {:.1} %", sum.noticed, sum.viable, sum.percent()))
 }
 
@@ -91,36 +93,24 @@ pub(super) fn without_place(name: &str) -> String {
     }
 }
 
-/// How much of all it is, where the shards are parts of as many.
-fn parts(shards: &BTreeMap<String, Value>) -> Option<String> {
-    let of: Option<Vec<&str>> =
-        shards.values().map(|shard| Some(shard["shard"].as_str()?.split_once("-of-")?.1)).collect();
-    let of = of.filter(|all| all.windows(2).all(|two| two[0] == two[1]))?;
-    let parts: u64 = of.first()?.parse().ok()?;
-    let kept = shards.len() as u64;
-    (kept < parts).then(|| {
-        format!(
-            "These are {kept} of {parts} parts;\nthere are tests for what lived of these, and it is not said how the others fare."
-        )
-    })
-}
-
-fn draw(shards: &BTreeMap<String, Value>, sum: &Sum, reasons: &BTreeMap<String, String>) -> String {
+fn draw(
+    shards: &BTreeMap<String, Value>,
+    sum: &Sum,
+    reasons: &BTreeMap<String, String>,
+    whole: &str,
+) -> String {
     let mut page = format!(
         "# Mutants\n\n\
          Made by `cargo xtask mutants` from the raw files under `{RAW}`; do not edit. The tool breaks one place of the crate\n\
          `policy` or of the governor's rules at a time, and the tests of that crate have to notice. What is never broken, and\n\
          why, stands in `.cargo/mutants.toml`; why one that lives may live stands in `{REASONS}`.\n\n\
          **{} of {} noticed, {:.1} %**; at least {WANTED:.0} % is what they are to show. Those that do not build count as\n\
-         nothing. *Noticed since* were those that lived, and were broken again when there were tests for them.\n\n\
+         nothing. *Noticed since* were those that lived, and were broken again when there were tests for them.\n{whole}\n\
          | raw file | commit | tested | noticed | never ended | noticed since | do not build | live |\n|---|---|---|---|---|---|---|---|\n",
         sum.noticed,
         sum.viable,
         sum.percent(),
     );
-    if let Some(note) = parts(shards) {
-        page = page.replacen("\n\n| raw file", &format!(" {note}\n\n| raw file"), 1);
-    }
     for (path, shard) in shards {
         page.push_str(&format!(
             "| [{path}](../{path}) | `{}` | {} | {} | {} | {} | {} | {} |\n",
@@ -169,22 +159,17 @@ mod tests {
             "commit": "abc", "tested": 10, "caught": 6, "timed_out": 1, "unviable": 1,
             "missed": ["a.rs:3:4: replace c with d in f", "a.rs:7:1: delete ! in g"],
         });
-        let mut shards = BTreeMap::from([("bench/mutants/all.json".to_owned(), shard)]);
+        let shards = BTreeMap::from([("bench/mutants/all.json".to_owned(), shard)]);
         let text =
             "# of a file\na.rs: replace c with d in f\tthey are the same thing\nb.rs: gone\tlong ago\n";
         let reasons = reasons(text).unwrap();
         let sum = Sum::of(shards.values());
-        let page = draw(&shards, &sum, &reasons);
+        let page = draw(&shards, &sum, &reasons, "Three are left.\n");
         assert!(page.contains("**7 of 9 noticed, 77.8 %**"), "{page}");
         assert!(page.contains("- `a.rs:3:4: replace c with d in f`: they are the same thing\n"), "{page}");
         assert!(page.contains("- `a.rs:7:1: delete ! in g`: no reason yet"), "{page}");
         assert!(page.contains("nothing needs") && page.contains("- `b.rs: gone`"), "{page}");
-        assert!(!page.contains("parts"), "{page}");
-        for shard in shards.values_mut() {
-            shard["shard"] = "3-of-8".into();
-        }
-        let page = draw(&shards, &sum, &reasons);
-        assert!(page.contains("1 of 8 parts;\n"), "{page}");
+        assert!(page.contains("tests for them.\nThree are left.\n\n| raw file"), "{page}");
     }
 
     #[test]
