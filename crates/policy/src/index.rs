@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use cedar_policy::{ActionConstraint, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
 use eparch_domain::Action;
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 
 use crate::by_name;
 use crate::entities::Vocabulary;
@@ -21,9 +21,9 @@ use crate::rule::Rule;
 /// What a scope can name. Small numbers, because a request compares many.
 pub(crate) type Key = u32;
 
-/// What is only ever looked up, so that nothing follows from its order. Its keys are those of whoever writes policies, and no
-/// request adds one: a fixed seed gives nobody anything to collide with.
-type Map<K, V> = HashMap<K, V, FixedState>;
+/// Nothing follows from its order. Its keys are those of whoever writes policies, and no request adds one; its seed is another one in
+/// each process, so that nobody can write a set whose names collide.
+type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// A scope that names nothing.
 const ANY: Key = 0;

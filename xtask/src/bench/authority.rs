@@ -182,7 +182,7 @@ pub(super) const ROWS: &[Row] = &[
                cores, here as with the bare server. \
                Missed at 256 clients: not half of the bare server, and three fifths were asked. In a build without link-time \
                optimisation, with 27,367 calls/s, of 200 % that two cores have doors took 51, callers 51, the driver 33, the ledger's \
-               writer 17, the kernel's network beside them 14, and 26 were idle; the bare server leaves 15 to 18. In a second of a \
+               writer 17, the kernel's network beside them 14, and 26 were idle, with 8 left for snapshots and what had ended by then; the bare server leaves 15 to 18. In a second of a \
                slower run whose scheduling was recorded one core was idle for 35 % of the time while the other worked, half of that \
                with the driver, and both for 6 %. On a file system in memory the tail is 23 to 27 ms: most of it is not the disk's.",
     },
@@ -209,8 +209,8 @@ pub(super) const ROWS: &[Row] = &[
         ],
         now: "≤ 20 ms p99, none after it returned",
         aim: "≤ 5 ms",
-        note: "What is asked for is the time to the last action allowed. To its answer it is longer: that is given after its effects \
-               were handed over, on two cores that 128 callers share with what answers them. Nothing was accepted that was sent \
+        note: "What is asked for is the time to the last action allowed. To its answer it is about as long: that is given after its \
+               effects were handed over, on two cores that 128 callers share with what answers them. Nothing was accepted that was sent \
                after a revoke had returned.",
     },
 ];

@@ -23,7 +23,7 @@ pub(super) async fn read<T: DeserializeOwned>(head: &HeaderMap, sent: Incoming) 
     Ok(read)
 }
 
-/// All of it in one piece, at most `limits::REQUEST_BYTES`: what comes in pieces of a byte each takes no more memory than that.
+/// All of it in one piece, at most `limits::REQUEST_BYTES`: what comes in pieces of a byte each is kept in one piece as well.
 async fn whole(mut sent: Incoming) -> Result<Vec<u8>, Problem> {
     let mut whole = Vec::new();
     while let Some(frame) = sent.frame().await {
