@@ -39,7 +39,7 @@ usage: cargo xtask COMMAND
   versions                   every version has a changelog entry
   deny                       licences, bans, sources and advisories of dependencies
   bench [NAME…]              measure, keep raw files, write docs/performance.md; `--page` alone draws it of those there are
-  mutants [--shard K/N | --missed | --page]  break one place after the other, see whether a test notices, write docs/mutants.md
+  mutants [--shard K/N | --missed | --rest N | --page]  break one place after the other, see whether a test notices, write docs/mutants.md
 ";
 
 /// A wrong word on the command line, as `sysexits.h` numbers it.
