@@ -186,7 +186,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::agents::door::stand::Stand;
+    use crate::agents::door::stand::{Agent, Stand};
 
     #[test]
     fn what_is_asked_for_is_told_by_its_path_and_nothing_else_is() {
@@ -232,6 +232,20 @@ mod tests {
         }
     }
 
+    /// An agent with its door open, and what keeps it so; the folder goes last.
+    struct Opened {
+        agent: Agent,
+        _stand: Stand,
+        _folder: tempfile::TempDir,
+    }
+
+    async fn open_door() -> Opened {
+        let folder = tempfile::tempdir().unwrap();
+        let mut stand = Stand::new(folder.path()).await;
+        let agent = stand.crowd().await.1.swap_remove(0);
+        Opened { agent, _stand: stand, _folder: folder }
+    }
+
     /// What is answered to a call as it stands, but for the token.
     async fn say(at: &str, token: &str, call: &str, kind: &str, body: &str) -> String {
         let length = format!("content-length: {}", body.len());
@@ -253,10 +267,8 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_cannot_be_read_has_a_code_and_an_agent_goes_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut stand = Stand::new(folder.path()).await;
-        let (_, crowd) = stand.crowd().await;
-        let (at, token) = (crowd[0].at.as_str(), crowd[0].token.as_str());
+        let opened = open_door().await;
+        let (at, token) = (opened.agent.at.as_str(), opened.agent.token.as_str());
         let act = r#"{"action": "read_file", "target": "docs/x", "idempotency_key": "k"}"#;
         let json = "application/json";
         let large = format!(r#"{{"line": "{}"}}"#, "x".repeat(limits::REQUEST_BYTES));
@@ -306,10 +318,8 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_body_has_so_many_bytes_however_it_comes_and_whoever_is_not_let_in_needs_none() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut stand = Stand::new(folder.path()).await;
-        let (_, crowd) = stand.crowd().await;
-        let (at, token) = (crowd[0].at.as_str(), crowd[0].token.as_str());
+        let opened = open_door().await;
+        let (at, token) = (opened.agent.at.as_str(), opened.agent.token.as_str());
         let line =
             |bytes: usize| format!("{{\"line\": \"{}\"}}", "x".repeat(bytes - r#"{"line": ""}"#.len()));
         let pieces = |body: &str, size: usize| {
