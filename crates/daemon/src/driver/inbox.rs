@@ -56,6 +56,9 @@ struct Lanes<T, B> {
     /// How many came out of the first lane since one came out of the other.
     in_a_row: u32,
     senders: usize,
+    /// The receiver waits for something to come. Waking somebody is a call to the system whether anybody waits or not: while the
+    /// receiver works, none of those who send would be without one.
+    waits: bool,
     /// Nobody takes anything any more.
     closed: bool,
 }
@@ -93,9 +96,17 @@ impl<T, B> Shared<T, B> {
             return Err(Unsent::Full(message));
         }
         lanes.lane(lane).push_back(message);
-        drop(lanes);
-        self.came.notify_one();
+        self.something_came(lanes);
         Ok(())
+    }
+
+    /// Wakes the receiver, if it waits and nobody has woken it yet.
+    fn something_came(&self, mut lanes: MutexGuard<'_, Lanes<T, B>>) {
+        let waits = std::mem::take(&mut lanes.waits);
+        drop(lanes);
+        if waits {
+            self.came.notify_one();
+        }
     }
 
     fn made_room(&self) {
@@ -114,8 +125,7 @@ impl<T, B> Back<T, B> {
         if !lanes.closed {
             lanes.back.push_back(answer);
         }
-        drop(lanes);
-        self.0.came.notify_one();
+        self.0.something_came(lanes);
     }
 }
 
@@ -131,8 +141,9 @@ impl<T, B> Clone for Outbox<T, B> {
 
 impl<T, B> Drop for Outbox<T, B> {
     fn drop(&mut self) {
-        self.0.lanes().senders -= 1;
-        self.0.came.notify_one();
+        let mut lanes = self.0.lanes();
+        lanes.senders -= 1;
+        self.0.something_came(lanes);
     }
 }
 
@@ -147,8 +158,7 @@ impl<T, B> Outbox<T, B> {
             return Err(message);
         }
         lanes.lane(lane).push_back(message);
-        drop(lanes);
-        self.0.came.notify_one();
+        self.0.something_came(lanes);
         Ok(())
     }
 
@@ -181,6 +191,7 @@ impl<T, B> Inbox<T, B> {
             in_turn: VecDeque::new(),
             in_a_row: 0,
             senders: 1,
+            waits: false,
             closed: false,
         };
         let shared = Arc::new(Shared {
@@ -242,16 +253,16 @@ impl<T, B> Inbox<T, B> {
             if let Some(found) = found(&mut lanes) {
                 return Some(found);
             }
-            lanes = match until {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return None;
+            }
+            lanes.waits = true;
+            lanes = match left {
                 None => self.0.came.wait(lanes).unwrap_or_else(PoisonError::into_inner),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return None;
-                    }
-                    self.0.came.wait_timeout(lanes, left).unwrap_or_else(PoisonError::into_inner).0
-                }
+                Some(left) => self.0.came.wait_timeout(lanes, left).unwrap_or_else(PoisonError::into_inner).0,
             };
+            lanes.waits = false;
         }
     }
 }
