@@ -21,31 +21,44 @@ pub struct BadId {
     found: String,
 }
 
-fn write_bits(prefix: &str, bits: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut text = [0u8; LENGTH];
-    for (place, slot) in text.iter_mut().enumerate() {
-        let shift = 5 * (LENGTH - 1 - place);
-        let index = usize::try_from((bits >> shift) & 31).expect("five bits fit");
-        *slot = ALPHABET[index];
+/// What a byte stands for in [`ALPHABET`]; [`NONE`] for one that is not in it. Every record and every path of a call is full of ids.
+const VALUES: [u8; 256] = {
+    let mut values = [NONE; 256];
+    let mut value = 0;
+    while value < ALPHABET.len() {
+        values[ALPHABET[value] as usize] = value as u8;
+        value += 1;
     }
-    f.write_str(prefix)?;
-    f.write_str("_")?;
-    f.write_str(std::str::from_utf8(&text).expect("the alphabet is ASCII"))
+    values
+};
+
+const NONE: u8 = u8::MAX;
+
+/// Writes a prefix, an underscore and the bits into exactly as many bytes.
+fn write_bits(prefix: &str, bits: u128, text: &mut [u8]) {
+    let (head, body) = text.split_at_mut(prefix.len() + 1);
+    head[..prefix.len()].copy_from_slice(prefix.as_bytes());
+    head[prefix.len()] = b'_';
+    let mut left = bits;
+    for slot in body.iter_mut().rev() {
+        *slot = ALPHABET[usize::from(left as u8 & 31)];
+        left >>= 5;
+    }
 }
 
 fn read_bits(prefix: &str, text: &str) -> Option<u128> {
-    let body = text.strip_prefix(prefix)?.strip_prefix('_')?;
-    if body.len() != LENGTH {
+    let body = text.strip_prefix(prefix)?.strip_prefix('_')?.as_bytes();
+    // The first character carries only three bits; more would not come back the same.
+    if body.len() != LENGTH || VALUES[usize::from(body[0])] > 7 {
         return None;
     }
     let mut bits: u128 = 0;
-    for (place, byte) in body.bytes().enumerate() {
-        let digit = ALPHABET.iter().position(|known| *known == byte)?;
-        // The first character carries only three bits; more would not come back the same.
-        if place == 0 && digit > 7 {
+    for byte in body {
+        let value = VALUES[usize::from(*byte)];
+        if value == NONE {
             return None;
         }
-        bits = (bits << 5) | u128::try_from(digit).ok()?;
+        bits = (bits << 5) | u128::from(value);
     }
     Some(bits)
 }
@@ -81,11 +94,18 @@ macro_rules! ids {
             pub fn name(self) -> Name {
                 Name::new(&self.to_string()).expect("an id is a name")
             }
+
+            /// Hands the id to `to` as it is written; that takes no memory.
+            fn written<T>(self, to: impl FnOnce(&str) -> T) -> T {
+                let mut text = [0; $prefix.len() + 1 + LENGTH];
+                write_bits($prefix, self.0, &mut text);
+                to(std::str::from_utf8(&text).expect("prefixes and the alphabet are ASCII"))
+            }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write_bits($prefix, self.0, f)
+                self.written(|text| f.write_str(text))
             }
         }
 
@@ -108,7 +128,7 @@ macro_rules! ids {
 
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-                out.collect_str(self)
+                self.written(|text| out.serialize_str(text))
             }
         }
 

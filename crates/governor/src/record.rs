@@ -67,10 +67,15 @@ pub struct Record {
     pub decision: Decision,
 }
 
+/// Most records have fewer: one that grows is copied each time.
+const USUAL_BYTES: usize = 2_048;
+
 impl Record {
     /// The record's bytes: what is hashed, and what is kept.
     pub fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a record has no map with keys that are not text")
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
+        serde_json::to_writer(&mut bytes, self).expect("a record has no map with keys that are not text");
+        bytes
     }
 
     /// Reads a record back. One of another format is refused even where it could be read: its facts may mean something
