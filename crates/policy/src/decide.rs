@@ -31,6 +31,22 @@ impl PolicySet {
         self.look(request, |question, buckets| self.answer(question, buckets))
     }
 
+    /// [`PolicySet::decide`] of something that has two names: under the one it was asked about by, and under `other`. Of that there is
+    /// nothing where this set cannot tell one name from the other, and says the same, nor where nothing can be called so.
+    pub fn decide_by_both_names(&self, mut request: Request, other: &str) -> (Verdict, Option<Verdict>) {
+        let other = request.resource.renamed(other).ok();
+        let mut may_differ = other.is_some();
+        let own = self.look(&request, |question, buckets| {
+            may_differ = other.as_ref().is_some_and(|other| self.index.tells_apart(question, other));
+            self.remembered.or_ask(question.digest(), || self.answer(question, buckets))
+        });
+        let other = other.filter(|_| may_differ).map(|other| {
+            request.resource = other;
+            self.decide(&request)
+        });
+        (own, other)
+    }
+
     fn look(&self, request: &Request, answer: impl FnOnce(&Question<'_>, &[&Bucket]) -> Verdict) -> Verdict {
         if let Some(reason) = refused_unasked(request) {
             return denied(reason, reason == reasons::CREDENTIAL_EXPIRED, 0);

@@ -15,7 +15,8 @@ use foldhash::fast::RandomState;
 use crate::by_name;
 use crate::entities::Vocabulary;
 use crate::names::{Named, Type};
-use crate::question::Mentioned;
+use crate::question::{Mentioned, Question};
+use crate::resource::Resource;
 use crate::rule::Rule;
 
 /// What a scope can name. Small numbers, because a request compares many.
@@ -141,6 +142,19 @@ impl Index {
     pub(crate) fn known<'n>(&self, names: &[Named<'n>]) -> Vec<Known<'n>> {
         let key = |name: &Named<'_>| self.names[name.kind.place()].get(name.id).copied();
         names.iter().map(|name| Known { name: *name, key: key(name) }).collect()
+    }
+
+    /// Whether the question could be another one if what it is about had another name. Of a path nothing else follows from that.
+    pub(crate) fn tells_apart(&self, question: &Question<'_>, other: &Resource) -> bool {
+        let asked = &question.resource;
+        let kind = asked.own.name.kind;
+        let named = |name: &str| self.names[kind.place()].get(name).copied();
+        let lies_in = asked.groups.iter().filter(|group| group.name.kind == kind).map(|group| group.key);
+        let reads_name = asked.attributes.iter().any(|(which, _)| *which == Mentioned::NAME);
+        kind != Type::Path
+            || reads_name
+            || asked.own.key != named(other.name())
+            || !lies_in.flatten().eq(other.groups().filter_map(named))
     }
 
     /// Every name of this type, in order.

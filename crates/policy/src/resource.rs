@@ -156,6 +156,11 @@ impl Resource {
         Ok(Resource { kind, name: canonical(kind, name)?, tier: Some(tier), tenant, owner })
     }
 
+    /// The same under another name.
+    pub(crate) fn renamed(&self, name: &str) -> Result<Resource, BadResource> {
+        Ok(Resource { name: canonical(self.kind, name)?, ..self.clone() })
+    }
+
     /// What kind of thing it is.
     pub fn kind(&self) -> ResourceKind {
         self.kind

@@ -12,7 +12,7 @@ use crate::dice::Dice;
 const PROJECTS: [&str; 3] = ["web", "billing", "infra"];
 const PEOPLE: [&str; 3] = ["alice", "bob", "carol"];
 
-fn names_of(kind: ResourceKind) -> &'static [&'static str] {
+pub(crate) fn names_of(kind: ResourceKind) -> &'static [&'static str] {
     match kind {
         ResourceKind::Path => &[
             "docs/api/x.md",

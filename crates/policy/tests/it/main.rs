@@ -11,5 +11,6 @@ mod model;
 mod mutants;
 mod plain;
 mod targets;
+mod two_names;
 mod unlock;
 mod watched;
