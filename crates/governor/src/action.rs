@@ -3,14 +3,11 @@
 
 use std::sync::Arc;
 
-use eparch_domain::{Action, AgentId, Digest, Name, RunId, Tier, ViolationType, limits};
-use eparch_policy::{
-    AgentSubject, BadResource, Circumstances, Credential, Decision as Says, Owner, PolicySet, Request,
-    Resource, ResourceKind, Subject, Target, Verdict, kinds_of, reasons,
-};
+use eparch_domain::{Action, AgentId, Digest, RunId, ViolationType, limits};
+use eparch_policy::{Decision as Says, Verdict};
 
 use crate::asking;
-use crate::break_glass::{self, Sought};
+use crate::break_glass;
 use crate::decision::Refusal;
 use crate::denials;
 use crate::event::ActionAsked;
@@ -18,23 +15,16 @@ use crate::fact::{Fact, Permit, Ruled};
 use crate::governor::Turn;
 use crate::lock;
 use crate::permit::{Asked, permit_id};
-use crate::plan::is_planned;
+use crate::question::{Question, answer};
 use crate::revocation;
-use crate::state::Attempt;
 use crate::stop_all;
 use crate::target;
 use crate::until::{self, Until};
 
-/// Why nothing is allowed where no policies are in force (G4).
-const NO_POLICIES: &str = reasons::NO_POLICIES;
-
-/// What lies outside every project: nobody works for it, so nothing there is anybody's own.
-const OUTSIDE: &str = "outside-of-projects";
-
 /// An agent asks whether it may do something.
 pub(crate) fn asked(turn: &mut Turn<'_>, asked: &ActionAsked) {
     let (agent, now) = (asked.agent, turn.now);
-    let Some((run, _)) = with_authority(turn, agent) else { return };
+    let Some(run) = with_authority(turn, agent) else { return };
     let Some(live) = turn.governor.run(run) else { return };
     // Another spelling is the same thing: to people who said no to it, to those who count, and to what the run has done.
     let target = target::one_name(asked.action, &asked.target, &live.spawned.root);
@@ -57,16 +47,7 @@ pub(crate) fn asked(turn: &mut Turn<'_>, asked: &ActionAsked) {
     if attempt.actions.open(now) >= limits::OPEN_PERMITS {
         return turn.refuse(Refusal::TooManyPermits { limit: limits::OPEN_PERMITS });
     }
-    let question = Question {
-        agent,
-        tenant: &asked.tenant,
-        project: &asked.project,
-        action: asked.action,
-        target: &asked.target,
-        approvals: 0,
-        leaving_out: &[],
-    };
-    let verdict = match answer(turn, run, &question) {
+    let verdict = match answer(turn, &Question::new(asked)) {
         Ok(verdict) => verdict,
         Err(bad) => return turn.refuse(Refusal::BadTarget { action: asked.action, why: bad.to_string() }),
     };
@@ -165,13 +146,13 @@ pub(crate) fn allows_as_well(turn: &Turn<'_>, run: RunId, asked: &Asked, target:
         return false;
     }
     // People approved that one thing, and nothing beside it; and what they let pass is asked for by its name.
-    let verdict = answer(turn, run, &Question { target, ..Question::of(ruled, 0).leaving_out(&asked.noted) });
+    let verdict = answer(turn, &Question::of(ruled, 0).leaving_out(&asked.noted).about(ruled.action, target));
     let allows = |verdict: &Verdict| verdict.decision == Says::Allow && verdict.changes.is_empty();
     verdict.is_ok_and(|verdict| allows(&verdict) && !break_glass::is(&verdict))
 }
 
-/// The agent's attempt, if what it asks for counts; otherwise it is told.
-pub(crate) fn with_authority<'t>(turn: &'t mut Turn<'_>, agent: AgentId) -> Option<(RunId, &'t Attempt)> {
+/// The agent's run, if what it asks for counts; otherwise it is told.
+pub(crate) fn with_authority(turn: &mut Turn<'_>, agent: AgentId) -> Option<RunId> {
     // What stops everything is told before what is held against somebody.
     if stop_all::refusal(turn.governor).is_none() {
         lock::asks_without(turn, agent);
@@ -180,7 +161,7 @@ pub(crate) fn with_authority<'t>(turn: &'t mut Turn<'_>, agent: AgentId) -> Opti
 }
 
 /// The same for what is asked on its behalf, which is not held against it.
-pub(crate) fn authority_of<'t>(turn: &'t mut Turn<'_>, agent: AgentId) -> Option<(RunId, &'t Attempt)> {
+pub(crate) fn authority_of(turn: &mut Turn<'_>, agent: AgentId) -> Option<RunId> {
     if let Some(stopped) = stop_all::refusal(turn.governor) {
         turn.refuse(stopped);
         return None;
@@ -194,201 +175,10 @@ pub(crate) fn authority_of<'t>(turn: &'t mut Turn<'_>, agent: AgentId) -> Option
         Some((_, _, attempt)) if crate::lease::has_expired(attempt, turn.now) => {
             Refusal::TokenExpired { agent }
         }
-        Some(_) => return turn.governor.attempt(agent).map(|(run, _, attempt)| (run, attempt)),
+        Some((run, ..)) => return Some(run),
     };
     turn.refuse(refusal);
     None
-}
-
-/// What policy is asked.
-pub(crate) struct Question<'q> {
-    agent: AgentId,
-    tenant: &'q Name,
-    project: &'q Name,
-    action: Action,
-    target: &'q str,
-    /// How many people approved exactly this.
-    approvals: u32,
-    /// What of all that the run has done is not looked at: that this very thing is being done.
-    leaving_out: &'q [String],
-}
-
-impl<'q> Question<'q> {
-    /// What was asked before, with so many approvals.
-    pub(crate) fn of(ruled: &'q Ruled, approvals: u32) -> Question<'q> {
-        let Ruled { agent, tenant, project, action, target, .. } = ruled;
-        Question { agent: *agent, tenant, project, action: *action, target, approvals, leaving_out: &[] }
-    }
-
-    /// The same of something else.
-    pub(crate) fn about(self, action: Action, target: &'q str) -> Question<'q> {
-        Question { action, target, ..self }
-    }
-
-    /// The same, without these facts of what the run has done.
-    pub(crate) fn leaving_out(self, leaving_out: &'q [String]) -> Question<'q> {
-        Question { leaving_out, ..self }
-    }
-}
-
-/// What is the answer now: policy's, or that two people let it pass. That is looked at once, after all that policy says: what is
-/// let pass under one of its names is let pass, whatever policy says of the other.
-pub(crate) fn answer(turn: &Turn<'_>, run: RunId, question: &Question<'_>) -> Result<Verdict, BadResource> {
-    let governor = &*turn.governor;
-    let Some((_, stage, _)) = governor.attempt(question.agent) else { return Ok(no_policies()) };
-    let Some(policies) = governor.policies_in_force() else {
-        // What there cannot be is told all the same.
-        return resource(turn, run, question, question.target).map(|_| no_policies());
-    };
-    let said = policy_says(turn, &policies, run, question)?;
-    let Question { agent, action, target, .. } = *question;
-    let sought = Sought { run, stage, agent, action, target };
-    Ok(break_glass::let_pass(governor, &policies, said, sought, turn.now))
-}
-
-/// What policy says. It may speak of a place in the project by either of its names, so that it is asked about both: the heavier
-/// answer counts, and silence about one of them is none. Of two denials the one that nobody may break is the heavier.
-fn policy_says(
-    turn: &Turn<'_>,
-    policies: &PolicySet,
-    run: RunId,
-    question: &Question<'_>,
-) -> Result<Verdict, BadResource> {
-    let Some(mut request) = request(turn, run, question)? else { return Ok(no_policies()) };
-    let own = policies.decide(&request);
-    let root = turn.governor.run(run).map(|live| live.spawned.root.as_str()).unwrap_or_default();
-    let full = target::is_path(question.action).then(|| target::in_full(question.target, root)).flatten();
-    let Some(full) = full.filter(|full| full != question.target) else { return Ok(own) };
-    // What cannot be named so no policy names so.
-    let Ok(found) = resource(turn, run, question, &full) else { return Ok(own) };
-    request.resource = found;
-    let full = policies.decide(&request);
-    let silent =
-        |verdict: &Verdict| verdict.decision == Says::Deny && &*verdict.reason == reasons::NO_POLICY_ALLOWS;
-    let weight = |verdict: &Verdict| (verdict.decision, !policies.is_breakable(verdict));
-    Ok(match (silent(&own), silent(&full)) {
-        (_, true) => own,
-        (true, false) => full,
-        (false, false) if weight(&full) > weight(&own) => full,
-        (false, false) => own,
-    })
-}
-
-/// What is asked, about the target by the name it was given. Nothing when the agent or its run is gone.
-fn request(turn: &Turn<'_>, run: RunId, question: &Question<'_>) -> Result<Option<Request>, BadResource> {
-    let governor = &*turn.governor;
-    let (Some(live), Some((_, _, attempt))) = (governor.run(run), governor.attempt(question.agent)) else {
-        return Ok(None);
-    };
-    let resource = resource(turn, run, question, question.target)?;
-    let mut history = live.history.clone();
-    history.leave_out(question.leaving_out);
-    let Some(subject) = subject(turn, run, question) else { return Ok(None) };
-    Ok(Some(Request {
-        subject,
-        action: question.action,
-        circumstances: Circumstances {
-            phase: attempt.phase,
-            planned: is_in_plan(turn, run, question),
-            outside: leaves(question.action, resource.name()),
-            approvals: question.approvals,
-            history,
-            ..Circumstances::default()
-        },
-        resource,
-    }))
-}
-
-/// Whether an agent's plan holds what is asked.
-fn is_in_plan(turn: &Turn<'_>, run: RunId, question: &Question<'_>) -> bool {
-    let governor = &*turn.governor;
-    let (Some(live), Some((_, _, attempt))) = (governor.run(run), governor.attempt(question.agent)) else {
-        return false;
-    };
-    is_planned(&attempt.may_ask, question.action, question.target, &live.spawned.root)
-}
-
-/// The agent as policies know it.
-pub(crate) fn subject(turn: &Turn<'_>, run: RunId, question: &Question<'_>) -> Option<Subject> {
-    let governor = &*turn.governor;
-    let live = governor.run(run)?;
-    let work = crate::agent::work_of(turn, question.agent);
-    Some(Subject::Agent(AgentSubject {
-        id: question.agent,
-        tier: governor.agents.get(&question.agent).map_or(Tier::T0, |(_, ix)| governor.tier_at(live, *ix)),
-        tenant: question.tenant.clone(),
-        project: question.project.clone(),
-        run,
-        template: work.and_then(|work| Name::new(&work.template).ok()),
-        seat: None,
-        credential: Credential::Valid,
-    }))
-}
-
-/// The answer where there is nothing to ask (G4).
-pub(crate) fn no_policies() -> Verdict {
-    Verdict {
-        decision: Says::Deny,
-        reason: NO_POLICIES.into(),
-        policies: Vec::new(),
-        retryable: false,
-        unlock: Some(
-            "policies that can be loaded: `eparch policy check` says what is wrong with them".to_owned(),
-        ),
-        changes: Vec::new(),
-        candidates: 0,
-        shadowed: Vec::new(),
-    }
-}
-
-/// What an action's target is, and whose. What an agent's stage was given is its own; what lies outside the project is
-/// nobody's here.
-fn resource(
-    turn: &Turn<'_>,
-    run: RunId,
-    question: &Question<'_>,
-    name: &str,
-) -> Result<Resource, BadResource> {
-    let Target { kind, name, tier: said } = Target::read(question.action, name);
-    let (tenant, project) = (question.tenant.clone(), question.project.clone());
-    let of_project = || Owner::Project { project: project.clone() };
-    let of_run = |run: RunId| Owner::Run { project: project.clone(), run };
-    let owner = match kind {
-        ResourceKind::Governance => Owner::Governance,
-        ResourceKind::Agent => {
-            let known = name.parse::<AgentId>().ok().and_then(|id| turn.governor.attempt(id));
-            let (of, tier) = match (known, said) {
-                // Whatever is said of it, it can do what it can do.
-                (Some((of, ..)), said) => {
-                    let work = name.parse().ok().and_then(|id| crate::agent::work_of(turn, id));
-                    (of_run(of), work.map_or(Tier::T4, |work| work.tier).max(said.unwrap_or_default()))
-                }
-                // One that is to be made has the tier that is asked for, which is in what a permit is for.
-                (None, Some(tier)) if question.action == Action::SpawnAgent => (of_project(), tier),
-                (None, None) if question.action == Action::SpawnAgent => return Err(BadResource::NoTier),
-                // One that is not there: as if it could do everything.
-                (None, _) => (of_project(), Tier::T4),
-            };
-            return Resource::agent(name, tier, tenant, of);
-        }
-        ResourceKind::Work if name == "." || name == run.to_string() => of_run(run),
-        ResourceKind::Path if question.target.starts_with('/') => {
-            let outside = Name::new(OUTSIDE).expect("it is a name");
-            Owner::Project { project: outside }
-        }
-        ResourceKind::Path if is_in_plan(turn, run, question) => of_run(run),
-        _ => of_project(),
-    };
-    Resource::new(kind, name, tenant, owner)
-}
-
-/// Whether what is sent with an action may leave the machine: everything that is not known to stay.
-fn leaves(action: Action, target: &str) -> bool {
-    match action {
-        Action::LlmChat | Action::CallTool => true,
-        _ if kinds_of(action).contains(&ResourceKind::Host) => target != "localhost",
-        _ => false,
-    }
 }
 
 /// Notes what a run is doing, as policies may ask for it. Looking at ever more files is one fact, so that it does not fill

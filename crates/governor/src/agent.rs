@@ -21,16 +21,18 @@ use crate::retry;
 use crate::revocation;
 use crate::run;
 use crate::scope;
+use crate::state::Run;
 use crate::written;
 
 /// What the pipeline says about the stage an agent works at.
 pub(crate) fn work_of<'t>(turn: &'t Turn<'_>, agent: AgentId) -> Option<&'t AgentWork> {
     let (run, ix) = *turn.governor.agents.get(&agent)?;
-    work_at(turn, run, ix)
+    work_at(turn.governor.run(run)?, ix)
 }
 
-fn work_at<'t>(turn: &'t Turn<'_>, run: RunId, ix: StageIx) -> Option<&'t AgentWork> {
-    match &turn.governor.run(run)?.graph().pipeline.stage(ix).work {
+/// What the pipeline says about a stage of a run at which agents work.
+pub(crate) fn work_at(live: &Run, ix: StageIx) -> Option<&AgentWork> {
+    match &live.graph().pipeline.stage(ix).work {
         Work::Agent(work) => Some(work),
         _ => None,
     }
@@ -39,7 +41,7 @@ fn work_at<'t>(turn: &'t Turn<'_>, run: RunId, ix: StageIx) -> Option<&'t AgentW
 /// Begins the next attempt at a stage.
 pub(crate) fn begin(turn: &mut Turn<'_>, run: RunId, ix: StageIx) {
     let Some(live) = turn.governor.run(run) else { return };
-    let Some(work) = work_at(turn, run, ix) else { return };
+    let Some(work) = work_at(live, ix) else { return };
     let attempt = live.stage(ix).attempts + 1;
     let mut fuel = Fuel::default();
     let (scope, copied) = scope::scope_for(live, work.texts().flat_map(Text::expressions));
@@ -339,7 +341,7 @@ fn ended(turn: &mut Turn<'_>, agent: AgentId, end: AttemptEnd) {
         let (status, reason) = (*status, format!("{why}; {}", end.reason()));
         return run::end_stage(turn, run, ix, status, &reason);
     }
-    let Some(work) = work_at(turn, run, ix) else { return };
+    let Some(work) = work_at(live, ix) else { return };
     let tries_left = state.attempts - state.interruptions <= work.retries.max;
     let may_retry = end.may_be_retried() && !state.expired;
     if may_retry && tries_left && live.ending.is_none() {
@@ -377,7 +379,7 @@ pub(crate) fn proven_dead(turn: &mut Turn<'_>, agent: AgentId) {
     let Some(live) = turn.governor.run(run) else { return };
     let state = live.stage(ix);
     let interruptions = state.interruptions;
-    let Some(work) = work_at(turn, run, ix) else { return };
+    let Some(work) = work_at(live, ix) else { return };
     if let Some((status, why)) = &state.ending {
         let (status, reason) = (*status, format!("{why}; {reason}"));
         return run::end_stage(turn, run, ix, status, &reason);

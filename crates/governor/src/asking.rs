@@ -8,13 +8,14 @@ use eparch_domain::{AgentId, Digest, GateId, Name, OperatorRole, Phase, RunId, S
 use eparch_policy::{Decision as Says, Verdict, reasons};
 use serde::{Deserialize, Serialize};
 
-use crate::action::{self, Question};
+use crate::action;
 use crate::decision::{Answer, Refusal};
 use crate::denials;
 use crate::event::GateDecision;
 use crate::fact::{Fact, GateOpened, GateOutcome, GatePurpose, Ruled};
 use crate::gate::least_separation;
 use crate::governor::Turn;
+use crate::question::{self, Question};
 use crate::sought::Sought;
 use crate::state::Gate;
 use crate::until::Until;
@@ -83,7 +84,7 @@ pub(crate) fn who_said(open: &Gate, decision: GateDecision) -> BTreeSet<Name> {
 pub(crate) fn ask(turn: &mut Turn<'_>, run: RunId, mut ruled: Ruled, given: Option<&str>) {
     let Some((_, ix, attempt)) = turn.governor.attempt(ruled.agent) else { return };
     let may_come_back = attempt.phase <= Phase::Execute;
-    let quorum = quorum(turn, run, &ruled).filter(|_| may_come_back);
+    let quorum = quorum(turn, &ruled).filter(|_| may_come_back);
     let (Some(quorum), Some(policy)) = (quorum, ruled.policy) else {
         return action::settle(turn, ruled);
     };
@@ -131,9 +132,9 @@ pub(crate) fn ask(turn: &mut Turn<'_>, run: RunId, mut ruled: Ruled, given: Opti
 }
 
 /// How many approvals it takes, as policy says: the fewest with which it does not ask any more, but lets it be done.
-fn quorum(turn: &Turn<'_>, run: RunId, ruled: &Ruled) -> Option<u16> {
+fn quorum(turn: &Turn<'_>, ruled: &Ruled) -> Option<u16> {
     let lets = |approvals: &u16| {
-        let verdict = action::answer(turn, run, &Question::of(ruled, u32::from(*approvals)));
+        let verdict = question::answer(turn, &Question::of(ruled, u32::from(*approvals)));
         verdict.is_ok_and(|verdict| matches!(verdict.decision, Says::Allow | Says::Modify))
     };
     (1..=limits::ACTION_APPROVALS).find(lets)
@@ -170,7 +171,7 @@ pub(crate) fn asked_again(turn: &mut Turn<'_>, run: RunId, before: &Ruled) {
         // It was taken back when they changed; where it counts it is looked at all the same.
         no(VOID, "ask again, with a new key: the policies have changed")
     } else {
-        match action::answer(turn, run, &Question::of(before, approvals)) {
+        match question::answer(turn, &Question::of(before, approvals)) {
             Ok(verdict) if verdict.decision == Says::Ask => {
                 no(VOID, "ask again, with a new key: what was approved takes more by now")
             }

@@ -40,6 +40,7 @@ mod plan;
 mod promotion;
 mod proof;
 mod put_out;
+mod question;
 mod recent;
 mod record;
 mod request;

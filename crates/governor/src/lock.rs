@@ -338,6 +338,9 @@ pub(crate) fn lost(attempt: &Attempt) -> Option<&Name> {
 /// An agent that has lost a lock asks for something. The first time it is told: it cannot have known, and a denial alone is no
 /// violation. That it asks again, knowing, is leaving a step out (1.4), and is found once.
 pub(crate) fn asks_without(turn: &mut Turn<'_>, agent: AgentId) {
+    if turn.governor.attempt(agent).is_none_or(|(_, _, attempt)| attempt.locks.is_none()) {
+        return;
+    }
     look(turn, agent);
     let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
     let Some(lock) = lost(attempt).cloned() else { return };

@@ -6,7 +6,7 @@ use eparch_domain::{Action, RunId, limits};
 use eparch_policy::{Decision as Says, Owner, Resource, ResourceKind, kinds_of, reasons};
 use serde::{Deserialize, Serialize};
 
-use crate::action::{self, Question};
+use crate::action;
 use crate::decision::Refusal;
 use crate::denials::{SAID_NO, by_whom};
 use crate::fact::Ruled;
@@ -14,6 +14,7 @@ use crate::governor::Turn;
 use crate::performance::THIS_MACHINE;
 use crate::permit::{Asked, PermitFault};
 use crate::plan::{LOOKS, is_look};
+use crate::question::{self, Question};
 use crate::target;
 
 /// What a performance may reach beyond what its agent's tier may.
@@ -135,10 +136,9 @@ fn covered(turn: &Turn<'_>, run: RunId, asked: &Asked, reach: &Reach) -> Result<
     let around: Vec<(Action, Seen)> = LOOKS
         .iter()
         .filter(|look| **look != own)
-        .map(|look| (*look, seen(turn, run, asked, *look, &asked.ruled.target)))
+        .map(|look| (*look, seen(turn, asked, *look, &asked.ruled.target)))
         .collect();
-    let is_hidden =
-        |name: &str| around.iter().any(|(look, around)| seen(turn, run, asked, *look, name) < *around);
+    let is_hidden = |name: &str| around.iter().any(|(look, around)| seen(turn, asked, *look, name) < *around);
     let denied = |name: &&str| {
         let looked = by_whom(turn, run, Action::ReadFile, name).is_some();
         looked || !action::allows_as_well(turn, run, asked, name) || is_hidden(name)
@@ -157,9 +157,9 @@ enum Seen {
     Freely,
 }
 
-fn seen(turn: &Turn<'_>, run: RunId, asked: &Asked, look: Action, name: &str) -> Seen {
+fn seen(turn: &Turn<'_>, asked: &Asked, look: Action, name: &str) -> Seen {
     let question = Question::of(&asked.ruled, 0).leaving_out(&asked.noted).about(look, name);
-    match action::answer(turn, run, &question) {
+    match question::answer(turn, &question) {
         Ok(verdict) => match verdict.decision {
             Says::Allow if verdict.changes.is_empty() => Seen::Freely,
             Says::Deny if &*verdict.reason != reasons::NO_POLICY_ALLOWS => Seen::Never,
@@ -177,7 +177,7 @@ fn file_only(turn: &Turn<'_>, run: RunId, asked: &Asked, reach: &Reach) -> Resul
     let (Some(policies), Some(live), Some(subject)) = (
         turn.governor.policies_in_force(),
         turn.governor.run(run),
-        action::subject(turn, run, &Question::of(&asked.ruled, 0)),
+        question::subject(turn, &Question::of(&asked.ruled, 0)),
     ) else {
         return Ok(false);
     };

@@ -8,10 +8,10 @@ use eparch_policy::{
     Subject, Verdict,
 };
 
-use crate::action::no_policies;
 use crate::decision::Refusal;
 use crate::governor::Governor;
 use crate::operator::Operator;
+use crate::question::no_policies;
 
 /// The one tenant of a home, for now: everybody who is known in it is of it.
 pub const TENANT: &str = "default";

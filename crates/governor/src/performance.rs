@@ -179,7 +179,10 @@ pub fn command_text(command: &[String]) -> String {
 
 /// An agent shows a permit and the command that it is for.
 pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, command: &[String]) {
-    let Some((_, attempt)) = action::with_authority(turn, agent) else { return };
+    if action::with_authority(turn, agent).is_none() {
+        return;
+    }
+    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
     if attempt.phase != Phase::Execute {
         let phase = attempt.phase;
         return turn.refuse(Refusal::NotExecuting { agent, phase });
@@ -241,7 +244,10 @@ pub(crate) fn asked(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, comma
 /// authority, or its program has ended, meanwhile, or it would not be let do this any more. Whoever is refused puts the cage away.
 pub(crate) fn ready(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, tree: Option<&Value>) {
     lock::look(turn, agent);
-    let Some((run, attempt)) = action::authority_of(turn, agent) else { return };
+    if action::authority_of(turn, agent).is_none() {
+        return;
+    }
+    let Some((run, _, attempt)) = turn.governor.attempt(agent) else { return };
     if attempt.phase != Phase::Execute {
         let phase = attempt.phase;
         return turn.refuse(Refusal::NotExecuting { agent, phase });

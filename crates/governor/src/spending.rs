@@ -2,7 +2,7 @@
 
 use eparch_domain::{AgentId, Digest, PermitId, RunId, ViolationType, limits};
 
-use crate::action::{Question, answer, with_authority};
+use crate::action::with_authority;
 use crate::asking;
 use crate::break_glass;
 use crate::decision::Refusal;
@@ -10,17 +10,20 @@ use crate::denials;
 use crate::fact::Fact;
 use crate::governor::Turn;
 use crate::permit::{Asked, PermitFault, Stands};
+use crate::question::{Question, answer};
 use crate::revocation;
 
 /// An agent is about to do what a permit is for.
 pub(crate) fn permit_used(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, params: &Digest) {
-    spend(turn, agent, permit, Some(params));
+    if with_authority(turn, agent).is_some() {
+        spend(turn, agent, permit, Some(params));
+    }
 }
 
 /// Spends a permit, if it is good. It is looked at again, against the policies and the history of now: another thing may have
 /// happened since. What is about to be done is what was asked for, unless `params` says something else.
 fn spend(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, params: Option<&Digest>) -> bool {
-    let good = is_good(turn, agent, permit, params);
+    let good = examine(turn, agent, permit, params);
     if good {
         turn.record(Fact::PermitSpent { agent, permit });
     }
@@ -34,8 +37,12 @@ pub(crate) fn is_good(
     permit: PermitId,
     params: Option<&Digest>,
 ) -> bool {
-    let Some((run, _)) = with_authority(turn, agent) else { return false };
-    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return false };
+    with_authority(turn, agent).is_some() && examine(turn, agent, permit, params)
+}
+
+/// The same of an agent whose authority is known to hold.
+fn examine(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, params: Option<&Digest>) -> bool {
+    let Some((run, _, attempt)) = turn.governor.attempt(agent) else { return false };
     let fault = match attempt.actions.permitted(permit) {
         None => match holder_of(turn, permit) {
             Some(_) => PermitFault::OfAnother,
@@ -92,7 +99,7 @@ pub(crate) fn no_longer(turn: &Turn<'_>, run: RunId, asked: &Asked) -> Option<Pe
         return void(asking::VOID);
     }
     let question = Question::of(ruled, ruled.approvals).leaving_out(&asked.noted);
-    match answer(turn, run, &question) {
+    match answer(turn, &question) {
         // What was let pass is let pass by that very grant, and what policy allowed is not let pass instead.
         Ok(verdict)
             if verdict.decision == ruled.verdict.decision
@@ -118,7 +125,10 @@ fn holder_of(turn: &Turn<'_>, permit: PermitId) -> Option<AgentId> {
 
 /// What was done under a permit has ended. What an agent did itself is told afterwards: its permit is spent with it.
 pub(crate) fn ended(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, ok: bool, detail: &str) {
-    let Some((_, attempt)) = with_authority(turn, agent) else { return };
+    if with_authority(turn, agent).is_none() {
+        return;
+    }
+    let Some((_, _, attempt)) = turn.governor.attempt(agent) else { return };
     match attempt.actions.permitted(permit).map(|asked| asked.stands) {
         Some(Stands::Doing) => {}
         // What is performed for it the performer tells, and nobody else.
