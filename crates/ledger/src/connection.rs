@@ -12,6 +12,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 /// While opening, somebody who merely verifies may be replaying the write-ahead log; that takes far less than this.
 const OPENING: Duration = Duration::from_secs(2);
 
+/// So much of a log between two transfers into the database file: rarer than SQLite's 4 MiB, small enough to replay at once.
+const LOG_BYTES: i64 = 16 << 20;
+
+/// A page of a file that is made here. Each page of a commit is two calls to the system, and most entries have about a kilobyte: with
+/// SQLite's own 4 KiB there are about as many calls as entries. With 16 KiB a small commit writes more than it has to say.
+const PAGE_BYTES: i64 = 8_192;
+
 /// The writer's connection; the file is made (0600) when absent.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection, rusqlite::Error> {
     let connection = open_private(path)?;
@@ -20,8 +27,8 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, rusqlite::Error> {
     connection.pragma_update(None, "foreign_keys", true)?;
     // REPLACE deletes rows; only with this do the triggers against deleting see it.
     connection.pragma_update(None, "recursive_triggers", true)?;
-    // 16 MiB between two transfers into the database file: rarer than SQLite's 4 MiB, small enough to replay at once.
-    connection.pragma_update(None, "wal_autocheckpoint", 4_096)?;
+    let page_bytes: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_BYTES / page_bytes.max(1))?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
@@ -34,6 +41,8 @@ pub(crate) fn open_private(path: &Path) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(OPENING)?;
     harden(&connection)?;
+    // Of a file that is there already it changes nothing.
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     keep_a_log(&connection)?;
     Ok(connection)
 }
