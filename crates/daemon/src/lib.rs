@@ -3,6 +3,7 @@
 mod agents;
 mod api;
 mod artifacts;
+mod aside;
 mod client;
 mod clock;
 mod config;

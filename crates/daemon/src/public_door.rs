@@ -32,8 +32,8 @@ pub(crate) async fn serve(
     let own = listener.local_addr().ok();
     let routes =
         routes.layer(from_fn_with_state(own, only_for_this_host)).layer(from_fn(one_answer_for_strangers));
-    let routes = TowerToHyperService::new(routes);
-    tcp::serve(listener, routes, limits::API_CONNECTIONS, FIRST_WORD, closing, last_call).await;
+    let answers = || TowerToHyperService::new(routes.clone());
+    tcp::serve(listener, answers, limits::API_CONNECTIONS, FIRST_WORD, closing, last_call).await;
 }
 
 /// Whoever has shown no key that counts has one answer and then makes room: everybody on this machine may connect, and there are

@@ -2,8 +2,10 @@
 //! connecting, everybody else would have to do without.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -16,27 +18,24 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::aside::Aside;
 use crate::patient::Patient;
 
 /// When no connection could be taken, it is tried again after so long: descriptors come back as others end.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Serves until `closing` says so, and then answers whoever is being answered, for at most `last_call`. When this is dropped,
-/// every connection ends with it. Whoever has not asked for anything `first_word` after connecting is let go when places
-/// are scarce.
+/// every connection ends with it. Each is answered by what `answers` makes for it. Whoever has not asked for anything `first_word`
+/// after connecting is let go when places are scarce.
 pub(crate) async fn serve<S>(
     listener: TcpListener,
-    answers: S,
+    answers: impl Fn() -> S,
     at_once: usize,
     first_word: Duration,
     mut closing: watch::Receiver<bool>,
     last_call: Duration,
 ) where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Send + Sync + 'static,
     S::Future: Send,
 {
     let places = Arc::new(Semaphore::new(at_once));
@@ -49,7 +48,7 @@ pub(crate) async fn serve<S>(
         };
         match accepted {
             Some((stream, place)) => {
-                let (answers, closing) = (answers.clone(), closing.clone());
+                let (answers, closing) = (answers(), closing.clone());
                 let hurry = hurry(first_word, places.clone(), at_once / 2);
                 open.spawn(async move {
                     converse(stream, answers, hurry, closing).await;
@@ -110,15 +109,29 @@ async fn converse(
             std::future::pending::<()>().await;
         }
     };
-    // However it ends, it has ended.
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        () = is_silent => {}
-        () = closes(&mut closing) => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+    // Neither is looked at each time that something is said.
+    let mut end = Aside::new(async {
+        tokio::select! {
+            () = is_silent => End::Now,
+            () = closes(&mut closing) => End::AfterThis,
         }
+    });
+    // However it ends, it has ended.
+    let has_ended = |cx: &mut Context<'_>| match connection.as_mut().poll(cx) {
+        Poll::Ready(_) => Poll::Ready(End::Now),
+        Poll::Pending => end.poll(cx),
+    };
+    if let End::AfterThis = poll_fn(has_ended).await {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
     }
+}
+
+/// When a connection ends that could go on.
+enum End {
+    Now,
+    /// When whoever asks is answered.
+    AfterThis,
 }
 
 #[cfg(test)]
@@ -137,7 +150,7 @@ mod tests {
         let first_word = Duration::from_secs(2);
         tokio::spawn(serve(
             listener,
-            TowerToHyperService::new(Router::new()),
+            || TowerToHyperService::new(Router::new()),
             at_once,
             first_word,
             closing,
@@ -172,7 +185,7 @@ mod tests {
         let first_word = Duration::from_secs(2);
         tokio::spawn(serve(
             listener,
-            TowerToHyperService::new(routes),
+            move || TowerToHyperService::new(routes.clone()),
             2,
             first_word,
             closing,

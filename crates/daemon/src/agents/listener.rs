@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use super::bodies::read;
 use super::calls::Limited;
 use super::door::{Door, gone};
+use super::line::{Cut, Line};
 use super::{actions, performing, secrets, signals};
 use crate::api::problem::Problem;
 use crate::tcp;
@@ -35,15 +36,19 @@ pub(crate) async fn serve(listener: TcpListener, door: Arc<Door>) {
     // Nobody closes it otherwise.
     let (_open, closing) = watch::channel(false);
     let first_word = limits::AGENT_REQUEST_TIMEOUT.as_duration();
-    let answers = service_fn(move |request| {
+    let answers = || {
         let door = Arc::clone(&door);
-        async move { Ok::<_, Infallible>(admitted(&door, request).await) }
-    });
+        let line = Arc::new(Line::new(Arc::clone(&door.doom)));
+        service_fn(move |request| {
+            let (door, line) = (Arc::clone(&door), Arc::clone(&line));
+            async move { Ok::<_, Infallible>(admitted(&door, &line, request).await) }
+        })
+    };
     tcp::serve(listener, answers, limits::AGENT_CONNECTIONS, first_word, closing, Duration::ZERO).await;
 }
 
 /// Before anything of a call is read but its head: it is counted, and whoever makes it is who they say.
-async fn admitted(door: &Arc<Door>, request: Request<Incoming>) -> Response<Body> {
+async fn admitted(door: &Arc<Door>, line: &Line, request: Request<Incoming>) -> Response<Body> {
     if let Err(limited) = door.count() {
         return refused(door, limited).await;
     }
@@ -52,15 +57,10 @@ async fn admitted(door: &Arc<Door>, request: Request<Incoming>) -> Response<Body
     {
         return problem.into_response();
     }
-    let cut = async {
-        door.doom.comes().await;
-        tokio::time::sleep(limits::AGENT_LAST_ANSWER.as_duration()).await;
-    };
-    tokio::select! {
-        biased;
-        answer = answered(door, request) => answer.unwrap_or_else(Problem::into_response),
-        () = cut => gone().into_response(),
-        () = tokio::time::sleep(limits::AGENT_REQUEST_TIMEOUT.as_duration()) => {
+    match line.unless_cut(answered(door, request)).await {
+        Ok(answer) => answer.unwrap_or_else(Problem::into_response),
+        Err(Cut::Ended) => gone().into_response(),
+        Err(Cut::Late) => {
             let what = format!("the call took longer than {}", limits::AGENT_REQUEST_TIMEOUT);
             Problem::new(StatusCode::REQUEST_TIMEOUT, "EP0608", &what).retryable().into_response()
         }

@@ -8,6 +8,7 @@ pub(crate) mod doom;
 pub(crate) mod door;
 pub(crate) mod evidence;
 pub(crate) mod grant;
+mod line;
 pub(crate) mod listener;
 pub(crate) mod live;
 pub(crate) mod outputs;
