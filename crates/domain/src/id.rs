@@ -24,9 +24,9 @@ pub struct BadId {
 /// What a byte stands for in [`ALPHABET`]; [`NONE`] for one that is not in it. Every record and every path of a call is full of ids.
 const VALUES: [u8; 256] = {
     let mut values = [NONE; 256];
-    let mut value = 0;
-    while value < ALPHABET.len() {
-        values[ALPHABET[value] as usize] = value as u8;
+    let mut value = 0u8;
+    while (value as usize) < ALPHABET.len() {
+        values[ALPHABET[value as usize] as usize] = value;
         value += 1;
     }
     values
@@ -41,7 +41,7 @@ fn write_bits(prefix: &str, bits: u128, text: &mut [u8]) {
     head[prefix.len()] = b'_';
     let mut left = bits;
     for slot in body.iter_mut().rev() {
-        *slot = ALPHABET[usize::from(left as u8 & 31)];
+        *slot = ALPHABET[usize::try_from(left & 31).expect("five bits fit")];
         left >>= 5;
     }
 }

@@ -12,8 +12,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 /// While opening, somebody who merely verifies may be replaying the write-ahead log; that takes far less than this.
 const OPENING: Duration = Duration::from_secs(2);
 
-/// So much of a log between two transfers into the database file: rarer than SQLite's 4 MiB, small enough to replay at once.
-const LOG_BYTES: i64 = 16 << 20;
+/// The log is moved into the database file when it has so many bytes: so few that the disk is done with them while those who were
+/// answered come back.
+const LOG_BYTES: i64 = 4 << 20;
 
 /// A page of a file that is made here. Each page of a commit is two calls to the system, and most entries have about a kilobyte: with
 /// SQLite's own 4 KiB there are about as many calls as entries. With 16 KiB a small commit writes more than it has to say.
@@ -27,10 +28,25 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, rusqlite::Error> {
     connection.pragma_update(None, "foreign_keys", true)?;
     // REPLACE deletes rows; only with this do the triggers against deleting see it.
     connection.pragma_update(None, "recursive_triggers", true)?;
-    let page_bytes: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-    connection.pragma_update(None, "wal_autocheckpoint", LOG_BYTES / page_bytes.max(1))?;
+    // The writer does that itself, when nobody waits for it: `transfer`.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// Moves the log into the database file once it has grown, as far as no reader is in the way.
+///
+/// # Errors
+///
+/// Nothing that was committed depends on it: it stays in the log, and all of it is moved another time.
+pub(crate) fn transfer(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let page_bytes: i64 = connection.prepare_cached("PRAGMA page_size")?.query_row([], |row| row.get(0))?;
+    let pages: i64 =
+        connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], |row| row.get("log"))?;
+    if pages * page_bytes < LOG_BYTES {
+        return Ok(());
+    }
+    connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
 }
 
 /// A connection that writes to a database with a write-ahead log; the file is made (0600) when absent.

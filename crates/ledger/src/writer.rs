@@ -111,6 +111,11 @@ impl Writer {
                     return self.connection;
                 }
             }
+            // Whoever waited has been answered, and goes on meanwhile: in a commit, as SQLite does it, they would wait for it too.
+            if let Some(connection) = &self.connection {
+                // What is not moved is tried again after the next commit.
+                let _ = connection::transfer(connection);
+            }
         }
     }
 

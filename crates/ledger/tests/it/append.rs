@@ -44,6 +44,27 @@ fn r121_entries_come_back_byte_for_byte_after_reopening() {
 }
 
 #[test]
+fn what_is_written_ahead_does_not_grow_with_what_is_kept() {
+    let home = Home::new();
+    let ledger = home.open();
+    let log = home.path().with_file_name(format!(
+        "{}-wal",
+        home.path().file_name().and_then(|name| name.to_str()).expect("a name that is text")
+    ));
+    let mut most = 0;
+    for after in 0..48 {
+        let body = vec![u8::try_from(after).expect("small"); 1 << 20];
+        let entries = vec![NewEntry { body, ..entry("acme", after + 1) }];
+        ledger.append(Append { tenant: name("acme"), after, entries }).unwrap();
+        most = most.max(std::fs::metadata(&log).unwrap().len());
+    }
+    // Moved when it has four, between two commits; a file that is written over does not shrink.
+    assert!(most < 8 << 20, "{most} bytes");
+    drop(ledger);
+    assert!(home.verify().is_clean());
+}
+
+#[test]
 fn r124_a_tenant_sees_only_its_own() {
     let home = Home::new();
     let ledger = home.open();

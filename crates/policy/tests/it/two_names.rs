@@ -67,5 +67,5 @@ fn under(resource: &Resource, other: &str) -> Resource {
         Some(tier) => Resource::agent(other, tier, tenant, owner),
         None => Resource::new(resource.kind(), other, tenant, owner),
     }
-    .unwrap()
+    .expect("what there can be")
 }
