@@ -369,7 +369,8 @@ mod tests {
     #[test]
     fn what_is_denied_is_counted_apart_as_long_as_there_is_room() {
         let kind = |number: usize| (format!("read_file docs/{number}"), 1);
-        let mut actions = Actions { denied: (1..limits::DENIED_KINDS).map(kind).collect(), ..Actions::default() };
+        let mut actions =
+            Actions { denied: (1..limits::DENIED_KINDS).map(kind).collect(), ..Actions::default() };
         let counted_as = |actions: &Actions, target: &str| actions.counted_as(Action::ReadFile, target);
         assert_eq!(counted_as(&actions, "docs/0"), "read_file docs/0");
         actions.denied.extend([kind(0)]);

@@ -181,10 +181,10 @@ pub(super) const ROWS: &[Row] = &[
                Agents are callers without a program or a sandbox, in the process that answers them: they take their part of its \
                cores, here as with the bare server. \
                Missed at 256 clients: not half of the bare server, and three fifths were asked. In a build without link-time \
-               optimisation, with 27,367 calls/s, of 200 % that two cores have doors took 51, callers 51, the driver 33, the ledger's \
-               writer 17, the kernel's network beside them 14, and 26 were idle, with 8 left for snapshots and what had ended by then; the bare server leaves 15 to 18. In a second of a \
-               slower run whose scheduling was recorded one core was idle for 35 % of the time while the other worked, half of that \
-               with the driver, and both for 6 %. On a file system in memory the tail is 23 to 27 ms: most of it is not the disk's.",
+               optimisation, with 29,729 calls/s, of 200 % that two cores have doors took 54, callers 49, the driver 34 and the \
+               ledger's writer 18; 30 were idle, and what is left is what snapshots and others took that had ended by then. The bare \
+               server leaves 15 to 18. In a second of a slower run whose scheduling was recorded, cores were idle for 24 % of their \
+               time; in three fifths of that somebody could have worked and was not moved there, as with the bare server.",
     },
     Row {
         what: "revoke, sent over HTTP while 128 callers ask without a pause; 1,024 revokes a run",

@@ -387,6 +387,15 @@ proptest! {
     }
 }
 
+/// However many policies stand before it in its file.
+#[test]
+fn a_fault_is_told_where_it_stands() {
+    let second = "@id(\"b\")\n@reason(\"r\")\n  @colour(\"red\")\npermit (principal, action, resource);\n";
+    let problems = load(&format!("{GOOD}{second}")).expect_err("refused");
+    let places: Vec<(usize, usize)> = problems.iter().map(|problem| (problem.line, problem.column)).collect();
+    assert_eq!(places, [(6, 3)], "{problems:?}");
+}
+
 /// What would unlock something is one line that people can read, of at most so many bytes.
 #[test]
 fn what_unlocks_something_is_a_line() {
