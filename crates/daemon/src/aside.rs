@@ -1,5 +1,5 @@
 //! What is waited for beside something that is polled often, and seldom comes: it is polled when it was woken itself, and not each
-//! time the other was.
+//! time the other was. Each time that comes to nothing whoever polls is woken once more, so it is for what seldom happens.
 
 use std::task::{Context, Poll};
 

@@ -49,7 +49,7 @@ pub(crate) async fn serve<S>(
         match accepted {
             Some((stream, place)) => {
                 let (answers, closing) = (answers(), closing.clone());
-                let hurry = hurry(first_word, places.clone(), at_once / 2);
+                let hurry = Hurry { first_word, places: places.clone(), scarce: at_once / 2 };
                 open.spawn(async move {
                     converse(stream, answers, hurry, closing).await;
                     drop(place);
@@ -80,18 +80,31 @@ async fn closes(closing: &mut watch::Receiver<bool>) {
     let _ = closing.wait_for(|closes| *closes).await;
 }
 
-/// Waits until somebody who says nothing has to make room: while half of all places are free, nobody is hurried.
-async fn hurry(first_word: Duration, places: Arc<Semaphore>, scarce: usize) {
-    tokio::time::sleep(first_word).await;
-    while places.available_permits() > scarce {
-        tokio::time::sleep(ACCEPT_AGAIN).await;
+/// When somebody who says nothing has to make room: while half of all places are free, nobody is hurried.
+struct Hurry {
+    first_word: Duration,
+    places: Arc<Semaphore>,
+    scarce: usize,
+}
+
+impl Hurry {
+    /// Waits until then; for ever with somebody who has asked for something.
+    async fn comes(self, has_asked: &AtomicBool) {
+        tokio::time::sleep(self.first_word).await;
+        while !has_asked.load(Ordering::Relaxed) {
+            if self.places.available_permits() <= self.scarce {
+                return;
+            }
+            tokio::time::sleep(ACCEPT_AGAIN).await;
+        }
+        std::future::pending().await
     }
 }
 
 async fn converse(
     stream: TcpStream,
     answers: impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
-    hurry: impl Future<Output = ()>,
+    hurry: Hurry,
     mut closing: watch::Receiver<bool>,
 ) {
     let mut http = hyper::server::conn::http1::Builder::new();
@@ -103,16 +116,10 @@ async fn converse(
     });
     let connection = http.serve_connection(TokioIo::new(Patient::new(stream)), answer);
     tokio::pin!(connection);
-    let is_silent = async {
-        hurry.await;
-        if has_asked.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-    };
     // Neither is looked at each time that something is said.
     let mut end = Aside::new(async {
         tokio::select! {
-            () = is_silent => End::Now,
+            () = hurry.comes(&has_asked) => End::Now,
             () = closes(&mut closing) => End::AfterThis,
         }
     });

@@ -59,7 +59,7 @@ impl<'q> Question<'q> {
     }
 }
 
-/// Whoever asks, found once: where there are many agents, each look takes longer than what follows from it.
+/// Whoever asks, found once: an answer needs them in a dozen places, and with many agents each look takes its time.
 struct Asker<'g> {
     governor: &'g Governor,
     run: RunId,

@@ -23,25 +23,21 @@ pub(crate) fn permit_used(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId,
 /// Spends a permit, if it is good. It is looked at again, against the policies and the history of now: another thing may have
 /// happened since. What is about to be done is what was asked for, unless `params` says something else.
 fn spend(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, params: Option<&Digest>) -> bool {
-    let good = examine(turn, agent, permit, params);
+    let good = is_good(turn, agent, permit, params);
     if good {
         turn.record(Fact::PermitSpent { agent, permit });
     }
     good
 }
 
-/// Whether a permit is good now, and not spent by looking. One that is not is refused, and what is wrong with it is recorded.
+/// Whether a permit is good now, and not spent by looking; that the agent has authority is known. One that is not is refused, and what
+/// is wrong with it is recorded.
 pub(crate) fn is_good(
     turn: &mut Turn<'_>,
     agent: AgentId,
     permit: PermitId,
     params: Option<&Digest>,
 ) -> bool {
-    with_authority(turn, agent).is_some() && examine(turn, agent, permit, params)
-}
-
-/// The same of an agent whose authority is known to hold.
-fn examine(turn: &mut Turn<'_>, agent: AgentId, permit: PermitId, params: Option<&Digest>) -> bool {
     let Some((run, _, attempt)) = turn.governor.attempt(agent) else { return false };
     let fault = match attempt.actions.permitted(permit) {
         None => match holder_of(turn, permit) {

@@ -12,53 +12,70 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 /// While opening, somebody who merely verifies may be replaying the write-ahead log; that takes far less than this.
 const OPENING: Duration = Duration::from_secs(2);
 
-/// The log is moved into the database file when it has so many bytes: so few that the disk is done with them while those who were
-/// answered come back.
+/// The log is moved into the database file when it has so many bytes. Whoever comes while it is moved waits for that: for a little each
+/// time rather than for much, and seldom enough for a disk.
 const LOG_BYTES: i64 = 4 << 20;
 
-/// A page of a file that is made here. Each page of a commit is two calls to the system, and most entries have about a kilobyte: with
-/// SQLite's own 4 KiB there are about as many calls as entries. With 16 KiB a small commit writes more than it has to say.
+/// A page of a journal that is made here. Each page of a commit is two calls to the system, and most entries have about a kilobyte: with
+/// SQLite's own 4 KiB there are about as many calls as entries. With 16 KiB the writer's thread takes half as long again.
 const PAGE_BYTES: i64 = 8_192;
 
 /// The writer's connection; the file is made (0600) when absent.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection, rusqlite::Error> {
-    let connection = open_private(path)?;
+    let connection = open_private(path, Some(PAGE_BYTES))?;
     // NORMAL may lose the newest commits when the power fails, and those were answered (G1).
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     // REPLACE deletes rows; only with this do the triggers against deleting see it.
     connection.pragma_update(None, "recursive_triggers", true)?;
-    // The writer does that itself, when nobody waits for it: `transfer`.
+    // The writer moves it between two commits: whoever was in the last one has been answered by then.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
 
-/// Moves the log into the database file once it has grown, as far as no reader is in the way.
-///
-/// # Errors
-///
-/// Nothing that was committed depends on it: it stays in the log, and all of it is moved another time.
-pub(crate) fn transfer(connection: &Connection) -> Result<(), rusqlite::Error> {
-    let page_bytes: i64 = connection.prepare_cached("PRAGMA page_size")?.query_row([], |row| row.get(0))?;
-    let pages: i64 =
-        connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], |row| row.get("log"))?;
-    if pages * page_bytes < LOG_BYTES {
-        return Ok(());
-    }
-    connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
+/// The log of the writer's connection, and how far it was when it was last moved into the database file.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    tried_at: i64,
 }
 
-/// A connection that writes to a database with a write-ahead log; the file is made (0600) when absent.
-pub(crate) fn open_private(path: &Path) -> Result<Connection, rusqlite::Error> {
+impl Log {
+    /// Moves it once it has grown, as far as no reader is in the way. What one keeps is tried again when as much has come again.
+    ///
+    /// # Errors
+    ///
+    /// The disk has failed. What was committed is in the log; which of it is in the file as well is open.
+    pub(crate) fn move_if_long(&mut self, connection: &Connection) -> Result<(), rusqlite::Error> {
+        let page_bytes: i64 =
+            connection.prepare_cached("PRAGMA page_size")?.query_row([], |row| row.get(0))?;
+        // Pages in the log, whether they were moved or not: once all of them were, the next commit begins it anew.
+        let pages: i64 =
+            connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], |row| row.get("log"))?;
+        if pages < self.tried_at {
+            self.tried_at = 0;
+        }
+        if (pages - self.tried_at) * page_bytes < LOG_BYTES {
+            return Ok(());
+        }
+        self.tried_at = pages;
+        connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
+    }
+}
+
+/// A connection that writes to a database with a write-ahead log; the file is made (0600) when absent, with pages of so many bytes,
+/// or of SQLite's own size.
+pub(crate) fn open_private(path: &Path, page_bytes: Option<i64>) -> Result<Connection, rusqlite::Error> {
     // SQLite would make it readable to all; when this fails, SQLite's own message about the path is the better one.
     let _ = make_private(path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(OPENING)?;
     harden(&connection)?;
-    // Of a file that is there already it changes nothing.
-    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+    if let Some(page_bytes) = page_bytes {
+        // Of a file that is there already it changes nothing.
+        connection.pragma_update(None, "page_size", page_bytes)?;
+    }
     keep_a_log(&connection)?;
     Ok(connection)
 }

@@ -15,7 +15,7 @@ use rusqlite::Connection;
 
 use crate::boot;
 use crate::condition::Condition;
-use crate::connection;
+use crate::connection::{self, Log};
 use crate::entry::{Append, Appended, Document, EffectRef, Snapshot};
 use crate::folder;
 use crate::hold::{Hold, NotHeld};
@@ -188,6 +188,7 @@ impl Ledger {
             keepers: Arc::clone(&keepers),
             boots: boot::Ours::new(boots),
             connection: Some(connection),
+            log: Log::default(),
             condition: Arc::clone(&condition),
             tenants: std::collections::HashMap::new(),
             recent: std::collections::BTreeMap::new(),

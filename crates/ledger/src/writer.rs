@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode};
 use crate::batch::{Batch, BatchError, Signed, Tenant};
 use crate::boot::{self, Ours};
 use crate::condition::Condition;
-use crate::connection;
+use crate::connection::{self, Log};
 use crate::entry::{Append, Appended};
 use crate::keeper::Keeper;
 use crate::key::LedgerKey;
@@ -66,6 +66,7 @@ pub(crate) struct Writer {
     pub(crate) boots: Ours,
     /// `None` after a failure of the disk: a database that failed to sync is not asked again as if nothing had been.
     pub(crate) connection: Option<Connection>,
+    pub(crate) log: Log,
     /// What the ledger shows of how it is doing.
     pub(crate) condition: Arc<Condition>,
     pub(crate) tenants: HashMap<Name, Tenant>,
@@ -111,11 +112,17 @@ impl Writer {
                     return self.connection;
                 }
             }
-            // Whoever waited has been answered, and goes on meanwhile: in a commit, as SQLite does it, they would wait for it too.
-            if let Some(connection) = &self.connection {
-                // What is not moved is tried again after the next commit.
-                let _ = connection::transfer(connection);
-            }
+            self.move_log();
+        }
+    }
+
+    /// Between two commits: whoever was in the last one has been answered. In a commit, as SQLite does it, they would wait as well.
+    fn move_log(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        match self.log.move_if_long(&connection) {
+            Ok(()) => self.connection = Some(connection),
+            // Asked again, a disk that failed to sync says that all is well.
+            Err(source) => drop(self.fail(connection, source)),
         }
     }
 
@@ -274,6 +281,7 @@ impl Writer {
         match self.open_again(at) {
             Ok(connection) => {
                 self.connection = Some(connection);
+                self.log = Log::default();
                 self.condition.begin(self.boots.newest.0);
                 Ok(self.boots.newest.0)
             }

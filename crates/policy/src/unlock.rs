@@ -147,7 +147,8 @@ impl PolicySet {
         }
         let tried: Vec<Unlock> = match &request.subject {
             Subject::Anonymous => Vec::new(),
-            // Who was revoked does not go back to work; to whose token was, everything that is tried is denied.
+            Subject::Agent(agent) if agent.credential == Credential::Revoked => Vec::new(),
+            // Who was revoked does not go back to work.
             Subject::Agent(_) if request.circumstances.phase == Phase::Revoked => Vec::new(),
             Subject::Agent(agent) => of_agent(request, agent),
             Subject::Operator(operator) => of_operator(request, operator),

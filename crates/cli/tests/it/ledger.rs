@@ -224,8 +224,10 @@ fn an_export_replaces_another_only_once_it_is_whole_and_stays_for_those_who_coul
     let mut bytes = fs::read(&journal).unwrap();
     let mark = b"\"type\":\"run_requested\"";
     let at = (0..bytes.len() - mark.len()).filter(|at| bytes[*at..].starts_with(mark));
-    for page in at.map(|at| at / 4_096 * 4_096).collect::<Vec<_>>() {
-        bytes[page..page + 4_096].fill(0xff);
+    // How large a page is stands in the file's header.
+    let size = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
+    for page in at.map(|at| at / size * size).collect::<Vec<_>>() {
+        bytes[page..page + size].fill(0xff);
     }
     fs::write(&journal, bytes).unwrap();
     let said = place.say(&["ledger", "export", "--output", &file]);

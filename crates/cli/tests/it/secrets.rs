@@ -201,8 +201,8 @@ fn a_version_that_the_ledger_could_not_tell_of_is_told_as_that() {
     let mut child = held_by_a_child(&place);
     let holder = place.holder().unwrap();
     let journal = || fs::metadata(place.home().join("journal.db-wal")).map_or(0, |file| file.len());
-    // How much an entry takes is the ledger's to know: every amount is tried, a page at a time.
-    let untold = (1..64).find_map(|pages| {
+    // How much an entry takes is the ledger's to know: every amount is tried, half a page at a time.
+    let untold = (1..128).find_map(|pages| {
         limit(holder, Some(journal() + pages * 4_096));
         let said = put(&pages.to_string());
         limit(holder, None);

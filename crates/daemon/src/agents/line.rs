@@ -20,35 +20,34 @@ pub(super) enum Cut {
     Late,
 }
 
-/// Waits for either. Most calls take far less time than either, so that it is begun once for all of a connection: to begin it for
-/// each costs as much as to answer some of them.
+/// Waits for either. Most calls take far less time, so that one goes on from call to call until it has cut one off: a timer and a place
+/// among those who wait for the agent's end would be taken and given back with each.
 type Watch = Aside<Pin<Box<dyn Future<Output = Cut> + Send>>>;
 
 /// See the module. On a connection there is one call at a time.
 pub(super) struct Line {
     doom: Arc<Doom>,
-    /// When the call began that is being answered.
-    began: Arc<Mutex<Option<Instant>>>,
-    /// While no call is being answered.
+    /// When the last call began.
+    began: Arc<Mutex<Instant>>,
+    /// Between two calls, unless the first of them was cut off.
     watch: Mutex<Option<Watch>>,
 }
 
 impl Line {
     pub(super) fn new(doom: Arc<Doom>) -> Line {
-        Line { doom, began: Arc::default(), watch: Mutex::default() }
+        Line { doom, began: Arc::new(Mutex::new(Instant::now())), watch: Mutex::default() }
     }
 
     /// The answer, unless the call is cut before.
     pub(super) async fn unless_cut<T>(&self, answer: impl Future<Output = T>) -> Result<T, Cut> {
         let mut answer = pin!(answer);
         let mut watch = held(&self.watch).take().unwrap_or_else(|| self.watch());
-        *held(&self.began) = Some(Instant::now());
+        *held(&self.began) = Instant::now();
         let outcome = poll_fn(|cx| match answer.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
             Poll::Pending => watch.poll(cx).map(Err),
         });
         let outcome = outcome.await;
-        *held(&self.began) = None;
         if outcome.is_ok() {
             *held(&self.watch) = Some(watch);
         }
@@ -71,14 +70,11 @@ impl Line {
     }
 }
 
-/// Waits until a call is being answered that began too long ago.
-async fn late(began: &Mutex<Option<Instant>>) {
-    let allowed = limits::AGENT_REQUEST_TIMEOUT.as_duration();
+/// Waits until the last call began too long ago. It is asked only while that is being answered.
+async fn late(began: &Mutex<Instant>) {
     loop {
-        let (began, now) = (*held(began), Instant::now());
-        // Whatever begins later is late after this.
-        let until = began.unwrap_or(now) + allowed;
-        if until <= now {
+        let until = *held(began) + limits::AGENT_REQUEST_TIMEOUT.as_duration();
+        if until <= Instant::now() {
             return;
         }
         sleep_until(until).await;

@@ -56,8 +56,7 @@ struct Lanes<T, B> {
     /// How many came out of the first lane since one came out of the other.
     in_a_row: u32,
     senders: usize,
-    /// The receiver waits for something to come. Waking somebody is a call to the system whether anybody waits or not: while the
-    /// receiver works, none of those who send would be without one.
+    /// The receiver waits for something to come. Only then it is woken: that is a call to the system, also when nobody waits.
     waits: bool,
     /// Nobody takes anything any more.
     closed: bool,

@@ -136,7 +136,7 @@ pub(super) fn discard(path: &Path) -> Result<(), ViewsError> {
 }
 
 fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
-    let connection = connection::open_private(path)?;
+    let connection = connection::open_private(path, None)?;
     // A power failure may take the newest commits; the journal still has them, and the cursor says from where.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", true)?;

@@ -329,6 +329,8 @@ fn the_deepest_conditions_overflow_no_stack() {
             ("principal.a", "", ".a"),
             ("!(", "true", ")"),
             ("[1].contains(", "1", ")"),
+            // Cedar reads a division before it refuses it: no remark begins there.
+            ("1 / (", "1", ")"),
             ("(if ", "true", " then true else true)"),
         ];
         for (open, middle, close) in nests {
