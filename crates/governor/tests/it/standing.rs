@@ -143,4 +143,18 @@ fn r085_r086_the_whole_way_from_t0_to_t4() {
     let (_, facts) = play(&mut home, 100, "vouch std:a by=una remote");
     assert!(matches!(facts.last(), Some(Fact::PromotionApproved { to: Tier::T4, .. })), "{facts:?}");
     assert_eq!(refused(&play(&mut home, 100, "promote std:a").0), "EP0642");
+
+    // And down again, a tier at a time (R087): by what is HIGH, and by a person.
+    play(&mut home, 101, "start r900 grant=T4");
+    play(&mut home, 101, "ready r900:a#1");
+    let (_, facts) = play(&mut home, 101, "asks r900:a#1 request_review . key=k");
+    let given = facts.iter().find_map(|fact| match fact {
+        Fact::ActionDecided(ruled) => ruled.permit,
+        _ => None,
+    });
+    let permit = home.names.permits[&given.expect("it may").permit].clone();
+    play(&mut home, 101, &format!("uses r900:a#1 {permit} with=something-else"));
+    assert_eq!(tier(&home), Tier::T3);
+    assert_eq!(play(&mut home, 102, "demote std:a by=root").0, Answer::Taken);
+    assert_eq!(tier(&home), Tier::T2);
 }
