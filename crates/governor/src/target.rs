@@ -86,6 +86,8 @@ mod tests {
 
     #[test]
     fn what_is_no_place_is_not_called_after_the_project() {
+        let paths = Action::ALL.iter().filter(|action| is_path(**action));
+        assert_eq!(paths.count(), 4, "read_file, list_directory, search_code, write_file");
         for action in Action::ALL.iter().copied().filter(|action| !is_path(*action)) {
             if let Ok(name) = one_form(action, "/srv/web/x") {
                 assert_eq!(one_name(action, "/srv/web/x", "/srv/web"), name, "{action}");

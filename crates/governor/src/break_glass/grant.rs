@@ -189,12 +189,11 @@ impl BreakGlass {
         }
     }
 
-    /// The run it is for, as far as that is known.
+    /// The run it is for, as far as that is known. Of an agent the agent itself is asked.
     pub(super) fn run(&self) -> Option<RunId> {
         match (&self.stands, &self.asked.scope) {
             (GlassStands::Open { run, .. }, GlassScope::NextRun { .. }) => *run,
             (_, GlassScope::Run { run } | GlassScope::Stage { run, .. }) => Some(*run),
-            (GlassStands::Open { run, .. }, GlassScope::Agent { .. }) => *run,
             _ => None,
         }
     }
