@@ -14,7 +14,7 @@ const OPENING: Duration = Duration::from_secs(2);
 
 /// The log is moved into the database file when it has so many bytes. Whoever comes while it is moved waits for that: for a little each
 /// time rather than for much, and seldom enough for a disk.
-const LOG_BYTES: i64 = 4 << 20;
+const LONG_LOG_BYTES: i64 = 4 << 20;
 
 /// A page of a journal that is made here. Each page of a commit is two calls to the system, and most entries have about a kilobyte: with
 /// SQLite's own 4 KiB there are about as many calls as entries. With 16 KiB the writer's thread takes half as long again.
@@ -55,7 +55,7 @@ impl Log {
         if pages < self.tried_at {
             self.tried_at = 0;
         }
-        if (pages - self.tried_at) * page_bytes < LOG_BYTES {
+        if (pages - self.tried_at) * page_bytes < LONG_LOG_BYTES {
             return Ok(());
         }
         self.tried_at = pages;

@@ -5,13 +5,13 @@ use eparch_policy::{Credential, Decision, History, OperatorSubject, PolicySet, R
 
 use crate::common::load;
 use crate::matrix::{cells, request};
-use crate::model::{self, SUBJECTS, USUAL};
+use crate::model::{self, Cell, SUBJECTS, USUAL, Where, Who};
 
 /// What is wrong with what is said of a request.
 fn lie(policies: &PolicySet, request: &Request, verdict: &Verdict) -> Option<String> {
     let Some(unlock) = policies.unlock(request, verdict) else {
-        let helps =
-            everything(request).into_iter().find(|other| policies.decide(other).decision < Decision::Ask);
+        let lighter = |other: &Request| policies.decide(other).decision < verdict.decision;
+        let helps = everything(request).into_iter().find(lighter);
         if let Some(other) = helps {
             return Some(format!("nothing is said to help, and this would: {other:?}"));
         }
@@ -110,4 +110,30 @@ fn g4_what_is_said_to_unlock_a_denial_does() {
     }
     println!("{denied} denials and {asked} questions were explained");
     assert!(denied > 3_000 && asked > 10, "{denied} denials, {asked} questions");
+}
+
+/// What is asked of people whoever approves is the most that there is: it is told, as less than a yes.
+#[test]
+fn where_nothing_lets_it_be_done_it_is_told_what_would_have_people_asked() {
+    let set = load(
+        r#"@id("asks") @reason("r") @verdict("ask")
+        permit (principal in Tier::"T2", action == Action::"read_file", resource);"#,
+    )
+    .expect("a policy");
+    let asked = |tier| {
+        let cell = Cell {
+            who: Who::Tier(tier),
+            action: "read_file",
+            place: Where::Own,
+            phase: "EXECUTE",
+            around: USUAL,
+        };
+        let request = request(&cell);
+        let verdict = set.decide(&request);
+        (verdict.decision, set.unlock(&request, &verdict))
+    };
+    let (decision, unlock) = asked(1);
+    let unlock = unlock.expect("a higher tier");
+    assert_eq!((decision, unlock.tier, unlock.decision), (Decision::Deny, Some(Tier::T2), Decision::Ask));
+    assert_eq!(asked(2), (Decision::Ask, None));
 }
