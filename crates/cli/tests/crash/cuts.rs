@@ -117,16 +117,15 @@ fn cuts(like: &DrillHome, span: Span) -> Vec<Cut> {
             };
             let name = &calls[before].name;
             let number = calls[..=before].iter().filter(|call| call.name == *name).count();
-            cuts.extend(within(write.size).into_iter().map(|fits| Cut {
-                seat,
-                path: path.to_owned(),
-                after: (name.clone(), number),
-                room: gap + i64::try_from(fits).unwrap_or(0),
-                span,
+            cuts.extend(within(write.size).into_iter().enumerate().map(|(kind, fits)| {
+                let room = gap + i64::try_from(fits).unwrap_or(0);
+                (kind, Cut { seat, path: path.to_owned(), after: (name.clone(), number), room, span })
             }));
         }
     }
-    cuts
+    // Nothing of every write, then a byte of every write, and so on: of what comes in fours, every so manieth is of one kind.
+    cuts.sort_by_key(|(kind, _)| *kind);
+    cuts.into_iter().map(|(_, cut)| cut).collect()
 }
 
 /// What drills saw, in all.
