@@ -3,9 +3,7 @@
 use std::time::{Duration, Instant};
 
 use eparch_domain::{Digest, Name};
-use eparch_ledger::{
-    Append, EffectRef, Ledger, NewDocument, NewEntry, Pending, SNAPSHOT_MAX, Snapshot, WriteError,
-};
+use eparch_ledger::{Append, EffectRef, NewDocument, NewEntry, Pending, SNAPSHOT_MAX, Snapshot, WriteError};
 use proptest::prelude::*;
 
 use crate::home::{Home, body, entry, name, save};
@@ -43,65 +41,6 @@ fn r121_entries_come_back_byte_for_byte_after_reopening() {
     assert!(report.is_clean(), "{:?}", report.findings);
     assert_eq!(report.tenants[0].entries, 900);
     assert_eq!(report.tenants[0].beyond_last_anchor, 0, "closing signs the tail");
-}
-
-/// Adds so many entries of a megabyte each; the most that the log ever has.
-fn megabytes(ledger: &Ledger, home: &Home, many: u64) -> u64 {
-    let log = home.path().with_extension("db-wal");
-    let after = ledger.head(&name("acme")).unwrap();
-    let grows = (after..after + many).map(|after| {
-        let body = vec![u8::try_from(after % 251).expect("small"); 1 << 20];
-        let entries = vec![NewEntry { body, ..entry("acme", after + 1) }];
-        ledger.append(Append { tenant: name("acme"), after, entries }).unwrap();
-        std::fs::metadata(&log).unwrap().len()
-    });
-    grows.max().expect("some")
-}
-
-/// The log is moved into the file between two commits when it has four MiB, and written over then.
-const LOG_MOST: u64 = 8 << 20;
-
-#[test]
-fn what_is_written_ahead_does_not_grow_with_what_is_kept() {
-    let home = Home::new();
-    let ledger = home.open();
-    assert!(megabytes(&ledger, &home, 48) < LOG_MOST);
-    drop(ledger);
-    assert!(home.verify().is_clean());
-}
-
-#[test]
-fn a_reader_that_stays_lets_the_log_grow_and_when_it_leaves_that_ends() {
-    let home = Home::new();
-    let ledger = home.open();
-    megabytes(&ledger, &home, 1);
-    let reader = rusqlite::Connection::open(home.path()).unwrap();
-    reader.execute_batch("BEGIN; SELECT count(*) FROM entry").unwrap();
-    let grown = megabytes(&ledger, &home, 12);
-    assert!(grown > LOG_MOST, "{grown}");
-    reader.execute_batch("COMMIT").unwrap();
-    let most = megabytes(&ledger, &home, 32);
-    assert!(most < grown + LOG_MOST, "{most} after {grown}");
-    drop((reader, ledger));
-    assert!(home.verify().is_clean());
-}
-
-#[test]
-fn a_journal_keeps_the_pages_it_was_made_with() {
-    let home = Home::new();
-    drop(home.open());
-    let made = rusqlite::Connection::open(home.path()).unwrap();
-    made.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA page_size = 4096; VACUUM").unwrap();
-    let page_bytes = || -> i64 {
-        let file = rusqlite::Connection::open(home.path()).unwrap();
-        file.pragma_query_value(None, "page_size", |row| row.get(0)).unwrap()
-    };
-    drop(made);
-    let ledger = home.open();
-    assert!(megabytes(&ledger, &home, 24) < LOG_MOST);
-    drop(ledger);
-    assert_eq!(page_bytes(), 4_096);
-    assert!(home.verify().is_clean());
 }
 
 #[test]

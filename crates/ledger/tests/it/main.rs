@@ -6,6 +6,7 @@ mod append;
 mod crash;
 mod export;
 mod home;
+mod log;
 mod migrate;
 mod open;
 mod tamper;
