@@ -17,7 +17,7 @@ pub(crate) struct Workflow {
 
 pub(crate) static STRAIGHT: Workflow = Workflow {
     name: "straight",
-    counted: &["one", "two"],
+    counted: &["one", "two", "three"],
     gate: false,
     pipeline: include_str!("straight.yaml"),
 };
