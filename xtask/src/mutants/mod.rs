@@ -6,6 +6,7 @@ mod again;
 mod page;
 mod rest;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -97,6 +98,36 @@ fn require_tool() -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::new("cargo-mutants is missing\ninstall it with `cargo install cargo-mutants --locked`"))
+}
+
+/// Every place that could be broken.
+fn places(tree: &Tree) -> Result<Vec<String>, Problem> {
+    require_tool()?;
+    let mut command = process::cargo(&["mutants", "--annotations", "none", "--no-shuffle", "--list"]);
+    PACKAGES.iter().for_each(|package| {
+        command.args(["--package", package]);
+    });
+    let listed = process::run(command.current_dir(tree.root()))?;
+    if !listed.status.success() {
+        return Err(Problem::new(format!("{} ended with {}", process::shown(&command), listed.status)));
+    }
+    Ok(listed.stdout.lines().map(str::to_owned).collect())
+}
+
+/// Breaks these places of all that there are, and no others. Those that leave a field out the tool breaks whatever names it is given to
+/// break; but what it noticed before it passes over, each by its place.
+fn outcomes_of(tree: &Tree, tests: &str, all: &[String], now: &[&String]) -> Result<Value, Problem> {
+    let now: BTreeSet<&String> = now.iter().copied().collect();
+    let others: String =
+        all.iter().filter(|name| !now.contains(name)).map(|name| format!("{name}\n")).collect();
+    let kept = tree.target().join("mutants/mutants.out");
+    let doing = |cause| Problem::while_doing("telling the tool what it need not break", &cause);
+    if kept.exists() {
+        std::fs::remove_dir_all(&kept).map_err(doing)?;
+    }
+    std::fs::create_dir_all(&kept).map_err(doing)?;
+    std::fs::write(kept.join("caught.txt"), others).map_err(doing)?;
+    outcomes(tree, tests, &["--iterate".to_owned(), "--no-shuffle".to_owned()])
 }
 
 /// Breaks these places, and has the tests look that a profile of nextest names.

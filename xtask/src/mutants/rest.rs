@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::page::{self, without_place};
-use super::{PACKAGES, RAW, again, outcomes, raw, read, require_tool};
-use crate::process;
+use super::{RAW, outcomes_of, places, raw, read};
 use crate::steps::{Problem, StepResult};
 use crate::tree::{Tree, files_under};
 
@@ -17,7 +16,7 @@ pub(super) const WHOLE: &str = "bench/mutants/whole.txt";
 /// `cargo xtask mutants --rest N`: so many of the rest, from all over it; with 0 it is only counted.
 pub(super) fn run(tree: &Tree, most: usize) -> StepResult {
     let commit = tree.commit()?;
-    let (there, mut kept) = (list(tree)?, Vec::new());
+    let (there, mut kept) = (places(tree)?, Vec::new());
     let reading = |cause| Problem::while_doing("reading the raw files", &cause);
     for path in files_under(&tree.path(RAW), ".json").map_err(reading)? {
         kept.push(read(&path)?);
@@ -25,9 +24,7 @@ pub(super) fn run(tree: &Tree, most: usize) -> StepResult {
     let rest = rest(&there, &kept);
     let now = spread(&rest, most);
     if !now.is_empty() {
-        let which: Vec<String> =
-            now.iter().flat_map(|name| ["--re".to_owned(), format!("^{}$", again::escaped(name))]).collect();
-        let outcomes = outcomes(tree, "mutants", &which)?;
+        let outcomes = outcomes_of(tree, "mutants", &there, &now)?;
         let name = (1..).map(|number| format!("rest-{number}"));
         let name = name.into_iter().find(|name| !tree.path(&format!("{RAW}/{name}.json")).exists());
         let name = name.expect("there is always a next number");
@@ -37,7 +34,6 @@ pub(super) fn run(tree: &Tree, most: usize) -> StepResult {
         tree.write(&format!("{RAW}/{name}.json"), &format!("{text}\n"))?;
         kept.push(raw);
     }
-    // Counted anew: the tool breaks fields that are left out whatever it is told to break.
     let left = self::rest(&there, &kept).len();
     tree.write(WHOLE, &whole(&commit, there.len(), left))?;
     let note = page::write(tree)?;
@@ -52,20 +48,6 @@ fn whole(commit: &str, there: usize, left: usize) -> String {
              several commits, so that some have the same place, and others none.\n"
         ),
     }
-}
-
-/// Every place that could be broken.
-fn list(tree: &Tree) -> Result<Vec<String>, Problem> {
-    require_tool()?;
-    let mut command = process::cargo(&["mutants", "--annotations", "none", "--no-shuffle", "--list"]);
-    PACKAGES.iter().for_each(|package| {
-        command.args(["--package", package]);
-    });
-    let listed = process::run(command.current_dir(tree.root()))?;
-    if !listed.status.success() {
-        return Err(Problem::new(format!("{} ended with {}", process::shown(&command), listed.status)));
-    }
-    Ok(listed.stdout.lines().map(str::to_owned).collect())
 }
 
 /// What no file names. Places move, so that they are compared without; of several that are called the same, as many are broken as
