@@ -240,7 +240,8 @@ mod tests {
         evidence.take(&AttemptEnd::Completed, &Conduct { acted: true, ..plan() });
         let failed = AttemptEnd::Failed { code: "EP0232".to_owned(), reason: String::new() };
         evidence.take(&failed, &plan());
-        assert_eq!((evidence.runs, evidence.compliant, evidence.plan_only), (9, 8, 4));
+        evidence.take(&AttemptEnd::Completed, &Conduct { violations: 1, ..plan() });
+        assert_eq!((evidence.runs, evidence.compliant, evidence.plan_only), (10, 8, 4));
         assert_eq!(
             evidence.missing(Tier::T1, now),
             ["1 more compliant plan-only runs (4 of 5)", "3 more in a row (0 of 3)"]

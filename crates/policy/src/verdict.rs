@@ -225,6 +225,7 @@ mod tests {
     fn a_decision_has_one_name() {
         for decision in [Decision::Allow, Decision::Modify, Decision::Ask, Decision::Deny] {
             assert_eq!(Decision::named(decision.as_str()), Some(decision));
+            assert_eq!(format!("{decision:>7}"), format!("{:>7}", decision.as_str()));
         }
         assert_eq!(Decision::named("allowed"), None);
     }

@@ -18,7 +18,7 @@ mod turns;
 mod words;
 
 /// How many there are at least: one that is lost is missed. Raise it with each that is added.
-const SCENARIOS: usize = 274;
+const SCENARIOS: usize = 278;
 
 /// Plays every file in `tests/scenarios`. `UPDATE_SCENARIOS=1` writes the traces, which people then read;
 /// `SCENARIO=name` plays one, and `SCENARIO_FIRST=1` no more after one that differs.

@@ -28,6 +28,12 @@ pub(crate) fn lines(home: &mut Home, now: Moment) -> Vec<String> {
     lines.extend(governor.locks().iter().map(|shown| lock(shown, now)));
     lines
         .extend(governor.break_glasses().map(|glass| format!("{} by {}", glass.asked.grant, glass.asked.by)));
+    if let Some((proposed, _)) = governor.policies_waiting() {
+        let at_hand = governor.policies_offered().map(|offered| offered.digest());
+        assert!(at_hand.is_none_or(|digest| digest == proposed.policies));
+        let at_hand = if at_hand.is_some() { ", and is at hand" } else { "" };
+        lines.push(format!("{} waits{at_hand}", proposed.policies));
+    }
     for (standing, known) in governor.standings() {
         assert_eq!(governor.standing(standing), Some(known));
         let waits = known

@@ -210,6 +210,13 @@ fn g4_a_name_that_nothing_has_is_refused_with_the_one_it_should_be() {
         let text = format!("@id(\"a\") @reason(\"r\") forbid (principal, action, resource in {good});");
         assert!(load(&text).is_ok(), "{good}: {:?}", problems(&text));
     }
+    // Each is told once, in the order in which they stand there.
+    let several = "@id(\"a\") @reason(\"r\") forbid (principal, action, resource) when { \
+        resource in Host::\"PROD-1\" || resource in Host::\"DEV-1\" || resource in Host::\"PROD-1\" };";
+    let told = problems(several);
+    let named = ["PROD-1", "DEV-1"].map(|name| told.iter().filter(|told| told.contains(name)).count());
+    assert_eq!((told.len(), named), (2, [1, 1]), "{told:?}");
+    assert!(told[0].contains("PROD-1"), "{told:?}");
     // Written with escapes it is the same name, and as wrong.
     let escaped =
         "@id(\"a\") @reason(\"r\") forbid (principal, action, resource in Path::\"secrets\\u{2f}\");";
