@@ -16,7 +16,12 @@ pub(super) async fn read<T: DeserializeOwned>(head: &HeaderMap, sent: Incoming) 
         return Err(bad("the body is not said to be JSON"));
     }
     let whole = whole(sent).await?;
-    let mut reader = serde_json::Deserializer::from_slice(&whole);
+    serde_json::from_slice(&whole).or_else(|_| read_closely(&whole))
+}
+
+/// Reads once more what cannot be read, to say where that is: nobody else pays for that.
+fn read_closely<T: DeserializeOwned>(whole: &[u8]) -> Result<T, Problem> {
+    let mut reader = serde_json::Deserializer::from_slice(whole);
     let read = serde_path_to_error::deserialize(&mut reader)
         .map_err(|problem| bad(&format!("the body is not what is asked: {problem}")))?;
     reader.end().map_err(|problem| bad(&format!("the body does not end where it should: {problem}")))?;

@@ -1,5 +1,7 @@
 //! How often an agent calls (R083).
 
+use std::collections::VecDeque;
+
 use eparch_domain::{LedgerTime, Span, limits};
 
 /// How far back calls are counted (2.C rule 2).
@@ -8,7 +10,7 @@ const MINUTE: Span = Span::from_secs(60);
 /// The calls of an agent in the last minute.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    at: Vec<LedgerTime>,
+    at: VecDeque<LedgerTime>,
     /// When it was last said that there were too many.
     told: Option<LedgerTime>,
 }
@@ -26,16 +28,18 @@ impl Calls {
     /// Counts a call; every one counts, whatever it asks and whoever makes it.
     pub(super) fn count(&mut self, now: LedgerTime) -> Result<(), Limited> {
         let lately = |at: &LedgerTime| now.since(*at) < MINUTE;
-        self.at.retain(lately);
+        while self.at.front().is_some_and(|at| !lately(at)) {
+            self.at.pop_front();
+        }
         if self.at.len() < usize::try_from(limits::CALLS_PER_MINUTE).unwrap_or(usize::MAX) {
-            self.at.push(now);
+            self.at.push_back(now);
             return Ok(());
         }
         let is_first = !self.told.as_ref().is_some_and(lately);
         if is_first {
             self.told = Some(now);
         }
-        let oldest = self.at.first().map_or(0, |at| now.since(*at).millis());
+        let oldest = self.at.front().map_or(0, |at| now.since(*at).millis());
         Err(Limited { after: Span::from_millis(MINUTE.millis() - oldest), is_first })
     }
 }
