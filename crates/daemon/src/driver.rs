@@ -7,6 +7,7 @@ mod due;
 mod handle;
 mod inbox;
 mod keepable;
+mod letterbox;
 mod stops;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use self::core::{Core, Decided, Done, ENGINE, Input, RecoverError, SavedStat
 pub use self::handle::{Handle, SubmitError};
 use self::handle::{Message, Retry};
 use self::inbox::{Inbox, Taken};
+pub(crate) use self::letterbox::Letterbox;
 use self::stops::Stops;
 use crate::journal::{Journal, JournalError, Left};
 
@@ -103,7 +105,7 @@ impl<J: Journal + Clone + Send + 'static, S: Shell> Driver<J, S> {
         shell: impl FnOnce(Handle) -> S,
     ) -> (Driver<J, S>, Handle) {
         let (to, from) = Inbox::with_capacity(limits::DRIVER_QUEUE);
-        let handle = Handle { to };
+        let handle = Handle { to, letterbox: None };
         let shell = shell(handle.clone());
         let (tenant, saved_at) = (core.tenant().clone(), core.saved());
         (

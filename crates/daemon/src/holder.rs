@@ -23,6 +23,7 @@ use crate::artifacts::Artifacts;
 use crate::clock::SystemClock;
 use crate::config::Settings;
 use crate::diagnostic::{DiagnosticFile, NoDiagnostic};
+use crate::doors::Doors;
 use crate::driver::{Core, Driver, ENGINE, Handle, Input, RecoverError, SubmitError};
 use crate::home::{Home, HomeError};
 use crate::journal::LedgerJournal;
@@ -225,6 +226,7 @@ async fn work(
         broadcast: Broadcast::default(),
         watched: Watched::default(),
         runtime: agents.clone(),
+        doors: Doors::new().map_err(|source| HoldError::Io { what: "start the agents' doors", source })?,
         agents: Agents::default(),
         definitions: Mutex::default(),
         settings: options.settings.digest(),

@@ -23,6 +23,7 @@ use tokio::runtime::Handle as Runtime;
 
 use crate::agents::live::{Agents, CLOSE_DEADLINE, Executed, Live};
 use crate::artifacts::Artifacts;
+use crate::doors::Doors;
 use crate::driver::{Done, Handle, Input, Shell};
 use crate::home::Home;
 use crate::journal::JournalError;
@@ -49,6 +50,8 @@ pub(crate) struct Tools {
     /// How often watched policies spoke.
     pub(crate) watched: Watched,
     pub(crate) runtime: Runtime,
+    /// Where agents' doors are.
+    pub(crate) doors: Doors,
     pub(crate) agents: Agents,
     pub(crate) definitions: Mutex<BTreeMap<Digest, Arc<Pipeline>>>,
     /// The digest of the settings in force.

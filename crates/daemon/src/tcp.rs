@@ -13,12 +13,13 @@ use eparch_domain::limits;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::aside::Aside;
+use crate::heads::Heads;
 use crate::patient::Patient;
 
 /// When no connection could be taken, it is tried again after so long: descriptors come back as others end.
@@ -108,7 +109,8 @@ async fn converse(
     mut closing: watch::Receiver<bool>,
 ) {
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits::AGENT_REQUEST_TIMEOUT.as_duration());
+    let (heads, head_within) = (Heads::default(), limits::AGENT_REQUEST_TIMEOUT.as_duration());
+    http.timer(heads.clone()).header_read_timeout(head_within);
     let has_asked = AtomicBool::new(false);
     let answer = service_fn(|request| {
         has_asked.store(true, Ordering::Relaxed);
@@ -116,10 +118,11 @@ async fn converse(
     });
     let connection = http.serve_connection(TokioIo::new(Patient::new(stream)), answer);
     tokio::pin!(connection);
-    // Neither is looked at each time that something is said.
+    // None of them is looked at each time that something is said.
     let mut end = Aside::new(async {
         tokio::select! {
             () = hurry.comes(&has_asked) => End::Now,
+            () = heads.late(head_within) => End::Now,
             () = closes(&mut closing) => End::AfterThis,
         }
     });

@@ -31,6 +31,7 @@ use crate::agents::live::Agents;
 use crate::api::{self, App, ReadModels};
 use crate::artifacts::Artifacts;
 use crate::clock::SystemClock;
+use crate::doors::Doors;
 use crate::driver::{Core, Driver, Input, Shell};
 use crate::holder;
 use crate::home::Home;
@@ -251,6 +252,7 @@ impl Stand {
             broadcast: Broadcast::default(),
             watched: crate::watched::Watched::default(),
             runtime: agents.handle().clone(),
+            doors: Doors::new().expect("threads"),
             agents: Agents::default(),
             definitions: Mutex::default(),
             settings: Digest::of(b"settings"),
@@ -363,6 +365,7 @@ impl Stand {
     /// Opens the door of an agent.
     async fn open(&self, born: Born) -> Agent {
         let Born { spec, doom } = born;
+        let thread = self.app.tools.doors.next();
         let (id, token) = (spec.agent, token(spec.agent));
         let log = Log::create(self.logs.join(id.to_string()), token.clone()).expect("a new file");
         let door = Door {
@@ -375,7 +378,7 @@ impl Stand {
             vault: self.app.tools.vault.clone(),
             held: tokio::sync::Mutex::new(None),
             token_hash: Digest::of(token.as_bytes()),
-            driver: self.app.driver.clone(),
+            driver: self.app.driver.answering_into(&thread.letterbox),
             clock: self.app.tools.clock.clone(),
             broadcast: self.app.tools.broadcast.clone(),
             calls: Mutex::default(),
@@ -385,7 +388,7 @@ impl Stand {
         let own = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         own.set_nonblocking(true).expect("a listener");
         let at = own.local_addr().expect("it listens").to_string();
-        let inside = self.app.tools.runtime.enter();
+        let inside = thread.runtime.enter();
         let own = TcpListener::from_std(own).expect("a listener");
         let door = tokio::spawn(listener::serve(own, Arc::new(door))).abort_handle();
         drop(inside);

@@ -1,11 +1,13 @@
 //! The way in: what is handed to the driver, and what is answered.
 
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use eparch_governor::Governor;
 
 use super::commits::Landed;
 use super::inbox::{Lane, Outbox};
+use super::letterbox::Letterbox;
 use super::{Done, Input};
 
 /// Why an input came to nothing, as far as is known.
@@ -61,6 +63,8 @@ pub(super) enum Retry {
 #[derive(Clone)]
 pub struct Handle {
     pub(super) to: Outbox<Message, Landed>,
+    /// Where answers to [`Handle::ask`] are put, if not into the hands of whoever waits.
+    pub(super) letterbox: Option<Arc<Letterbox>>,
 }
 
 impl std::fmt::Debug for Handle {
@@ -70,6 +74,11 @@ impl std::fmt::Debug for Handle {
 }
 
 impl Handle {
+    /// The same, for those who wait on the thread on which this letterbox is emptied.
+    pub(crate) fn answering_into(&self, letterbox: &Arc<Letterbox>) -> Handle {
+        Handle { to: self.to.clone(), letterbox: Some(letterbox.clone()) }
+    }
+
     /// Hands in something to decide on; `reply` is called once it is durable, or has come to nothing. Waits when
     /// `limits::DRIVER_QUEUE` are waiting already.
     pub fn submit(&self, input: Input, reply: impl FnOnce(Result<Done, SubmitError>) + Send + 'static) {
@@ -92,9 +101,13 @@ impl Handle {
     /// [`Handle::submit`] for async code.
     pub async fn ask(&self, input: Input) -> Result<Done, SubmitError> {
         let (to, from) = tokio::sync::oneshot::channel();
-        let reply: Reply = Box::new(move |result| {
-            let _ = to.send(result);
-        });
+        let reply: Reply = match self.letterbox.clone() {
+            Some(letterbox) => Box::new(move |result| letterbox.post(to, result)),
+            None => Box::new(move |result| {
+                // Whoever does not wait any more has no use for it.
+                let _ = to.send(result);
+            }),
+        };
         self.send(Message::Decide(Box::new(input), reply)).await?;
         from.await.unwrap_or(Err(SubmitError::Gone))
     }

@@ -163,17 +163,23 @@ impl<T, B> Outbox<T, B> {
 
     /// [`Outbox::send`] for async code: nothing waits but the caller.
     pub(super) async fn send_async(&self, lane: Lane, mut message: T) -> Result<(), T> {
+        let mut listening = None;
         loop {
-            // Listening before it is tried: no word of room can be missed between.
-            let room = self.0.room_async.notified();
-            tokio::pin!(room);
-            room.as_mut().enable();
             match self.0.try_send(lane, message) {
                 Ok(()) => return Ok(()),
                 Err(Unsent::Over(back)) => return Err(back),
                 Err(Unsent::Full(back)) => message = back,
             }
-            room.await;
+            match listening.take() {
+                // Before it is tried again: no word of room can be missed between. Nearly always there is room at once, and
+                // nobody listens.
+                None => {
+                    let mut room = Box::pin(self.0.room_async.notified());
+                    room.as_mut().enable();
+                    listening = Some(room);
+                }
+                Some(room) => room.await,
+            }
         }
     }
 }

@@ -175,11 +175,13 @@ impl Job {
         let tools = &self.tools;
         let listener = live.cage.listener().try_clone()?;
         listener.set_nonblocking(true)?;
-        let _inside = tools.runtime.enter();
+        let thread = tools.doors.next();
+        let _inside = thread.runtime.enter();
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let door = Door::new(live, token_hash, held, self.driver.clone(), tools);
+        let driver = self.driver.answering_into(&thread.letterbox);
+        let door = Door::new(live, token_hash, held, driver, tools);
         // It ends with its agent, by being aborted.
-        let task = tools.runtime.spawn(listener::serve(listener, Arc::new(door)));
+        let task = thread.runtime.spawn(listener::serve(listener, Arc::new(door)));
         *live.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
         Ok(())
     }
