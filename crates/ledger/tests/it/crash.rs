@@ -22,7 +22,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// The home as a crash at this moment would leave it: the log not folded in, the tail not signed.
-fn crashed(home: &Home) -> Home {
+pub(crate) fn crashed(home: &Home) -> Home {
     let left = Home::new();
     copy(home.settings.path.parent().unwrap(), left.settings.path.parent().unwrap());
     copy(&home.settings.witness_dirs[0], &left.settings.witness_dirs[0]);

@@ -2,6 +2,7 @@
 
 use eparch_ledger::{Append, Ledger, NewEntry};
 
+use crate::crash::crashed;
 use crate::home::{Home, entry, name};
 
 /// Adds so many entries of a megabyte each; the most that the log ever has.
@@ -43,6 +44,27 @@ fn a_reader_that_stays_lets_the_log_grow_and_when_it_leaves_that_ends() {
     assert!(most < grown + LOG_MOST, "{most} after {grown}");
     drop((reader, ledger));
     assert!(home.verify().is_clean());
+}
+
+#[test]
+fn r122_a_long_log_that_a_crash_leaves_is_read_whole_and_grows_no_more() {
+    let home = Home::new();
+    let ledger = home.open();
+    megabytes(&ledger, &home, 1);
+    let reader = rusqlite::Connection::open(home.path()).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM entry").unwrap();
+    let grown = megabytes(&ledger, &home, 12);
+    assert!(grown > LOG_MOST, "{grown}");
+    let left = crashed(&home);
+    drop((reader, ledger));
+    let again = left.open();
+    assert_eq!(again.head(&name("acme")).unwrap(), 13);
+    let most = megabytes(&again, &left, 12);
+    assert!(most < grown + LOG_MOST, "{most} after {grown}");
+    drop(again);
+    let report = left.verify();
+    assert!(report.is_clean(), "{:?}", report.findings);
+    assert_eq!(report.tenants[0].entries, 25);
 }
 
 #[test]
