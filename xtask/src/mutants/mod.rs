@@ -107,7 +107,8 @@ fn places(tree: &Tree) -> Result<Vec<String>, Problem> {
     PACKAGES.iter().for_each(|package| {
         command.args(["--package", package]);
     });
-    let listed = process::run(command.current_dir(tree.root()))?;
+    // Names without colours: they are compared.
+    let listed = process::run(command.current_dir(tree.root()).env("CARGO_TERM_COLOR", "never"))?;
     if !listed.status.success() {
         return Err(Problem::new(format!("{} ended with {}", process::shown(&command), listed.status)));
     }

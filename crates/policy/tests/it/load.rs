@@ -149,6 +149,9 @@ fn an_id_is_used_once_in_all_files() {
         problems[0].to_string(),
         "two.cedar:1:1: error[EP0806]: the id \"a\" is used twice (its first use is one.cedar:1)"
     );
+    // It stands where the id does, wherever that is in its policy.
+    let second = "@reason(\"r\")\n  @id(\"a\") permit (principal, action, resource);\n";
+    assert!(only_problem(&format!("{GOOD}{second}")).starts_with("test.cedar:5:3: error[EP0806]"));
 }
 
 #[test]
