@@ -123,6 +123,9 @@ fn cuts(like: &DrillHome, span: Span) -> Vec<Cut> {
             }));
         }
     }
+    for (seat, _) in FILES {
+        assert!(cuts.iter().any(|(_, cut)| cut.seat == seat), "no write by {seat:?} was seen");
+    }
     // Nothing of every write, then a byte of every write, and so on: of what comes in fours, every so manieth is of one kind.
     cuts.sort_by_key(|(kind, _)| *kind);
     cuts.into_iter().map(|(_, cut)| cut).collect()

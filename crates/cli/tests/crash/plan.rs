@@ -286,6 +286,7 @@ impl Tally {
 
     /// Nothing failed, every kind of call was hit, and few points were out of reach.
     fn hold(&self, points: &[(Kind, Fault)]) {
+        assert!(!points.is_empty(), "no call that could fail was seen");
         assert!(self.failed.is_empty(), "{} points failed; each line above replays one", self.failed.len());
         let missed: BTreeSet<&Kind> =
             points.iter().map(|(kind, _)| kind).filter(|kind| !self.hit.contains(*kind)).collect();
