@@ -84,3 +84,12 @@ fn a_journal_keeps_the_pages_it_was_made_with() {
     assert_eq!(page_bytes(), 4_096);
     assert!(home.verify().is_clean());
 }
+
+/// What commits wait for is said where SQLite is built, in `.cargo/config.toml`, beside this; whoever sets that variable replaces both.
+#[test]
+fn sqlite_is_built_as_is_said_here() {
+    let any = rusqlite::Connection::open_in_memory().unwrap();
+    let mut options = any.prepare("SELECT compile_options FROM pragma_compile_options").unwrap();
+    let options: Vec<String> = options.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert!(options.iter().any(|option| option == "DEFAULT_MEMSTATUS=0"), "{options:?}");
+}
