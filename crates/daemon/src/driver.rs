@@ -34,9 +34,9 @@ use crate::journal::{Journal, JournalError, Left};
 /// hundred moments that were worth writing.
 const SNAPSHOT_EVERY: u64 = 10_000;
 
-/// And after one more for each so many bytes of the last snapshot, half of what an entry takes: states are to be a third of what is
-/// written, and the entries they save reading the rest. The largest one there may be is taken again after half a million.
-const SNAPSHOT_BYTES_AN_ENTRY: u64 = 512;
+/// And after one more for each so many bytes of the last snapshot, about what an entry takes: states are not to be more of what is
+/// written than the entries they save reading.
+const SNAPSHOT_BYTES_AN_ENTRY: u64 = 1_024;
 
 /// Nobody is woken sooner: ledger time is counted in milliseconds.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);

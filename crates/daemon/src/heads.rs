@@ -11,14 +11,21 @@ use tokio::time::sleep_until;
 
 /// See the module; for one connection.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Heads(Arc<Mutex<Option<Instant>>>);
+pub(crate) struct Heads(Arc<Mutex<Wait>>);
+
+/// For which head is waited, if for any, and how long.
+#[derive(Debug, Default)]
+struct Wait {
+    head: u64,
+    until: Option<Instant>,
+}
 
 impl Heads {
     /// Waits until the head of a call is late. It is looked for every `every`, which is what a head may take.
     pub(crate) async fn late(self, every: Duration) {
         loop {
             let now = self.now();
-            let until = match *self.until() {
+            let until = match self.wait().until {
                 Some(until) if until <= now => return,
                 Some(until) => until,
                 // Whatever is waited for next has as long from then on.
@@ -28,7 +35,7 @@ impl Heads {
         }
     }
 
-    fn until(&self) -> MutexGuard<'_, Option<Instant>> {
+    fn wait(&self) -> MutexGuard<'_, Wait> {
         // Nothing here can panic while it holds it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -40,8 +47,11 @@ impl Timer for Heads {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        *self.until() = Some(deadline);
-        Box::pin(Awaited(self.clone()))
+        let mut wait = self.wait();
+        let head = wait.head + 1;
+        *wait = Wait { head, until: Some(deadline) };
+        drop(wait);
+        Box::pin(Awaited { heads: self.clone(), head })
     }
 
     fn now(&self) -> Instant {
@@ -49,13 +59,16 @@ impl Timer for Heads {
     }
 
     fn reset(&self, _: &mut Pin<Box<dyn Sleep>>, new_deadline: Instant) {
-        *self.until() = Some(new_deadline);
+        self.wait().until = Some(new_deadline);
     }
 }
 
 /// The head of a call that is waited for. It does not say when that is late: [`Heads::late`] does.
 #[derive(Debug)]
-struct Awaited(Heads);
+struct Awaited {
+    heads: Heads,
+    head: u64,
+}
 
 impl Future for Awaited {
     type Output = ();
@@ -69,7 +82,11 @@ impl Sleep for Awaited {}
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        *self.0.until() = None;
+        let mut wait = self.heads.wait();
+        // Whoever waits for the next one may have begun to.
+        if wait.head == self.head {
+            wait.until = None;
+        }
     }
 }
 
@@ -96,7 +113,10 @@ mod tests {
         heads.reset(&mut awaited, later);
         let late = late_within(&heads, ALLOWED * 5).await.expect("it is late");
         assert!(late >= ALLOWED && late < ALLOWED * 11 / 10, "{late:?}");
+        let next = heads.sleep(ALLOWED);
         drop(awaited);
+        assert!(late_within(&heads, ALLOWED * 5).await.is_some(), "another one is waited for");
+        drop(next);
         assert_eq!(late_within(&heads, ALLOWED * 5).await, None, "it has come");
     }
 

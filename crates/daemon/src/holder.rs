@@ -23,7 +23,7 @@ use crate::artifacts::Artifacts;
 use crate::clock::SystemClock;
 use crate::config::Settings;
 use crate::diagnostic::{DiagnosticFile, NoDiagnostic};
-use crate::doors::Doors;
+use crate::doors::{DoorThreads, Doors};
 use crate::driver::{Core, Driver, ENGINE, Handle, Input, RecoverError, SubmitError};
 use crate::home::{Home, HomeError};
 use crate::journal::LedgerJournal;
@@ -157,31 +157,41 @@ fn hold_with(home: &Home, options: &HoldOptions, public: Option<PublicDoor>) -> 
     let cannot = |source| HoldError::Io { what: "start the runtime", source };
     // Agents have threads of their own: however much they ask, whoever takes authority away from them does not wait behind it.
     let agents = runtime_of_agents(options.settings.agents.at_once).map_err(cannot)?;
+    let doors = doors_of_agents(options.settings.agents.at_once).map_err(cannot)?;
     let people = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(READS_AT_ONCE)
         .enable_all()
         .build()
         .map_err(cannot)?;
-    let result = people.block_on(work(home, options, public, agents.handle()));
+    let result = people.block_on(work(home, options, public, agents.handle(), doors.doors.clone()));
     // Agents are dead and the driver has ended by now; whatever still blocks has nothing to say.
     people.shutdown_timeout(LAST_WORD);
+    drop(doors);
     agents.shutdown_timeout(LAST_WORD);
     result
 }
 
-/// Where agents' doors are and what is done for them: a thread for each agent that works at once and for each command that is
-/// performed for one, and some for ending what must not wait for them.
+/// What is done for agents: a thread for each that works at once and for each command that is performed for one, and some for
+/// ending what must not wait for them. Among it is what the vault is asked for them, however little it takes: what ends a token
+/// there goes the same way.
 pub(crate) fn runtime_of_agents(at_once: u32) -> io::Result<tokio::runtime::Runtime> {
-    let at_once = usize::try_from(at_once).unwrap_or(limits::AGENTS_AT_ONCE);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("agents")
-        .max_blocking_threads(
-            at_once.saturating_mul(1 + limits::PERFORMANCES_AT_ONCE).saturating_add(ENDINGS_AT_ONCE),
-        )
+        .max_blocking_threads(done_at_once(at_once))
         .enable_all()
         .build()
+}
+
+/// Where agents' doors are. What an agent says is written beside them, and each agent may keep a thread waiting for its disk.
+pub(crate) fn doors_of_agents(at_once: u32) -> io::Result<DoorThreads> {
+    DoorThreads::start(done_at_once(at_once), LAST_WORD)
+}
+
+fn done_at_once(agents: u32) -> usize {
+    let agents = usize::try_from(agents).unwrap_or(limits::AGENTS_AT_ONCE);
+    agents.saturating_mul(1 + limits::PERFORMANCES_AT_ONCE).saturating_add(ENDINGS_AT_ONCE)
 }
 
 async fn work(
@@ -189,6 +199,7 @@ async fn work(
     options: &HoldOptions,
     public: Option<PublicDoor>,
     agents: &tokio::runtime::Handle,
+    doors: Doors,
 ) -> Result<(), HoldError> {
     // Beside the ledger, which takes about as long.
     let root = home.root().to_owned();
@@ -226,7 +237,7 @@ async fn work(
         broadcast: Broadcast::default(),
         watched: Watched::default(),
         runtime: agents.clone(),
-        doors: Doors::new().map_err(|source| HoldError::Io { what: "start the agents' doors", source })?,
+        doors,
         agents: Agents::default(),
         definitions: Mutex::default(),
         settings: options.settings.digest(),

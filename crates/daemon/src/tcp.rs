@@ -132,6 +132,7 @@ async fn converse(
         Poll::Pending => end.poll(cx),
     };
     if let End::AfterThis = poll_fn(has_ended).await {
+        // Whoever has begun to ask may finish: for as long as the last call lasts.
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
     }
@@ -209,6 +210,39 @@ mod tests {
         let since = tokio::time::Instant::now();
         is_held.await.unwrap_err();
         assert!(since.elapsed() >= limits::READER_TAKES_WITHIN.as_duration());
+    }
+
+    /// Somebody who was answered has as long for the head of the next call as they had for the first one's.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_was_answered_and_says_nothing_more_is_let_go() {
+        let usual = limits::AGENT_REQUEST_TIMEOUT.as_duration();
+        for begun in ["", "GET / HTTP/1.1\r\nhost: epa"] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let at = listener.local_addr().unwrap();
+            let (_open, closing) = watch::channel(false);
+            let answers = || TowerToHyperService::new(Router::new());
+            tokio::spawn(serve(listener, answers, 64, Duration::from_secs(2), closing, Duration::ZERO));
+            let mut caller = TcpStream::connect(at).await.unwrap();
+            let mut answered = [0; 12];
+            for _ in 0..3 {
+                tokio::time::sleep(usual * 2 / 3).await;
+                caller.write_all(b"HEAD / HTTP/1.1\r\nhost: eparch\r\n\r\n").await.unwrap();
+                caller.read_exact(&mut answered).await.unwrap();
+                assert_eq!(&answered, b"HTTP/1.1 404");
+                let mut byte = [0];
+                let mut last = *b"....";
+                while &last != b"\r\n\r\n" {
+                    caller.read_exact(&mut byte).await.unwrap();
+                    last = [last[1], last[2], last[3], byte[0]];
+                }
+            }
+            caller.write_all(begun.as_bytes()).await.unwrap();
+            let since = tokio::time::Instant::now();
+            let mut rest = Vec::new();
+            let _ = caller.read_to_end(&mut rest).await;
+            let took = since.elapsed();
+            assert!(rest.is_empty() && took >= usual * 9 / 10 && took <= usual * 11 / 10, "{took:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -140,7 +140,7 @@ impl<'r> Question<'r> {
 
     /// What the question is: two with one key are one question. A long one is known by its digest.
     pub(crate) fn key(&self) -> Vec<u8> {
-        let mut written = Written(Vec::with_capacity(512));
+        let mut written = Written(Vec::with_capacity(KEY_BYTES));
         written.0.push(self.action as u8);
         for side in [&self.subject, &self.resource] {
             written.0.push(side.own.name.kind as u8);

@@ -29,6 +29,8 @@ pub(crate) struct Door {
     pub(super) doom: Arc<Doom>,
     token_hash: Digest,
     pub(super) driver: Handle,
+    /// Where what takes long for this door is done.
+    pub(super) aside: tokio::runtime::Handle,
     pub(super) vault: Arc<HomeVault>,
     /// What the agent reads secrets with; one that no longer stands for it is replaced when it is needed.
     pub(super) held: tokio::sync::Mutex<Option<Held>>,
@@ -57,6 +59,7 @@ impl Door {
             doom: live.doom.clone(),
             token_hash,
             driver,
+            aside: tools.runtime.clone(),
             vault: tools.vault.clone(),
             held: tokio::sync::Mutex::new(held),
             clock: tools.clock.clone(),

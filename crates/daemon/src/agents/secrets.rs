@@ -31,7 +31,8 @@ pub(super) async fn read(door: &Arc<Door>, path: &str) -> Result<Response, Probl
     }
     // What is begun is carried to its end, whoever has hung up: it is written down what came of it.
     let door = Arc::clone(door);
-    let task = tokio::spawn(async move { answer(&door, &path).await });
+    let aside = door.aside.clone();
+    let task = aside.spawn(async move { answer(&door, &path).await });
     task.await.unwrap_or_else(|_| Err(unanswered()))
 }
 

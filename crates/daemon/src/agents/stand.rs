@@ -31,7 +31,7 @@ use crate::agents::live::Agents;
 use crate::api::{self, App, ReadModels};
 use crate::artifacts::Artifacts;
 use crate::clock::SystemClock;
-use crate::doors::Doors;
+use crate::doors::DoorThreads;
 use crate::driver::{Core, Driver, Input, Shell};
 use crate::holder;
 use crate::home::Home;
@@ -187,8 +187,10 @@ pub struct Stand {
     /// The thread that decides, until it is over.
     driver: Option<std::thread::JoinHandle<()>>,
     born: mpsc::UnboundedReceiver<Born>,
-    /// Where agents' doors are, as in a holder; until it is over.
+    /// What is done for agents, as in a holder; until it is over.
     agents: Option<Runtime>,
+    /// Where their doors are; as long.
+    door_threads: Option<DoorThreads>,
     at: String,
     door: JoinHandle<()>,
     logs: PathBuf,
@@ -205,6 +207,7 @@ impl Drop for Stand {
             // A panic of its own was printed when it happened.
             let _ = driver.join();
         }
+        drop(self.door_threads.take());
         if let Some(agents) = self.agents.take() {
             agents.shutdown_background();
         }
@@ -221,8 +224,9 @@ impl Stand {
     /// The same, by a clock of the caller's own.
     pub(super) async fn by(folder: &Path, clock: Arc<dyn Clock>) -> Stand {
         crate::process_limits::allow_many_files();
-        let agents =
-            holder::runtime_of_agents(u32::try_from(CROWD).expect("a small number")).expect("threads");
+        let at_once = u32::try_from(CROWD).expect("a small number");
+        let agents = holder::runtime_of_agents(at_once).expect("threads");
+        let door_threads = holder::doors_of_agents(at_once).expect("threads");
         let ada = Name::new("ada").expect("a name");
         let home = Home::create(&folder.join("home"), &ada).expect("an empty folder");
         // What is tried here is not what a slow disk does, and one that is shared with other tests may be slow.
@@ -252,7 +256,7 @@ impl Stand {
             broadcast: Broadcast::default(),
             watched: crate::watched::Watched::default(),
             runtime: agents.handle().clone(),
-            doors: Doors::new().expect("threads"),
+            doors: door_threads.doors.clone(),
             agents: Agents::default(),
             definitions: Mutex::default(),
             settings: Digest::of(b"settings"),
@@ -293,6 +297,7 @@ impl Stand {
             driver: driving,
             born: from,
             agents: Some(agents),
+            door_threads: Some(door_threads),
             at,
             door,
             logs,
@@ -379,6 +384,7 @@ impl Stand {
             held: tokio::sync::Mutex::new(None),
             token_hash: Digest::of(token.as_bytes()),
             driver: self.app.driver.answering_into(&thread.letterbox),
+            aside: self.app.tools.runtime.clone(),
             clock: self.app.tools.clock.clone(),
             broadcast: self.app.tools.broadcast.clone(),
             calls: Mutex::default(),

@@ -11,19 +11,29 @@ use super::handle::SubmitError;
 /// What somebody is answered.
 type Answer = Result<Done, SubmitError>;
 
-/// See the module. What is in it when nobody delivers any more goes with it, and whoever waits is told that the driver is gone.
+/// See the module. When nobody delivers any more what is in it goes, and whoever waits is told that the driver is gone.
 #[derive(Default)]
 pub(crate) struct Letterbox {
-    letters: Mutex<Vec<(oneshot::Sender<Answer>, Answer)>>,
+    letters: Mutex<Letters>,
     came: Notify,
+}
+
+#[derive(Default)]
+struct Letters {
+    waiting: Vec<(oneshot::Sender<Answer>, Answer)>,
+    /// Nobody delivers any more.
+    closed: bool,
 }
 
 impl Letterbox {
     /// An answer, to be delivered on the other thread.
     pub(super) fn post(&self, to: oneshot::Sender<Answer>, answer: Answer) {
         let mut letters = self.letters();
-        letters.push((to, answer));
-        let is_first = letters.len() == 1;
+        if letters.closed {
+            return;
+        }
+        letters.waiting.push((to, answer));
+        let is_first = letters.waiting.len() == 1;
         drop(letters);
         if is_first {
             self.came.notify_one();
@@ -31,23 +41,41 @@ impl Letterbox {
     }
 
     /// Delivers what comes, for ever: on the thread of those who wait.
-    pub(crate) async fn deliver(self: Arc<Self>) {
-        loop {
-            // Whatever comes from here on is the first again.
-            let letters = std::mem::take(&mut *self.letters());
-            if letters.is_empty() {
-                self.came.notified().await;
-            }
-            for (to, answer) in letters {
-                // Whoever does not wait any more has no use for it.
-                let _ = to.send(answer);
+    pub(crate) fn deliver(self: Arc<Self>) -> impl Future<Output = ()> + Send {
+        // Closed however this ends, also before it has begun.
+        let open = Open(self);
+        async move {
+            loop {
+                // Whatever comes from here on is the first again.
+                let letters = std::mem::take(&mut open.0.letters().waiting);
+                if letters.is_empty() {
+                    open.0.came.notified().await;
+                }
+                for (to, answer) in letters {
+                    // Whoever does not wait any more has no use for it.
+                    let _ = to.send(answer);
+                }
             }
         }
     }
 
-    fn letters(&self) -> MutexGuard<'_, Vec<(oneshot::Sender<Answer>, Answer)>> {
+    fn letters(&self) -> MutexGuard<'_, Letters> {
         // Nothing here can panic while it holds it.
         self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A letterbox while somebody delivers.
+struct Open(Arc<Letterbox>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let left = {
+            let mut letters = self.0.letters();
+            letters.closed = true;
+            std::mem::take(&mut letters.waiting)
+        };
+        drop(left);
     }
 }
 
@@ -59,33 +87,52 @@ mod tests {
         matches!(answer, Err(SubmitError::Gone))
     }
 
-    #[tokio::test]
-    async fn whatever_is_posted_is_delivered_before_and_after_somebody_does() {
-        let letterbox = Arc::new(Letterbox::default());
-        let post = |count: usize| {
-            let post = |_| {
-                let (to, from) = oneshot::channel();
-                letterbox.post(to, Err(SubmitError::Gone));
-                from
-            };
-            (0..count).map(post).collect::<Vec<_>>()
+    fn post(letterbox: &Letterbox, count: usize) -> Vec<oneshot::Receiver<Answer>> {
+        let post = |_| {
+            let (to, from) = oneshot::channel();
+            letterbox.post(to, Err(SubmitError::Gone));
+            from
         };
-        let before = post(3);
+        (0..count).map(post).collect()
+    }
+
+    #[tokio::test]
+    async fn whatever_is_posted_is_delivered_before_and_while_somebody_does() {
+        let letterbox = Arc::new(Letterbox::default());
+        let before = post(&letterbox, 3);
         let delivering = tokio::spawn(letterbox.clone().deliver());
         for waiting in before {
             assert!(gone(&waiting.await.unwrap()));
         }
-        for count in [1, 5, 2] {
-            let (forgotten, waiting) = (post(1), post(count));
-            drop(forgotten);
-            for waiting in waiting {
-                assert!(gone(&waiting.await.unwrap()));
+        drop(post(&letterbox, 1));
+        // From another thread, at whatever moment of the delivering.
+        let (posted, mut all) = tokio::sync::mpsc::unbounded_channel();
+        let posting = std::thread::spawn({
+            let letterbox = letterbox.clone();
+            move || {
+                for count in 0..2_000 {
+                    post(&letterbox, count % 3).into_iter().for_each(|one| posted.send(one).unwrap());
+                }
             }
+        });
+        let mut delivered = 0;
+        while let Some(waiting) = all.recv().await {
+            assert!(gone(&waiting.await.unwrap()));
+            delivered += 1;
         }
+        posting.join().unwrap();
+        assert_eq!(delivered, (0..2_000).map(|count| count % 3).sum::<usize>());
         delivering.abort();
         assert!(delivering.await.unwrap_err().is_cancelled());
-        let waiting = post(1).remove(0);
-        drop(letterbox);
-        assert!(waiting.await.is_err(), "nobody delivers it");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_when_nobody_delivers_any_more_is_told() {
+        let letterbox = Arc::new(Letterbox::default());
+        let before = post(&letterbox, 2);
+        drop(letterbox.clone().deliver());
+        for waiting in before.into_iter().chain(post(&letterbox, 2)) {
+            assert!(waiting.await.is_err());
+        }
     }
 }
