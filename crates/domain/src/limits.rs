@@ -338,8 +338,8 @@ pub const POLICY_REASON_BYTES: usize = 64;
 pub const POLICY_UNLOCK_BYTES: usize = 512;
 /// Policies of one set: twice what performance.md measures. Cedar keeps about 12 KB of each.
 pub const POLICIES: usize = 20_000;
-/// Questions whose verdicts a set of policies remembers, at most half a kilobyte and a verdict each; the older half goes when there are
-/// more. No figure stands behind it: what is forgotten is asked again.
+/// Questions whose verdicts a set of policies remembers, a digest and a verdict each; the older half goes when there are more. No
+/// figure stands behind it: what is forgotten is asked again.
 pub const VERDICTS_REMEMBERED: usize = 4_096;
 /// The name of what a request is about: the longest path that Linux opens.
 pub const RESOURCE_BYTES: usize = 4 << 10;

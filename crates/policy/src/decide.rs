@@ -22,7 +22,7 @@ impl PolicySet {
     /// error in any of them denies, and so does silence. What was asked before is remembered, and answered as it was then.
     pub fn decide(&self, request: &Request) -> Verdict {
         self.look(request, |question, buckets| {
-            self.remembered.or_ask(&question.key(), || self.answer(question, buckets))
+            self.remembered.or_ask(question.digest(), || self.answer(question, buckets))
         })
     }
 
@@ -38,7 +38,7 @@ impl PolicySet {
         let mut may_differ = other.is_some();
         let own = self.look(&request, |question, buckets| {
             may_differ = other.as_ref().is_some_and(|other| self.index.tells_apart(question, other));
-            self.remembered.or_ask(&question.key(), || self.answer(question, buckets))
+            self.remembered.or_ask(question.digest(), || self.answer(question, buckets))
         });
         let other = other.filter(|_| may_differ).map(|other| {
             request.resource = other;

@@ -138,9 +138,9 @@ impl<'r> Question<'r> {
         }
     }
 
-    /// What the question is: two with one key are one question. A long one is known by its digest.
-    pub(crate) fn key(&self) -> Vec<u8> {
-        let mut written = Written(Vec::with_capacity(KEY_BYTES));
+    /// What the question is: two with one digest are one question.
+    pub(crate) fn digest(&self) -> Digest {
+        let mut written = Written(Vec::with_capacity(512));
         written.0.push(self.action as u8);
         for side in [&self.subject, &self.resource] {
             written.0.push(side.own.name.kind as u8);
@@ -155,25 +155,14 @@ impl<'r> Question<'r> {
             written.attributes(&side.attributes);
         }
         written.attributes(&self.context);
-        written.into_key()
+        Digest::of(&written.0)
     }
 }
-
-/// So many bytes of a question are kept as they are: to compare them takes less than a digest does.
-const KEY_BYTES: usize = 512;
 
 /// A question as bytes; each part says how long it is.
 struct Written(Vec<u8>);
 
 impl Written {
-    fn into_key(self) -> Vec<u8> {
-        match self.0.len() {
-            ..=KEY_BYTES => self.0,
-            // No action has this number.
-            _ => [&[u8::MAX], Digest::of(&self.0).as_bytes().as_slice()].concat(),
-        }
-    }
-
     fn count(&mut self, count: usize) {
         self.0.extend_from_slice(&(count as u64).to_le_bytes());
     }
@@ -307,21 +296,6 @@ mod tests {
             let is_in = *one == Mentioned::NAME || *one == Mentioned::TIER;
             assert_eq!((two.has(*one), Mentioned::default().has(*one)), (is_in, false), "{name}");
         }
-    }
-
-    #[test]
-    fn a_long_question_is_known_by_its_digest_and_is_none_that_is_short() {
-        let key = |bytes: usize, last: u8| {
-            let mut written = Written(vec![0; bytes]);
-            written.0[bytes - 1] = last;
-            written.into_key()
-        };
-        assert_eq!(key(KEY_BYTES, 7).len(), KEY_BYTES);
-        let long = key(KEY_BYTES + 1, 7);
-        assert!(long.len() < KEY_BYTES && long[0] == u8::MAX);
-        assert!(Action::ALL.iter().all(|action| *action as u8 != long[0]));
-        assert_eq!(long, key(KEY_BYTES + 1, 7));
-        assert_ne!(long, key(KEY_BYTES + 1, 8));
     }
 
     #[test]

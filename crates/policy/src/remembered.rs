@@ -2,10 +2,10 @@
 //! need not be asked again: an agent asks for much of one kind, and whatever is done under a permit is asked about again when it
 //! is used.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use eparch_domain::limits;
+use eparch_domain::{Digest, limits};
 
 use crate::verdict::Verdict;
 
@@ -16,22 +16,18 @@ pub(crate) struct Remembered(Mutex<Halves>);
 
 #[derive(Debug, Default)]
 struct Halves {
-    young: Verdicts,
-    old: Verdicts,
+    young: BTreeMap<Digest, Verdict>,
+    old: BTreeMap<Digest, Verdict>,
 }
-
-/// By the keys of questions. Nothing follows from its order. Whoever asks has a part in the keys, so that the hash is one whose
-/// collisions nobody can find.
-type Verdicts = HashMap<Box<[u8]>, Verdict>;
 
 impl Remembered {
     /// What was said to this question, or what is said to it now.
-    pub(crate) fn or_ask(&self, question: &[u8], ask: impl FnOnce() -> Verdict) -> Verdict {
-        if let Some(verdict) = self.with(|halves| halves.find(question)) {
+    pub(crate) fn or_ask(&self, question: Digest, ask: impl FnOnce() -> Verdict) -> Verdict {
+        if let Some(verdict) = self.with(|halves| halves.find(&question)) {
             return verdict;
         }
         let verdict = ask();
-        self.with(|halves| halves.keep(question.into(), verdict.clone()));
+        self.with(|halves| halves.keep(question, verdict.clone()));
         verdict
     }
 
@@ -42,16 +38,16 @@ impl Remembered {
 }
 
 impl Halves {
-    fn find(&mut self, question: &[u8]) -> Option<Verdict> {
+    fn find(&mut self, question: &Digest) -> Option<Verdict> {
         if let Some(verdict) = self.young.get(question) {
             return Some(verdict.clone());
         }
-        let (question, verdict) = self.old.remove_entry(question)?;
-        self.keep(question, verdict.clone());
+        let verdict = self.old.remove(question)?;
+        self.keep(*question, verdict.clone());
         Some(verdict)
     }
 
-    fn keep(&mut self, question: Box<[u8]>, verdict: Verdict) {
+    fn keep(&mut self, question: Digest, verdict: Verdict) {
         if self.young.len() >= limits::VERDICTS_REMEMBERED / 2 {
             self.old = std::mem::take(&mut self.young);
         }
@@ -77,25 +73,25 @@ mod tests {
         }
     }
 
-    fn question(number: usize) -> [u8; 8] {
-        number.to_le_bytes()
+    fn question(number: usize) -> Digest {
+        Digest::of(&number.to_le_bytes())
     }
 
     #[test]
     fn a_question_is_asked_once_and_another_one_again() {
         let remembered = Remembered::default();
-        assert_eq!(remembered.or_ask(&question(1), || verdict(1)), verdict(1));
-        assert_eq!(remembered.or_ask(&question(2), || verdict(2)), verdict(2));
-        assert_eq!(remembered.or_ask(&question(1), || panic!("it was said before")), verdict(1));
+        assert_eq!(remembered.or_ask(question(1), || verdict(1)), verdict(1));
+        assert_eq!(remembered.or_ask(question(2), || verdict(2)), verdict(2));
+        assert_eq!(remembered.or_ask(question(1), || panic!("it was said before")), verdict(1));
     }
 
     #[test]
     fn however_many_questions_there_are_so_many_are_remembered_and_those_asked_again_longest() {
         let remembered = Remembered::default();
         for number in 0..4 * limits::VERDICTS_REMEMBERED {
-            remembered.or_ask(&question(number), || verdict(number));
+            remembered.or_ask(question(number), || verdict(number));
             // Never forgotten, since it is asked again and again.
-            let first = remembered.or_ask(&question(0), || panic!("question {number} took its place"));
+            let first = remembered.or_ask(question(0), || panic!("question {number} took its place"));
             assert_eq!(first, verdict(0));
             let held = remembered.with(|halves| halves.young.len() + halves.old.len());
             assert!(held <= limits::VERDICTS_REMEMBERED, "{held}");
@@ -103,11 +99,10 @@ mod tests {
         for number in
             (0..limits::VERDICTS_REMEMBERED / 2).map(|back| 4 * limits::VERDICTS_REMEMBERED - 1 - back)
         {
-            remembered
-                .or_ask(&question(number), || panic!("question {number} of the last half is forgotten"));
+            remembered.or_ask(question(number), || panic!("question {number} of the last half is forgotten"));
         }
         let asked = std::cell::Cell::new(false);
-        remembered.or_ask(&question(1), || {
+        remembered.or_ask(question(1), || {
             asked.set(true);
             verdict(1)
         });

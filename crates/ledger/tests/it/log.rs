@@ -21,6 +21,16 @@ fn megabytes(ledger: &Ledger, home: &Home, many: u64) -> u64 {
 /// The log is moved into the file between two commits when it has four MiB, and written over then.
 const LOG_MOST: u64 = 8 << 20;
 
+/// Adds thirteen megabytes, of all but the first of which a reader stays in the way: that, and how long the log is now.
+fn let_grow(ledger: &Ledger, home: &Home) -> (rusqlite::Connection, u64) {
+    megabytes(ledger, home, 1);
+    let reader = rusqlite::Connection::open(home.path()).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM entry").unwrap();
+    let grown = megabytes(ledger, home, 12);
+    assert!(grown > LOG_MOST, "{grown}");
+    (reader, grown)
+}
+
 #[test]
 fn what_is_written_ahead_does_not_grow_with_what_is_kept() {
     let home = Home::new();
@@ -34,11 +44,7 @@ fn what_is_written_ahead_does_not_grow_with_what_is_kept() {
 fn a_reader_that_stays_lets_the_log_grow_and_when_it_leaves_that_ends() {
     let home = Home::new();
     let ledger = home.open();
-    megabytes(&ledger, &home, 1);
-    let reader = rusqlite::Connection::open(home.path()).unwrap();
-    reader.execute_batch("BEGIN; SELECT count(*) FROM entry").unwrap();
-    let grown = megabytes(&ledger, &home, 12);
-    assert!(grown > LOG_MOST, "{grown}");
+    let (reader, grown) = let_grow(&ledger, &home);
     reader.execute_batch("COMMIT").unwrap();
     let most = megabytes(&ledger, &home, 32);
     assert!(most < grown + LOG_MOST, "{most} after {grown}");
@@ -50,11 +56,7 @@ fn a_reader_that_stays_lets_the_log_grow_and_when_it_leaves_that_ends() {
 fn r122_a_long_log_that_a_crash_leaves_is_read_whole_and_grows_no_more() {
     let home = Home::new();
     let ledger = home.open();
-    megabytes(&ledger, &home, 1);
-    let reader = rusqlite::Connection::open(home.path()).unwrap();
-    reader.execute_batch("BEGIN; SELECT count(*) FROM entry").unwrap();
-    let grown = megabytes(&ledger, &home, 12);
-    assert!(grown > LOG_MOST, "{grown}");
+    let (reader, grown) = let_grow(&ledger, &home);
     let left = crashed(&home);
     drop((reader, ledger));
     let again = left.open();
