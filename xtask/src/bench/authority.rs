@@ -180,7 +180,7 @@ pub(super) const ROWS: &[Row] = &[
         note: "Counted are calls of both kinds, each of which is decided on and has a record of its own; the times are those of asking. \
                Agents are callers without a program or a sandbox, in the process that answers them: they take their part of its \
                cores, here as with the bare server. \
-               Missed at 256 clients: half of the bare server, and three fifths were asked. In a build without link-time \
+               Missed at 256 clients: about half of the bare server, and three fifths were asked. In a build without link-time \
                optimisation a call takes, in microseconds of a core, 15 of the doors, 17 of the callers, 10 of the driver and 5 of \
                the ledger's writer. In a second of it whose scheduling was recorded, with 26,424 calls/s, cores were idle for 14 % of \
                their time; in four fifths of that somebody could have worked and was not moved there, as with the bare server.",
